@@ -1,0 +1,1 @@
+"""Cosmetics for people: progress and live curves. No stage depends on it."""

@@ -1,0 +1,1 @@
+"""What the stages hand to each other: tensors in safetensors files that say what their numbers are."""

@@ -1,0 +1,58 @@
+"""A distilled set as one file that says what its numbers are."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from stages.containers import tensors
+from stages.containers.spaces import Space
+
+FILE = "distilled.safetensors"
+LABEL_KINDS = ("hard", "soft", "logits")
+
+
+@dataclass(frozen=True)
+class DistilledSet:
+    """Synthetic images with their labels.
+
+    Attributes:
+        images: (M, C, H, W) float32, in ``space``; a student is given exactly these numbers (``info['feed']`` is
+            ``stored``), nobody clamps or rescales them.
+        labels: (M,) int64, the class each image was made for.
+        targets: (M, K) float32 where ``info['labels']`` is ``soft`` (probabilities) or ``logits``; else None.
+        space: the way back to raw pixels.
+        info: ``labels`` (the label kind), ``feed``, ``method``, ``ipc``, ``classes``, ``dataset``, and, once a
+            teacher has labelled the set, ``teacher`` (pool, networks, accuracies).
+    """
+
+    images: Tensor
+    labels: Tensor
+    targets: Tensor | None
+    space: Space
+    info: dict
+
+    def save(self, path):
+        content = {"images": self.images, "labels": self.labels, **self.space.packed()}
+        if self.targets is not None:
+            content["targets"] = self.targets
+        tensors.save(path, content, {**self.info, "space": self.space.kind})
+
+    @classmethod
+    def load(cls, path, device="cpu"):
+        """Read what ``save`` wrote. Raises BadInput where it is missing or broken."""
+        content, info = tensors.load(Path(path), device)
+        space = Space.read(info["space"], content)
+        return cls(content["images"], content["labels"], content.get("targets"), space, info)
+
+    @property
+    def kind(self):
+        """The label kind: hard, soft or logits."""
+        return self.info["labels"]
+
+    @property
+    def bytes(self):
+        """Bytes of the images (4 a number) and of the labels (one byte, or two above 256 classes, a hard label)."""
+        width = 1 if len(self.info["classes"]) <= 256 else 2
+        labels = self.targets.numel() * 4 if self.targets is not None else len(self.labels) * width
+        return {"images": self.images.numel() * 4, "labels": labels}

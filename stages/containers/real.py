@@ -1,0 +1,86 @@
+"""A real dataset as one file: uint8 images, labels, and the space that networks are given them in."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from stages.containers import tensors
+from stages.containers.spaces import Space
+
+FILE = "dataset.safetensors"
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images (N, C, H, W) uint8 and labels (N,) int64."""
+
+    images: Tensor
+    labels: Tensor
+
+    def to(self, device):
+        return Split(self.images.to(device), self.labels.to(device))
+
+    def __len__(self):
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class RealSet:
+    """Train and test splits of a dataset.
+
+    ``info`` has ``name``, ``classes`` (names, in label order), ``channels``, ``size`` (pixels of a side), ``flip``
+    (whether a mirrored image keeps its class), ``stats`` (published or computed) and ``files`` (where it came from:
+    name and sha256 of each).
+    """
+
+    train: Split
+    test: Split
+    space: Space
+    info: dict
+
+    def save(self, folder):
+        """Write ``folder/dataset.safetensors``."""
+        content = {
+            "train_images": self.train.images,
+            "train_labels": self.train.labels,
+            "test_images": self.test.images,
+            "test_labels": self.test.labels,
+            **self.space.packed(),
+        }
+        tensors.save(Path(folder) / FILE, content, {**self.info, "space": self.space.kind})
+
+    @classmethod
+    def load(cls, folder, device="cpu"):
+        """Read what ``save`` wrote. Raises BadInput where it is missing or broken."""
+        content, info = tensors.load(Path(folder) / FILE, device)
+        return cls(
+            Split(content["train_images"], content["train_labels"]),
+            Split(content["test_images"], content["test_labels"]),
+            Space.read(info["space"], content),
+            info,
+        )
+
+    def to(self, device):
+        return replace(self, train=self.train.to(device), test=self.test.to(device), space=self.space.to(device))
+
+    def encode(self, images):
+        """uint8 images (N, C, H, W) as float32 in this set's space."""
+        return self.space.encode(images.float() / 255)
+
+    @property
+    def classes(self):
+        return self.info["classes"]
+
+    @property
+    def shape(self):
+        """(channels, size, classes): what a network is built for."""
+        return self.info["channels"], self.info["size"], len(self.classes)
+
+    @cached_property
+    def members(self):
+        """Indices (on the CPU) of the training images of each class, in order."""
+        labels = self.train.labels.cpu()
+        return [torch.nonzero(labels == c).squeeze(1) for c in range(len(self.classes))]

@@ -1,0 +1,1 @@
+"""Labels that a pool of teachers gives to images."""

@@ -1,0 +1,1 @@
+"""One file per distillation method, and what they share."""

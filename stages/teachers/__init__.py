@@ -1,0 +1,1 @@
+"""Pools of networks trained on real data."""

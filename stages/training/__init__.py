@@ -1,0 +1,1 @@
+"""One loop that trains one network, in steps that can be interrupted."""
