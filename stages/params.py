@@ -8,7 +8,7 @@ import math
 import re
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from stages.runtime.errors import BadInput
 
@@ -144,3 +144,19 @@ def _show(value):
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return repr(value)
+
+
+class Compute(Section):
+    """Where and how stages run. Only ``threads`` changes bits and is tracked by DVC."""
+
+    device: str
+    workers: int = Field(ge=1)
+    threads: int = Field(ge=1)
+    checkpoint: float = Field(ge=0)
+
+    @field_validator("device")
+    @classmethod
+    def _known(cls, value):
+        if not re.fullmatch(r"auto|cpu|cuda|cuda:\d+", value):
+            raise ValueError("should be auto, cpu, cuda or cuda:N")
+        return value

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from stages.containers import tensors
+from stages.runtime import tensors
 from stages.containers.spaces import Space
 
 FILE = "distilled.safetensors"

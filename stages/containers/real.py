@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stages.containers import tensors
+from stages.runtime import tensors
 from stages.containers.spaces import Space
 
 FILE = "dataset.safetensors"

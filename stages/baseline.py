@@ -1,0 +1,68 @@
+"""Train the same networks by the same protocol on sets that nobody distilled: random, k-means and class-mean images.
+
+Reads   params.yaml: method.ipc, evaluate.networks, seeds, draws, precision, compile and evaluate.<PROTOCOL>,
+        compute.threads; data/real/dataset
+Writes  reports/baseline/<PROTOCOL>: rows.csv, curves.csv, info.json, metrics.json
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from pydantic import Field
+
+from stages import params as parameters
+from stages.containers.real import RealSet
+from stages.evaluation import cells, students
+from stages.evaluation.settings import Draws, EvaluateCommon, training_settings
+from stages.runtime import cost, process
+from stages.runtime.errors import guarded
+from stages.runtime.inputs import stage_inputs
+from stages.runtime.work import writing
+
+DATA = Path("data/real/dataset")
+
+
+class Images(parameters.Section):
+    """How many images of each class the random and k-means sets have: as many as the distilled one."""
+
+    ipc: int = Field(ge=1)
+
+
+def run(protocol):
+    process.begin()
+    params = parameters.load()
+    common = params.fields("evaluate", EvaluateCommon)
+    draws = params.fields("evaluate", Draws).draws
+    ipc = params.fields("method", Images).ipc
+    compute = params.section("compute", parameters.Compute)
+    settings, _ = training_settings(params, protocol, "hard")
+    data = RealSet.load(DATA)
+
+    stage, out = f"baseline@{protocol}", f"reports/baseline/{protocol}"
+    inputs = cells.inputs_of_one(stage_inputs(stage), protocol, "hard")
+    how = students.Protocol("hard", settings, common.precision, common.compile)
+    wanted = list(_cells(common.networks, common.seeds, draws, ipc))
+    tasks = cells.train(stage, wanted, inputs, how, DATA, data, compute)
+    with writing(out) as folder:
+        count = len(data.classes)
+        images = {"random": ipc * count, "kmeans": ipc * count, "mean": count}
+        info = {"protocol": protocol, "labels": "hard", "images": images, "settings": settings.model_dump()}
+        cells.write(folder, wanted, tasks, info)
+    cost.record(stage, out, tasks)
+
+
+def _cells(networks, seeds, draws, ipc):
+    """One student a random draw, with a seed of its own; ``seeds`` students of each of the other sets."""
+    for word in networks:
+        for draw in range(draws):
+            yield cells.Cell((("set", "random"), ("draw", draw)), ("random", ipc, draw), word, draw)
+        for seed in range(seeds):
+            yield cells.Cell((("set", "kmeans"), ("draw", 0)), ("kmeans", ipc), word, seed)
+            yield cells.Cell((("set", "mean"), ("draw", 0)), ("mean",), word, seed)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("protocol", help="one of evaluate.protocols: standard, common")
+    sys.exit(guarded(run, parser.parse_args().protocol))

@@ -1,0 +1,163 @@
+"""Refuse bad parameters before anything is removed or trained.
+
+Reads   params.yaml, every section
+Writes  data/checked, always the same bytes, so that nothing downstream reruns for it
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from stages import methods
+from stages import params as parameters
+from stages.baseline import Images
+from stages.datasets.catalogue import facts
+from stages.datasets.settings import DatasetSettings, SourceSettings
+from stages.evaluation.settings import PROTOCOLS, Draws, EvaluateCommon, Saving, training_settings
+from stages.evaluation.settings import Common as EvaluationSettings
+from stages.labels.settings import KINDS, RelabelCommon
+from stages.methods.shared.base import Common
+from stages.networks.build import check
+from stages.runtime.errors import BadInput, guarded
+from stages.teachers.settings import pool_settings
+
+OUT = Path("data/checked")
+SECTIONS = ("dataset", "sources", "targets", "teacher", "method", "relabel", "evaluate", "compute")
+# What the default keeps small for digits, and the value published for CIFAR-10 (CLoM's teachers; DM, section 4.1).
+LAPTOP_SIZED = {"teacher.main.supervised.epochs": 150, "method.dm.iterations": 20000, "evaluate.whole.epochs": 200}
+
+
+def run():
+    params = parameters.load()
+    check_all(params)
+    for note in notes(params):
+        print(f"note: {note}", file=sys.stderr)
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text("The parameters are sound.\n")
+
+
+def check_all(params):
+    """Raise BadInput for the first thing in ``params`` that could not work."""
+    _only(params.values, SECTIONS, "params.yaml")
+    params.section("compute", parameters.Compute)
+    shape = _dataset(params)
+    pools = _teachers(params, shape)
+    _method(params, shape, pools)
+    _relabel(params, pools)
+    _evaluate(params, shape)
+
+
+def notes(params):
+    """Sentences about values that are sized for digits while another dataset is chosen."""
+    if params.value("dataset.name") == "digits":
+        return
+    chosen = params.value("method.name")
+    for path, published in LAPTOP_SIZED.items():
+        other_method = path.startswith("method.") and path.split(".")[1] != chosen
+        if not other_method and (value := params.value(path)) < published:
+            yield f"{path} is {value}, sized for digits; {published} is published for CIFAR-10."
+
+
+def _dataset(params):
+    settings = params.section("dataset", DatasetSettings)
+    shape = facts(settings)
+    for section in ("sources", "targets"):
+        for name in _mapping(params, section):
+            facts(params.section(f"{section}.{name}", SourceSettings))
+    return shape
+
+
+def _teachers(params, shape):
+    """The settings of every pool by name."""
+    pools = {name: pool_settings(params, name) for name in _mapping(params, "teacher")}
+    for name, pool in pools.items():
+        group, _, source = pool.source.partition("/")
+        if source and source not in _mapping(params, group):
+            known = ", ".join(["dataset", *(f"{g}/{k}" for g in ("sources", "targets") for k in _mapping(params, g))])
+            raise BadInput(f"teacher.{name}.source is {pool.source!r}, but there are only {known}.")
+        if source:
+            shape = facts(params.section(f"{group}.{source}", SourceSettings))
+        for word in pool.networks:
+            _network(f"teacher.{name}.networks", word, shape)
+    return pools
+
+
+def _method(params, shape, pools):
+    names = methods.names()
+    _only(params.value("method"), [*Common.model_fields, *names], "method")
+    common = params.fields("method", Common)
+    for name in {*names} & params.value("method").keys():
+        params.section(f"method.{name}", methods.load(name).Settings)
+    chosen = methods.load(common.name).METHOD
+    params.value(f"method.{common.name}")
+    if common.guided and not chosen.guided:
+        raise BadInput(f"method.alpha is above 0, but {common.name} has no image gradient that guidance could join; set it to 0.")
+    for path, pool in {"method.teacher": common.teacher, "method.guidance.teacher": common.guidance.teacher}.items():
+        _pool(path, pool, pools)
+    if isinstance(common.alpha, dict) and (unknown := common.alpha.keys() ^ set(pools[common.guidance.teacher].networks)):
+        raise BadInput(
+            f"method.alpha and teacher.{common.guidance.teacher}.networks must name the same networks; "
+            f"{sorted(unknown)[0]} is on one side only."
+        )
+    _network("method.network", common.network, shape)
+
+
+def _relabel(params, pools):
+    _only(params.value("relabel"), [*RelabelCommon.model_fields, *KINDS], "relabel")
+    common = params.fields("relabel", RelabelCommon)
+    for kind, schema in KINDS.items():
+        params.section(f"relabel.{kind}", schema)
+    _pool("relabel.teacher", common.teacher, pools)
+
+
+def _evaluate(params, shape):
+    shared = [*EvaluateCommon.model_fields, *Draws.model_fields, *Saving.model_fields, "protocols", "whole", *PROTOCOLS]
+    _only(params.value("evaluate"), shared, "evaluate")
+    common = params.fields("evaluate", EvaluateCommon)
+    params.fields("evaluate", Draws)
+    params.fields("evaluate", Saving)
+    params.fields("method", Images)
+    params.section("evaluate.whole", EvaluationSettings)
+    protocols = params.value("evaluate.protocols")
+    if not isinstance(protocols, list) or not protocols or len(set(map(str, protocols))) < len(protocols):
+        raise BadInput(f"evaluate.protocols must list each of {', '.join(PROTOCOLS)} at most once, and at least one.")
+    for protocol in [*protocols, *PROTOCOLS]:
+        training_settings(params, protocol, "hard")
+    for word in common.networks:
+        _network("evaluate.networks", word, shape)
+
+
+def _network(path, word, shape):
+    """A network word must be known and, where the images' shape is known already, fit it."""
+    channels, size, _ = shape
+    try:
+        check(word, channels, size)
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from error
+
+
+def _pool(path, name, pools):
+    if name not in pools:
+        raise BadInput(f"{path} is {name!r}, but the pools of the section teacher are {', '.join(pools)}.")
+
+
+def _mapping(params, path):
+    value = params.value(path)
+    if not isinstance(value, dict):
+        raise BadInput(f"{path} must be a mapping from names to sections, not {value!r}.")
+    return value
+
+
+def _only(values, known, where):
+    for key in values:
+        if key not in known:
+            raise BadInput(f"{where} has no setting {key!r}; it has {', '.join(known)}.")
+    for key in known:
+        if key not in values:
+            raise BadInput(f"{where} lacks {key!r}.")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
+    sys.exit(guarded(run))

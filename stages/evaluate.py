@@ -1,0 +1,66 @@
+"""Train fresh networks on the relabelled set and test them on real images, by one protocol.
+
+Reads   params.yaml: evaluate.networks, seeds, precision, compile, save_models and evaluate.<PROTOCOL>, compute.threads;
+        data/relabeled; data/real/dataset
+Writes  reports/evaluation/<PROTOCOL>: rows.csv, curves.csv, info.json, metrics.json; students.safetensors if asked for
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from stages import params as parameters
+from stages.containers.distilled import FILE, DistilledSet
+from stages.containers.real import RealSet
+from stages.evaluation import cells, students
+from stages.evaluation.settings import EvaluateCommon, Saving, training_settings
+from stages.runtime import cost, process, tensors
+from stages.runtime.errors import guarded
+from stages.runtime.inputs import stage_inputs
+from stages.runtime.work import writing
+
+DATA, LABELLED = Path("data/real/dataset"), Path("data/relabeled")
+SETS = {"distilled": LABELLED / FILE, "control": LABELLED / "control.safetensors"}
+
+
+def run(protocol):
+    process.begin()
+    params = parameters.load()
+    common = params.fields("evaluate", EvaluateCommon)
+    saving = params.fields("evaluate", Saving)
+    compute = params.section("compute", parameters.Compute)
+    settings, kind = training_settings(params, protocol, DistilledSet.load(SETS["distilled"]).kind)
+
+    wanted = [
+        cells.Cell((("set", name),), ("file", str(path)), word, seed)
+        for name, path in SETS.items()
+        if path.is_file()
+        for word in common.networks
+        for seed in range(common.seeds)
+    ]
+    stage, out = f"evaluate@{protocol}", f"reports/evaluation/{protocol}"
+    inputs = cells.inputs_of_one(stage_inputs(stage), protocol, kind)
+    how = students.Protocol(kind, settings, common.precision, common.compile)
+    tasks = cells.train(stage, wanted, inputs, how, DATA, RealSet.load(DATA), compute)
+    with writing(out) as folder:
+        info = {"protocol": protocol, "labels": kind, "checkpoint": "last", "settings": settings.model_dump()}
+        cells.write(folder, wanted, tasks, info)
+        if saving.save_models:
+            _save_models(folder, wanted, tasks)
+    cost.record(stage, out, tasks)
+
+
+def _save_models(folder, wanted, tasks):
+    """All students in one file, their weights named ``set/network/seed/parameter``."""
+    weights = {}
+    for cell, task in zip(wanted, tasks, strict=True):
+        content, _ = tensors.load(task.finished() / students.WEIGHTS)
+        name = "/".join([dict(cell.named)["set"], cell.word, str(cell.seed)])
+        weights |= {f"{name}/{key}": value for key, value in content.items()}
+    tensors.save(folder / "students.safetensors", weights, {"networks": sorted({cell.word for cell in wanted})})
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("protocol", help="one of evaluate.protocols: standard, common")
+    sys.exit(guarded(run, parser.parse_args().protocol))

@@ -1,0 +1,69 @@
+"""The cells of a stage, one student each: training them, and writing their rows."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from stages.evaluation import students
+from stages.networks.build import check
+from stages.runtime import device, tensors
+from stages.runtime.tasks import map_tasks
+from stages.runtime.work import Task, claimed
+
+_EXTENT = ("params:evaluate.networks", "params:evaluate.seeds", "params:evaluate.draws", "params:evaluate.save_models")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A student: the ``named`` columns of its rows (its set first), where its images come from, network and seed."""
+
+    named: tuple
+    source: tuple
+    word: str
+    seed: int
+
+
+def inputs_of_one(inputs, protocol, kind):
+    """The inputs that change one student: not how many there are, nor the settings of other label kinds."""
+    other = tuple(f"params:evaluate.{protocol}.{k}." for k in ("hard", "soft", "logits") if k != kind)
+    return {k: v for k, v in inputs.items() if k not in _EXTENT and not k.startswith(other)}
+
+
+def train(stage, cells, inputs, protocol, folder, data, compute):
+    """Train the students of ``cells`` that are not finished yet; the finished Task of each, in order.
+
+    Raises:
+        BadInput: a network cannot take the images of ``data``, the RealSet in ``folder``.
+    """
+    for word in {cell.word for cell in cells}:
+        check(word, *data.shape[:2])
+    tasks = []
+    for cell in cells:
+        identity = [cell.named, cell.word, cell.seed]
+        label = " ".join(map(str, [stage, *(value for _, value in cell.named), cell.word, cell.seed]))
+        tasks.append(Task.of(label, inputs, identity, compute.checkpoint))
+    with claimed(tasks, device.made_on(compute.device)) as missing, device.leased(compute.device) as where:
+        jobs = [
+            students.Job(task, folder, cell.source, cell.word, cell.seed, protocol, str(where))
+            for task, cell in zip(tasks, cells, strict=True)
+            if task in missing
+        ]
+        for _ in map_tasks(students.train, jobs, compute.workers, compute.threads):
+            pass
+    return tasks
+
+
+def write(out, cells, tasks, info):
+    """``rows.csv``, ``curves.csv``, ``metrics.json`` and ``info.json`` of finished cells."""
+    rows, curves, steps, gflop = [], [], 0, 0.0
+    for cell, task in zip(cells, tasks, strict=True):
+        record = tensors.load_json(task.finished() / students.RECORD)
+        about = {**dict(cell.named), "network": cell.word, "seed": cell.seed}
+        rows.append({**about, **{key: record[key] for key in ("accuracy", "train_accuracy", "loss")}})
+        curves += [{**about, "epoch": epoch, "loss": loss} for epoch, loss in record["curve"]]
+        steps, gflop = steps + record["steps"], gflop + record["gflop"]
+    pd.DataFrame(rows).to_csv(out / "rows.csv", index=False, float_format="%.6g")
+    pd.DataFrame(curves).to_csv(out / "curves.csv", index=False, float_format="%.6g")
+    tensors.save_json(out / "info.json", {**info, "cost": {"steps": steps, "gflop": round(gflop, 1)}})
+    mean = sum(row["accuracy"] for row in rows) / len(rows)
+    tensors.save_json(out / "metrics.json", {"accuracy": round(mean, 2)})

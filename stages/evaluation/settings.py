@@ -1,0 +1,75 @@
+"""The settings of evaluate: what every protocol shares, and each protocol's own section."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from stages.params import Section
+from stages.runtime.errors import BadInput
+from stages.training.settings import LabelSettings
+
+LOSSES = {"hard": ("ce",), "soft": ("ce",), "logits": ("l1", "mse")}
+
+
+class EvaluateCommon(Section):
+    """``networks`` × ``seeds`` students a set; ``draws`` random sets for the random row."""
+
+    networks: list[str] = Field(min_length=1)
+    seeds: int = Field(ge=1)
+    precision: Literal["fp32", "bf16"]
+    compile: bool
+
+    @field_validator("networks")
+    @classmethod
+    def _once(cls, values):
+        if len(set(values)) != len(values):
+            raise ValueError("should name each network once")
+        return values
+
+
+class Draws(Section):
+    """How many random sets the random row averages over."""
+
+    draws: int = Field(ge=1)
+
+
+class Saving(Section):
+    """Whether the trained students are kept in the out."""
+
+    save_models: bool
+
+
+class Standard(Section):
+    """The protocol ``standard``: settings by the kind of the labels."""
+
+    hard: LabelSettings
+    soft: LabelSettings
+    logits: LabelSettings
+
+    @model_validator(mode="after")
+    def _losses(self):
+        for kind, allowed in LOSSES.items():
+            if getattr(self, kind).loss not in allowed:
+                raise ValueError(f"{kind}.loss must be {' or '.join(allowed)} for {kind} labels")
+        return self
+
+
+class Common(LabelSettings):
+    """The protocol ``common``: one setting for every method, on hard labels whatever the set carries."""
+
+    loss: Literal["ce"]
+
+
+PROTOCOLS = {"standard": Standard, "common": Common}
+
+
+def training_settings(params, protocol, kind):
+    """The LabelSettings under which ``protocol`` trains a set whose labels are of ``kind``, and the kind it uses.
+
+    Raises:
+        BadInput: no such protocol, or its section is wrong.
+    """
+    if protocol not in PROTOCOLS:
+        raise BadInput(f"evaluate.protocols has {protocol!r}, but the protocols are {', '.join(PROTOCOLS)}.")
+    section = params.section(f"evaluate.{protocol}", PROTOCOLS[protocol])
+    return (getattr(section, kind), kind) if protocol == "standard" else (section, "hard")

@@ -1,0 +1,101 @@
+"""One student: a fresh network trained on a set of images, tested on the full real test set."""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from stages.console.progress import Progress
+from stages.containers.real import RealSet
+from stages.evaluation.sets import images_of
+from stages.networks.build import build, flops
+from stages.runtime import tensors
+from stages.runtime.generators import generator
+from stages.runtime.work import Task
+from stages.training.accuracy import accuracy
+from stages.training.loop import Training
+from stages.training.losses import loss_of
+from stages.training.settings import LabelSettings
+
+WEIGHTS, RECORD = "student.safetensors", "record.json"
+_POINTS = 100
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How students are trained: on labels of ``kind``, by ``settings``, in which precision, compiled or not."""
+
+    kind: str
+    settings: LabelSettings
+    precision: str
+    compile: bool
+
+
+@dataclass(frozen=True)
+class Job:
+    """Train ``word`` with ``seed`` on ``source`` (see ``sets.images_of``) by ``protocol``."""
+
+    task: Task
+    data: Path
+    source: tuple
+    word: str
+    seed: int
+    protocol: Protocol
+    device: str
+
+
+def train(job):
+    """Train the student of ``job``, resuming where an earlier run stopped; weights and record go into the task."""
+    state, protocol, settings = job.task.start(), job.protocol, job.protocol.settings
+    data = _dataset(job.data, job.device)
+    batch_of, count = images_of(job.source, data, protocol.kind)
+    # the same seed starts from the same weights on every set, so that sets are compared in pairs
+    network = build(job.word, *data.shape, generator(job.seed, "student", job.word)).to(job.device)
+    training = Training(
+        network,
+        batch_of,
+        count,
+        loss_of(settings.loss),
+        settings,
+        job.seed,
+        f"student/{job.word}",
+        data.info["flip"],
+        protocol.precision,
+        protocol.compile,
+    )
+    curve, last = [], (math.nan, math.nan)
+    if state:
+        training.load_state_dict(state["training"])
+        curve, last = state["curve"], state["last"]
+    every = max(1, settings.epochs // _POINTS)
+
+    with Progress(job.task.label, settings.epochs, start=training.epoch, unit="epoch") as bar:
+        while not training.done:
+            if finished := training.advance():
+                last = finished
+                bar.advance(loss=finished[0])
+                if training.epoch % every == 0:
+                    curve.append([training.epoch, finished[0]])
+            if job.task.due():
+                job.task.checkpoint({"training": training.state_dict(), "curve": curve, "last": list(last)})
+
+    record = {
+        "network": job.word,
+        "seed": job.seed,
+        "accuracy": accuracy(network, data, data.test, protocol.precision),
+        "train_accuracy": last[1],
+        "loss": last[0],
+        "curve": curve,
+        "steps": training.step,
+        "gflop": round(3 * count * settings.epochs * flops(job.word, *data.shape) / 1e9, 1),
+    }
+    with job.task.result() as folder:
+        tensors.save(folder / WEIGHTS, dict(network.state_dict()), {"network": job.word, "seed": job.seed})
+        tensors.save_json(folder / RECORD, record)
+
+
+@lru_cache(maxsize=1)
+def _dataset(folder, device):
+    return RealSet.load(folder).to(device)
+
+

@@ -1,0 +1,34 @@
+"""The settings of relabel: a kind, and one subsection per kind."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from stages.params import Section
+
+
+class Keep(Section):
+    """The labels that the method made."""
+
+
+class Picked(Section):
+    """``pick``: the mean over the pool's predictions, or one teacher, its first."""
+
+    pick: Literal["mean", "one"]
+
+
+class Probs(Picked):
+    """Probabilities of logits divided by ``temperature``."""
+
+    temperature: float = Field(gt=0)
+
+
+KINDS = {"keep": Keep, "hard": Picked, "logits": Picked, "probs": Probs}
+
+
+class RelabelCommon(Section):
+    """What every kind reads. ``control`` also labels random real images, where a teacher labels."""
+
+    kind: Literal["keep", "hard", "logits", "probs"]
+    teacher: str
+    control: bool

@@ -1,0 +1,1 @@
+"""What methods share: their contract, guidance, and the bases of their families."""

@@ -1,0 +1,185 @@
+"""What every method is given, and what it gives back."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from stages.augment.siamese import check_strategy, resolve
+from stages.containers.distilled import DistilledSet
+from stages.containers.real import RealSet
+from stages.networks.build import build, flops
+from stages.params import Section
+from stages.runtime.errors import BadInput
+from stages.runtime.generators import generator
+from stages.teachers.pool import Pool
+
+Weight = Annotated[float, Field(ge=0)]
+
+
+class GuidanceSettings(Section):
+    """Which pool guides, and whether alpha is absolute (as published) or relative to the method's own gradient norm."""
+
+    teacher: str
+    scale: Literal["absolute", "relative"]
+
+
+class Common(Section):
+    """What every method reads of the section ``method``, whether it uses it or not."""
+
+    name: str
+    ipc: int = Field(ge=1)
+    seed: int = Field(ge=0)
+    network: str
+    init: Literal["real", "noise"]
+    augment: str
+    alpha: Weight | dict[str, Weight]
+    teacher: str
+    guidance: GuidanceSettings
+    precision: Literal["fp32", "bf16"]
+    compile: bool
+    chunk: int = Field(ge=1)
+
+    @field_validator("augment")
+    @classmethod
+    def _strategy(cls, value):
+        if value not in ("auto", "none"):
+            check_strategy(value)
+        return value
+
+    @property
+    def guided(self):
+        """Whether any teacher has a weight above zero."""
+        return any(a > 0 for a in (self.alpha.values() if isinstance(self.alpha, dict) else [self.alpha]))
+
+
+@dataclass
+class Problem:
+    """The task that a method solves: real data on ``device``, common settings, teachers on demand."""
+
+    data: RealSet
+    settings: Common
+    device: torch.device
+    teachers: Pool
+
+    def draws(self, purpose, *index):
+        """The generator for ``purpose`` at ``index`` under ``method.seed``."""
+        return generator(self.settings.seed, self.settings.name, purpose, *index)
+
+    @property
+    def classes(self):
+        return len(self.data.classes)
+
+    @property
+    def strategy(self):
+        """The siamese strategy: ``auto`` leaves mirroring out where it changes the class."""
+        return resolve(self.settings.augment, self.data.info["flip"])
+
+    def labels(self):
+        """(classes · ipc,) int64: every class ``ipc`` times, in order."""
+        return torch.arange(self.classes, device=self.device).repeat_interleave(self.settings.ipc)
+
+    def network(self, draws):
+        """A freshly initialised ``method.network`` on the device."""
+        return build(self.settings.network, *self.data.shape, draws).to(self.device)
+
+    def forward_flops(self):
+        """Floating-point operations of ``method.network`` on one image."""
+        return flops(self.settings.network, *self.data.shape)
+
+    def pick(self, count, draws):
+        """Indices (classes, count) of ``count`` different training images of each class, on the CPU."""
+        smallest = min(map(len, self.data.members))
+        if count > smallest:
+            raise BadInput(f"{count} images of each class are asked for, but the smallest class has {smallest}.")
+        return torch.stack([m[torch.randperm(len(m), generator=draws)[:count]] for m in self.data.members])
+
+    def real(self, indices):
+        """Training images (N, C, H, W), float32 in the dataset's space, on the device."""
+        return self.data.encode(self.data.train.images[indices.to(self.device)])
+
+    def initial_images(self):
+        """What optimisation starts from, by ``method.init``: random real images of each class, or N(0, 1) in the space."""
+        shape = (self.classes * self.settings.ipc, *self.data.train.images.shape[1:])
+        if self.settings.init == "noise":
+            return torch.randn(shape, generator=self.draws("init")).to(self.device)
+        return self.real(self.pick(self.settings.ipc, self.draws("init")).flatten())
+
+    def to_teacher(self, images, pool):
+        """Images of the dataset's space as ``pool`` wants them; differentiable.
+
+        Raises:
+            BadInput: the pool was trained on images of another shape.
+        """
+        if pool.shape[:2] != self.data.shape[:2]:
+            raise BadInput(
+                f"the teachers of {pool.info['pool']} take {_shape(pool.shape)}, but the images are {_shape(self.data.shape)}."
+            )
+        if pool.space.same(self.data.space):
+            return images
+        return pool.space.encode(self.data.space.decode(images))
+
+    def hard_set(self, images, labels, **info):
+        """A DistilledSet with hard labels in the dataset's space."""
+        info = {
+            "labels": "hard",
+            "feed": "stored",
+            "method": self.settings.name,
+            "ipc": self.settings.ipc,
+            "seed": self.settings.seed,
+            "classes": self.data.classes,
+            "dataset": self.data.info["name"],
+            **info,
+        }
+        return DistilledSet(images.detach(), labels, None, self.data.space, info)
+
+
+def _shape(shape):
+    channels, size = shape[:2]
+    return f"{channels}×{size}×{size}"
+
+
+@dataclass
+class Tick:
+    """What one unit of work did: ``ready`` when ``images.grad`` is complete, and the values for people to see."""
+
+    ready: bool
+    values: dict = field(default_factory=dict)
+
+
+class Method:
+    """A distillation method. ``guided`` says whether its images have a gradient that guidance can add to.
+
+    The driver calls ``advance`` (one bounded unit of work) ``total`` times, ``apply`` after each that is ready, and
+    ``result`` at the end; between any two calls it may save ``state_dict``.
+    """
+
+    guided = False
+    images: Tensor | None = None
+    labels: Tensor | None = None
+    total = 1
+    at = 0
+
+    def __init__(self, problem, settings):
+        self.problem, self.settings = problem, settings
+
+    def advance(self) -> Tick:
+        raise NotImplementedError
+
+    def apply(self):
+        """Optimiser step, projection, schedule."""
+
+    def state_dict(self):
+        return {"at": self.at}
+
+    def load_state_dict(self, state):
+        self.at = state["at"]
+
+    def result(self) -> DistilledSet:
+        raise NotImplementedError
+
+    def cost(self):
+        """Images passed forwards and backwards through networks so far, and their GFLOP: the same on every machine."""
+        return {"images_forward": 0, "images_backward": 0, "gflop": 0.0}

@@ -1,0 +1,71 @@
+"""The device of a stage: leased, deterministic, in the precision asked for."""
+
+import contextlib
+import fcntl
+import os
+import sys
+import time
+
+import torch
+
+from stages.runtime import process
+from stages.runtime.errors import BadInput
+
+
+@contextlib.contextmanager
+def leased(choice, count=None):
+    """The device that ``choice`` (auto, cpu, cuda, cuda:N) means; a GPU is ours alone while the block runs.
+
+    Raises:
+        BadInput: a GPU is asked for that is not there.
+    """
+    count = torch.cuda.device_count() if count is None else count
+    if choice == "cpu" or (choice == "auto" and count == 0):
+        yield torch.device("cpu")
+        return
+    wanted = [int(choice.split(":")[1])] if ":" in choice else range(count)
+    if not all(index < count for index in wanted) or not wanted:
+        raise BadInput(f"compute.device is {choice!r}, but this machine shows {count} GPUs; use auto or cpu.")
+    with _first_free(wanted) as index:
+        yield torch.device("cuda", index)
+
+
+@contextlib.contextmanager
+def _first_free(indices):
+    folder = process.root() / ".dvc" / "tmp"
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        files = {i: stack.enter_context(open(folder / f"gpu-{i}.lock", "w")) for i in indices}
+        told = False
+        while True:
+            for index, file in files.items():
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    yield index
+                    return
+            if not told:
+                print("Every GPU is leased to another stage, waiting.", file=sys.stderr, flush=True)
+                told = True
+            time.sleep(1)
+
+
+def made_on(choice):
+    """What bits depend on beside the inputs: the model of the device that ``choice`` means, and the torch build."""
+    cpu = choice == "cpu" or not torch.cuda.is_available()
+    return {"device": "cpu" if cpu else torch.cuda.get_device_name(), "torch": torch.__version__}
+
+
+def prepare(threads):
+    """Settings under which the same inputs give the same bits; call once in every process that computes."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with a fixed workspace
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+
+
+def autocast(device, precision):
+    """The context in which networks run forwards: ``fp32`` as they are, or ``bf16`` where autocast finds it safe."""
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=precision == "bf16")

@@ -1,0 +1,90 @@
+"""Train a pool of teachers.
+
+Reads   params.yaml: teacher.<POOL> (what it leaves out: teacher.main), compute.threads; data/real/<source>
+Writes  models/teachers/<POOL>: teachers.safetensors (all weights), pool.json, curves.csv, metrics.json
+"""
+
+import argparse
+import sys
+
+import pandas as pd
+
+from stages import params as parameters
+from stages.containers.real import RealSet
+from stages.networks.build import check
+from stages.runtime import cost, device, process, tensors
+from stages.runtime.errors import guarded
+from stages.runtime.inputs import stage_inputs
+from stages.runtime.tasks import map_tasks
+from stages.runtime.work import Task, claimed, writing
+from stages.teachers import supervised
+from stages.teachers.pool import FILE, RECORD
+from stages.teachers.settings import pool_settings
+
+
+def run(pool):
+    process.begin()
+    params = parameters.load()
+    settings = pool_settings(params, pool)
+    compute = params.section("compute", parameters.Compute)
+    folder = f"data/real/{settings.source}"
+    data = RealSet.load(folder)
+    for word in settings.networks:
+        check(word, *data.shape[:2])
+
+    inputs = _of_one_teacher(stage_inputs(f"teacher@{pool}"))
+    wanted = [(word, index) for word in settings.networks for index in range(settings.count)]
+    tasks = [Task.of(f"teacher {pool} {w} {i}", inputs, [w, i], compute.checkpoint) for w, i in wanted]
+    with claimed(tasks, device.made_on(compute.device)) as missing, device.leased(compute.device) as where:
+        jobs = [
+            supervised.Job(task, folder, settings, word, index, str(where))
+            for task, (word, index) in zip(tasks, wanted, strict=True)
+            if task in missing
+        ]
+        for _ in map_tasks(supervised.train, jobs, compute.workers, compute.threads):
+            pass
+        with writing(f"models/teachers/{pool}") as out:
+            _write(out, pool, settings, data, tasks)
+        cost.record(f"teacher@{pool}", f"models/teachers/{pool}", tasks)
+
+
+def _of_one_teacher(inputs):
+    """The inputs that change one teacher: not how many there are, nor which others."""
+    extent = (".count", ".networks")
+    return {k: v for k, v in inputs.items() if not (k.startswith("params:teacher.") and k.endswith(extent))}
+
+
+def _write(out, pool, settings, data, tasks):
+    weights, records = data.space.packed(), []
+    for task in tasks:
+        content, record = tensors.load(task.finished() / supervised.RESULT)
+        weights |= {f"{record['network']}/{record['index']}/{name}": value for name, value in content.items()}
+        records.append(record)
+    columns = ["epoch", "loss", "train_accuracy"]
+    curves = [
+        pd.DataFrame(record.pop("curve"), columns=columns).assign(network=record["network"], index=record["index"])
+        for record in records
+    ]
+    info = {
+        "pool": pool,
+        "dataset": data.info["name"],
+        "classes": data.classes,
+        "shape": list(data.shape),
+        "space": data.space.kind,
+        "objective": settings.objective,
+        "precision": settings.precision,
+        "networks": records,
+        "settings": settings.training.model_dump(),
+    }
+    tensors.save(out / FILE, weights, info)
+    tensors.save_json(out / RECORD, info)
+    curves = pd.concat(curves)[["network", "index", *columns]]
+    curves.to_csv(out / "curves.csv", index=False, float_format="%.6g")
+    scores = [kept["accuracy"] for record in records for kept in record["kept"]]
+    tensors.save_json(out / "metrics.json", {"accuracy": round(sum(scores) / len(scores), 2)})
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pool", help="name of the pool: a key of the section teacher")
+    sys.exit(guarded(run, parser.parse_args().pool))

@@ -1,0 +1,120 @@
+"""Training one network by SGD, a step at a time, so that it can stop between any two."""
+
+import math
+
+import torch
+
+from stages.augment.siamese import augment_batch, resolve
+from stages.augment.standard import crop_flip
+from stages.runtime.device import autocast
+from stages.runtime.generators import generator
+
+
+class Training:
+    """One network on its way through its epochs.
+
+    Args:
+        network: initialised, on its device.
+        batch_of: function of an index tensor (n,) that gives images (n, C, H, W) and targets on that device.
+        count: how many images there are.
+        loss: function of logits and targets.
+        settings: TrainSettings.
+        seed: names every draw (order, augmentation), with ``name``.
+        flip: whether a mirrored image keeps its class.
+        precision, compile: ``fp32`` or ``bf16``; whether the network is compiled.
+    """
+
+    def __init__(self, network, batch_of, count, loss, settings, seed, name, flip, precision="fp32", compile=False):
+        self.network, self.batch_of, self.count = network, batch_of, count
+        self.loss, self.settings, self.precision = loss, settings, precision
+        self.seed, self.name, self.flip = seed, name, flip
+        self.steps_per_epoch = math.ceil(count / settings.batch)
+        self.step = 0
+        self.epoch_loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.epoch_hits = torch.zeros((), dtype=torch.int64, device=self.device)
+        self.optimizer = torch.optim.SGD(
+            network.parameters(), settings.lr, settings.momentum, weight_decay=settings.weight_decay, foreach=True
+        )
+        self.forward = torch.compile(network) if compile else network
+        self.drops = sorted(m if m >= 1 else math.floor(m * settings.epochs) for m in settings.milestones)
+
+    @property
+    def device(self):
+        return next(self.network.parameters()).device
+
+    @property
+    def epoch(self):
+        """How many epochs are complete."""
+        return self.step // self.steps_per_epoch
+
+    @property
+    def done(self):
+        return self.epoch >= self.settings.epochs
+
+    def advance(self):
+        """One optimiser step. Returns (loss, accuracy) of the epoch it completes, else None."""
+        place = self.step % self.steps_per_epoch
+        if place == 0:
+            self._begin_epoch()
+        index = self.order[place * self.settings.batch : (place + 1) * self.settings.batch]
+        images, targets = self.batch_of(index)
+        with autocast(self.device, self.precision):
+            logits = self.forward(self._augmented(images))
+        loss = self.loss(logits.float(), targets)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.epoch_loss += loss.detach() * len(index)
+        hard = targets if targets.ndim == 1 else targets.argmax(1)
+        self.epoch_hits += (logits.detach().argmax(1) == hard).sum()
+        self.step += 1
+        if place + 1 < self.steps_per_epoch:
+            return None
+        return float(self.epoch_loss) / self.count, 100 * int(self.epoch_hits) / self.count
+
+    def _begin_epoch(self):
+        self.network.train()
+        self._set_order()
+        self.epoch_loss.zero_()
+        self.epoch_hits.zero_()
+        factor = self.settings.decay ** sum(drop <= self.epoch for drop in self.drops)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.lr * factor
+
+    def _set_order(self):
+        self.order = torch.randperm(self.count, generator=self._draws("order", self.epoch))
+
+    def _augmented(self, images):
+        kind = self.settings.augment
+        if kind == "none":
+            return images
+        draws = self._draws("augment", self.step)
+        if kind == "crop_flip":
+            return crop_flip(images, draws, self.flip)
+        return augment_batch(images, resolve("auto", self.flip) if kind == "dsa" else kind, draws)
+
+    def _draws(self, purpose, index):
+        return generator(self.seed, self.name, purpose, index)
+
+    def state_dict(self):
+        return {
+            "network": dict(self.network.state_dict()),
+            "optimizer": self.optimizer.state_dict()["state"],
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "step": self.step,
+            "epoch_loss": self.epoch_loss,
+            "epoch_hits": self.epoch_hits,
+        }
+
+    def load_state_dict(self, state):
+        self.network.load_state_dict(state["network"])
+        self.step = state["step"]
+        optimizer = self.optimizer.state_dict()
+        optimizer["state"] = state["optimizer"]
+        self.optimizer.load_state_dict(optimizer)
+        for group in self.optimizer.param_groups:
+            group["lr"] = state["lr"]
+        self.epoch_loss = state["epoch_loss"].to(self.device)
+        self.epoch_hits = state["epoch_hits"].to(self.device)
+        self.network.train()
+        self._set_order()
