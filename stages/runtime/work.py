@@ -118,7 +118,7 @@ def claimed(tasks, made):
 @contextlib.contextmanager
 def _locked(task):
     task.folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(task.folder.with_suffix(".lock"), "w") as file:
+    with open(task.folder.with_name(f"{task.folder.name}.lock"), "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
