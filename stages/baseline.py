@@ -9,24 +9,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from pydantic import Field
-
 from stages import params as parameters
 from stages.containers.real import RealSet
 from stages.evaluation import cells, students
-from stages.evaluation.settings import Draws, EvaluateCommon, training_settings
+from stages.evaluation.settings import Draws, EvaluateCommon, Images, training_settings
 from stages.runtime import cost, process
 from stages.runtime.errors import guarded
 from stages.runtime.inputs import stage_inputs
 from stages.runtime.work import writing
 
 DATA = Path("data/real/dataset")
-
-
-class Images(parameters.Section):
-    """How many images of each class the random and k-means sets have: as many as the distilled one."""
-
-    ipc: int = Field(ge=1)
 
 
 def run(protocol):

@@ -10,10 +10,9 @@ from pathlib import Path
 
 from stages import methods
 from stages import params as parameters
-from stages.baseline import Images
 from stages.datasets.catalogue import facts
 from stages.datasets.settings import DatasetSettings, SourceSettings
-from stages.evaluation.settings import PROTOCOLS, Draws, EvaluateCommon, Saving, training_settings
+from stages.evaluation.settings import PROTOCOLS, Draws, EvaluateCommon, Images, Saving, training_settings
 from stages.evaluation.settings import Common as EvaluationSettings
 from stages.labels.settings import KINDS, RelabelCommon
 from stages.methods.shared.base import Common

@@ -33,6 +33,12 @@ class Draws(Section):
     draws: int = Field(ge=1)
 
 
+class Images(Section):
+    """How many images of each class the random and k-means sets have: as many as the distilled one."""
+
+    ipc: int = Field(ge=1)
+
+
 class Saving(Section):
     """Whether the trained students are kept in the out."""
 

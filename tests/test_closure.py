@@ -1,0 +1,111 @@
+"""Law 1: a stage's declared code deps are exactly what it imports; console alone is exempt."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages import methods
+
+ROOT = Path(__file__).resolve().parents[1]
+WORKFLOW = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+NO_CODE_DEPS = {"check"}  # it can stop a run, but not change a result
+
+
+def imports_of(file):
+    """The files of ours that a file imports, packages' __init__ included."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative imports hide what is imported"
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            for i in range(1, len(parts) + 1):
+                path = ROOT.joinpath(*parts[:i])
+                found |= {p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()}
+    return found
+
+
+def closure(*roots):
+    """Every file of ours that importing ``roots`` runs, relative to the repository, console left out."""
+    todo, seen = [ROOT / r for r in roots], set()
+    while todo:
+        file = todo.pop()
+        if file in seen or ROOT / "stages/console" in file.parents:
+            continue
+        seen.add(file)
+        todo += imports_of(file)
+    return {file.relative_to(ROOT) for file in seen}
+
+
+def code_deps(stage, method):
+    body = WORKFLOW[stage].get("do", WORKFLOW[stage])
+    deps = [dep.replace("${method.name}", method) for dep in body.get("deps", [])]
+    return [Path(dep) for dep in deps if dep.startswith("stages/")]
+
+
+def roots_of(stage, method):
+    body = WORKFLOW[stage].get("do", WORKFLOW[stage])
+    script = body["cmd"].split("-m ")[1].split()[0].replace(".", "/") + ".py"
+    return [script, *([f"stages/methods/{method}.py"] if stage == "distill" else [])]
+
+
+def covers(dep, file):
+    return dep == file or dep in file.parents
+
+
+def undeclared(stage, method, deps):
+    return {file for file in closure(*roots_of(stage, method)) if not any(covers(dep, file) for dep in deps)}
+
+
+CASES = [(s, m) for s in WORKFLOW if s not in NO_CODE_DEPS for m in (methods.names() if s == "distill" else ["dm"])]
+
+
+@pytest.mark.parametrize(("stage", "method"), CASES)
+def test_a_stage_declares_all_the_code_it_imports(stage, method):
+    assert undeclared(stage, method, code_deps(stage, method)) == set()
+
+
+@pytest.mark.parametrize("stage", [s for s in WORKFLOW if s not in NO_CODE_DEPS])
+def test_a_stage_declares_no_code_that_it_never_imports(stage):
+    imported = set().union(*(closure(*roots_of(stage, m)) for m in methods.names()))
+    needless = {dep for dep in code_deps(stage, "dm") if not any(covers(dep, file) for file in imported)}
+    assert needless == set()
+
+
+@pytest.mark.parametrize(("stage", "method"), [c for c in CASES if c[1] == "dm"])
+def test_taking_any_dep_out_is_noticed(stage, method):
+    deps = code_deps(stage, method)
+    for dep in deps:
+        rest = [d for d in deps if d != dep]
+        if method_only := [m for m in methods.names() if stage == "distill" and undeclared(stage, m, rest_for(rest, m))]:
+            assert method_only
+        else:
+            assert undeclared(stage, method, rest), f"{stage} would not miss {dep}"
+
+
+def rest_for(rest, method):
+    return [Path(str(d).replace("methods/dm.py", f"methods/{method}.py")) for d in rest]
+
+
+def test_there_is_one_dynamic_import():
+    dynamic = [f for f in (ROOT / "stages").rglob("*.py") if "importlib" in f.read_text() or "__import__" in f.read_text()]
+    assert [f.relative_to(ROOT).as_posix() for f in dynamic] == ["stages/methods/__init__.py"]
+
+
+def test_runtime_imports_nothing_of_ours():
+    for file in (ROOT / "stages/runtime").glob("*.py"):
+        others = {f.relative_to(ROOT).as_posix() for f in imports_of(file)} - {"stages/__init__.py"}
+        assert all(f.startswith("stages/runtime/") for f in others), (file, others)
+
+
+def test_nobody_imports_a_stage_script():
+    scripts = {ROOT / roots_of(stage, "dm")[0] for stage in WORKFLOW}
+    for file in (ROOT / "stages").rglob("*.py"):
+        assert not imports_of(file) & scripts, file

@@ -1,0 +1,104 @@
+"""kill -9 at any moment, in dvc repro, in a temporary experiment and in the queue: the same final bytes."""
+
+import os
+import random
+import shutil
+import time
+
+import pytest
+
+from tests.conftest import Clone
+
+pytestmark = pytest.mark.workflow
+
+# how many kills of each kind: CI does a few, a person with time sets KILLS=10
+KILLS = int(os.environ.get("KILLS", "2"))
+LONGER = {
+    "teacher.main.supervised.epochs": 60,
+    "method.dm.iterations": 400,
+    "evaluate.standard.hard.epochs": 150,
+    "evaluate.seeds": 1,
+    "evaluate.draws": 1,
+}
+STAGES = ["teacher@main", "distill", "evaluate@standard"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A clone with longer stages, reproduced without interruption; its finished work is taken away."""
+    clone = Clone.of_the_product(tmp_path_factory.mktemp("undisturbed"), LONGER)
+    clone.run("dvc", "repro")
+    clone.commit()
+    shutil.rmtree(clone.path(".dvc/tmp/work"))
+    return clone
+
+
+def kill_while(clone, command, stage, moment, group):
+    """Start ``command`` and kill it ``moment`` seconds after the first checkpoint of ``stage``; its log so far."""
+    process = clone.start(*command)
+    prefix = stage.split("@")[0]
+    deadline = time.time() + 300
+    while process.poll() is None and time.time() < deadline:
+        if list(clone.path(".dvc/tmp/work").glob(f"{prefix}*/state.safetensors")):
+            break
+        time.sleep(0.02)
+    time.sleep(moment)
+    clone.kill(process, group)
+
+
+def wait_for_orphans(clone):
+    """A stage whose dvc was killed dies with it: nobody writes into the clone any more."""
+    deadline = time.time() + 20
+    while time.time() < deadline:
+        running = clone.run("pgrep", "-f", "-a", "stages\\.", ok=False).stdout.splitlines()
+        here = [line for line in running if os.path.realpath(f"/proc/{line.split()[0]}/cwd").startswith(str(clone.folder))]
+        if not here:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"still running: {here}")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("group", [True, False], ids=["all", "dvc alone"])
+def test_repro_after_kills_gives_the_same_lock(undisturbed, copy_of, stage, group):
+    clone, moments = copy_of(undisturbed), random.Random(stage)
+    for _ in range(KILLS):
+        kill_while(clone, ["dvc", "repro", "-f", "-s", stage], stage, moments.uniform(0, 3), group)
+        wait_for_orphans(clone)
+    clone.run("dvc", "repro", "-f", "-s", stage)
+    assert clone.lock == undisturbed.lock
+
+
+def test_a_killed_experiment_resumes_in_the_queue(undisturbed, copy_of):
+    clone, moments = copy_of(undisturbed), random.Random(1)
+    reference = Clone(shutil.copytree(undisturbed.folder, clone.folder.parent / "reference", symlinks=True))
+    change = ["-S", "method.alpha=10"]
+    reference.run("dvc", "exp", "run", *change)
+    for _ in range(KILLS):
+        kill_while(clone, ["dvc", "exp", "run", "--temp", *change], "distill", moments.uniform(0, 3), True)
+    wait_for_orphans(clone)
+    clone.run("dvc", "exp", "run", "--queue", "-n", "queued", *change)
+    clone.run("dvc", "queue", "start")
+    deadline = time.time() + 300
+    while "Success" not in clone.run("dvc", "queue", "status").stdout:
+        assert time.time() < deadline, clone.run("dvc", "queue", "logs", "queued", ok=False).stdout
+        time.sleep(1)
+    log = clone.run("dvc", "queue", "logs", "queued").stdout
+    assert "resumed after" in log
+    clone.run("dvc", "exp", "apply", "queued")
+    assert clone.lock == reference.lock
+
+
+def test_queued_experiments_that_share_a_teacher_train_it_once(undisturbed, copy_of):
+    clone = copy_of(undisturbed)
+    for seed in (1, 2, 3):
+        change = ["-S", "teacher.main.supervised.epochs=61", "-S", f"method.seed={seed}"]
+        clone.run("dvc", "exp", "run", "--queue", "-n", f"seed{seed}", *change)
+    clone.run("dvc", "queue", "start", "-j", "3")
+    deadline = time.time() + 400
+    while clone.run("dvc", "queue", "status").stdout.count("Success") < 3:
+        assert time.time() < deadline, clone.run("dvc", "queue", "status").stdout
+        time.sleep(2)
+    assert len(list(clone.path(".dvc/tmp/work").glob("teacher*/done"))) == 1
+    logs = [clone.run("dvc", "queue", "logs", f"seed{seed}").stdout for seed in (1, 2, 3)]
+    assert sum("another run computes it, waiting" in log for log in logs) >= 1

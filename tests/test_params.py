@@ -1,0 +1,117 @@
+"""Parameters arrive as DVC sees them, and a wrong one is one sentence."""
+
+import math
+import subprocess
+
+import dvc.api
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import Field
+from ruamel.yaml import YAML
+
+from stages import params
+from stages.params import Section, parse
+from stages.runtime.errors import BadInput
+
+NUMBERS = st.floats() | st.integers() | st.booleans() | st.none()
+WRITTEN = st.sampled_from(
+    "1e-05 1e+16 1e16 1e3 1E5 1.5e-3 .5 -.5 5. +1 -0 0.0 .nan .NaN .inf -.inf +.inf 0o17 0x1F 0012 yes no on off y n True "
+    "true FALSE null ~ None 1_000 1e 1.2.3 2026-11-21 12:30 e5 -1e-7 1.0e+10 '1e-5' abc".split()
+)
+
+
+def same(a, b):
+    return type(a) is type(b) and (a == b or (isinstance(a, float) and math.isnan(a) and math.isnan(b)))
+
+
+def as_dvc(text):
+    return YAML(typ="safe").load(text)
+
+
+@given(NUMBERS)
+def test_what_dvc_writes_arrives_as_it_was(value):
+    from io import StringIO
+
+    yaml, out = YAML(), StringIO()
+    yaml.dump({"a": value}, out)
+    assert same(parse(out.getvalue())["a"], value)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.sampled_from(["{:e}", "{:g}", "{:E}", "{!r}", "{:.3e}", "{:+e}"]))
+def test_every_spelling_of_a_float_is_read_as_dvc_reads_it(value, form):
+    text = f"a: {form.format(value)}"
+    assert same(parse(text)["a"], as_dvc(text)["a"])
+
+
+@pytest.mark.parametrize("text", WRITTEN.elements)
+def test_plain_words_are_read_as_dvc_reads_them(text):
+    if text == "2026-11-21":
+        pytest.skip("DVC reads a date; no parameter is one")
+    assert same(parse(f"a: {text}")["a"], as_dvc(f"a: {text}")["a"])
+
+
+def test_overrides_arrive_as_params_show_gives_them(tmp_path):
+    """Through the real thing: dvc exp run -S writes, params_show and the loader read the same."""
+    spellings = ["1e-5", "1e16", "1e20", "1e3", "1.5e-3", ".5", "nan", "inf", "-1e-7", "100", "yes", "abc", "1e-300", "-0.0"]
+    run = lambda *args: subprocess.run(args, cwd=tmp_path, check=True, capture_output=True)  # noqa: E731
+    run("git", "init", "-q")
+    run("git", "config", "user.email", "a@b")
+    run("git", "config", "user.name", "a")
+    (tmp_path / "params.yaml").write_text("".join(f"p{i}: 0.0\n" for i in range(len(spellings))))
+    (tmp_path / "dvc.yaml").write_text("stages:\n  s:\n    cmd: 'true'\n    params:\n    - p0\n")
+    run("dvc", "init", "-q")
+    run("git", "add", ".")
+    run("git", "commit", "-qm", "a")
+    run("dvc", "exp", "run", "-q", *(a for i, s in enumerate(spellings) for a in ("-S", f"p{i}={s}")))
+    shown = dvc.api.params_show(repo=str(tmp_path))
+    read = params.load(tmp_path / "params.yaml").values
+    assert shown.keys() == read.keys()
+    for key, value in shown.items():
+        assert same(read[key], value), (key, read[key], value)
+
+
+class Inner(Section):
+    rate: float = Field(gt=0)
+
+
+class Outer(Section):
+    count: int = Field(ge=1)
+    weight: float | dict[str, float]
+    inner: Inner
+
+
+GOOD = {"count": 1, "weight": 0.5, "inner": {"rate": 0.1}}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"count": 0}, ["a.count is 0", "greater than or equal to 1"]),
+        ({"count": "x"}, ["a.count is 'x'", "valid integer"]),
+        ({"weight": "abc"}, ["a.weight is 'abc'", "number"]),
+        ({"weight": math.nan}, ["a.weight is nan", "finite"]),
+        ({"cuont": 1}, ["a.cuont is not a setting", "count, weight, inner"]),
+        ({"inner": {"rate": 0.1, "raet": 1}}, ["a.inner.raet is not a setting", "rate"]),
+        ({"inner": {"rate": 0.0}}, ["a.inner.rate is 0.0", "greater than 0"]),
+        ({"inner": {}}, ["a.inner.rate is missing"]),
+        ({"count": True}, ["a.count is True", "valid integer"]),
+    ],
+)
+def test_a_bad_value_is_one_sentence_that_names_the_key(change, words):
+    with pytest.raises(BadInput) as caught:
+        params.validate(Outer, {**GOOD, **change}, "a")
+    sentence = str(caught.value)
+    assert all(word in sentence for word in words), sentence
+    assert "\n" not in sentence and sentence.endswith(".")
+
+
+def test_a_missing_path_says_what_there_is():
+    with pytest.raises(BadInput, match=r"lacks 'a\.x'.*it has count, weight, inner"):
+        params.Params({"a": GOOD}).value("a.x")
+
+
+def test_reads_are_remembered():
+    given_params = params.Params({"a": GOOD})
+    given_params.fields("a", Inner.__class__("Only", (Section,), {"__annotations__": {"count": int}, "__module__": __name__}))
+    assert given_params.reads == {"a.count"}

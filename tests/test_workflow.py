@@ -1,0 +1,265 @@
+"""The real workflow in temporary clones: what runs, what does not, and what bad input says."""
+
+import json
+import shutil
+
+import pytest
+
+from tests.conftest import Clone
+
+pytestmark = pytest.mark.workflow
+
+DISTILLED = {"distill", "relabel", "evaluate@standard", "report"}
+RESULTS = {"evaluate@standard", "baseline@standard", "whole"}
+EVERYTHING = {"download", "teacher@main", *DISTILLED, *RESULTS}
+
+
+def stale(clone):
+    """The stages that ``dvc repro`` would run, found without running any."""
+    status = clone.run("dvc", "status", "--json").stdout
+    return set(json.loads(status))
+
+
+def with_what_follows(clone, stages):
+    """``stages`` and everything after them in the graph."""
+    edges = [line.split(" -> ") for line in clone.run("dvc", "dag", "--dot").stdout.replace('"', "").replace(";", "").splitlines() if "->" in line]
+    found, grew = set(stages), True
+    while grew:
+        more = {b.strip() for a, b in edges if a.strip() in found} - found
+        grew = bool(more)
+        found |= more
+    return found
+
+
+SETTINGS = [
+    # (what changes, what is stale at once beside check)
+    ({"method.alpha": 1000.0}, {"distill"}),
+    ({"method.dm.iterations": 30}, {"distill"}),
+    ({"method.herding.features": "pixels"}, set()),
+    ({"method.ipc": 2}, {"distill", "baseline@standard"}),
+    ({"method.seed": 1}, {"distill"}),
+    ({"method.name": "random"}, {"distill"}),
+    ({"method.guidance.scale": "relative"}, {"distill"}),
+    ({"evaluate.seeds": 3}, RESULTS),
+    ({"evaluate.draws": 3}, {"baseline@standard"}),
+    ({"evaluate.standard.hard.epochs": 11}, {"evaluate@standard", "baseline@standard"}),
+    ({"evaluate.common.epochs": 11}, set()),
+    ({"evaluate.whole.epochs": 2}, {"whole"}),
+    ({"evaluate.save_models": True}, {"evaluate@standard"}),
+    ({"evaluate.protocols": ["standard", "common"]}, {"evaluate@common", "baseline@common", "report"}),
+    ({"relabel.kind": "logits"}, {"relabel"}),
+    ({"relabel.probs.temperature": 2.0}, set()),
+    ({"teacher.main.count": 2}, {"teacher@main", "report"}),
+    ({"teacher.more": {"source": "dataset", "count": 1}}, {"teacher@more", "report"}),
+    ({"sources.other": {"name": "digits"}}, {"source@other"}),
+    ({"targets.other": {"name": "digits"}}, {"target@other"}),
+    ({"dataset.stats": "computed"}, {"download"}),
+    ({"compute.threads": 1}, EVERYTHING - {"download", "report"}),
+    ({"compute.device": "cpu"}, None),
+    ({"compute.workers": 3}, None),
+    ({"compute.checkpoint": 9.0}, None),
+]
+
+
+@pytest.mark.parametrize(("change", "expected"), SETTINGS, ids=lambda v: next(iter(v)) if isinstance(v, dict) else "")
+def test_a_setting_makes_stale_exactly_what_it_changes(reproduced, change, expected):
+    before = reproduced.path("params.yaml").read_text()
+    try:
+        reproduced.set(change)
+        found = stale(reproduced)
+        assert found - {"check"} == (expected or set())
+        assert ("check" in found) == (expected is not None)
+    finally:
+        reproduced.path("params.yaml").write_text(before)
+
+
+EDITS = [
+    ("stages/methods/dm.py", {"distill"}),
+    ("stages/methods/herding.py", set()),
+    ("stages/methods/shared/guidance.py", {"distill"}),
+    ("stages/console/progress.py", set()),
+    ("stages/runtime/device.py", EVERYTHING),
+    ("stages/datasets/catalogue.py", {"download"}),
+    ("stages/teachers/supervised.py", {"teacher@main"}),
+    ("stages/evaluation/sets.py", RESULTS),
+    ("stages/labels/predict.py", {"relabel"}),
+    ("stages/reporting/page.py", {"report"}),
+    ("stages/whole.py", {"whole"}),
+    ("stages/check.py", set()),
+]
+
+
+@pytest.mark.parametrize(("file", "expected"), EDITS, ids=[file for file, _ in EDITS])
+def test_an_edit_makes_stale_exactly_what_imports_it(reproduced, file, expected):
+    before = reproduced.path(file).read_text()
+    try:
+        reproduced.path(file).write_text(before + "\n# a comment\n")
+        assert stale(reproduced) == expected
+    finally:
+        reproduced.path(file).write_text(before)
+
+
+@pytest.mark.parametrize("file", ["params.yaml", "dvc.yaml"])
+def test_a_comment_makes_nothing_stale(reproduced, file):
+    before = reproduced.path(file).read_text()
+    try:
+        reproduced.path(file).write_text("# a comment\n" + before)
+        assert stale(reproduced) == set()
+    finally:
+        reproduced.path(file).write_text(before)
+
+
+def test_a_second_repro_runs_nothing(reproduced):
+    again = reproduced.run("dvc", "repro")
+    assert "Running stage" not in again.stdout + again.stderr
+
+
+def test_a_forced_repro_gives_the_same_lock(reproduced, copy_of):
+    clone = copy_of(reproduced)
+    shutil.rmtree(clone.path(".dvc/tmp/work"))
+    clone.run("dvc", "repro", "-f")
+    assert clone.lock == reproduced.lock
+
+
+def test_workers_change_no_bit(reproduced, copy_of):
+    clone = copy_of(reproduced)
+    shutil.rmtree(clone.path(".dvc/tmp/work"))
+    clone.set({"compute.workers": 3})
+    clone.run("dvc", "repro", "-f", "-s", "baseline@standard")
+    assert clone.lock == reproduced.lock
+
+
+def test_the_console_is_cosmetic(reproduced, copy_of):
+    """With every console function replaced by one that does nothing, every stage writes the same bytes."""
+    clone = copy_of(reproduced)
+    shutil.rmtree(clone.path(".dvc/tmp/work"))
+    nothing = (
+        "class Progress:\n"
+        "    def __init__(self, *_, **__): pass\n"
+        "    def __enter__(self): return self\n"
+        "    def __exit__(self, *_): pass\n"
+        "    def advance(self, *_, **__): pass\n"
+        "    def note(self, *_): pass\n"
+    )
+    clone.path("stages/console/progress.py").write_text(nothing)
+    clone.run("dvc", "repro", "-f")
+    assert clone.lock == reproduced.lock
+
+
+def test_more_seeds_and_teachers_copy_what_is_done(reproduced, copy_of):
+    clone = copy_of(reproduced)
+    made = lambda: {f.parent.parent.name: f.stat().st_mtime_ns for f in clone.path(".dvc/tmp/work").rglob("cost.json")}  # noqa: E731
+    before = made()
+    clone.set({"evaluate.seeds": 3})
+    clone.run("dvc", "repro", "evaluate@standard")
+    after = made()
+    assert {name: after[name] for name in before} == before
+    assert len(after) - len(before) == 1
+
+
+def test_a_stage_reads_only_the_parameters_it_tracks(reproduced, copy_of):
+    """Each stage runs with every parameter that it does not track, or that only places it, taken away."""
+    import yaml
+
+    clone = copy_of(reproduced)
+    workflow = yaml.safe_load(clone.path("dvc.yaml").read_text())["stages"]
+    values = clone.path("params.yaml").read_text()
+    recorder = (
+        "import sys, json, runpy, atexit\n"
+        "from stages import params\n"
+        "made = []\n"
+        "load = params.load\n"
+        "params.load = lambda *a: made.append(load(*a)) or made[-1]\n"
+        "atexit.register(lambda: json.dump(sorted(set().union(*(m.reads for m in made))), open('reads.json', 'w')))\n"
+        "sys.argv = sys.argv[1:]\n"
+        "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)\n"
+    )
+    clone.path("recorder.py").write_text(recorder)
+    for name, body in workflow.items():
+        if name in ("check", "source", "target"):
+            continue
+        body = body.get("do", body)
+        key = {"teacher": "main", "evaluate": "standard", "baseline": "standard"}.get(name)
+        fill = lambda text, key=key: (  # noqa: E731
+            text.replace("${key}", key or "").replace("${item}", key or "").replace("${method.name}", "dm").replace("${relabel.kind}", "keep")
+        )
+        tracked = [fill(p) for p in body["params"]]
+        clone.run("python", "recorder.py", *fill(body["cmd"]).split("-m ")[1].split())
+        reads = json.loads(clone.path("reads.json").read_text())
+        untracked = [r for r in reads if r != "compute" and not any(r == t or r.startswith(t + ".") for t in tracked)]
+        assert untracked == [], name
+    assert clone.path("params.yaml").read_text() == values
+
+
+BAD = [
+    ({"method.name": "dmm"}, "method.name is 'dmm', but the methods are"),
+    ({"method.ipc": 0}, "method.ipc is 0"),
+    ({"method.alpha": "abc"}, "method.alpha is 'abc'"),
+    ({"method.name": "random", "method.alpha": 10.0}, "method.alpha is above 0, but random has no image gradient"),
+    ({"dataset.name": "cifar11"}, "dataset.name is 'cifar11'"),
+    ({"method.dm.iteratoins": 5}, "method.dm.iteratoins is not a setting"),
+    ({"method.network": "ConvNetD6"}, "method.network: "),
+    ({"method.teacher": "nobody"}, "method.teacher is 'nobody'"),
+    ({"evaluate.protocols": ["standrad"]}, "evaluate.protocols has 'standrad'"),
+    ({"teacher.main.keep": [40]}, "keeps epoch 40"),
+]
+
+
+@pytest.mark.parametrize(("change", "sentence"), BAD, ids=[sentence for _, sentence in BAD])
+def test_bad_parameters_are_refused_before_anything_is_removed(reproduced, change, sentence):
+    before = reproduced.path("params.yaml").read_text()
+    outs = {p for p in reproduced.folder.rglob("*") if ".dvc" not in p.parts and ".git" not in p.parts}
+    try:
+        reproduced.set(change)
+        alone = reproduced.run("python", "-m", "stages.check", ok=False)
+        assert alone.returncode == 2
+        assert alone.stderr.startswith("error: ") and alone.stderr.count("\n") == 1 and sentence in alone.stderr
+        through = reproduced.run("dvc", "repro", ok=False)
+        assert through.returncode != 0 and alone.stderr in through.stderr
+        assert {p for p in reproduced.folder.rglob("*") if ".dvc" not in p.parts and ".git" not in p.parts} == outs
+    finally:
+        reproduced.path("params.yaml").write_text(before)
+        reproduced.run("python", "-m", "stages.check")
+
+
+def test_more_images_than_the_smallest_class_has_are_refused(reproduced):
+    before = reproduced.path("params.yaml").read_text()
+    try:
+        reproduced.set({"method.ipc": 5000, "method.name": "random"})
+        done = reproduced.run("python", "-m", "stages.distill", ok=False)
+        assert done.returncode == 2 and "the smallest class has" in done.stderr
+        assert reproduced.path("data/distilled/distilled.safetensors").is_file()
+    finally:
+        reproduced.path("params.yaml").write_text(before)
+
+
+@pytest.mark.parametrize(
+    "stage", ["check", "download", "teacher", "distill", "relabel", "evaluate", "baseline", "whole", "report", "clean"]
+)
+def test_help_says_what_a_stage_reads_and_writes(stage):
+    import importlib
+
+    doc = importlib.import_module(f"stages.{stage}").__doc__
+    assert "\nReads " in doc and "\nWrites " in doc
+
+
+def test_metrics_and_plots_have_sensible_names(reproduced):
+    shown = json.loads(reproduced.run("dvc", "metrics", "show", "--json").stdout)
+    metrics = shown[""]["data"]["reports/metrics.json"]["data"]
+    assert set(metrics["evaluate"]["standard"]["ConvNetW8"]) == {"mean", "std"}
+    assert set(metrics) >= {"baseline", "distill", "evaluate", "teacher", "whole"}
+    assert "plots" in reproduced.run("dvc", "plots", "show").stdout
+
+
+@pytest.mark.parametrize("method", ["random", "gaussian", "herding", "kcenter", "kmeans"])
+def test_every_method_runs_through_to_the_report(reproduced, copy_of, method):
+    clone = copy_of(reproduced)
+    clone.run("dvc", "exp", "run", "-S", f"method.name={method}", "-S", "method.ipc=2")
+    assert json.loads(clone.path("data/distilled/info.json").read_text())["method"] == method
+
+
+def test_a_guided_experiment_differs(reproduced, copy_of):
+    clone: Clone = copy_of(reproduced)
+    clone.run("dvc", "exp", "run", "-S", "method.alpha=1000")
+    changed = json.loads(clone.run("dvc", "metrics", "diff", "--json").stdout)["reports/metrics.json"]
+    assert "distill.guidance" in changed or "distill.loss" in changed
