@@ -1,6 +1,5 @@
 """Members of a directory, tar or zip, one after the other in memory: nothing is ever extracted onto the disk."""
 
-import bz2
 import gzip
 import hashlib
 import lzma
@@ -19,10 +18,19 @@ MEMBER = 4 << 30  # bytes of one member, which is held in memory
 RATIO = 1000  # unpacked to packed bytes, beyond FLOOR: photographs never come near it
 FLOOR = 256 << 20
 
-_OPENERS = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\x00": lzma.open, b"BZh": bz2.open}
+_OPENERS = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\x00": lzma.open}
+# What the three libraries raise on damaged bytes, among them OSError with no file to it.
 _BROKEN = (
-    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, gzip.BadGzipFile, struct.error),
-    *(EOFError, ValueError, OverflowError, NotImplementedError),
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    OSError,
+    EOFError,
+    ValueError,
+    OverflowError,
+    RuntimeError,
 )
 
 

@@ -14,7 +14,8 @@ from stages.runtime.errors import BadInput
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
 GREY = ("1", "L", "LA")
 COLOUR = ("RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr")
-AHEAD = 256  # images read before the first of them must be decoded: bounds the memory of a large archive
+BATCH = 1 << 20  # bytes of images that one thread decodes at a time
+AHEAD = 32  # batches read before the first of them must be decoded: bounds the memory of a large archive
 
 
 def decode(members, size=None, colour="auto"):
@@ -61,16 +62,27 @@ def reshape(images, size=None, colour="auto"):
 
 
 def _in_order(members, work):
-    """Yield (name, work(name, content)) in the order of ``members``; PIL lets go of the interpreter while it decodes."""
+    """Yield (name, work(name, content)) in the order of ``members``, from threads: PIL decodes outside the interpreter."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         waiting = deque()
-        for name, content in members:
-            waiting.append((name, pool.submit(work, name, content)))
+        for batch in _batches(members):
+            waiting.append(pool.submit(lambda batch: [(name, work(name, content)) for name, content in batch], batch))
             if len(waiting) == AHEAD:
-                name, done = waiting.popleft()
-                yield name, done.result()
-        for name, done in waiting:
-            yield name, done.result()
+                yield from waiting.popleft().result()
+        for done in waiting:
+            yield from done.result()
+
+
+def _batches(members):
+    """Lists of members of about BATCH bytes: handing single small images to threads costs more than decoding them."""
+    batch, size = [], 0
+    for name, content in members:
+        batch.append((name, content))
+        size += len(content)
+        if size >= BATCH:
+            yield batch
+            batch, size = [], 0
+    yield batch
 
 
 def _decoded(name, content, size, colour):
