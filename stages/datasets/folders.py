@@ -1,0 +1,114 @@
+"""Datasets published as encoded images in folders: each reader gives (train, test, class names)."""
+
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+import torch
+
+from stages.containers.real import Split
+from stages.datasets import archives, pictures
+from stages.runtime.errors import BadInput
+
+SPLITS = ("train", "test", "val")
+LAYOUT = "train/CLASS/* and test/CLASS/* (or val/CLASS/*)"
+
+
+class _Place(NamedTuple):
+    """Where an image lies; sorts in the order of the dataset."""
+
+    split: str
+    label: str
+    file: str
+    top: str = ""
+
+
+def imagefolder(path, size, colour):
+    """Any directory or archive with train/CLASS/* and test/CLASS/* (or val/CLASS/*), possibly below one top folder.
+
+    Classes and, in each class, images are sorted by name, whatever the order of the archive. Hidden files and what
+    lies elsewhere are left out. ``size`` and ``colour`` are those of ``pictures.decode``.
+
+    Raises:
+        BadInput: the layout is another, train and test differ in classes, or what ``archives.members`` and
+            ``pictures.decode`` refuse.
+    """
+    arrays = pictures.decode(archives.members(path, lambda name: _place(name) is not None), size, colour)
+    places = {name: _place(name) for name in arrays}
+    if len(tops := {place.top or '.' for place in places.values()}) > 1:
+        raise BadInput(f"{path} holds more than one dataset ({', '.join(sorted(tops))}): give one of them.")
+    if {"test", "val"} <= {place.split for place in places.values()}:
+        raise BadInput(f"{path} has both test/ and val/: keep the one that is to be tested on.")
+    return _splits(path, arrays, places)
+
+
+def tinyimagenet(path, size, colour):
+    """Tiny-ImageNet's zip: train/WNID/images/*, and the flat val/images/* that val_annotations.txt sorts into classes.
+
+    The validation images are the test split, since the official test images carry no labels. Greys become RGB.
+    """
+    notes = {}
+
+    def images():
+        for name, content in archives.members(path, _in_tiny):
+            if name.endswith("val_annotations.txt"):
+                notes.update(line.split("\t")[:2] for line in content.decode().splitlines())
+            else:
+                yield name, content
+
+    arrays = pictures.decode(images(), size, "rgb" if colour == "auto" else colour)
+    return _splits(path, arrays, {name: _tiny_place(name, notes) for name in arrays})
+
+
+def _tiny_place(name, notes):
+    folder, _, file = name.rpartition("/")
+    if "/val/" in name:
+        return _Place("val", notes.get(file, ""), file)
+    return _Place("train", folder.split("/")[-2], file)
+
+
+def _in_tiny(name):
+    return name.endswith("/val/val_annotations.txt") or "/images/" in name and "/test/" not in name
+
+
+def _place(name):
+    """The _Place of an image, or None of a file that is no part of the dataset."""
+    parts = PurePosixPath(name).parts
+    if any(part.startswith((".", "__MACOSX")) for part in parts):
+        return None
+    top, parts = ("", parts) if parts[0] in SPLITS else (parts[0], parts[1:])
+    if len(parts) < 2 or parts[0] not in SPLITS:
+        return None
+    if len(parts) != 3:
+        raise BadInput(f"{name} is not where an image should be: the layout is {LAYOUT}.")
+    return _Place(*parts, top)
+
+
+def _splits(path, arrays, places):
+    """Stack the arrays of each split, sorted; channels are RGB as soon as one image is."""
+    channels = 3 if any(pixels.ndim == 3 for pixels in arrays.values()) else 1
+    names = {"train": [], "test": []}
+    for name in sorted(places, key=places.get):
+        names["train" if places[name].split == "train" else "test"].append(name)
+    labels = {split: [places[name].label for name in names[split]] for split in names}
+    classes = sorted(set(labels["train"]))
+    _check_classes(path, classes, set(labels["test"]))
+    number = {label: i for i, label in enumerate(classes)}
+    train, test = (
+        Split(
+            pictures.stack([arrays.pop(name) for name in names[split]], channels),
+            torch.tensor([number[label] for label in labels[split]]),
+        )
+        for split in names
+    )
+    return train, test, classes
+
+
+def _check_classes(path, train, test):
+    if not train or not test:
+        raise BadInput(f"{path} has no images in {'test' if train else 'train'}/: the layout should be {LAYOUT}.")
+    if odd := sorted(test ^ set(train)):
+        where = "train/" if odd[0] in train else "test/"
+        raise BadInput(f"{path} has class '{odd[0]}' in {where} only: train/ and test/ should have the same classes.")
+
+
+READERS = {"imagefolder": imagefolder, "imagenette": imagefolder, "tinyimagenet": tinyimagenet}

@@ -1,0 +1,72 @@
+"""From the settings of a dataset to its RealSet."""
+
+from pathlib import Path
+
+import torch
+
+from stages.containers.real import RealSet, Split
+from stages.containers.spaces import Space
+from stages.datasets import archives, arrays, folders, normalise, pictures
+from stages.datasets.catalogue import CATALOGUE
+from stages.datasets.downloads import fetch
+from stages.runtime.errors import BadInput
+
+
+def read(settings, raw_root):
+    """The RealSet of a DatasetSettings; what has to be downloaded goes to ``raw_root/NAME/``.
+
+    Raises:
+        BadInput: a file cannot be had or is broken, or the images are no dataset (see the readers).
+    """
+    dataset = CATALOGUE[settings.name]
+    if settings.name == "imagefolder":
+        paths = [Path(settings.archive)]
+        files = [{"name": paths[0].name, "sha256": archives.digest(paths[0])}]
+    else:
+        paths = [fetch(file, Path(raw_root) / settings.name) for file in dataset.files]
+        files = [_record(file, path) for file, path in zip(dataset.files, paths, strict=True)]
+    train, test, classes = _splits(settings, paths)
+    classes = list(dataset.classes or classes)
+    _check(settings.name, train, test, classes)
+    space, stats = _space(settings, dataset, train.images)
+    info = {
+        "name": settings.name,
+        "classes": classes,
+        "channels": train.images.shape[1],
+        "size": train.images.shape[-1],
+        "flip": dataset.flip,
+        "stats": stats,
+        "files": files,
+    }
+    return RealSet(train, test, space, info)
+
+
+def _splits(settings, paths):
+    if settings.name in folders.READERS:
+        return folders.READERS[settings.name](*paths, settings.size, settings.colour)
+    splits = arrays.READERS[settings.name](*paths)
+    return *(Split(pictures.reshape(s.images, settings.size, settings.colour), s.labels) for s in splits), None
+
+
+def _record(file, path):
+    algorithm, checksum = file.checksum.split(":")
+    return {"name": file.name, "sha256": checksum if algorithm == "sha256" else archives.digest(path)}
+
+
+def _check(name, train, test, classes):
+    if len(classes) < 2:
+        raise BadInput(f"{name} has {len(classes)} class: a dataset should have two or more.")
+    for which, split in (("train", train), ("test", test)):
+        if not len(split) or split.labels.min() < 0 or split.labels.max() >= len(classes):
+            raise BadInput(f"{name}'s {which} labels are not all from 0 to {len(classes) - 1}: its files are not what they should be.")
+        lacking = torch.nonzero(torch.bincount(split.labels, minlength=len(classes)) == 0)
+        if lacking.numel():
+            raise BadInput(f"{name} has no {which} image of class '{classes[int(lacking[0])]}': every class needs one.")
+
+
+def _space(settings, dataset, images):
+    if settings.zca:
+        return normalise.whitening(images), "computed"
+    if settings.stats == "published" and dataset.stats and dataset.channels == images.shape[1]:
+        return Space.normalised(*dataset.stats), "published"
+    return Space.normalised(*normalise.statistics(images)), "computed"

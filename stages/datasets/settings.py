@@ -1,0 +1,71 @@
+"""The sections of params.yaml that name a dataset."""
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field, field_validator
+
+from stages.datasets.catalogue import CATALOGUE, facts
+from stages.params import Section
+
+NONE = "data/none"
+
+
+class DatasetSettings(Section):
+    """One dataset.
+
+    Attributes:
+        name: a key of the catalogue.
+        archive: a user's archive or directory, for ``imagefolder``; ``data/none`` for every other name.
+        size: pixels of a side to resize to; None keeps the native ones (Imagenette's vary: it needs a size).
+        colour: ``grey`` or ``rgb`` converts; ``auto`` keeps what the files are, and takes a mixture as RGB.
+        stats: ``published`` takes the channels' published mean and std, where there are any for those channels, else
+            computes them as ``computed`` does; the container's ``stats`` says which it was.
+        zca: whiten with ZCA instead of normalising channels.
+    """
+
+    name: str
+    archive: str
+    size: int | None = Field(ge=4, le=4096)
+    colour: Literal["auto", "rgb", "grey"]
+    stats: Literal["published", "computed"]
+    zca: bool
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name):
+        if name not in CATALOGUE:
+            raise ValueError(f"should be one of {', '.join(CATALOGUE)}")
+        return name
+
+    @field_validator("archive")
+    @classmethod
+    def _where_it_matters(cls, archive, info):
+        name = info.data.get("name")
+        if name == "imagefolder" and archive in ("", NONE):
+            raise ValueError("imagefolder needs the path of a directory or of a .zip, .tar, .tar.gz or .tar.xz file")
+        if name and name != "imagefolder" and archive != NONE:
+            raise ValueError(f"{name} is read from its published files: only imagefolder takes an archive, else {NONE}")
+        return archive
+
+    @field_validator("size")
+    @classmethod
+    def _where_sizes_vary(cls, size, info):
+        known = facts(info.data["name"]) if "name" in info.data else None
+        if size is None and known and known.size is None:
+            raise ValueError(f"{info.data['name']}'s images differ in size: it should be the pixels of a side, such as 128")
+        return size
+
+
+class SourceSettings(DatasetSettings):
+    """A dataset of the maps ``sources`` and ``targets``: only ``name`` is required, the rest defaults as stated here.
+
+    It inherits nothing from the section ``dataset``, so a source stays the same when the dataset changes.
+    """
+
+    model_config = ConfigDict(validate_default=True)
+
+    archive: str = NONE
+    size: int | None = Field(default=None, ge=4, le=4096)
+    colour: Literal["auto", "rgb", "grey"] = "auto"
+    stats: Literal["published", "computed"] = "published"
+    zca: bool = False
