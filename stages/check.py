@@ -17,6 +17,7 @@ from stages.evaluation.settings import Common as EvaluationSettings
 from stages.labels.settings import KINDS, RelabelCommon
 from stages.methods.shared.base import Common
 from stages.networks.build import check
+from stages.networks.words import parse
 from stages.runtime.errors import BadInput, guarded
 from stages.teachers.settings import pool_settings
 
@@ -58,12 +59,18 @@ def notes(params):
 
 
 def _dataset(params):
+    """(channels, size) of the dataset, each None where only its files can tell."""
     settings = params.section("dataset", DatasetSettings)
-    shape = facts(settings)
     for section in ("sources", "targets"):
         for name in _mapping(params, section):
-            facts(params.section(f"{section}.{name}", SourceSettings))
-    return shape
+            params.section(f"{section}.{name}", SourceSettings)
+    return _shape(settings)
+
+
+def _shape(settings):
+    known = facts(settings.name)
+    channels = {"rgb": 3, "grey": 1, "auto": known.channels if known else None}[settings.colour]
+    return channels, settings.size or (known.size if known else None)
 
 
 def _teachers(params, shape):
@@ -75,7 +82,7 @@ def _teachers(params, shape):
             known = ", ".join(["dataset", *(f"{g}/{k}" for g in ("sources", "targets") for k in _mapping(params, g))])
             raise BadInput(f"teacher.{name}.source is {pool.source!r}, but there are only {known}.")
         if source:
-            shape = facts(params.section(f"{group}.{source}", SourceSettings))
+            shape = _shape(params.section(f"{group}.{source}", SourceSettings))
         for word in pool.networks:
             _network(f"teacher.{name}.networks", word, shape)
     return pools
@@ -128,9 +135,8 @@ def _evaluate(params, shape):
 
 def _network(path, word, shape):
     """A network word must be known and, where the images' shape is known already, fit it."""
-    channels, size, _ = shape
     try:
-        check(word, channels, size)
+        parse(word) if None in shape else check(word, *shape)
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from error
 

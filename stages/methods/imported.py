@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from stages.datasets.archives import members
-from stages.datasets.images import decode
+from stages.datasets.pictures import decode, stack
 from stages.methods.shared.base import Method, Tick
 from stages.params import Section
 from stages.runtime.errors import BadInput
@@ -34,7 +34,7 @@ class Imported(Method):
 
     def result(self):
         problem, path = self.problem, Path(self.settings.file)
-        images, labels = _read(path, problem.data.classes)
+        images, labels = _read(path, problem.data.classes, problem.data.shape[0])
         images, labels = images[order := labels.argsort(stable=True)], labels[order]
         _check(path, images, labels, problem)
         if self.settings.space == "raw":
@@ -42,17 +42,16 @@ class Imported(Method):
         return problem.hard_set(images.float().to(problem.device), labels.to(problem.device), file=path.name)
 
 
-def _read(path, classes):
+def _read(path, classes, channels):
     """Images (N, C, H, W) and labels (N,) of a file or folder."""
     if not path.exists() or path == Path("data/none"):
         raise BadInput(f"method.imported.file is {path}: give the path of a .safetensors or .npz file or a folder CLASS/*.png.")
     if path.is_dir():
-        found = [(Path(name).parts[-2], decode(name, content)) for name, content in members(path)]
-        unknown = {name for name, _ in found} - set(classes)
-        if unknown:
-            raise BadInput(f"{path} has the class {sorted(unknown)[0]!r}, but the dataset's are {', '.join(classes)}.")
-        labels = torch.tensor([classes.index(name) for name, _ in found])
-        return torch.stack([torch.from_numpy(image) for _, image in found]), labels
+        arrays = decode(members(path))
+        names = [Path(name).parent.name for name in arrays]
+        if unknown := set(names) - set(classes):
+            raise BadInput(f"{path} has the class {min(unknown)!r}, but the dataset's are {', '.join(classes)}.")
+        return stack(list(arrays.values()), channels), torch.tensor([classes.index(name) for name in names])
     try:
         if path.suffix == ".safetensors":
             content = load_file(path)
