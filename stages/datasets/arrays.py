@@ -115,11 +115,12 @@ def _npz(paths, count):
     for path in paths:
         for _, content in archives.members(path, lambda name: name.endswith(".npz")):
             with np.load(io.BytesIO(content), allow_pickle=False) as part:
-                rows = len(part_labels := part["labels"])
-                images[at : at + rows] = part["data"].reshape(-1, 3, 64, 64)
-            labels[at : at + rows] = part_labels - 1
-            at += rows
-    if at != count:
+                rows = slice(at, at := at + len(part["labels"]))
+                if at > count:
+                    raise BadInput(f"{path} brings the images to more than {count:,}: fetch it again.")
+                labels[rows] = part["labels"] - 1
+                images[rows] = part["data"].reshape(-1, 3, 64, 64)
+    if at < count:
         raise BadInput(f"{', '.join(map(str, paths))} hold {at:,} images instead of {count:,}: fetch them again.")
     return Split(torch.from_numpy(images), torch.from_numpy(labels))
 
