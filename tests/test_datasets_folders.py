@@ -40,7 +40,8 @@ def write(root, files):
 @pytest.fixture
 def tree():
     """Names to (pixels, PNG), by split and class, in no order."""
-    names = [f"{split}/{c}/{i}.png" for split, n in (("train", 3), ("test", 2)) for c in ("cat", "ant") for i in range(n)]
+    ranks = [("train", i) for i in range(3)] + [("test", i) for i in range(2)]
+    names = [f"{split}/{c}/{i}.png" for split, i in ranks for c in ("cat", "ant")]
     random.Random(0).shuffle(names)
     return {name: image() for name in names}
 
@@ -136,7 +137,8 @@ def test_images_that_agree_but_are_no_squares_need_a_size(tmp_path):
 
 def png_of(width, height):
     """A PNG whose header claims any size."""
-    chunks = ((b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
     body = b"".join(struct.pack(">I", len(c)) + n + c + struct.pack(">I", zlib.crc32(n + c)) for n, c in chunks)
     return b"\x89PNG\r\n\x1a\n" + body
 

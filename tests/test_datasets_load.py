@@ -130,6 +130,15 @@ def test_zca_is_the_published_one():
         np.testing.assert_allclose(space.tensors[name], wanted, atol=2e-5)
 
 
+def test_zca_does_not_depend_on_the_number_of_threads():
+    before = torch.get_num_threads()
+    try:
+        spaces = [torch.set_num_threads(n) or normalise.whitening(draws(500, 3, 8, 8)) for n in (1, 2)]
+    finally:
+        torch.set_num_threads(before)
+    assert spaces[0].same(spaces[1])
+
+
 def test_zca_can_be_undone():
     raw = draws(300, 3, 4, 4).float() / 255
     space = normalise.whitening(draws(300, 3, 4, 4))
@@ -221,7 +230,8 @@ def test_digits_need_no_file_and_no_global_generator(tmp_path):
 
 
 def folder(root, labels=("a", "b")):
-    for i, name in enumerate(f"{split}/{label}/{n}.png" for split in ("train", "test") for label in labels for n in "12"):
+    names = [f"{split}/{label}/{n}.png" for split in ("train", "test") for label in labels for n in "12"]
+    for i, name in enumerate(names):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         pixels = np.random.default_rng(i).integers(0, 256, (8, 8, 3), np.uint8)
         Image.fromarray(pixels).save(root / name)
@@ -242,7 +252,10 @@ def test_one_class_is_no_dataset(tmp_path):
         load.read(source(name="imagefolder", archive=str(folder(tmp_path, "a"))), tmp_path)
 
 
-@pytest.mark.parametrize(("labels", "words"), [([0, 1, 2], "from 0 to 1"), ([0, 0, 0], "no test image of class 'b'"), ([], "0 to 1")])
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [([0, 1, 2], "from 0 to 1"), ([0, -1], "from 0 to 1"), ([], "from 0 to 1"), ([0, 0], "no test image of class 'b'")],
+)
 def test_labels_are_checked(monkeypatch, tmp_path, labels, words):
     good = Split(draws(2, 1, 4, 4), torch.tensor([0, 1]))
     bad = Split(draws(len(labels), 1, 4, 4), torch.tensor(labels, dtype=torch.int64))
@@ -287,7 +300,7 @@ def test_the_stage_writes_sources(project, capsys):
     assert "digits: 1,442 train and 355 test images, 10 classes, 4x4x1, computed statistics" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("key", ["sources/none", "targets/small", "elsewhere/small", "sources/../../x", "sources", "/x"])
+@pytest.mark.parametrize("key", ["sources/none", "targets/small", "elsewhere/small", "sources/../x", "sources"])
 def test_a_wrong_key_is_one_sentence(project, capsys, key):
     assert download.main([key]) == 2
     assert capsys.readouterr().err.startswith("error: ")
