@@ -65,7 +65,7 @@ WATCHED = ("open", "os.mkdir", "os.rename", "os.symlink", "os.link")
 
 
 def _watch(event, arguments):
-    if event in WATCHED and WRITES and (event != "open" or (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)):
+    if event in WATCHED and WRITES and (event != "open" or (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR)):
         WRITES.append((event, arguments))
 
 

@@ -19,7 +19,7 @@ WRONG = bytes(len(CONTENT))
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves CONTENT; the path says how badly: words of ``ranges``, ``cut``, ``corrupt``, ``more``, ``lie``, ``slow``."""
+    """Serves CONTENT; the words of the path say how badly, or with what it can do."""
 
     def do_GET(self):
         self.server.log.append((self.path, self.headers["Range"]))
@@ -84,7 +84,8 @@ def server():
 
 
 def published(*urls, name="set.bin", algorithm="sha256"):
-    return File(name, len(CONTENT), f"{algorithm}:{hashlib.new(algorithm, CONTENT).hexdigest()}", urls, page="the owners")
+    checksum = hashlib.new(algorithm, CONTENT).hexdigest()
+    return File(name, len(CONTENT), f"{algorithm}:{checksum}", urls, page="the owners")
 
 
 def nothing_but(folder, *names):
@@ -98,7 +99,8 @@ def test_a_download_is_verified_and_kept(server, tmp_path, algorithm):
     assert downloads.fetch(file, folder) == folder / "set.bin"
     assert (folder / "set.bin").read_bytes() == CONTENT
     assert nothing_but(folder, "set.bin")
-    assert [(p.label, p.total, p.unit, p.count) for p in Recorder.made] == [("set.bin", len(CONTENT), "B", len(CONTENT))]
+    (bar,) = Recorder.made
+    assert (bar.label, bar.total, bar.unit, bar.count) == ("set.bin", len(CONTENT), "B", len(CONTENT))
     downloads.fetch(file, folder)
     assert len(server.log) == 1, "what is there is not downloaded again"
 
@@ -158,7 +160,8 @@ def test_without_network_the_sentence_says_what_to_do(tmp_path):
     with pytest.raises(BadInput) as caught:
         downloads.fetch(published(url), tmp_path)
     sentence = str(caught.value)
-    assert all(part in sentence for part in (url, published().checksum, f"put set.bin ({len(CONTENT):,} bytes", str(tmp_path)))
+    parts = (url, published().checksum, f"put set.bin ({len(CONTENT):,} bytes", str(tmp_path))
+    assert all(part in sentence for part in parts), sentence
     assert "\n" not in sentence
 
 

@@ -41,7 +41,7 @@ def mnist(train_images, train_labels, test_images, test_labels):
 
 
 def _idx(path, dimensions):
-    """An idx file: two zero bytes, type 8 (uint8), the number of dimensions, each as a big-endian uint32, the values."""
+    """An idx file: two zero bytes, type 8 (uint8), the number of dimensions, each as big-endian uint32, values."""
     try:
         with gzip.open(path) as file:
             content = file.read()
@@ -80,7 +80,7 @@ def _cifar(archive, label, head):
     records = {}
     for name, content in archives.members(archive, lambda name: name.endswith(".bin")):
         if len(content) % (head + 3072):
-            raise BadInput(f"{archive} holds {name} of {len(content)} bytes, no whole number of records: fetch it again.")
+            raise BadInput(f"{archive} holds {name} of {len(content)} bytes, no whole records: fetch it again.")
         records[name.rpartition("/")[2]] = np.frombuffer(content, np.uint8).reshape(-1, head + 3072)
     train = np.concatenate([records[name] for name in sorted(records) if not name.startswith("test")])
     test = np.concatenate([records[name] for name in sorted(records) if name.startswith("test")])
@@ -115,11 +115,12 @@ def _npz(paths, count):
     for path in paths:
         for _, content in archives.members(path, lambda name: name.endswith(".npz")):
             with np.load(io.BytesIO(content), allow_pickle=False) as part:
-                rows = len(part_labels := part["labels"])
-                images[at : at + rows] = part["data"].reshape(-1, 3, 64, 64)
-            labels[at : at + rows] = part_labels - 1
-            at += rows
-    if at != count:
+                rows = slice(at, at := at + len(part["labels"]))
+                if at > count:
+                    raise BadInput(f"{path} brings the images to more than {count:,}: fetch it again.")
+                labels[rows] = part["labels"] - 1
+                images[rows] = part["data"].reshape(-1, 3, 64, 64)
+    if at < count:
         raise BadInput(f"{', '.join(map(str, paths))} hold {at:,} images instead of {count:,}: fetch them again.")
     return Split(torch.from_numpy(images), torch.from_numpy(labels))
 

@@ -53,7 +53,7 @@ def fetch(file, folder, mirror=None):
 
 def _verified(file, path):
     if fault := _fault(file, path):
-        raise BadInput(f"{path} is not the published file ({fault}; it should have {file.checksum}): replace or remove it.")
+        raise BadInput(f"{path} is not the published file ({fault}, not {file.checksum}): replace or remove it.")
     return path
 
 

@@ -34,7 +34,7 @@ def imagefolder(path, size, colour):
     """
     arrays = pictures.decode(archives.members(path, lambda name: _place(name) is not None), size, colour)
     places = {name: _place(name) for name in arrays}
-    if len(tops := {place.top or '.' for place in places.values()}) > 1:
+    if len(tops := {place.top or "." for place in places.values()}) > 1:
         raise BadInput(f"{path} holds more than one dataset ({', '.join(sorted(tops))}): give one of them.")
     if {"test", "val"} <= {place.split for place in places.values()}:
         raise BadInput(f"{path} has both test/ and val/: keep the one that is to be tested on.")

@@ -58,7 +58,7 @@ def _check(name, train, test, classes):
         raise BadInput(f"{name} has {len(classes)} class: a dataset should have two or more.")
     for which, split in (("train", train), ("test", test)):
         if not len(split) or split.labels.min() < 0 or split.labels.max() >= len(classes):
-            raise BadInput(f"{name}'s {which} labels are not all from 0 to {len(classes) - 1}: its files are not what they should be.")
+            raise BadInput(f"{name}'s {which} labels should be numbers from 0 to {len(classes) - 1}, but are not all.")
         lacking = torch.nonzero(torch.bincount(split.labels, minlength=len(classes)) == 0)
         if lacking.numel():
             raise BadInput(f"{name} has no {which} image of class '{classes[int(lacking[0])]}': every class needs one.")

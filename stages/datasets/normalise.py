@@ -30,7 +30,7 @@ def statistics(images):
     mean = shares @ values
     std = (shares * (values - mean[:, None]) ** 2).sum(1).sqrt()
     if (flat := torch.nonzero(std == 0)).numel():
-        raise BadInput(f"channel {int(flat[0])} of the training images has one value only: there is nothing to learn from.")
+        raise BadInput(f"channel {int(flat[0])} of the training images has one value only: it teaches nothing.")
     return mean.tolist(), std.tolist()
 
 
@@ -51,9 +51,9 @@ def whitening(images):
     if len(images) < 2:
         raise BadInput("zca needs at least two training images.")
     with _one_thread():
-        fitted = ZCAWhitening(eps=EPSILON, unbiased=True, compute_inv=True).fit(images.flatten(1).float().div_(255))
-    tensors = {"mean": fitted.mean_vector.squeeze(0), "matrix": fitted.transform_matrix, "inverse": fitted.transform_inv}
-    return Space("whitened", {name: tensor.contiguous() for name, tensor in tensors.items()})
+        zca = ZCAWhitening(eps=EPSILON, unbiased=True, compute_inv=True).fit(images.flatten(1).float().div_(255))
+    mean, matrix, inverse = zca.mean_vector.squeeze(0), zca.transform_matrix, zca.transform_inv
+    return Space("whitened", {"mean": mean, "matrix": matrix.contiguous(), "inverse": inverse.contiguous()})
 
 
 @contextlib.contextmanager

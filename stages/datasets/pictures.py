@@ -25,7 +25,8 @@ def decode(members, size=None, colour="auto"):
         members: an iterable; it is read only a little ahead of the decoding threads.
         size: pixels of a side: the shorter side is resized to it (Lanczos) and the middle square kept. None keeps the
             pixels as they are, and then all images must be squares of one size.
-        colour: ``auto`` (as the file is), ``grey`` (ITU-R 601 luma) or ``rgb``. Transparency is dropped.
+        colour: ``auto`` (as the file is), ``grey`` (ITU-R 601 luma) or ``rgb``. Transparency is dropped, and a
+            camera's note of how it was held is not followed, as in torchvision's ImageFolder.
 
     Raises:
         BadInput: an image that does not decode, has too many pixels or 16-bit ones, or sides that do not agree.
@@ -62,7 +63,7 @@ def reshape(images, size=None, colour="auto"):
 
 
 def _in_order(members, work):
-    """Yield (name, work(name, content)) in the order of ``members``, from threads: PIL decodes outside the interpreter."""
+    """Yield (name, work(name, content)) in the order of ``members``, from threads."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         waiting = deque()
         for batch in _batches(members):
@@ -89,7 +90,7 @@ def _decoded(name, content, size, colour):
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > Image.MAX_IMAGE_PIXELS:
-                raise BadInput(f"{name} has {image.width}x{image.height} pixels, more than can be meant: it is refused.")
+                raise BadInput(f"{name} has {image.width}x{image.height} pixels, which only a bomb has: it is refused.")
             if image.mode not in GREY + COLOUR:
                 raise BadInput(f"{name} has pixels of kind {image.mode}: images should be grey or RGB with 8 bits.")
             return np.asarray(_shaped(image, size, colour))

@@ -52,7 +52,7 @@ class DatasetSettings(Section):
     def _where_sizes_vary(cls, size, info):
         known = facts(info.data["name"]) if "name" in info.data else None
         if size is None and known and known.size is None:
-            raise ValueError(f"{info.data['name']}'s images differ in size: it should be the pixels of a side, such as 128")
+            raise ValueError(f"{info.data['name']}'s images differ in size: it should be a number of pixels")
         return size
 
 
