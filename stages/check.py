@@ -16,8 +16,7 @@ from stages.evaluation.settings import PROTOCOLS, Draws, EvaluateCommon, Images,
 from stages.evaluation.settings import Common as EvaluationSettings
 from stages.labels.settings import KINDS, RelabelCommon
 from stages.methods.shared.base import Common
-from stages.networks.build import check
-from stages.networks.words import parse
+from stages.networks.words import check, parse
 from stages.runtime.errors import BadInput, guarded
 from stages.teachers.settings import pool_settings
 

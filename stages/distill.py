@@ -18,7 +18,7 @@ from stages.containers.distilled import FILE, DistilledSet
 from stages.containers.real import RealSet
 from stages.methods.shared.base import Common, Problem
 from stages.methods.shared.guidance import Guidance
-from stages.networks.build import check
+from stages.networks.words import check
 from stages.runtime import cost, device, process, tensors
 from stages.runtime.errors import BadInput, guarded
 from stages.runtime.inputs import stage_inputs

@@ -11,7 +11,7 @@ import pandas as pd
 
 from stages import params as parameters
 from stages.containers.real import RealSet
-from stages.networks.build import check
+from stages.networks.words import check
 from stages.runtime import cost, device, process, tensors
 from stages.runtime.errors import guarded
 from stages.runtime.inputs import stage_inputs

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from stages.evaluation import students
-from stages.networks.build import check
+from stages.networks.words import check
 from stages.runtime import device, tensors
 from stages.runtime.tasks import map_tasks
 from stages.runtime.work import Task, claimed
