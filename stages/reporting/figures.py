@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from stages.reporting import pictures, tables
 
-WIDTH, DPI = 4.6, 200  # inches of a figure on the page; dots an inch of a PNG
+WIDTH, DPI = 4.1, 200  # inches of a figure on the page; dots an inch of a PNG
 POINTS = 300  # at most so many points of a curve
 TEACHER_CURVES = {"loss": "training loss", "train_accuracy": "training accuracy, %"}
 
@@ -233,7 +233,7 @@ def _curves(palette, xlabel, ylabel, lines):
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
     axes.grid(axis="y", color=palette.rule, linewidth=0.6)
     axes.margins(x=0.02)
-    if any(label for label, *_ in lines):
+    if len({label for label, *_ in lines}) > 1:
         axes.legend(fontsize=7.5, labelcolor=palette.ink)
     return figure
 

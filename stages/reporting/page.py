@@ -241,7 +241,7 @@ def _whole_images(artefacts):
 
 def _labels(artefacts):
     info = artefacts.labels
-    rows = [["Made by", info["kind"]], ["Kind", info["labels"]]]
+    rows = [["Relabelling", info["kind"]], ["Kind", info["labels"]]]
     if teacher := info["teacher"]:
         rows.append(["Teacher", f"pool {teacher['pool']}: {', '.join(teacher['networks'])}"])
         rows.append(["Its test accuracy", words.percent(teacher["accuracy"])])
