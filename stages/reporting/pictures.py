@@ -1,0 +1,62 @@
+"""Distilled images as arrays that a person can look at: by class, decoded, and clamped only here."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+CLASSES, IMAGES = 10, 10  # at most so many are shown
+LINE = {1: 5, 2: 5}  # classes side by side in a figure, by images of each class; else ten
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One class: its name and its first images, a list of (size, size, 3) uint8."""
+
+    name: str
+    images: list
+
+
+def shown(distilled):
+    """The first ``CLASSES`` classes that have images, with their first ``IMAGES`` images."""
+    raw = distilled.space.decode(distilled.images).clamp(0, 1)
+    pixels = (raw * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    pixels = np.broadcast_to(pixels, (*pixels.shape[:3], 3)) if pixels.shape[3] == 1 else pixels
+    labels = distilled.labels.numpy()
+    present = [c for c in range(len(distilled.info["classes"])) if (labels == c).any()]
+    return [Shown(str(distilled.info["classes"][c]), list(pixels[labels == c][:IMAGES])) for c in present[:CLASSES]]
+
+
+def extent(distilled):
+    """What ``shown`` leaves out, as a sentence; empty where it shows everything."""
+    counts = distilled.labels.bincount()
+    classes, most = int((counts > 0).sum()), int(counts.max())
+    parts = [f"{CLASSES} of {classes} classes"] if classes > CLASSES else []
+    parts += [f"the first {IMAGES} of {most} images of each"] if most > IMAGES else []
+    return f"Shown: {' and '.join(parts)}." if parts else ""
+
+
+def canvas(classes, side=96, gap=8, head=36):
+    """All images on one transparent canvas, a column for each class, and where the names go.
+
+    Pixels are repeated, never interpolated, to at least ``side``.
+
+    Returns:
+        (H, W, 4) uint8 and a list of (name, x, y): the middle of each name's baseline.
+    """
+    size = classes[0].images[0].shape[0]
+    scale = max(1, -(-side // size))
+    cell = size * scale + gap
+    most = max(len(one.images) for one in classes)
+    line = min(LINE.get(most, 10), len(classes))
+    lines = -(-len(classes) // line)
+    height = head + most * cell + gap
+    out = np.zeros((lines * height - gap, line * cell - gap, 4), np.uint8)
+    names = []
+    for i, one in enumerate(classes):
+        top, left = i // line * height + head, i % line * cell
+        names.append((one.name, left + size * scale / 2, top - 10))
+        for j, image in enumerate(one.images):
+            tile = out[top + j * cell :, left:][: size * scale, : size * scale]
+            tile[..., :3] = image.repeat(scale, 0).repeat(scale, 1)
+            tile[..., 3] = 255
+    return out, names

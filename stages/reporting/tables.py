@@ -1,0 +1,111 @@
+"""Summaries of results: mean, population standard deviation and the number of networks behind them."""
+
+import math
+
+import pandas as pd
+
+SETS = {
+    "mean": "mean image",
+    "kmeans": "k-means",
+    "random": "random images",
+    "control": "random, relabelled",
+    "distilled": "distilled",
+    "whole": "whole set",
+}
+
+
+def summary(*rows):
+    """One line per set and network of the given rows: ``mean``, ``std`` (population), ``low``, ``high`` and ``n``.
+
+    Sets come in the order of ``SETS``, networks in the order in which they were measured. Random images are averaged
+    over draws and seeds together.
+    """
+    rows = pd.concat(rows, ignore_index=True)
+    rows["set"] = pd.Categorical(rows["set"], list(SETS), ordered=True)
+    rows["network"] = pd.Categorical(rows["network"], list(dict.fromkeys(rows["network"])), ordered=True)
+    groups = rows.groupby(["set", "network"], observed=True)["accuracy"]
+    table = groups.agg(mean="mean", std=lambda a: a.std(ddof=0), low="min", high="max", n="count").reset_index()
+    return table.astype({"set": str, "network": str})
+
+
+def protocol(artefacts, name):
+    """The ``summary`` of everything measured under a protocol, with the whole set for comparison."""
+    return summary(artefacts.evaluation[name].rows, artefacts.baseline[name].rows, artefacts.whole.rows)
+
+
+def differences(evaluated, baseline):
+    """Per network ``points``, the mean of the distilled set minus that of random images, and its standard ``error``.
+
+    The networks trained on the distilled set are independent of each other, those trained on one random draw are not:
+    the error is sqrt(s_d²/n + s_r²/m) with the sample variance s_d² over the n runs of the distilled set and s_r²
+    over the means of the m draws. It is NaN where n or m is one. It says nothing about other distilled sets.
+    """
+    lines = []
+    for network in dict.fromkeys(evaluated["network"]):
+        ours = evaluated.query("set == 'distilled' and network == @network")["accuracy"]
+        draws = baseline.query("set == 'random' and network == @network").groupby("draw")["accuracy"].mean()
+        if len(ours) and len(draws):
+            lines.append((network, ours.mean() - draws.mean(), math.hypot(ours.sem(), draws.sem())))
+    return pd.DataFrame(lines, columns=["network", "points", "error"])
+
+
+def teachers(pool):
+    """One line per network and kept checkpoint of a Pool: ``parameters``, ``epoch``, and the accuracy's summary."""
+    rows = pd.DataFrame(
+        {
+            "network": network["network"],
+            "checkpoint": kept["name"],
+            "parameters": network["parameters"],
+            "epoch": kept["epoch"],
+            "accuracy": kept["accuracy"],
+        }
+        for network in pool.info["networks"]
+        for kept in network["kept"]
+    )
+    groups = rows.groupby(["network", "checkpoint"], sort=False)
+    return groups.agg(
+        parameters=("parameters", "first"),
+        epoch=("epoch", "max"),
+        mean=("accuracy", "mean"),
+        std=("accuracy", lambda a: a.std(ddof=0)),
+        n=("accuracy", "count"),
+    ).reset_index()
+
+
+def metrics(artefacts):
+    """What ``dvc metrics show`` lists: percent with two digits, under sorted names without dots.
+
+    ``evaluate.PROTOCOL.NETWORK``, ``evaluate.PROTOCOL.control.NETWORK``, ``baseline.PROTOCOL.SET.NETWORK``,
+    ``whole.NETWORK`` and ``teacher.POOL.NETWORK`` (checkpoint ``last``) hold ``mean`` and ``std``; ``distill.loss`` is
+    the last loss of a method that optimises, null where it is not finite.
+    """
+    found = {"evaluate": {}, "baseline": {}, "whole": _cells(summary(artefacts.whole.rows))["whole"], "teacher": {}}
+    for name, measured in artefacts.evaluation.items():
+        cells = _cells(summary(measured.rows))
+        control = {"control": cells["control"]} if "control" in cells else {}
+        found["evaluate"][name] = {**cells["distilled"], **control}
+    for name, measured in artefacts.baseline.items():
+        found["baseline"][name] = _cells(summary(measured.rows))
+    for name, pool in artefacts.pools.items():
+        table = teachers(pool)
+        last = table[(table["checkpoint"] == "last") & (table["n"] > 0)]
+        found["teacher"][name] = {line.network: _cell(line) for line in last.itertuples()}
+    if len(artefacts.curve):
+        loss = artefacts.curve["loss"].iloc[-1]
+        found["distill"] = {"loss": float(f"{loss:.6g}") if math.isfinite(loss) else None}
+    return _sorted(found)
+
+
+def _cells(table):
+    cells = {}
+    for line in table.itertuples():
+        cells.setdefault(line.set, {})[line.network] = _cell(line)
+    return cells
+
+
+def _cell(line):
+    return {"mean": round(float(line.mean), 2), "std": round(float(line.std), 2)}
+
+
+def _sorted(value):
+    return {key: _sorted(value[key]) for key in sorted(value)} if isinstance(value, dict) else value

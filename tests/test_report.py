@@ -1,0 +1,414 @@
+"""The report on small faithful artefacts: its numbers, its bytes, and what it says when something is missing."""
+
+import json
+import re
+import shutil
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from stages import report
+from stages.containers.distilled import DistilledSet
+from stages.containers.spaces import Space
+from stages.reporting import figures, page, pictures, reading, tables
+from stages.runtime.errors import BadInput
+
+torch.set_num_threads(1)
+
+
+def artefacts(
+    root, classes=10, ipc=1, channels=1, networks=("ConvNet",), protocols=("standard",), control=True, curve=True
+):
+    """Everything that the stages before the report leave under ``root``."""
+    names = [str(c) for c in range(10)] if classes == 10 else [f"class {c}" for c in range(classes)]
+    rng = np.random.default_rng(0)
+    images = _images(classes, ipc, channels)
+    space = Space.normalised([0.3] * channels, [0.4] * channels)
+    info = {"labels": "hard", "feed": "stored", "method": "dm", "ipc": ipc, "classes": names, "dataset": "digits"}
+    made = DistilledSet(space.encode(images), torch.arange(classes).repeat_interleave(ipc), None, space, info)
+    for folder in ("distilled", "relabeled"):
+        made.save(root / "data" / folder / "distilled.safetensors")
+    cost = {"updates": 1000, "images_forward": 2570000, "images_backward": 10000, "gflop": 1234.5}
+    settings = {"method.name": "dm", "method.ipc": ipc, "method.dm.lr_img": 1.0, "method.augment": "auto"}
+    _json(
+        root / "data/distilled/info.json",
+        {"method": "dm", "ipc": ipc, "dataset": "digits", "classes": names, "seed": 0, "alpha": 0.0}
+        | {"settings": settings, "cost": cost, "bytes": made.bytes},
+    )
+    if curve:
+        steps = np.arange(1, 1001)
+        losses = 3 * np.exp(-steps / 200) + 0.4 + 0.05 * rng.standard_normal(1000)
+        _csv(root / "data/distilled/curve.csv", {"iteration": steps, "loss": losses.round(6)})
+    relabel = {"kind": "keep", "labels": "hard", "teacher": None, "bytes": made.bytes}
+    _json(
+        root / "data/relabeled/info.json", relabel | {"settings": {"relabel.kind": "keep", "relabel.control": control}}
+    )
+    for protocol in protocols:
+        _protocol(root, protocol, networks, control, classes * ipc, rng)
+    _csv(root / "reports/whole/rows.csv", _results([("whole", None)], networks, 2, {"whole": 98.9}, rng))
+    _json(root / "reports/whole/info.json", {"settings": {"evaluate.seeds": 2}, "images": {"whole": 1437}})
+    _teachers(root / "models/teachers/main", networks)
+    (root / "params.yaml").write_text(
+        "evaluate:\n  protocols:\n" + "".join(f"  - {p}\n" for p in protocols) + "teacher:\n  main:\n    count: 1\n"
+    )
+    return root
+
+
+def _images(classes, ipc, channels):
+    digits = load_digits()
+    picked = [digits.images[digits.target == c % 10][c // 10 :][:ipc] / 16 for c in range(classes)]
+    images = torch.tensor(np.concatenate(picked), dtype=torch.float32).unsqueeze(1)
+    if channels == 1:
+        return images
+    big = images.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    tint = torch.tensor([0.9, 0.6, 0.3]).view(1, 3, 1, 1)
+    return big * tint + 0.1
+
+
+def _protocol(root, protocol, networks, control, images, rng):
+    sets = [("distilled", None)] + [("control", None)] * control
+    rows = _results(sets, networks, 3, {"distilled": 71.2, "control": 49.0}, rng)
+    curves = [
+        {"set": kind, "network": n, "seed": s, "epoch": e, "loss": round(2.3 * np.exp(-e / 60) + 0.01 * (s + 1), 6)}
+        for kind, _ in sets
+        for n in networks
+        for s in range(3)
+        for e in range(0, 300, 5)
+    ]
+    folder = root / "reports/evaluation" / protocol
+    _csv(folder / "rows.csv", rows)
+    _csv(folder / "curves.csv", curves)
+    info = {"protocol": protocol, "labels": "hard", "checkpoint": "last", "cost": {"steps": 900, "gflop": 45.6}}
+    _json(folder / "info.json", info | {"settings": {f"evaluate.{protocol}.hard.epochs": 300, "evaluate.seeds": 3}})
+    sets = [("random", draw) for draw in range(10)] + [("kmeans", 0), ("mean", 0)]
+    levels = {"random": 47.5, "kmeans": 66.0, "mean": 60.9}
+    folder = root / "reports/baseline" / protocol
+    _csv(folder / "rows.csv", _results(sets, networks, 3, levels, rng))
+    counts = {"random": images, "kmeans": images, "mean": 10}
+    _json(folder / "info.json", {"settings": {"evaluate.seeds": 3, "baseline.draws": 10}, "images": counts})
+
+
+def _results(sets, networks, seeds, levels, rng):
+    return [
+        {"set": kind}
+        | ({} if draw is None else {"draw": draw})
+        | {"network": network, "seed": seed, "accuracy": round(levels[kind] - 3 * i + rng.normal(0, 0.8), 2)}
+        | {"train_accuracy": 100.0, "loss": 0.01}
+        for kind, draw in sets
+        for i, network in enumerate(networks)
+        for seed in range(seeds)
+    ]
+
+
+def _teachers(folder, networks):
+    found = [
+        {"network": n, "index": i, "parameters": 301000, "kept": [{"name": "last", "epoch": 30, "accuracy": 98.33 - i}]}
+        for n in networks
+        for i in range(2)
+    ]
+    info = {"pool": "main", "dataset": "digits", "objective": "supervised", "precision": "fp32", "networks": found}
+    _json(
+        folder / "pool.json", info | {"settings": {"teacher.main.epochs": 30, "teacher.main.networks": list(networks)}}
+    )
+    epochs = range(1, 31)
+    _csv(
+        folder / "curves.csv",
+        [
+            {
+                "network": n,
+                "index": i,
+                "epoch": e,
+                "loss": 2 * np.exp(-e / 5),
+                "train_accuracy": 100 - 90 * np.exp(-e / 4),
+            }
+            for n in networks
+            for i in range(2)
+            for e in epochs
+        ],
+    )
+
+
+def _csv(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_csv(path, index=False, lineterminator="\n")
+
+
+def _json(path, value):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """The usual case, and what the report wrote for it."""
+    root = artefacts(tmp_path_factory.mktemp("plain"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        assert report.main([]) == 0
+    return root
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Artefacts to break or to read, without control and curve."""
+    return artefacts(tmp_path, control=False, curve=False)
+
+
+def html(root):
+    return (root / "reports/index.html").read_text(encoding="utf-8")
+
+
+def text(page_):
+    return re.sub(r"\s+", " ", re.sub(r"<style>.*?</style>|<[^>]+>", " ", page_, flags=re.DOTALL))
+
+
+def rendered(root, protocols=("standard",), pools=("main",)):
+    found = reading.read(protocols, pools, root)
+    return page.render(page.context(found))
+
+
+def rows(kind, network, accuracies, draw=None):
+    frame = pd.DataFrame({"set": kind, "network": network, "seed": range(len(accuracies)), "accuracy": accuracies})
+    return frame if draw is None else frame.assign(draw=draw)
+
+
+def test_summary_is_mean_and_population_std_with_n():
+    table = tables.summary(rows("random", "A", [40.0, 44.0], 0), rows("distilled", "A", [70.0, 71.0, 75.0]))
+    assert table["set"].tolist() == ["random", "distilled"]
+    ours = table.iloc[1]
+    assert (ours["mean"], ours["n"], ours["low"], ours["high"]) == (72.0, 3, 70.0, 75.0)
+    assert ours["std"] == pytest.approx((14 / 3) ** 0.5)
+
+
+def test_summary_keeps_the_order_in_which_networks_were_measured():
+    table = tables.summary(rows("distilled", "Z", [1.0]), rows("distilled", "A", [2.0]), rows("whole", "Z", [3.0]))
+    assert table[["set", "network"]].values.tolist() == [["distilled", "Z"], ["distilled", "A"], ["whole", "Z"]]
+    assert table["std"].tolist() == [0.0, 0.0, 0.0]
+
+
+def test_random_counts_draws_times_seeds():
+    table = tables.summary(*(rows("random", "A", [d, d + 2.0], d) for d in range(3)))
+    assert table.iloc[0]["n"] == 6
+    assert table.iloc[0]["mean"] == 2.0
+    assert table.iloc[0]["std"] == pytest.approx((10 / 6) ** 0.5)
+
+
+def test_difference_and_its_standard_error():
+    baseline = pd.concat([rows("random", "A", [40.0, 42.0], 0), rows("random", "A", [44.0, 46.0], 1)])
+    line = tables.differences(rows("distilled", "A", [70.0, 72.0]), baseline).iloc[0]
+    assert line["points"] == 28.0
+    # sample variances: 2 over 2 runs; 8 over the 2 draws' means 41 and 45
+    assert line["error"] == pytest.approx((2 / 2 + 8 / 2) ** 0.5)
+
+
+def test_no_standard_error_from_one_draw():
+    line = tables.differences(rows("distilled", "A", [70.0, 72.0]), rows("random", "A", [40.0, 42.0], 0)).iloc[0]
+    assert line["points"] == 30.0
+    assert np.isnan(line["error"])
+
+
+def test_metrics_have_the_names_that_dvc_shows(plain):
+    metrics = json.loads((plain / "reports/metrics.json").read_text())
+    given = pd.read_csv(plain / "reports/evaluation/standard/rows.csv")
+    ours = given[given["set"] == "distilled"]["accuracy"]
+    control = given[given["set"] == "control"]["accuracy"]
+    assert metrics["evaluate"]["standard"]["ConvNet"] == {
+        "mean": round(ours.mean(), 2),
+        "std": round(ours.std(ddof=0), 2),
+    }
+    assert metrics["evaluate"]["standard"]["control"]["ConvNet"]["mean"] == round(control.mean(), 2)
+    assert set(metrics["baseline"]["standard"]) == {"random", "kmeans", "mean"}
+    assert set(metrics["whole"]["ConvNet"]) == {"mean", "std"}
+    assert metrics["teacher"]["main"]["ConvNet"] == {"mean": 97.83, "std": 0.5}
+    assert metrics["distill"]["loss"] == pytest.approx(0.42, abs=0.2)
+    assert json.dumps(metrics) == json.dumps(metrics, sort_keys=True)
+
+
+def test_metrics_say_null_for_a_loss_that_is_not_finite_and_nothing_for_a_method_that_selects(made):
+    found = reading.read(["standard"], ["main"], made)
+    assert "distill" not in tables.metrics(found)
+    (made / "data/distilled/curve.csv").write_text("iteration,loss\n1,2.0\n2,nan\n")
+    found = reading.read(["standard"], ["main"], made)
+    assert tables.metrics(found)["distill"] == {"loss": None}
+    assert "diverged" in text(page.render(page.context(found)))
+
+
+def test_page_prints_the_numbers_of_the_rows(plain):
+    shown = text(html(plain))
+    given = pd.read_csv(plain / "reports/evaluation/standard/rows.csv").query("set == 'distilled'")["accuracy"]
+    random = pd.read_csv(plain / "reports/baseline/standard/rows.csv").query("set == 'random'")["accuracy"]
+    whole = pd.read_csv(plain / "reports/whole/rows.csv")["accuracy"]
+    assert f"{given.mean():.2f} ± {given.std(ddof=0):.2f} n = 3" in shown
+    assert f"{random.mean():.2f} ± {random.std(ddof=0):.2f} n = 30" in shown
+    assert (
+        f"10 images (1 per class) train ConvNet to {given.mean():.1f} % ± {given.std(ddof=0):.1f} (n = 3) on digits; "
+        f"ten random draws give {random.mean():.1f} %, the whole set {whole.mean():.1f} %."
+    ) in shown
+    assert "1.23 TFLOP" in shown
+    assert "2,570,000" in shown
+    assert "10 images, 10 draws" in shown
+    assert "0.7 %" in shown  # of the 1,437 real images
+
+
+def test_page_needs_nothing_else_and_tells_nothing_of_the_machine(plain):
+    content = html(plain)
+    assert "<script" not in content
+    assert not re.findall(r"""(?:src|href|srcset)\s*=\s*["'](?!data:)""", content)
+    assert not re.findall(r"https?://|@import|url\(", content)
+    assert str(plain) not in content
+
+
+def test_same_inputs_give_the_same_bytes(plain, monkeypatch):
+    def snapshot():
+        files = [plain / "reports/index.html", plain / "reports/metrics.json", *(plain / "reports/figures").iterdir()]
+        return {f.name: f.read_bytes() for f in files}
+
+    before = snapshot()
+    monkeypatch.chdir(plain)
+    settings = dict(matplotlib.rcParams)
+    matplotlib.rcParams["font.size"] = 20  # what a person's own settings say changes nothing
+    try:
+        assert report.main([]) == 0
+        assert matplotlib.rcParams["font.size"] == 20
+    finally:
+        matplotlib.rcParams.update({"font.size": settings["font.size"]})
+    assert snapshot() == before
+    assert {"overview.png", "distilled.png", "accuracy_standard_ConvNet.png", "distill_loss.png"} < set(before)
+
+
+def test_what_an_earlier_run_or_params_left_behind_is_ignored(made, monkeypatch):
+    stale = made / "reports/figures/distill_loss.png"
+    stale.parent.mkdir(parents=True)
+    stale.write_bytes(b"old")
+    shutil.copytree(made / "reports/evaluation/standard", made / "reports/evaluation/old")
+    (made / "models/teachers/old").mkdir()
+    monkeypatch.chdir(made)
+    assert report.main([]) == 0
+    assert not stale.exists()
+    assert not list(made.rglob("*.partial"))
+    assert set(json.loads((made / "reports/metrics.json").read_text())["evaluate"]) == {"standard"}
+
+
+def test_without_control_and_curve(made):
+    shown = text(rendered(made))
+    assert "dm selects images and minimises nothing" in shown
+    assert "Control not run" in shown
+    assert "relabelled" not in shown
+
+
+def test_an_empty_curve_file_is_no_curve(made):
+    (made / "data/distilled/curve.csv").touch()
+    assert reading.read(["standard"], ["main"], made).curve.empty
+
+
+def test_guidance_has_its_own_curve(made):
+    (made / "data/distilled/curve.csv").write_text("iteration,loss,guidance\n1,2.0,\n2,1.5,0.7\n3,1.0,0.6\n")
+    found = reading.read(["standard"], ["main"], made)
+    assert {"distill_loss", "distill_guidance"} < set(figures.drawings(found))
+    assert "Distillation: guidance" in text(page.render(page.context(found)))
+
+
+def test_labels_by_a_teacher(made):
+    path = made / "data/relabeled/info.json"
+    info = json.loads(path.read_text())
+    teacher = {"pool": "main", "networks": ["ConvNet", "VGG11"], "accuracy": 98.3, "agreement": 93.0}
+    _json(path, info | {"kind": "probs", "labels": "soft", "teacher": teacher})
+    shown = text(rendered(made))
+    assert "pool main: ConvNet, VGG11" in shown
+    assert "93.0 %" in shown
+
+
+def test_a_hundred_classes_in_colour_show_ten(tmp_path):
+    found = reading.read(
+        ["standard"], ["main"], artefacts(tmp_path, classes=100, channels=3, control=False, curve=False)
+    )
+    context = page.context(found)
+    assert len(context["classes"]) == 10
+    assert context["extent"] == "Shown: 10 of 100 classes."
+    assert figures.png(figures.drawings(found)["distilled"]).startswith(b"\x89PNG")
+
+
+def test_several_networks_and_protocols(tmp_path):
+    root = artefacts(tmp_path, ipc=12, networks=("ConvNet", "AlexNetBN"), protocols=("standard", "common"), curve=False)
+    found = reading.read(["standard", "common"], ["main"], root)
+    assert {"accuracy_common_AlexNetBN", "training_common"} < set(figures.drawings(found))
+    metrics = tables.metrics(found)
+    assert set(metrics["evaluate"]) == {"standard", "common"}
+    assert set(metrics["evaluate"]["common"]) == {"ConvNet", "AlexNetBN", "control"}
+    assert pictures.extent(found.images) == "Shown: the first 10 of 12 images of each."
+    shown = text(page.render(page.context(found)))
+    assert "120 images (12 per class) train ConvNet" in shown
+    assert "Protocol common , hard labels" in shown
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "params.yaml",
+        "data/distilled/distilled.safetensors",
+        "data/distilled/info.json",
+        "data/relabeled/info.json",
+        "models/teachers/main/pool.json",
+        "reports/evaluation/standard/rows.csv",
+        "reports/evaluation/standard/curves.csv",
+        "reports/baseline/standard/info.json",
+        "reports/whole/rows.csv",
+    ],
+)
+def test_a_missing_artefact_is_one_sentence_and_nothing_is_written(made, monkeypatch, capsys, missing):
+    (made / missing).unlink()
+    monkeypatch.chdir(made)
+    assert report.main([]) == 2
+    said = capsys.readouterr().err
+    assert missing in said
+    assert said.count("\n") == 1
+    assert not (made / "reports/index.html").exists()
+
+
+def test_a_table_without_its_column_or_with_a_strange_set_is_refused(made):
+    path = made / "reports/whole/rows.csv"
+    path.write_text("set,network,seed\nwhole,ConvNet,0\n")
+    with pytest.raises(BadInput, match="lacks the column accuracy"):
+        reading.read(["standard"], ["main"], made)
+    path.write_text("set,network,seed,accuracy,train_accuracy,loss\nhalf,ConvNet,0,1,1,1\n")
+    with pytest.raises(BadInput, match="has the set half"):
+        reading.read(["standard"], ["main"], made)
+
+
+def test_names_are_escaped(made):
+    path = made / "data/distilled/info.json"
+    _json(path, json.loads(path.read_text()) | {"dataset": "<b>my & set</b>"})
+    assert "&lt;b&gt;my &amp; set&lt;/b&gt;" in rendered(made)
+
+
+def test_a_published_checkpoint_rule_is_marked(made):
+    path = made / "reports/evaluation/standard/info.json"
+    _json(path, json.loads(path.read_text()) | {"checkpoint": "best_test"})
+    shown = text(rendered(made))
+    assert "best epoch on the test set itself" in shown
+    assert "No epoch was chosen" not in shown
+
+
+def test_pixels_are_repeated_and_clamped_only_for_viewing(made):
+    images = reading.read(["standard"], ["main"], made).images
+    loud = DistilledSet(images.images * 3, images.labels, None, images.space, images.info)
+    shown = pictures.shown(loud)
+    raw = loud.space.decode(loud.images)[3, 0].clamp(0, 1).mul(255).round().numpy()
+    assert (shown[3].images[0] == raw[..., None]).all()
+    canvas, names = pictures.canvas(shown, side=16, gap=2, head=5)
+    assert canvas.shape == (2 * (5 + 18 + 2) - 2, 5 * 18 - 2, 4)
+    assert (canvas[5:21, 54:70, 0] == raw.repeat(2, 0).repeat(2, 1)).all()
+    assert [name for name, *_ in names] == [str(c) for c in range(10)]
+
+
+def test_help_says_what_is_read_and_written(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        report.main(["--help"])
+    assert stopped.value.code == 0
+    said = capsys.readouterr().out
+    assert "reports/metrics.json" in said
+    assert "data/relabeled/" in said
