@@ -1,31 +1,25 @@
-"""Write the report: one page, its figures, and the numbers that DVC compares."""
+"""Write the report: one page, its figures, and the numbers that DVC compares.
+
+Reads   params.yaml: evaluate.protocols, teacher (the names of the pools); data/distilled; data/relabeled; models/teachers;
+        reports/evaluation; reports/baseline; reports/whole
+Writes  reports/index.html, reports/figures, reports/metrics.json
+"""
 
 import argparse
 import sys
 from pathlib import Path
 
 from stages import params
-from stages.containers import tensors
 from stages.reporting import figures, page, reading, tables
+from stages.runtime import process, tensors
 from stages.runtime.errors import guarded
 
 REPORTS = Path("reports")
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(
-        prog="python -m stages.report",
-        description=__doc__,
-        epilog="Reads params.yaml (evaluate.protocols, the names under teacher), models/teachers/, data/distilled/, "
-        "data/relabeled/, reports/evaluation/, reports/baseline/ and reports/whole/. "
-        "Writes reports/index.html, reports/figures/ and reports/metrics.json.",
-    )
-    parser.parse_args(argv)
-    return guarded(run)
-
-
 def run():
     """Read everything, then write: what is missing is said before anything is replaced."""
+    process.begin()
     given = params.load()
     artefacts = reading.read(given.value("evaluate.protocols"), given.value("teacher"))
     drawn = {f"{name}.png": figures.png(draw) for name, draw in figures.drawings(artefacts).items()}
@@ -44,4 +38,6 @@ def _write(path, content):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
+    sys.exit(guarded(run))

@@ -15,7 +15,7 @@ from stages import report
 from stages.containers.distilled import DistilledSet
 from stages.containers.spaces import Space
 from stages.reporting import figures, page, pictures, reading, tables
-from stages.runtime.errors import BadInput
+from stages.runtime.errors import BadInput, guarded
 
 torch.set_num_threads(1)
 
@@ -148,7 +148,8 @@ def plain(tmp_path_factory):
     root = artefacts(tmp_path_factory.mktemp("plain"))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        assert report.main([]) == 0
+        patch.setattr(report.process, "begin", lambda: None)
+        assert guarded(report.run) == 0
     return root
 
 
@@ -269,10 +270,11 @@ def test_same_inputs_give_the_same_bytes(plain, monkeypatch):
 
     before = snapshot()
     monkeypatch.chdir(plain)
+    monkeypatch.setattr(report.process, "begin", lambda: None)
     settings = dict(matplotlib.rcParams)
     matplotlib.rcParams["font.size"] = 20  # what a person's own settings say changes nothing
     try:
-        assert report.main([]) == 0
+        assert guarded(report.run) == 0
         assert matplotlib.rcParams["font.size"] == 20
     finally:
         matplotlib.rcParams.update({"font.size": settings["font.size"]})
@@ -287,7 +289,8 @@ def test_what_an_earlier_run_or_params_left_behind_is_ignored(made, monkeypatch)
     shutil.copytree(made / "reports/evaluation/standard", made / "reports/evaluation/old")
     (made / "models/teachers/old").mkdir()
     monkeypatch.chdir(made)
-    assert report.main([]) == 0
+    monkeypatch.setattr(report.process, "begin", lambda: None)
+    assert guarded(report.run) == 0
     assert not stale.exists()
     assert not list(made.rglob("*.partial"))
     assert set(json.loads((made / "reports/metrics.json").read_text())["evaluate"]) == {"standard"}
@@ -362,7 +365,8 @@ def test_several_networks_and_protocols(tmp_path):
 def test_a_missing_artefact_is_one_sentence_and_nothing_is_written(made, monkeypatch, capsys, missing):
     (made / missing).unlink()
     monkeypatch.chdir(made)
-    assert report.main([]) == 2
+    monkeypatch.setattr(report.process, "begin", lambda: None)
+    assert guarded(report.run) == 2
     said = capsys.readouterr().err
     assert missing in said
     assert said.count("\n") == 1
@@ -403,12 +407,3 @@ def test_pixels_are_repeated_and_clamped_only_for_viewing(made):
     assert canvas.shape == (2 * (5 + 18 + 2) - 2, 5 * 18 - 2, 4)
     assert (canvas[5:21, 54:70, 0] == raw.repeat(2, 0).repeat(2, 1)).all()
     assert [name for name, *_ in names] == [str(c) for c in range(10)]
-
-
-def test_help_says_what_is_read_and_written(capsys):
-    with pytest.raises(SystemExit) as stopped:
-        report.main(["--help"])
-    assert stopped.value.code == 0
-    said = capsys.readouterr().out
-    assert "reports/metrics.json" in said
-    assert "data/relabeled/" in said

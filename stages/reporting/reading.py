@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.containers import distilled, tensors
+from stages.containers import distilled
 from stages.containers.distilled import DistilledSet
+from stages.runtime import tensors
 from stages.runtime.errors import BadInput
 
 ROW = ("set", "network", "seed", "accuracy", "train_accuracy", "loss")
