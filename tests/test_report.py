@@ -399,9 +399,10 @@ def test_pixels_are_repeated_and_clamped_only_for_viewing(made):
     shown = pictures.shown(loud)
     raw = loud.space.decode(loud.images)[3, 0].clamp(0, 1).mul(255).round().numpy()
     assert (shown[3].images[0] == raw[..., None]).all()
-    canvas, names = pictures.canvas(shown, side=16, gap=2, head=5)
-    assert canvas.shape == (2 * (5 + 18 + 2) - 2, 5 * 18 - 2, 4)
-    assert (canvas[5:21, 54:70, 0] == raw.repeat(2, 0).repeat(2, 1)).all()
+    canvas, names = pictures.canvas(shown, side=16)
+    gap, head = 16 // 12, 16 * 3 // 8
+    assert canvas.shape == (2 * (head + 16 + 2 * gap) - gap, 5 * (16 + gap) - gap, 4)
+    assert (canvas[head : head + 16, 3 * (16 + gap) :, 0][:, :16] == raw.repeat(2, 0).repeat(2, 1)).all()
     assert [name for name, *_ in names] == [str(c) for c in range(10)]
 
 
