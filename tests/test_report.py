@@ -301,8 +301,9 @@ def test_without_control_and_curve(made):
 
 
 def test_an_empty_curve_file_is_no_curve(made):
-    (made / "data/distilled/curve.csv").touch()
-    assert reading.read(["standard"], ["main"], made).curve.empty
+    for nothing in ("", "\n", "iteration,loss\n"):
+        (made / "data/distilled/curve.csv").write_text(nothing)
+        assert reading.read(["standard"], ["main"], made).curve.empty
 
 
 def test_guidance_has_its_own_curve(made):
@@ -383,6 +384,16 @@ def test_names_are_escaped(made):
     path = made / "data/distilled/info.json"
     _json(path, json.loads(path.read_text()) | {"dataset": "<b>my & set</b>"})
     assert "&lt;b&gt;my &amp; set&lt;/b&gt;" in rendered(made)
+
+
+def test_settings_are_listed_flat_however_deep(made):
+    path = made / "data/relabeled/info.json"
+    _json(
+        path,
+        json.loads(path.read_text()) | {"settings": {"kind": "probs", "probs": {"temperature": 1.5, "pick": None}}},
+    )
+    listed = dict(page.context(reading.read(["standard"], ["main"], made))["parameters"])["relabel"]
+    assert listed == [("kind", "probs"), ("probs.pick", "–"), ("probs.temperature", "1.5")]
 
 
 def test_a_published_checkpoint_rule_is_marked(made):
