@@ -304,8 +304,9 @@ def test_without_control_and_curve(made):
 
 
 def test_an_empty_curve_file_is_no_curve(made):
-    (made / "data/distilled/curve.csv").touch()
-    assert reading.read(["standard"], ["main"], made).curve.empty
+    for nothing in ("", "\n", "iteration,loss\n"):
+        (made / "data/distilled/curve.csv").write_text(nothing)
+        assert reading.read(["standard"], ["main"], made).curve.empty
 
 
 def test_guidance_has_its_own_curve(made):
@@ -389,6 +390,16 @@ def test_names_are_escaped(made):
     assert "&lt;b&gt;my &amp; set&lt;/b&gt;" in rendered(made)
 
 
+def test_settings_are_listed_flat_however_deep(made):
+    path = made / "data/relabeled/info.json"
+    _json(
+        path,
+        json.loads(path.read_text()) | {"settings": {"kind": "probs", "probs": {"temperature": 1.5, "pick": None}}},
+    )
+    listed = dict(page.context(reading.read(["standard"], ["main"], made))["parameters"])["relabel"]
+    assert listed == [("kind", "probs"), ("probs.pick", "–"), ("probs.temperature", "1.5")]
+
+
 def test_a_published_checkpoint_rule_is_marked(made):
     path = made / "reports/evaluation/standard/info.json"
     _json(path, json.loads(path.read_text()) | {"checkpoint": "best_test"})
@@ -403,7 +414,8 @@ def test_pixels_are_repeated_and_clamped_only_for_viewing(made):
     shown = pictures.shown(loud)
     raw = loud.space.decode(loud.images)[3, 0].clamp(0, 1).mul(255).round().numpy()
     assert (shown[3].images[0] == raw[..., None]).all()
-    canvas, names = pictures.canvas(shown, side=16, gap=2, head=5)
-    assert canvas.shape == (2 * (5 + 18 + 2) - 2, 5 * 18 - 2, 4)
-    assert (canvas[5:21, 54:70, 0] == raw.repeat(2, 0).repeat(2, 1)).all()
+    canvas, names = pictures.canvas(shown, side=16)
+    gap, head = 16 // 12, 16 * 3 // 8
+    assert canvas.shape == (2 * (head + 16 + 2 * gap) - gap, 5 * (16 + gap) - gap, 4)
+    assert (canvas[head : head + 16, 3 * (16 + gap) :, 0][:, :16] == raw.repeat(2, 0).repeat(2, 1)).all()
     assert [name for name, *_ in names] == [str(c) for c in range(10)]

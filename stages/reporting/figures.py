@@ -141,7 +141,7 @@ def _tiles(axes, palette, canvas, names, size=6.5):
         axes.text(x, y, _short(name), ha="center", va="baseline", fontsize=size, color=palette.muted)
 
 
-def _short(name, most=9):
+def _short(name, most=8):
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
@@ -250,6 +250,6 @@ def overview(palette, grid, table):
     lines = table[table["network"] == table["network"].iloc[0]]
     figure = _figure(9.6, 3.0)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1))
-    _tiles(left, palette, canvas, names, 7)
+    _tiles(left, palette, canvas, names, 7 if len({x for _, x, _ in names}) <= 5 else 5)
     _bars(right, palette, lines)
     return figure

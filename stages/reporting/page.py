@@ -259,4 +259,13 @@ def _parameters(artefacts):
     sections += [(f"evaluate, {name}", measured.info) for name, measured in artefacts.evaluation.items()]
     sections += [(f"baseline, {name}", measured.info) for name, measured in artefacts.baseline.items()]
     sections += [("whole", artefacts.whole.info)]
-    return [(name, sorted((k, words.value(v)) for k, v in info["settings"].items())) for name, info in sections]
+    return [(name, sorted(_flat(info["settings"]))) for name, info in sections]
+
+
+def _flat(settings, before=""):
+    """Dotted key and text of every setting, however deep."""
+    for key, value in settings.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", words.value(value)

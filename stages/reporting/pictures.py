@@ -35,7 +35,7 @@ def extent(distilled):
     return f"Shown: {' and '.join(parts)}." if parts else ""
 
 
-def canvas(classes, side=96, gap=8, head=36):
+def canvas(classes, side=96):
     """All images on one transparent canvas, a column for each class, and where the names go.
 
     Pixels are repeated, never interpolated, to at least ``side``.
@@ -45,7 +45,9 @@ def canvas(classes, side=96, gap=8, head=36):
     """
     size = classes[0].images[0].shape[0]
     scale = max(1, -(-side // size))
-    cell = size * scale + gap
+    tile = size * scale
+    gap, head = tile // 12, tile * 3 // 8
+    cell = tile + gap
     most = max(len(one.images) for one in classes)
     line = min(LINE.get(most, 10), len(classes))
     lines = -(-len(classes) // line)
@@ -54,9 +56,9 @@ def canvas(classes, side=96, gap=8, head=36):
     names = []
     for i, one in enumerate(classes):
         top, left = i // line * height + head, i % line * cell
-        names.append((one.name, left + size * scale / 2, top - 10))
+        names.append((one.name, left + tile / 2, top - tile // 10))
         for j, image in enumerate(one.images):
-            tile = out[top + j * cell :, left:][: size * scale, : size * scale]
-            tile[..., :3] = image.repeat(scale, 0).repeat(scale, 1)
-            tile[..., 3] = 255
+            place = out[top + j * cell :, left:][:tile, :tile]
+            place[..., :3] = image.repeat(scale, 0).repeat(scale, 1)
+            place[..., 3] = 255
     return out, names

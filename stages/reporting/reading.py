@@ -103,7 +103,7 @@ def _pool(folder):
 
 def _curve(path):
     """The curve of a method that optimises; methods that select leave no file or an empty one."""
-    if not path.is_file() or not path.stat().st_size:
+    if not path.is_file() or not path.read_text(encoding="utf-8").strip():
         return pd.DataFrame({"iteration": [], "loss": []})
     return _table(path, ("iteration", "loss"))
 
