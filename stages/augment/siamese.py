@@ -37,7 +37,7 @@ def apply(x, strategy, ops, u):
     """Images ``x`` (N, C, S, S) changed, image i by operation ``ops[i]`` with the numbers ``u[i]``.
 
     Args:
-        x: float images with their mean at 0, which is what uncovered pixels become; any device. Nothing is clamped.
+        x: float32 or float64 on any device, normalised: uncovered pixels become 0, the mean. Nothing is clamped.
         strategy: a word such as ``color_crop_cutout_flip_scale_rotate``, or ``none``.
         ops: (N,) int64 on the CPU, so that grouping needs no wait for the device.
         u: (N, NUMBERS) in [0, 1).
@@ -58,7 +58,8 @@ def apply(x, strategy, ops, u):
     back = torch.argsort(order).to(x.device)
     order = order.to(x.device)
     groups = zip(names, _permute(x, order, back).split(counts), u[order].split(counts))
-    return _permute(torch.cat([_CHANGES[name](images, rows) for name, images, rows in groups]), back, order)
+    changed = torch.cat([_CHANGES[name](images, rows) for name, images, rows in groups if len(images)])
+    return _permute(changed, back, order)
 
 
 def augment_batch(x, strategy, generator):
@@ -128,7 +129,7 @@ def _permute(x, order, back):
 def _shifted(x, down, right):
     """Pixel (i, j) taken from (i + down, j + right), 0 where that is outside."""
     steps = torch.arange(x.shape[2], device=x.device)
-    return _taken(x, steps + down[:, None, None, None], steps + right[:, None, None, None])
+    return _taken(x, steps[:, None] + down[:, None, None], steps + right[:, None, None])
 
 
 def _warped(x, matrix):
@@ -137,32 +138,41 @@ def _warped(x, matrix):
 
 
 def _sampled(x, matrix):
+    return F.grid_sample(x, _grid(matrix, x), align_corners=False)
+
+
+def _grid(matrix, x):
     size = x.shape[2]
     centred = (torch.arange(size, device=x.device, dtype=x.dtype) * 2 + 1) / size - 1
-    grid = torch.stack(_moved(matrix, centred[None, None, :], centred[None, :, None]), 3)
-    return F.grid_sample(x, grid, align_corners=False)
+    return torch.stack(_moved(matrix, centred, centred[:, None]), 3)
 
 
 def _spread(g, matrix):
-    """The adjoint of ``_sampled``: each pixel gathers what it gave, with the weight it was given.
+    """The adjoint of ``_sampled``. PyTorch's own adds in a fixed order on the CPU, but atomically on CUDA."""
+    if g.device.type == "cpu":
+        return torch.ops.aten.grid_sampler_2d_backward(g, g, _grid(matrix, g), 0, 0, False, (True, False))[0]
+    return _gathered(g, matrix)
+
+
+def _gathered(g, matrix):
+    """The adjoint of ``_sampled`` as a gather: each pixel takes back what it gave, with the weight it was given.
 
     Pixel p gave to every q with |matrix q - p| < 1 on both axes. Around p brought back by the inverse these q span
     less than 3 pixels an axis (2 x 1.2 when scaling, 2 x 1.22 when rotating), so 3 x 3 of them are all.
     """
-    size = g.shape[2]
-    middle = (size - 1) / 2
-    steps = torch.arange(size, device=g.device, dtype=g.dtype) - middle
-    inverse = torch.linalg.inv(matrix)
-    reach = inverse.abs().sum(2)[:, :, None, None]
-    found = torch.stack(_moved(inverse, steps[None, None, :], steps[None, :, None]), 1)
-    first = (found - reach + middle).floor() + 1
+    middle = (g.shape[2] - 1) / 2
+    steps = torch.arange(g.shape[2], device=g.device, dtype=g.dtype) - middle
+    inverse = torch.linalg.inv_ex(matrix).inverse
+    reach_x, reach_y = inverse.abs().sum(2)[:, :, None, None].unbind(1)
+    found_x, found_y = _moved(inverse, steps, steps[:, None])
+    first_x, first_y = (found_x - reach_x).add(middle).floor() + 1, (found_y - reach_y).add(middle).floor() + 1
     result = torch.zeros_like(g)
     for row in range(3):
         for column in range(3):
-            x, y = first[:, 0] + column, first[:, 1] + row
+            x, y = first_x + column, first_y + row
             at_x, at_y = _moved(matrix, x - middle, y - middle)
             weight = _hat(at_x - steps) * _hat(at_y - steps[:, None])
-            result += _taken(g, y.long().unsqueeze(1), x.long().unsqueeze(1)) * weight.unsqueeze(1)
+            result += _taken(g, y.long(), x.long(), weight)
     return result
 
 
@@ -175,15 +185,15 @@ def _hat(distance):
     return (1 - distance.abs()).clamp(min=0)
 
 
-def _taken(x, rows, columns):
-    """``x`` at whole rows and columns (N, 1, S, S or broadcast), 0 where they are outside."""
-    size = x.shape[2]
+def _taken(x, rows, columns, weight=1.0):
+    """``x`` at whole rows and columns, (N, S, S) or what broadcasts to it, times ``weight``; 0 where outside."""
+    n, channels, size, _ = x.shape
     inside = (rows >= 0) & (rows < size) & (columns >= 0) & (columns < size)
     index = rows.clamp(0, size - 1) * size + columns.clamp(0, size - 1)
-    index = index.expand(-1, x.shape[1], size, size).flatten(2)
-    return x.flatten(2).gather(2, index).view_as(x) * inside
+    taken = x.flatten(2).gather(2, index.view(n, 1, -1).expand(-1, channels, -1)).view_as(x)
+    return taken * torch.where(inside, weight, 0.0).unsqueeze(1)
 
 
 def _integers(u, count):
     """Uniform numbers as whole numbers 0 to ``count`` - 1."""
-    return (u * count).long()
+    return (u.double() * count).long()  # in double, so that no product rounds up to the next whole number
