@@ -47,23 +47,12 @@ _FEATURELESS = ("LeNet", "MLP")
 _RESIDUAL = ("ResNet10", "ResNet18", "ResNet50")
 LARGE = 128  # pixels from which residual networks begin with the 7x7 stem and its maximum pooling
 _BLOCKS, _WIDTH = 3, 128
-_USUAL = (
-    *("ConvNet", "ConvNetBN", "ConvNetNN", "ConvNetLN", "ConvNetGN", "ConvNetD1", "ConvNetD2", "ConvNetD4"),
-    *("ConvNetD5", "ConvNetW32", "ConvNetW64", "ConvNetW256", "ConvNetAS", "ConvNetAL", "ConvNetASwish"),
-    *(
-        "ConvNetASwishBN",
-        "ConvNetMP",
-        "ConvNetNP",
-        "ConvNetW128-256-512BN",
-        "AlexNet",
-        "AlexNetIN",
-        "AlexNetBN",
-        "VGG11",
-        "VGG11BN",
-    ),
-    *("ResNet10", "ResNet10BN", "ResNet18", "ResNet18BN", "ResNet18_AP", "ResNet18BN_AP", "ResNet18BN_P2"),
-    *("ResNet50", "ResNet50BN", "MobileNetV2", "LeNet", "MLP"),
-)
+_USUAL = """
+    ConvNet ConvNetBN ConvNetNN ConvNetLN ConvNetGN ConvNetD1 ConvNetD2 ConvNetD4 ConvNetD5 ConvNetW32 ConvNetW64
+    ConvNetW256 ConvNetAS ConvNetAL ConvNetASwish ConvNetASwishBN ConvNetMP ConvNetNP ConvNetW128-256-512BN AlexNet
+    AlexNetIN AlexNetBN VGG11 VGG11BN ResNet10 ResNet10BN ResNet10BN_P2 ResNet18 ResNet18BN ResNet18_AP ResNet18BN_AP
+    ResNet18BN_P2 ResNet50 ResNet50BN MobileNetV2 LeNet MLP
+""".split()
 GRAMMAR = (
     "ConvNet with D<blocks>, W<width> or W<width>-<width>-..., AR|AS|AL|ASwish, IN|BN|LN|GN|NN and AP|MP|NP "
     "(as ConvNetD4W64BN), AlexNet or AlexNetIN|BN, VGG11 or VGG11BN, ResNet10|18|50 with BN, _AP and _P2, "
