@@ -52,7 +52,7 @@ _USUAL = """
     ConvNetW256 ConvNetAS ConvNetAL ConvNetASwish ConvNetASwishBN ConvNetMP ConvNetNP ConvNetW128-256-512BN AlexNet
     AlexNetIN AlexNetBN VGG11 VGG11BN ResNet10 ResNet10BN ResNet10BN_P2 ResNet18 ResNet18BN ResNet18_AP ResNet18BN_AP
     ResNet18BN_P2 ResNet50 ResNet50BN MobileNetV2 LeNet MLP
-""".split()
+"""
 GRAMMAR = (
     "ConvNet with D<blocks>, W<width> or W<width>-<width>-..., AR|AS|AL|ASwish, IN|BN|LN|GN|NN and AP|MP|NP "
     "(as ConvNetD4W64BN), AlexNet or AlexNetIN|BN, VGG11 or VGG11BN, ResNet10|18|50 with BN, _AP and _P2, "
@@ -183,7 +183,7 @@ def _last_side(spec, size):
 
 
 def _unknown(word):
-    usual = {name.lower(): name for name in _USUAL}
+    usual = {name.lower(): name for name in _USUAL.split()}
     close = [usual[name] for name in difflib.get_close_matches(word.lower(), usual, n=3)]
     hint = f"; did you mean {' or '.join(close)}?" if close else "."
     return BadInput(f"'{word}' names no network: write {GRAMMAR}{hint}")
