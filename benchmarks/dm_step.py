@@ -15,7 +15,8 @@ import time
 import torch
 from torch import nn
 
-from stages.augment.siamese import apply, draw, resolve
+from stages.augment.siamese import apply, draw
+from stages.augment.strategy import resolve
 from stages.containers.real import RealSet, Split
 from stages.containers.spaces import Space
 from stages.methods.dm import DM, Settings

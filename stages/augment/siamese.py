@@ -1,201 +1,199 @@
-"""Differentiable siamese augmentation (DSA, Zhao and Bilen, ICML 2021), vectorised over many independent calls.
+"""Differentiable siamese augmentation (Zhao & Bilen, ICML 2021): the same random change for real and synthetic images.
 
-One call draws one family of operations for all its images. In siamese mode all images of the call, real and synthetic,
-share one set of parameters; otherwise each image has its own. ``x`` is normalised, so the fill value 0 is the dataset's
-mean colour; nothing is clamped.
+One call changes a batch by exactly one operation, drawn uniformly from the strategy's. Siamese calls share one set of
+parameters among all their images, others draw one for each image. Here draws and changes are apart: ``draw`` makes the
+random numbers of any number of calls, ``apply`` changes images given one operation and one row of numbers each, so
+that many calls (the classes of a matching step, say) run as one batch.
 
-Draws are numbers in [0, 1), the same count whichever family is drawn, so that they depend on the generator alone.
+The published code leaves open whether corners are aligned when it warps (torch 1.2 did, later versions do not). It
+makes no difference: about the centre of a square image both conventions scale and rotate alike.
 """
 
 import math
 
 import torch
+from torch.nn import functional as F
 
+from stages.augment.strategy import operations
 from stages.runtime.errors import BadInput
 
-FAMILIES = ("color", "crop", "cutout", "flip", "scale", "rotate")
-ALL = "_".join(FAMILIES)
-NUMBERS = 3  # the most that a family needs (color)
-
-CROP, CUTOUT, SCALE, DEGREES = 0.125, 0.5, 1.2, 15.0
-
-
-def check_strategy(strategy):
-    """Raise BadInput unless ``strategy`` is none, or families joined by underscores."""
-    words = strategy.split("_")
-    if strategy != "none" and (len(set(words)) != len(words) or not set(words) <= set(FAMILIES)):
-        raise BadInput(f"the augmentation {strategy!r} is not none, nor some of {ALL} joined by underscores.")
-
-
-def resolve(strategy, flip):
-    """``auto`` as all families, without flip where mirrored images change class; anything else as it is."""
-    if strategy == "auto":
-        return ALL if flip else ALL.replace("flip_", "")
-    check_strategy(strategy)
-    return strategy
+NUMBERS = 3  # uniform numbers an image needs at most (color takes three)
+_BRIGHTNESS, _SATURATION, _CONTRAST = 1.0, 2.0, 0.5
+_CROP, _CUTOUT, _FLIP, _SCALE, _DEGREES = 0.125, 0.5, 0.5, 1.2, 15
 
 
 def draw(strategy, calls, per, generator):
-    """Families (calls,) and numbers (calls, per, 3) in [0, 1), on the CPU, for independent calls.
+    """Random numbers for ``calls`` independent calls with ``per`` sets of parameters each (1 where siamese).
 
-    ``per`` is 1 for siamese calls, else the number of images of a call.
+    Returns ``ops`` (calls,) int64, indices into the strategy's operations, and ``u`` (calls, per, NUMBERS) float32 in
+    [0, 1), both on the CPU, from the CPU ``generator`` alone. A call takes the same amount whatever it does.
     """
-    families = torch.randint(len(strategy.split("_")), (calls,), generator=generator)
-    return families, torch.rand(calls, per, NUMBERS, generator=generator)
+    numbers = torch.rand(calls, 1 + per * NUMBERS, generator=generator)
+    ops = _integers(numbers[:, 0], len(operations(strategy)))
+    return ops, numbers[:, 1:].view(calls, per, NUMBERS)
 
 
-def apply(x, strategy, families, numbers, align_corners=True):
-    """Augment images.
+def apply(x, strategy, ops, u):
+    """Images ``x`` (N, C, S, S) changed, image i by operation ``ops[i]`` with the numbers ``u[i]``.
 
     Args:
-        x: (N, C, H, W).
-        strategy: a resolved strategy.
-        families: (N,) on the CPU, the family of each image's call.
-        numbers: (N, 3) in [0, 1), each image's parameters.
-        align_corners: of the grids of scale and rotate. The published runs had torch 1.2, which behaves as True.
+        x: float32 or float64 on any device, normalised: uncovered pixels become 0, the mean. Nothing is clamped.
+        strategy: a word such as ``color_crop_cutout_flip_scale_rotate``, or ``none``.
+        ops: (N,) int64 on the CPU, so that grouping needs no wait for the device.
+        u: (N, NUMBERS) in [0, 1).
 
-    Returns:
-        (N, C, H, W), differentiable in ``x``; the backward is deterministic.
+    Differentiable in ``x``, any number of times; the backward pass gathers and never scatters, so it is deterministic
+    on every device. Raises BadInput for an unknown strategy or images that are not square.
     """
-    if strategy == "none":
+    names = operations(strategy)
+    if not names:
         return x
-    names = strategy.split("_")
-    if len(present := families.unique()) == 1:
-        return _FAMILY[names[present]](x, numbers.to(x), align_corners)
-    groups = [(families == i).nonzero().squeeze(1) for i in present]
-    parts = [
-        _FAMILY[names[i]](x[group.to(x.device)], numbers[group].to(x), align_corners)
-        for i, group in zip(present, groups, strict=True)
-    ]
-    back = torch.cat(groups).argsort().to(x.device)
-    return torch.cat(parts)[back]
+    if x.shape[2] != x.shape[3]:
+        raise BadInput(f"Augmentation takes square images, not {x.shape[2]} x {x.shape[3]}.")
+    u = u.to(x.device, x.dtype)
+    counts = torch.bincount(ops, minlength=len(names)).tolist()
+    if max(counts) == len(x):
+        return _CHANGES[names[int(ops[0])]](x, u)
+    order = torch.argsort(ops, stable=True)
+    back = torch.argsort(order).to(x.device)
+    order = order.to(x.device)
+    groups = zip(names, _permute(x, order, back).split(counts), u[order].split(counts))
+    changed = torch.cat([_CHANGES[name](images, rows) for name, images, rows in groups if len(images)])
+    return _permute(changed, back, order)
 
 
-def augment_batch(x, strategy, generator, align_corners=True):
-    """One call on a batch, parameters per image: what training a network uses."""
-    if strategy == "none":
-        return x
-    family, numbers = draw(strategy, 1, len(x), generator)
-    return apply(x, strategy, family.expand(len(x)), numbers[0], align_corners)
+def augment_batch(x, strategy, generator):
+    """One call on ``x`` with parameters of its own for each image: what networks are trained with."""
+    ops, u = draw(strategy, 1, len(x), generator)
+    return apply(x, strategy, ops.expand(len(x)), u[0])
 
 
-def _color(x, u, _):
-    brightness, saturation, contrast = u.view(-1, NUMBERS, 1, 1, 1).unbind(1)
-    x = x + (brightness - 0.5)
+def _color(x, u):
+    brightness, saturation, contrast = u[:, :, None, None, None].unbind(1)
+    x = x + (brightness - 0.5) * _BRIGHTNESS
     mean = x.mean(1, keepdim=True)
-    x = (x - mean) * (2 * saturation) + mean
+    x = (x - mean) * (saturation * _SATURATION) + mean
     mean = x.mean((1, 2, 3), keepdim=True)
-    return (x - mean) * (contrast + 0.5) + mean
+    return (x - mean) * (contrast + _CONTRAST) + mean
 
 
-def _crop(x, u, _):
-    most = int(x.shape[2] * CROP + 0.5)
-    down, right = (torch.floor(u[:, i] * (2 * most + 1)).long() - most for i in (0, 1))
-    return shifted(x, down, right)
+def _crop(x, u):
+    reach = int(x.shape[2] * _CROP + 0.5)
+    down, right = (_integers(u[:, :2], 2 * reach + 1) - reach).unbind(1)
+    return _Linear.apply(x, lambda v: shifted(v, down, right), lambda v: shifted(v, -down, -right))
 
 
-def shifted(x, down, right, mirror=None):
-    """Images (N, C, H, W) whose pixel (r, c) is that at (r + down, c + right) of ``x``, zero outside.
-
-    ``down`` and ``right`` (N,) are whole pixels; where ``mirror`` (N,) is true, columns are counted from the right. A
-    move of pixels is a product of 0/1 selection matrices, whose backward has no scatter.
-    """
+def _cutout(x, u):
     size = x.shape[2]
-    rows = torch.arange(size, device=x.device)
-    columns = rows.expand(len(x), size)
-    if mirror is not None:
-        columns = torch.where(mirror[:, None], columns.flip(1), columns)
-    taken = rows + down[:, None], columns + right[:, None]
-    left, across = ((t[:, :, None] == rows).to(x.dtype) for t in taken)
-    return left[:, None] @ x @ across[:, None].mT
+    side = int(size * _CUTOUT + 0.5)
+    centre = _integers(u[:, :2], size + 1 - side % 2)
+    ahead = torch.arange(size, device=x.device) - (centre - side // 2).unsqueeze(2)
+    rows, columns = ((ahead >= 0) & (ahead < side)).unbind(1)
+    return x * ~(rows[:, None, :, None] & columns[:, None, None, :])
 
 
-def _cutout(x, u, _):
-    size = x.shape[2]
-    side = int(size * CUTOUT + 0.5)
-    centre = torch.floor(u[:, :2] * (size + 1 - side % 2))
-    first = (centre - side // 2)[:, :, None]
-    places = torch.arange(size, device=x.device)
-    inside = (places >= first) & (places < first + side)
-    return x * ~(inside[:, 0, :, None] & inside[:, 1, None, :])[:, None]
+def _flip(x, u):
+    return torch.where(u[:, 0, None, None, None] < _FLIP, x.flip(3), x)
 
 
-def _flip(x, u, _):
-    return torch.where(u[:, 0].view(-1, 1, 1, 1) < 0.5, x.flip(3), x)
+def _scale(x, u):
+    return _warped(x, torch.diag_embed(u[:, :2] * (_SCALE - 1 / _SCALE) + 1 / _SCALE))
 
 
-def _scale(x, u, align_corners):
-    factors = u[:, :2] * (SCALE - 1 / SCALE) + 1 / SCALE
-    across, down = (_interpolation(factors[:, i], x.shape[2], align_corners) for i in (0, 1))
-    return down[:, None] @ x @ across[:, None].mT
+def _rotate(x, u):
+    angle = (u[:, 0] * 2 - 1) * math.radians(_DEGREES)
+    cos, sin = angle.cos(), angle.sin()
+    return _warped(x, torch.stack([cos, -sin, sin, cos], 1).view(-1, 2, 2))
 
 
-def _interpolation(factor, size, align_corners):
-    """Bilinear sampling along one axis as matrices (N, size, size): the sampler is separable where nothing rotates."""
-    places = _places(factor[:, None] * _grid(size, factor, align_corners), size, align_corners)
-    return (1 - (places[:, :, None] - torch.arange(size).to(factor)).abs()).clamp_min(0)
+_CHANGES = {"color": _color, "crop": _crop, "cutout": _cutout, "flip": _flip, "scale": _scale, "rotate": _rotate}
 
 
-def _rotate(x, u, align_corners):
-    angle = (2 * u[:, 0] - 1) * (DEGREES * math.pi / 180)
-    cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
-    grid = _grid(x.shape[2], x, align_corners)
-    right, down = grid[None, None, :], grid[None, :, None]
-    columns = _places(cos * right - sin * down, x.shape[2], align_corners)
-    rows = _places(sin * right + cos * down, x.shape[2], align_corners)
-    return _Sampled.apply(x, rows, columns)
-
-
-def _grid(size, like, align_corners):
-    """Centres of the pixels on the axis from -1 to 1."""
-    places = torch.arange(size).to(like)
-    return places * (2 / (size - 1)) - 1 if align_corners else (2 * places + 1) / size - 1
-
-
-def _places(grid, size, align_corners):
-    """The way back from the axis to pixel numbers."""
-    return (grid + 1) * ((size - 1) / 2) if align_corners else ((grid + 1) * size - 1) / 2
-
-
-class _Sampled(torch.autograd.Function):
-    """Bilinear sampling at rows and columns (N, H, W), zero outside. The backward adds in a fixed order."""
+class _Linear(torch.autograd.Function):
+    """A linear map of images given together with its adjoint, each the other's derivative."""
 
     @staticmethod
-    def forward(ctx, x, rows, columns):
-        index, weight = _neighbours(rows, columns, x.shape[2])
-        ctx.save_for_backward(index, weight)
-        ctx.shape = x.shape
-        count, channels, size, _ = x.shape
-        taken = x.flatten(2).gather(2, index[:, None].expand(-1, channels, -1))
-        return (taken * weight[:, None]).view(count, channels, 4, size * size).sum(2).view_as(x)
+    def forward(ctx, x, act, adjoint):
+        ctx.maps = adjoint, act
+        return act(x)
 
     @staticmethod
     def backward(ctx, gradient):
-        index, weight = ctx.saved_tensors
-        return _spread(gradient, index, weight, ctx.shape), None, None
+        return _Linear.apply(gradient, *ctx.maps), None, None
 
 
-def _neighbours(rows, columns, size):
-    """Flat index and weight (N, 4·H·W) of the four pixels around each place; weight 0 outside."""
-    found = []
-    for r, c in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        row, column = rows.floor() + r, columns.floor() + c
-        weight = (1 - (rows - row).abs()) * (1 - (columns - column).abs())
-        inside = (row >= 0) & (row < size) & (column >= 0) & (column < size)
-        flat = row.clamp(0, size - 1) * size + column.clamp(0, size - 1)
-        found.append((flat.long().flatten(1), (weight * inside).flatten(1)))
-    return tuple(torch.cat(parts, 1) for parts in zip(*found, strict=True))
+def _permute(x, order, back):
+    return _Linear.apply(x, lambda v: v.index_select(0, order), lambda v: v.index_select(0, back))
 
 
-def _spread(gradient, index, weight, shape):
-    """The adjoint of sampling. One row of a flat buffer per pixel: index_add is deterministic where torch is asked to be."""
-    count, channels, size, _ = shape
-    pixels = size * size
-    values = gradient.flatten(2).repeat(1, 1, 4) * weight[:, None]
-    flat = (index + pixels * torch.arange(count, device=index.device)[:, None]).flatten()
-    spread = gradient.new_zeros(count * pixels, channels)
-    spread.index_add_(0, flat, values.transpose(1, 2).reshape(-1, channels))
-    return spread.view(count, pixels, channels).transpose(1, 2).reshape(shape)
+def shifted(x, down, right):
+    """Pixel (i, j) taken from (i + down, j + right), 0 where that is outside."""
+    steps = torch.arange(x.shape[2], device=x.device)
+    return _taken(x, steps[:, None] + down[:, None, None], steps + right[:, None, None])
 
 
-_FAMILY = {"color": _color, "crop": _crop, "cutout": _cutout, "flip": _flip, "scale": _scale, "rotate": _rotate}
+def _warped(x, matrix):
+    """Each pixel taken, bilinearly, from where ``matrix`` (N, 2, 2) puts its centred (x, y); 0 outside the image."""
+    return _Linear.apply(x, lambda v: _sampled(v, matrix), lambda v: _spread(v, matrix))
+
+
+def _sampled(x, matrix):
+    return F.grid_sample(x, _grid(matrix, x), align_corners=False)
+
+
+def _grid(matrix, x):
+    size = x.shape[2]
+    centred = (torch.arange(size, device=x.device, dtype=x.dtype) * 2 + 1) / size - 1
+    return torch.stack(_moved(matrix, centred, centred[:, None]), 3)
+
+
+def _spread(g, matrix):
+    """The adjoint of ``_sampled``. PyTorch's own adds in a fixed order on the CPU, but atomically on CUDA."""
+    if g.device.type == "cpu":
+        return torch.ops.aten.grid_sampler_2d_backward(g, g, _grid(matrix, g), 0, 0, False, (True, False))[0]
+    return _gathered(g, matrix)
+
+
+def _gathered(g, matrix):
+    """The adjoint of ``_sampled`` as a gather: each pixel takes back what it gave, with the weight it was given.
+
+    Pixel p gave to every q with |matrix q - p| < 1 on both axes. Around p brought back by the inverse these q span
+    less than 3 pixels an axis (2 x 1.2 when scaling, 2 x 1.22 when rotating), so 3 x 3 of them are all.
+    """
+    middle = (g.shape[2] - 1) / 2
+    steps = torch.arange(g.shape[2], device=g.device, dtype=g.dtype) - middle
+    inverse = torch.linalg.inv_ex(matrix).inverse
+    reach_x, reach_y = inverse.abs().sum(2)[:, :, None, None].unbind(1)
+    found_x, found_y = _moved(inverse, steps, steps[:, None])
+    first_x, first_y = (found_x - reach_x).add(middle).floor() + 1, (found_y - reach_y).add(middle).floor() + 1
+    result = torch.zeros_like(g)
+    for row in range(3):
+        for column in range(3):
+            x, y = first_x + column, first_y + row
+            at_x, at_y = _moved(matrix, x - middle, y - middle)
+            weight = _hat(at_x - steps) * _hat(at_y - steps[:, None])
+            result += _taken(g, y.long(), x.long(), weight)
+    return result
+
+
+def _moved(matrix, x, y):
+    (a, b), (c, d) = (row.unbind(1) for row in matrix[:, :, :, None, None].unbind(1))
+    return a * x + b * y, c * x + d * y
+
+
+def _hat(distance):
+    return (1 - distance.abs()).clamp(min=0)
+
+
+def _taken(x, rows, columns, weight=1.0):
+    """``x`` at whole rows and columns, (N, S, S) or what broadcasts to it, times ``weight``; 0 where outside."""
+    n, channels, size, _ = x.shape
+    inside = (rows >= 0) & (rows < size) & (columns >= 0) & (columns < size)
+    index = rows.clamp(0, size - 1) * size + columns.clamp(0, size - 1)
+    taken = x.flatten(2).gather(2, index.view(n, 1, -1).expand(-1, channels, -1)).view_as(x)
+    return taken * torch.where(inside, weight, 0.0).unsqueeze(1)
+
+
+def _integers(u, count):
+    """Uniform numbers as whole numbers 0 to ``count`` - 1."""
+    return (u.double() * count).long()  # in double, so that no product rounds up to the next whole number

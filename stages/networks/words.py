@@ -47,13 +47,12 @@ _FEATURELESS = ("LeNet", "MLP")
 _RESIDUAL = ("ResNet10", "ResNet18", "ResNet50")
 LARGE = 128  # pixels from which residual networks begin with the 7x7 stem and its maximum pooling
 _BLOCKS, _WIDTH = 3, 128
-_USUAL = (
-    *("ConvNet", "ConvNetBN", "ConvNetNN", "ConvNetLN", "ConvNetGN", "ConvNetD1", "ConvNetD2", "ConvNetD4", "ConvNetD5"),
-    *("ConvNetW32", "ConvNetW64", "ConvNetW256", "ConvNetAS", "ConvNetAL", "ConvNetASwish", "ConvNetASwishBN"),
-    *("ConvNetMP", "ConvNetNP", "ConvNetW128-256-512BN", "AlexNet", "AlexNetIN", "AlexNetBN", "VGG11", "VGG11BN"),
-    *("ResNet10", "ResNet10BN", "ResNet18", "ResNet18BN", "ResNet18_AP", "ResNet18BN_AP", "ResNet18BN_P2"),
-    *("ResNet50", "ResNet50BN", "MobileNetV2", "LeNet", "MLP"),
-)
+_USUAL = """
+    ConvNet ConvNetBN ConvNetNN ConvNetLN ConvNetGN ConvNetD1 ConvNetD2 ConvNetD4 ConvNetD5 ConvNetW32 ConvNetW64
+    ConvNetW256 ConvNetAS ConvNetAL ConvNetASwish ConvNetASwishBN ConvNetMP ConvNetNP ConvNetW128-256-512BN AlexNet
+    AlexNetIN AlexNetBN VGG11 VGG11BN ResNet10 ResNet10BN ResNet10BN_P2 ResNet18 ResNet18BN ResNet18_AP ResNet18BN_AP
+    ResNet18BN_P2 ResNet50 ResNet50BN MobileNetV2 LeNet MLP
+"""
 GRAMMAR = (
     "ConvNet with D<blocks>, W<width> or W<width>-<width>-..., AR|AS|AL|ASwish, IN|BN|LN|GN|NN and AP|MP|NP "
     "(as ConvNetD4W64BN), AlexNet or AlexNetIN|BN, VGG11 or VGG11BN, ResNet10|18|50 with BN, _AP and _P2, "
@@ -90,8 +89,8 @@ def parse(word):
 def canonical(word):
     """The one spelling of the network that ``word`` names. Raises BadInput as ``parse``."""
     spec = parse(word)
-    choices = [getattr(spec, kind) for kind, tokens in _CHOICES[spec.family].items() if getattr(spec, kind) != tokens[0]]
-    return "".join([spec.family, _written(spec.widths), *choices])
+    chosen = [(getattr(spec, kind), tokens[0]) for kind, tokens in _CHOICES[spec.family].items()]
+    return "".join([spec.family, _written(spec.widths), *(token for token, default in chosen if token != default)])
 
 
 def check(word, channels, size):
@@ -107,7 +106,8 @@ def check(word, channels, size):
         raise BadInput(f"LeNet's two 5x5 convolutions leave nothing of {size} pixels; it needs at least 16 pixels.")
     if spec.family in _RESIDUAL and spec.norm == "IN" and _last_side(spec, size) < 2:
         batch = canonical(word).replace(spec.family, f"{spec.family}BN")
-        raise BadInput(f"{word} ends in single pixels at {size} pixels, which instance norm erases; use {batch} or larger images.")
+        erased = f"{word} ends in single pixels at {size} pixels, which instance norm erases"
+        raise BadInput(f"{erased}; use {batch} or larger images.")
     return spec
 
 
@@ -183,7 +183,7 @@ def _last_side(spec, size):
 
 
 def _unknown(word):
-    usual = {name.lower(): name for name in _USUAL}
+    usual = {name.lower(): name for name in _USUAL.split()}
     close = [usual[name] for name in difflib.get_close_matches(word.lower(), usual, n=3)]
     hint = f"; did you mean {' or '.join(close)}?" if close else "."
     return BadInput(f"'{word}' names no network: write {GRAMMAR}{hint}")

@@ -4,8 +4,9 @@ import math
 
 import torch
 
-from stages.augment.siamese import augment_batch, resolve
+from stages.augment.siamese import augment_batch
 from stages.augment.standard import crop_flip
+from stages.augment.strategy import resolve
 from stages.runtime.device import autocast
 from stages.runtime.generators import generator
 

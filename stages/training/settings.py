@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from stages.augment.siamese import check_strategy
+from stages.augment.strategy import operations
 from stages.params import Section
 
 Milestone = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]
@@ -31,7 +31,7 @@ class TrainSettings(Section):
     @classmethod
     def _known(cls, value):
         if value not in ("none", "dsa", "crop_flip"):
-            check_strategy(value)
+            operations(value)
         return value
 
 

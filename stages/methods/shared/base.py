@@ -7,7 +7,7 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from stages.augment.siamese import check_strategy, resolve
+from stages.augment.strategy import operations, resolve
 from stages.containers.distilled import DistilledSet
 from stages.containers.real import RealSet
 from stages.networks.build import build, flops
@@ -46,7 +46,7 @@ class Common(Section):
     @classmethod
     def _strategy(cls, value):
         if value not in ("auto", "none"):
-            check_strategy(value)
+            operations(value)
         return value
 
     @property

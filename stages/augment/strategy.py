@@ -1,0 +1,37 @@
+"""The words that name augmentation strategies. Imports no torch."""
+
+import difflib
+
+from stages.runtime.errors import BadInput
+
+OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
+
+
+def operations(strategy):
+    """The operations of a word such as ``color_crop_cutout``, in its order; none for ``none``.
+
+    Raises BadInput for an unknown or a repeated operation.
+    """
+    if strategy == "none":
+        return ()
+    names = tuple(strategy.split("_"))
+    for name in names:
+        if name not in OPERATIONS:
+            close = difflib.get_close_matches(name, OPERATIONS, n=1)
+            hint = f"; did you mean {close[0]}?" if close else "."
+            raise BadInput(f"'{name}' in the augmentation '{strategy}' is none of {', '.join(OPERATIONS)}{hint}")
+    if len(set(names)) < len(names):
+        raise BadInput(f"The augmentation '{strategy}' names an operation twice; each may come once.")
+    return names
+
+
+def resolve(strategy, flip):
+    """``auto`` as the strategy that the papers use: all six, without flip where a mirrored image changes class.
+
+    ``flip`` says whether mirrored images keep their class (not so for digits). Any other word comes back as it is,
+    once it is known to be a strategy: BadInput as ``operations``.
+    """
+    if strategy == "auto":
+        return "_".join(name for name in OPERATIONS if flip or name != "flip")
+    operations(strategy)
+    return strategy
