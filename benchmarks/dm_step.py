@@ -79,7 +79,10 @@ def straightforward(data, where):
         for c, members in enumerate(data.members):
             real = data.encode(data.train.images[members[torch.randperm(len(members), generator=draws)[:REAL]]])
             op, numbers = draw(strategy, 1, 1, draws)
-            seen = [apply(x, strategy, op.expand(len(x)), numbers[:, 0].expand(len(x), -1)) for x in (real, images[c * IPC : (c + 1) * IPC])]
+            seen = [
+                apply(x, strategy, op.expand(len(x)), numbers[:, 0].expand(len(x), -1))
+                for x in (real, images[c * IPC : (c + 1) * IPC])
+            ]
             loss = loss + (network(seen[0]).detach().mean(0) - network(seen[1]).mean(0)).square().sum()
         optimizer.zero_grad()
         loss.backward()

@@ -96,10 +96,14 @@ def _method(params, shape, pools):
     chosen = methods.load(common.name).METHOD
     params.value(f"method.{common.name}")
     if common.guided and not chosen.guided:
-        raise BadInput(f"method.alpha is above 0, but {common.name} has no image gradient that guidance could join; set it to 0.")
+        raise BadInput(
+            f"method.alpha is above 0, but {common.name} has no image gradient that guidance could join; set it to 0."
+        )
     for path, pool in {"method.teacher": common.teacher, "method.guidance.teacher": common.guidance.teacher}.items():
         _pool(path, pool, pools)
-    if isinstance(common.alpha, dict) and (unknown := common.alpha.keys() ^ set(pools[common.guidance.teacher].networks)):
+    if isinstance(common.alpha, dict) and (
+        unknown := common.alpha.keys() ^ set(pools[common.guidance.teacher].networks)
+    ):
         raise BadInput(
             f"method.alpha and teacher.{common.guidance.teacher}.networks must name the same networks; "
             f"{sorted(unknown)[0]} is on one side only."

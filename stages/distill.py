@@ -48,7 +48,9 @@ def run():
     settings = params.section(f"method.{common.name}", module.Settings)
     compute = params.section("compute", parameters.Compute)
     if common.guided and not module.METHOD.guided:
-        raise BadInput(f"method.alpha is above 0, but {common.name} has no image gradient that guidance could join; set it to 0.")
+        raise BadInput(
+            f"method.alpha is above 0, but {common.name} has no image gradient that guidance could join; set it to 0."
+        )
 
     task = Task.of(f"distill {common.name}", stage_inputs("distill"), [], compute.checkpoint)
     with claimed([task], device.made_on(compute.device)) as missing, device.leased(compute.device) as where:

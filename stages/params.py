@@ -48,7 +48,7 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 def parse(text):
     """The value of a YAML 1.2 text. Raises BadInput where it is no YAML."""
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader subclass)
+        return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise BadInput(f"params.yaml is not valid YAML: {' '.join(str(error).split())}.") from error
 
@@ -128,7 +128,9 @@ def _sentence(faults, schema, path):
 
 def _is_union_tag(part):
     """Pydantic names the branch of a union in the location of a fault; a person should not see it."""
-    return isinstance(part, str) and (part in ("float", "int", "bool", "str") or "[" in part or "-" in part and "(" in part)
+    return isinstance(part, str) and (
+        part in ("float", "int", "bool", "str") or "[" in part or ("-" in part and "(" in part)
+    )
 
 
 def _schema_at(schema, location):

@@ -38,7 +38,9 @@ def run():
         if common.kind != "keep":
             pool = Pool(f"models/teachers/{common.teacher}", where)
             if pool.classes != made.info["classes"]:
-                raise BadInput(f"relabel.teacher is {common.teacher!r}, whose classes are not those of the distilled set.")
+                raise BadInput(
+                    f"relabel.teacher is {common.teacher!r}, whose classes are not those of the distilled set."
+                )
             if common.control:
                 sets[CONTROL] = _control(made, where)
             sets = {name: _labelled(each, pool, common.kind, settings) for name, each in sets.items()}
@@ -69,6 +71,7 @@ def _control(made, where):
 
 def _labelled(made, pool, kind, settings):
     """The set with the pool's labels of one kind; the class an image was made for stays beside them."""
+
     def say(output):
         return predictions(pool, made.images, made.space, settings.pick, output)
 

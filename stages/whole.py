@@ -31,11 +31,18 @@ def run():
     inputs = cells.inputs_of_one(stage_inputs("whole"), "whole", "hard")
     how = students.Protocol("hard", settings, common.precision, common.compile)
     wanted = [
-        cells.Cell((("set", "whole"),), ("whole",), word, seed) for word in common.networks for seed in range(common.seeds)
+        cells.Cell((("set", "whole"),), ("whole",), word, seed)
+        for word in common.networks
+        for seed in range(common.seeds)
     ]
     tasks = cells.train("whole", wanted, inputs, how, DATA, data, compute)
     with writing(OUT) as folder:
-        cells.write(folder, wanted, tasks, {"labels": "hard", "images": {"whole": len(data.train)}, "settings": settings.model_dump()})
+        cells.write(
+            folder,
+            wanted,
+            tasks,
+            {"labels": "hard", "images": {"whole": len(data.train)}, "settings": settings.model_dump()},
+        )
     cost.record("whole", OUT, tasks)
 
 

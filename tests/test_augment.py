@@ -170,7 +170,7 @@ def test_operations_are_uniform():
     ops, u = draw(ALL, 60_000, 1, generator(0, "frequencies"))
     counts = torch.bincount(ops, minlength=6)
     assert (counts - 10_000).abs().max() < 500  # over five standard deviations
-    assert 0 <= u.min() and u.max() < 1
+    assert u.min() >= 0 and u.max() < 1
 
 
 def test_nothing_is_mirrored_on_digits():

@@ -84,7 +84,9 @@ def test_taking_any_dep_out_is_noticed(stage, method):
     deps = code_deps(stage, method)
     for dep in deps:
         rest = [d for d in deps if d != dep]
-        if method_only := [m for m in methods.names() if stage == "distill" and undeclared(stage, m, rest_for(rest, m))]:
+        if method_only := [
+            m for m in methods.names() if stage == "distill" and undeclared(stage, m, rest_for(rest, m))
+        ]:
             assert method_only
         else:
             assert undeclared(stage, method, rest), f"{stage} would not miss {dep}"
@@ -95,7 +97,9 @@ def rest_for(rest, method):
 
 
 def test_there_is_one_dynamic_import():
-    dynamic = [f for f in (ROOT / "stages").rglob("*.py") if "importlib" in f.read_text() or "__import__" in f.read_text()]
+    dynamic = [
+        f for f in (ROOT / "stages").rglob("*.py") if "importlib" in f.read_text() or "__import__" in f.read_text()
+    ]
     assert [f.relative_to(ROOT).as_posix() for f in dynamic] == ["stages/methods/__init__.py"]
 
 

@@ -51,7 +51,9 @@ def wait_for_orphans(clone):
     deadline = time.time() + 20
     while time.time() < deadline:
         running = clone.run("pgrep", "-f", "-a", "stages\\.", ok=False).stdout.splitlines()
-        here = [line for line in running if os.path.realpath(f"/proc/{line.split()[0]}/cwd").startswith(str(clone.folder))]
+        here = [
+            line for line in running if os.path.realpath(f"/proc/{line.split()[0]}/cwd").startswith(str(clone.folder))
+        ]
         if not here:
             return
         time.sleep(0.1)

@@ -16,8 +16,50 @@ from stages.runtime.errors import BadInput
 
 NUMBERS = st.floats() | st.integers() | st.booleans() | st.none()
 WRITTEN = st.sampled_from(
-    "1e-05 1e+16 1e16 1e3 1E5 1.5e-3 .5 -.5 5. +1 -0 0.0 .nan .NaN .inf -.inf +.inf 0o17 0x1F 0012 yes no on off y n True "
-    "true FALSE null ~ None 1_000 1e 1.2.3 2026-11-21 12:30 e5 -1e-7 1.0e+10 '1e-5' abc".split()
+    [
+        "1e-05",
+        "1e+16",
+        "1e16",
+        "1e3",
+        "1E5",
+        "1.5e-3",
+        ".5",
+        "-.5",
+        "5.",
+        "+1",
+        "-0",
+        "0.0",
+        ".nan",
+        ".NaN",
+        ".inf",
+        "-.inf",
+        "+.inf",
+        "0o17",
+        "0x1F",
+        "0012",
+        "yes",
+        "no",
+        "on",
+        "off",
+        "y",
+        "n",
+        "True",
+        "true",
+        "FALSE",
+        "null",
+        "~",
+        "None",
+        "1_000",
+        "1e",
+        "1.2.3",
+        "2026-11-21",
+        "12:30",
+        "e5",
+        "-1e-7",
+        "1.0e+10",
+        "'1e-5'",
+        "abc",
+    ]
 )
 
 
@@ -38,7 +80,10 @@ def test_what_dvc_writes_arrives_as_it_was(value):
     assert same(parse(out.getvalue())["a"], value)
 
 
-@given(st.floats(allow_nan=False, allow_infinity=False), st.sampled_from(["{:e}", "{:g}", "{:E}", "{!r}", "{:.3e}", "{:+e}"]))
+@given(
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from(["{:e}", "{:g}", "{:E}", "{!r}", "{:.3e}", "{:+e}"]),
+)
 def test_every_spelling_of_a_float_is_read_as_dvc_reads_it(value, form):
     text = f"a: {form.format(value)}"
     assert same(parse(text)["a"], as_dvc(text)["a"])
@@ -53,7 +98,22 @@ def test_plain_words_are_read_as_dvc_reads_them(text):
 
 def test_overrides_arrive_as_params_show_gives_them(tmp_path):
     """Through the real thing: dvc exp run -S writes, params_show and the loader read the same."""
-    spellings = ["1e-5", "1e16", "1e20", "1e3", "1.5e-3", ".5", "nan", "inf", "-1e-7", "100", "yes", "abc", "1e-300", "-0.0"]
+    spellings = [
+        "1e-5",
+        "1e16",
+        "1e20",
+        "1e3",
+        "1.5e-3",
+        ".5",
+        "nan",
+        "inf",
+        "-1e-7",
+        "100",
+        "yes",
+        "abc",
+        "1e-300",
+        "-0.0",
+    ]
     run = lambda *args: subprocess.run(args, cwd=tmp_path, check=True, capture_output=True)  # noqa: E731
     run("git", "init", "-q")
     run("git", "config", "user.email", "a@b")
@@ -113,5 +173,7 @@ def test_a_missing_path_says_what_there_is():
 
 def test_reads_are_remembered():
     given_params = params.Params({"a": GOOD})
-    given_params.fields("a", Inner.__class__("Only", (Section,), {"__annotations__": {"count": int}, "__module__": __name__}))
+    given_params.fields(
+        "a", Inner.__class__("Only", (Section,), {"__annotations__": {"count": int}, "__module__": __name__})
+    )
     assert given_params.reads == {"a.count"}

@@ -204,7 +204,9 @@ def test_workers_die_with_their_parent(tmp_path):
         "if __name__ == '__main__': list(map_tasks(_sleep, [sys.argv[1] + '/a', sys.argv[1] + '/b'], 2, 1))\n"
     )
     (tmp_path / "run.py").write_text(script)
-    parent = subprocess.Popen([sys.executable, str(tmp_path / "run.py"), str(tmp_path)], env={**os.environ, "PYTHONPATH": "."})
+    parent = subprocess.Popen(
+        [sys.executable, str(tmp_path / "run.py"), str(tmp_path)], env={**os.environ, "PYTHONPATH": "."}
+    )
     deadline = time.time() + 60
     while time.time() < deadline and not ((tmp_path / "a").exists() and (tmp_path / "b").exists()):
         time.sleep(0.1)

@@ -20,17 +20,6 @@ def stale(clone):
     return set(json.loads(status))
 
 
-def with_what_follows(clone, stages):
-    """``stages`` and everything after them in the graph."""
-    edges = [line.split(" -> ") for line in clone.run("dvc", "dag", "--dot").stdout.replace('"', "").replace(";", "").splitlines() if "->" in line]
-    found, grew = set(stages), True
-    while grew:
-        more = {b.strip() for a, b in edges if a.strip() in found} - found
-        grew = bool(more)
-        found |= more
-    return found
-
-
 SETTINGS = [
     # (what changes, what is stale at once beside check)
     ({"method.alpha": 1000.0}, {"distill"}),
@@ -181,7 +170,10 @@ def test_a_stage_reads_only_the_parameters_it_tracks(reproduced, copy_of):
         body = body.get("do", body)
         key = {"teacher": "main", "evaluate": "standard", "baseline": "standard"}.get(name)
         fill = lambda text, key=key: (  # noqa: E731
-            text.replace("${key}", key or "").replace("${item}", key or "").replace("${method.name}", "dm").replace("${relabel.kind}", "keep")
+            text.replace("${key}", key or "")
+            .replace("${item}", key or "")
+            .replace("${method.name}", "dm")
+            .replace("${relabel.kind}", "keep")
         )
         tracked = [fill(p) for p in body["params"]]
         clone.run("python", "recorder.py", *fill(body["cmd"]).split("-m ")[1].split())

@@ -57,7 +57,7 @@ def apply(x, strategy, ops, u):
     order = torch.argsort(ops, stable=True)
     back = torch.argsort(order).to(x.device)
     order = order.to(x.device)
-    groups = zip(names, _permute(x, order, back).split(counts), u[order].split(counts))
+    groups = zip(names, _permute(x, order, back).split(counts), u[order].split(counts), strict=True)
     changed = torch.cat([_CHANGES[name](images, rows) for name, images, rows in groups if len(images)])
     return _permute(changed, back, order)
 

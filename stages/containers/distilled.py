@@ -5,8 +5,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from stages.runtime import tensors
 from stages.containers.spaces import Space
+from stages.runtime import tensors
 
 FILE = "distilled.safetensors"
 LABEL_KINDS = ("hard", "soft", "logits")

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stages.runtime import tensors
 from stages.containers.spaces import Space
+from stages.runtime import tensors
 
 FILE = "dataset.safetensors"
 

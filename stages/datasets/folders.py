@@ -67,7 +67,7 @@ def _tiny_place(name, notes):
 
 
 def _in_tiny(name):
-    return name.endswith("/val/val_annotations.txt") or "/images/" in name and "/test/" not in name
+    return name.endswith("/val/val_annotations.txt") or ("/images/" in name and "/test/" not in name)
 
 
 def _place(name):

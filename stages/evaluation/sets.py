@@ -3,9 +3,9 @@
 import torch
 
 from stages.containers.distilled import DistilledSet
-from stages.selection import k_means
 from stages.runtime.errors import BadInput
 from stages.runtime.generators import generator
+from stages.selection import k_means
 
 
 def images_of(source, data, kind):

@@ -97,5 +97,3 @@ def train(job):
 @lru_cache(maxsize=1)
 def _dataset(folder, device):
     return RealSet.load(folder).to(device)
-
-

@@ -55,7 +55,9 @@ class DM(Method):
 
         def means(images, count):
             """Mean features (classes, F) of ``count`` images a class, every class under its one drawn augmentation."""
-            seen = apply(images, problem.strategy, ops.repeat_interleave(count), numbers[:, 0].repeat_interleave(count, 0))
+            seen = apply(
+                images, problem.strategy, ops.repeat_interleave(count), numbers[:, 0].repeat_interleave(count, 0)
+            )
             return self._features(seen).view(problem.classes, count, -1).mean(1)
 
         with torch.no_grad():

@@ -45,7 +45,9 @@ class Imported(Method):
 def _read(path, classes, channels):
     """Images (N, C, H, W) and labels (N,) of a file or folder."""
     if not path.exists() or path == Path("data/none"):
-        raise BadInput(f"method.imported.file is {path}: give the path of a .safetensors or .npz file or a folder CLASS/*.png.")
+        raise BadInput(
+            f"method.imported.file is {path}: give the path of a .safetensors or .npz file or a folder CLASS/*.png."
+        )
     if path.is_dir():
         arrays = decode(members(path))
         names = [Path(name).parent.name for name in arrays]
@@ -70,11 +72,16 @@ def _read(path, classes, channels):
 def _check(path, images, labels, problem):
     wanted = problem.data.train.images.shape[1:]
     if images.shape[1:] != wanted or len(images) != len(labels):
-        raise BadInput(f"{path} has images {tuple(images.shape)} with {len(labels)} labels; (N, {', '.join(map(str, wanted))}) and N are wanted.")
+        raise BadInput(
+            f"{path} has images {tuple(images.shape)} with {len(labels)} labels; "
+            f"(N, {', '.join(map(str, wanted))}) and N are wanted."
+        )
     counts = torch.bincount(labels.clamp_min(0), minlength=problem.classes)
     ipc = problem.settings.ipc
     if len(counts) > problem.classes or labels.min() < 0 or (counts != ipc).any():
-        raise BadInput(f"{path} must have method.ipc = {ipc} images of each of {problem.classes} classes; it has {counts.tolist()}.")
+        raise BadInput(
+            f"{path} must have method.ipc = {ipc} images of each of {problem.classes} classes; it has {counts.tolist()}."
+        )
     if images.dtype.is_floating_point and not images.isfinite().all():
         raise BadInput(f"{path} has images with numbers that are not finite.")
 

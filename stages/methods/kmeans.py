@@ -3,8 +3,8 @@
 from typing import Literal
 
 from stages.methods.shared.coreset import Coreset
-from stages.selection import k_means
 from stages.params import Section
+from stages.selection import k_means
 
 
 class Settings(Section):

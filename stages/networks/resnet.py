@@ -19,7 +19,7 @@ _WIDTHS = (64, 128, 256, 512)
 def body(spec, channels, size):
     """Everything before the classifier: features of 512 (2048 for ResNet50) channels, averaged but for ``_AP``."""
     layers, inside = _stem(spec, channels, size), 64
-    for stage, (width, blocks) in enumerate(zip(_WIDTHS, _BLOCKS[spec.family])):
+    for stage, (width, blocks) in enumerate(zip(_WIDTHS, _BLOCKS[spec.family], strict=True)):
         for block in range(blocks):
             layers += [Residual(spec, inside, width, stride=2 if stage and not block else 1)]
             inside = layers[-1].channels

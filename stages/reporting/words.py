@@ -3,7 +3,7 @@
 import math
 
 THIN = "\u202f"  # a narrow space that does not break
-NUMBERS = "no one two three four five six seven eight nine ten eleven twelve".split()
+NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 
 
 def value(given):

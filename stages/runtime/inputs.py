@@ -27,7 +27,9 @@ def stage_inputs(name):
             stage.save_deps()
             record = to_single_stage_lockfile(stage)
     except DvcException as error:
-        raise BadInput(f"the inputs of {name} are not complete: {str(error).rstrip('.')}; run `dvc repro` first.") from error
+        raise BadInput(
+            f"the inputs of {name} are not complete: {str(error).rstrip('.')}; run `dvc repro` first."
+        ) from error
     found = {"cmd": record["cmd"]}
     for dep in record.get("deps", []):
         found[f"deps:{dep['path']}"] = dep["md5"]

@@ -28,7 +28,9 @@ def begin():
         die_with_parent()
     code = Path(__file__).resolve().parents[2]
     if code != Path.cwd():
-        raise BadInput(f"this run would use the code of {code}, not of {Path.cwd()}: run stages from the repository's root.")
+        raise BadInput(
+            f"this run would use the code of {code}, not of {Path.cwd()}: run stages from the repository's root."
+        )
 
 
 def root():

@@ -65,7 +65,9 @@ def opened(path, device="cpu"):
         with safe_open(str(path), framework="pt", device=str(device)) as file:
             yield _View(file, path)
     except SafetensorError as error:
-        raise BadInput(f"{path} is not a readable safetensors file ({error}): remove it and run its stage again.") from error
+        raise BadInput(
+            f"{path} is not a readable safetensors file ({error}): remove it and run its stage again."
+        ) from error
 
 
 class _View:

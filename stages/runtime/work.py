@@ -96,7 +96,9 @@ class Task:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         yield partial
-        tensors.save_json(partial / "cost.json", {**tensors.load_json(self.folder / _MADE), "seconds": round(self.seconds(), 1)})
+        tensors.save_json(
+            partial / "cost.json", {**tensors.load_json(self.folder / _MADE), "seconds": round(self.seconds(), 1)}
+        )
         partial.rename(self.folder / _DONE)
         (self.folder / _STATE).unlink(missing_ok=True)
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from stages.networks.build import flops
-from stages.runtime.errors import BadInput
 from stages.runtime.device import autocast
+from stages.runtime.errors import BadInput
 
 
 class Guidance:
@@ -50,7 +50,9 @@ class Guidance:
     def _gradient(self, network, images, labels):
         """Gradient and value of the mean cross-entropy, in chunks that leave it exact."""
         gradients, total = [], 0.0
-        for part, wanted in zip(images.detach().split(self.settings.chunk), labels.split(self.settings.chunk), strict=True):
+        for part, wanted in zip(
+            images.detach().split(self.settings.chunk), labels.split(self.settings.chunk), strict=True
+        ):
             part.requires_grad_()
             with autocast(part.device, self.settings.precision):
                 logits = network(self.problem.to_teacher(part, self.pool))
