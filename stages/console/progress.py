@@ -1,5 +1,6 @@
 """One progress line for a loop: rate, time left, and the curve of its first value."""
 
+import itertools
 import math
 import sys
 
@@ -137,7 +138,7 @@ def sparkline(values, width=WIDTH):
     values = list(values)
     groups = min(width, len(values))
     cuts = [i * len(values) // groups for i in range(groups + 1)] if values else []
-    means = [sum(values[a:b]) / (b - a) for a, b in zip(cuts, cuts[1:], strict=False)]
+    means = [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(cuts)]
     finite = [m for m in means if math.isfinite(m)]
     low, span = (min(finite), max(finite) - min(finite)) if finite else (0, 0)
 
