@@ -23,7 +23,15 @@ from stages.teachers.settings import pool_settings
 OUT = Path("data/checked")
 SECTIONS = ("dataset", "sources", "targets", "teacher", "method", "relabel", "evaluate", "compute")
 # What the default keeps small for digits, and the value published for CIFAR-10 (CLoM's teachers; DM, section 4.1).
-LAPTOP_SIZED = {"teacher.main.supervised.epochs": 150, "method.dm.iterations": 20000, "evaluate.whole.epochs": 200}
+SIZED_FOR_DIGITS = {
+    "teacher.main.networks": (["ConvNetD2W64NN"], ["ConvNet"]),
+    "teacher.main.supervised.epochs": (30, 150),
+    "method.network": ("ConvNetD2W64NN", "ConvNet"),
+    "method.dm.iterations": (1000, 20000),
+    "method.dm.batch_real": (64, 256),
+    "evaluate.networks": (["ConvNetD2W64NN"], ["ConvNet"]),
+    "evaluate.whole.epochs": (30, 200),
+}
 
 
 def run():
@@ -51,10 +59,11 @@ def notes(params):
     if params.value("dataset.name") == "digits":
         return
     chosen = params.value("method.name")
-    for path, published in LAPTOP_SIZED.items():
-        other_method = path.startswith("method.") and path.split(".")[1] != chosen
-        if not other_method and (value := params.value(path)) < published:
-            yield f"{path} is {value}, sized for digits; {published} is published for CIFAR-10."
+    for path, (small, published) in SIZED_FOR_DIGITS.items():
+        section, _, rest = path.partition(".")
+        of_another = section == "method" and "." in rest and not rest.startswith(f"{chosen}.")
+        if params.value(path) == small and not of_another:
+            yield f"{path} is {small}, sized for digits; {published} is published for CIFAR-10."
 
 
 def _dataset(params):

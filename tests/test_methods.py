@@ -106,7 +106,9 @@ def test_dm_agrees_with_a_float64_reference(network, augment):
         tick = method.advance()
         assert tick.ready
         assert float(tick.values["loss"]) == pytest.approx(loss, rel=1e-4)
-        torch.testing.assert_close(method.images.grad.double(), gradient, rtol=1e-3, atol=1e-5 * float(gradient.abs().max()))
+        torch.testing.assert_close(
+            method.images.grad.double(), gradient, rtol=1e-3, atol=1e-5 * float(gradient.abs().max())
+        )
         method.apply()
 
 
@@ -143,7 +145,9 @@ def test_a_method_resumed_between_any_two_steps_gives_the_same_bits(name, tmp_pa
                 content = {}
                 from stages.runtime.work import _pack, _unpack
 
-                state = _unpack(json.loads(json.dumps(_pack(state, content))), {k: v.clone() for k, v in content.items()})
+                state = _unpack(
+                    json.loads(json.dumps(_pack(state, content))), {k: v.clone() for k, v in content.items()}
+                )
                 torch.rand(3)  # whatever others draw does not matter
                 method = method_of(name, pool)
                 method.load_state_dict(state)

@@ -1,0 +1,288 @@
+"""Training against torch's own loop, resumed between any two steps; teachers, labels and evaluation on small data."""
+
+import math
+
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+
+from stages.augment.standard import crop_flip
+from stages.containers.distilled import FILE, DistilledSet
+from stages.containers.real import RealSet, Split
+from stages.containers.spaces import Space
+from stages.evaluation import cells, students
+from stages.evaluation.sets import images_of
+from stages.labels.predict import predictions
+from stages.networks.build import build
+from stages.params import Compute
+from stages.runtime import tensors
+from stages.runtime.errors import BadInput
+from stages.runtime.generators import generator
+from stages.runtime.work import Task, claimed
+from stages.teachers import supervised
+from stages.teachers.pool import Pool
+from stages.teachers.settings import PoolSettings
+from stages.training.accuracy import accuracy
+from stages.training.loop import Training
+from stages.training.losses import loss_of
+from stages.training.settings import LabelSettings, TrainSettings
+
+CLASSES = 3
+SETTINGS = {
+    "epochs": 6,
+    "batch": 8,
+    "lr": 0.05,
+    "momentum": 0.9,
+    "weight_decay": 0.01,
+    "milestones": [2, 0.75],
+    "decay": 0.1,
+    "augment": "none",
+}
+
+
+@pytest.fixture(autouse=True)
+def own_root(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+
+
+def real_set(per_class=20):
+    """Three classes that differ in brightness, so that networks can learn them."""
+    draws = generator(0, "real")
+    labels = torch.arange(CLASSES).repeat(per_class)
+    noise = torch.randint(0, 60, (len(labels), 1, 8, 8), generator=draws)
+    ramp = torch.arange(8).view(1, 1, 1, 8) * (labels.view(-1, 1, 1, 1) - 1) * 8 + 100
+    split = Split((noise + ramp).clamp(0, 255).to(torch.uint8), labels)
+    info = {"name": "ramps", "classes": ["a", "b", "c"], "channels": 1, "size": 8, "flip": False}
+    test = Split(split.images.clone(), labels.clone())
+    return RealSet(split, test, Space.normalised([0.5], [0.25]), info)
+
+
+def training(settings=None, loss="ce", targets=None, seed=0, count=20):
+    data = real_set()
+    network = build("ConvNetW4D1BN", 1, 8, CLASSES, generator(seed, "network"))
+    targets = data.train.labels if targets is None else targets
+
+    def batch_of(index):
+        return data.encode(data.train.images[index]), targets[index]
+
+    made = Training(
+        network, batch_of, count, loss_of(loss), TrainSettings(**{**SETTINGS, **(settings or {})}), seed, "t", False
+    )
+    return made, batch_of
+
+
+@pytest.mark.parametrize(("loss", "targets"), [("ce", None), ("ce", "soft"), ("l1", "logits"), ("mse", "logits")])
+def test_training_agrees_with_the_plain_loop(loss, targets):
+    targets = torch.rand(60, CLASSES, generator=generator(0, "targets")) if targets else None
+    if loss == "ce" and targets is not None:
+        targets = targets.softmax(1)
+    made, batch_of = training(loss=loss, targets=targets)
+    plain = build("ConvNetW4D1BN", 1, 8, CLASSES, generator(0, "network"))
+    optimizer = torch.optim.SGD(plain.parameters(), 0.05, 0.9, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [2, 4], 0.1)  # 0.75 of 6 epochs, rounded down
+    for epoch in range(6):
+        order = torch.randperm(20, generator=generator(0, "t", "order", epoch))
+        for index in order.split(8):
+            x, y = batch_of(index)
+            logits = plain(x)
+            value = {"ce": F.cross_entropy, "l1": F.l1_loss, "mse": F.mse_loss}[loss](logits, y)
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+        schedule.step()
+    while not made.done:
+        made.advance()
+    for a, b in zip(made.network.state_dict().values(), plain.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("augment", ["none", "dsa", "crop_flip", "color_cutout"])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_training_resumed_between_any_two_steps_gives_the_same_bits(augment, momentum, tmp_path):
+    def run(stops):
+        made, _ = training({"augment": augment, "momentum": momentum})
+        record = []
+        while not made.done:
+            if made.step in stops:
+                tensors.save(tmp_path / "x", made.state_dict()["network"], {})
+                state = made.state_dict()
+                state = {**state, "network": {k: v.clone() for k, v in state["network"].items()}}
+                made, _ = training({"augment": augment, "momentum": momentum})
+                made.load_state_dict(state)
+            record.append(made.advance())
+        return made.network.state_dict(), [r for r in record if r]
+
+    (a, seen), (b, seen_again) = run([]), run([0, 1, 2, 3, 7, 8, 16])
+    assert seen == seen_again
+    assert all(torch.equal(x, y) for x, y in zip(a.values(), b.values(), strict=True))
+
+
+def test_training_leaves_the_global_generator_alone():
+    before = torch.random.get_rng_state()
+    made, _ = training({"augment": "dsa", "epochs": 1})
+    while not made.done:
+        made.advance()
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_the_accuracy_of_an_epoch_is_that_of_its_batches():
+    made, _ = training({"epochs": 1, "batch": 20, "lr": 1e-9})
+    _, hits = made.advance()
+    data = real_set()
+    made.network.train()
+    logits = made.network(data.encode(data.train.images[:20]))
+    assert hits == pytest.approx(100 * (logits.argmax(1) == data.train.labels[:20]).double().mean().item())
+
+
+def test_accuracy_does_not_depend_on_the_chunk():
+    made, _ = training()
+    data = real_set()
+    assert len({accuracy(made.network, data, data.test, chunk=c) for c in (1, 7, 60)}) == 1
+
+
+def test_crop_flip_moves_whole_pixels():
+    images = torch.rand(50, 1, 16, 16, generator=generator(0, "images")) + 1
+    moved = crop_flip(images, generator(0, "moves"), flip=False)
+    for image, result in zip(images, moved, strict=True):
+        candidates = [F.pad(image, [2] * 4)[:, r : r + 16, c : c + 16] for r in range(5) for c in range(5)]
+        assert any(torch.equal(result, candidate) for candidate in candidates)
+    mirrored = crop_flip(images, generator(0, "moves"), flip=True)
+    same = (mirrored == moved).flatten(1).all(1)
+    assert 10 < same.sum() < 40
+
+
+POOL = {
+    "source": "dataset",
+    "objective": "supervised",
+    "networks": ["ConvNetW4D1"],
+    "count": 1,
+    "seed": 0,
+    "keep": ["last"],
+    "precision": "fp32",
+    "compile": False,
+    "supervised": SETTINGS,
+}
+
+
+def trained_teacher(tmp_path, name="one", **changes):
+    real_set().save(tmp_path / "real")
+    settings = PoolSettings(**{**POOL, **changes})
+    with claimed([Task.of(f"teacher {name}", changes, 0)], {"device": "cpu"}) as (task,):
+        supervised.train(supervised.Job(task, tmp_path / "real", settings, "ConvNetW4D1", 0, "cpu"))
+    return tensors.load(task.finished() / supervised.RESULT)
+
+
+def test_a_teacher_learns_and_keeps_the_epochs_asked_for(tmp_path):
+    weights, record = trained_teacher(tmp_path, keep=[1, "last", "best", "best_test"])
+    kept = {entry["name"]: entry for entry in record["kept"]}
+    assert kept["1"]["epoch"] == 1 and kept["last"]["epoch"] == 6
+    assert kept["last"]["accuracy"] > 60
+    assert kept["best_test"]["accuracy"] >= max(entry["accuracy"] for entry in kept.values())
+    assert {name.split("/")[0] for name in weights} == {"1", "last", "best", "best_test"}
+    assert len(record["curve"]) == 6
+
+
+def test_best_is_chosen_on_images_that_were_not_trained_on():
+    train, held = supervised._split(real_set())
+    assert len(train) == 54 and torch.bincount(held.labels).tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"keep": [7]}, {"keep": []}, {"networks": []}, {"count": 0}, {"source": "elsewhere"}, {"keep": ["first"]}],
+)
+def test_a_pool_that_cannot_be_is_refused(change):
+    from stages.params import validate
+
+    with pytest.raises(BadInput, match=r"^teacher\.main"):
+        validate(PoolSettings, {**POOL, **change}, "teacher.main")
+
+
+def saved_pool(tmp_path, count=2):
+    from tests.test_methods import pool_in
+
+    del count
+    return pool_in(tmp_path, ("ConvNetW8D2", "ConvNetW4D2"))
+
+
+def test_predictions_are_means_over_the_pool(tmp_path):
+    from tests.test_methods import real_set as coloured
+
+    pool, data = saved_pool(tmp_path), coloured()
+    images = data.encode(data.train.images[:7])
+    each = [pool.network(m)(images) for m in pool.members]
+    said = predictions(pool, images, data.space, "mean", lambda x: (x / 4).softmax(1), chunk=3)
+    torch.testing.assert_close(said, sum((x / 4).softmax(1) for x in each) / 2)
+    torch.testing.assert_close(predictions(pool, images, data.space, "one", lambda x: x), each[0])
+    raw = data.space.decode(images)
+    torch.testing.assert_close(predictions(pool, raw, Space.raw(), "one", lambda x: x), each[0], atol=1e-4, rtol=1e-4)
+    with pytest.raises(BadInput, match="which takes 3 channels of 8 px"):
+        predictions(pool, images[:, :1], Space.raw(), "one", lambda x: x)
+    assert isinstance(pool, Pool)
+
+
+def test_sets_of_the_baselines():
+    data = real_set()
+    for source, count in [(("random", 4, 0), 12), (("kmeans", 4), 12), (("mean",), 3), (("whole",), 60)]:
+        batch_of, found = images_of(source, data, "hard")
+        images, labels = batch_of(torch.arange(found))
+        assert found == count and images.shape[1:] == (1, 8, 8)
+        assert torch.bincount(labels).tolist() == [count // 3] * 3
+    means, labels = images_of(("mean",), data, "hard")[0](torch.arange(3))
+    wanted = [data.encode(data.train.images[data.train.labels == c]).mean(0) for c in labels]
+    torch.testing.assert_close(means, torch.stack(wanted))
+    draws = [images_of(("random", 4, draw), data, "hard")[0](torch.arange(12))[0] for draw in (0, 0, 1)]
+    assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
+    with pytest.raises(BadInput, match="the smallest class has 20"):
+        images_of(("random", 21, 0), data, "hard")
+
+
+@pytest.mark.parametrize(("kind", "stored", "ndim"), [("hard", None, 1), ("hard", "soft", 1), ("soft", "soft", 2)])
+def test_a_file_of_images_is_used_by_its_label_kind(tmp_path, kind, stored, ndim):
+    data = real_set()
+    targets = torch.eye(3)[[2, 1, 0]] if stored else None
+    info = {"labels": stored or "hard", "classes": data.classes}
+    images = torch.randn(3, 1, 8, 8) * 9
+    DistilledSet(images, torch.arange(3), targets, data.space, info).save(tmp_path / FILE)
+    batch_of, count = images_of(("file", str(tmp_path / FILE)), data, kind)
+    found, labels = batch_of(torch.arange(count))
+    assert torch.equal(found, images)  # nobody clamps or rescales
+    assert labels.ndim == ndim
+    assert (labels if ndim == 1 else labels.argmax(1)).tolist() == ([2, 1, 0] if stored else [0, 1, 2])
+
+
+def test_students_are_trained_once_and_more_seeds_reuse_them(tmp_path):
+    data = real_set()
+    data.save(tmp_path / "real")
+    compute = Compute(device="cpu", workers=1, threads=1, checkpoint=60.0)
+    how = students.Protocol("hard", LabelSettings(**SETTINGS, loss="ce"), "fp32", False)
+
+    def run(seeds):
+        wanted = [
+            cells.Cell((("set", "random"), ("draw", d)), ("random", 4, d), "ConvNetW4D1", d) for d in range(seeds)
+        ]
+        tasks = cells.train("baseline@x", wanted, {"deps": 1}, how, tmp_path / "real", data, compute)
+        folder = tmp_path / f"out{seeds}"
+        folder.mkdir()
+        cells.write(folder, wanted, tasks, {"labels": "hard"})
+        return pd.read_csv(folder / "rows.csv"), [t.finished().stat().st_mtime_ns for t in tasks]
+
+    two, before = run(2)
+    three, after = run(3)
+    assert after[:2] == before and len(three) == 3
+    pd.testing.assert_frame_equal(three[:2], two)
+    assert (three["train_accuracy"] > 50).all() and three["loss"].map(math.isfinite).all()
+
+
+def test_inputs_of_one_student_leave_out_what_does_not_change_it():
+    inputs = {
+        "deps:a": 1,
+        "params:evaluate.seeds": 3,
+        "params:evaluate.networks": ["a"],
+        "params:evaluate.standard.hard.lr": 0.1,
+        "params:evaluate.standard.soft.lr": 0.1,
+        "params:evaluate.precision": "fp32",
+    }
+    kept = cells.inputs_of_one(inputs, "standard", "hard")
+    assert set(kept) == {"deps:a", "params:evaluate.standard.hard.lr", "params:evaluate.precision"}
