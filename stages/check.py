@@ -22,15 +22,19 @@ from stages.teachers.settings import pool_settings
 
 OUT = Path("data/checked")
 SECTIONS = ("dataset", "sources", "targets", "teacher", "method", "relabel", "evaluate", "compute")
-# What the default keeps small for digits, and the value published for CIFAR-10 (CLoM's teachers; DM, section 4.1).
+# What the default sizes for digits, and what suits CIFAR-10: published for teachers (CLoM) and DM (its section 4.1).
 SIZED_FOR_DIGITS = {
     "teacher.main.networks": (["ConvNetD2W64NN"], ["ConvNet"]),
     "teacher.main.supervised.epochs": (30, 150),
+    "teacher.main.supervised.batch": (64, 256),
+    "teacher.main.supervised.lr": (0.05, 0.01),
     "method.network": ("ConvNetD2W64NN", "ConvNet"),
     "method.dm.iterations": (1000, 20000),
     "method.dm.batch_real": (64, 256),
     "evaluate.networks": (["ConvNetD2W64NN"], ["ConvNet"]),
     "evaluate.whole.epochs": (30, 200),
+    "evaluate.whole.batch": (64, 256),
+    "evaluate.whole.lr": (0.05, 0.01),
 }
 
 
@@ -63,7 +67,7 @@ def notes(params):
         section, _, rest = path.partition(".")
         of_another = section == "method" and "." in rest and not rest.startswith(f"{chosen}.")
         if params.value(path) == small and not of_another:
-            yield f"{path} is {small}, sized for digits; {published} is published for CIFAR-10."
+            yield f"{path} is {small}, sized for digits; {published} suits CIFAR-10."
 
 
 def _dataset(params):

@@ -60,7 +60,7 @@ COMMON = {
     "chunk": 5,
 }
 DM = {"iterations": 6, "lr_img": 1.0, "momentum": 0.5, "batch_real": 7}
-SETTINGS = {"dm": DM, **dict.fromkeys(["herding", "kcenter", "kmeans"], {"features": "teacher"})}
+SETTINGS = {"dm": DM, **{name: {"features": "teacher"} for name in ("herding", "kcenter", "kmeans")}}
 
 
 def method_of(name, pool=None, data=None, settings=None, **common):
