@@ -128,9 +128,9 @@ def _sentence(faults, schema, path):
 
 def _is_union_tag(part):
     """Pydantic names the branch of a union in the location of a fault; a person should not see it."""
-    return isinstance(part, str) and (
-        part in ("float", "int", "bool", "str") or "[" in part or ("-" in part and "(" in part)
-    )
+    if not isinstance(part, str):
+        return False
+    return part in ("float", "int", "bool", "str") or part.startswith(("constrained-", "literal[", "dict[", "list["))
 
 
 def _schema_at(schema, location):

@@ -2,6 +2,7 @@
 
 import math
 import subprocess
+from typing import Annotated, Literal
 
 import dvc.api
 import pytest
@@ -137,11 +138,12 @@ class Inner(Section):
 
 class Outer(Section):
     count: int = Field(ge=1)
-    weight: float | dict[str, float]
+    weight: Annotated[float, Field(ge=0)] | dict[str, Annotated[float, Field(ge=0)]]
+    kept: list[Literal["last"] | Annotated[int, Field(ge=1)]]
     inner: Inner
 
 
-GOOD = {"count": 1, "weight": 0.5, "inner": {"rate": 0.1}}
+GOOD = {"count": 1, "weight": 0.5, "kept": ["last"], "inner": {"rate": 0.1}}
 
 
 @pytest.mark.parametrize(
@@ -149,9 +151,11 @@ GOOD = {"count": 1, "weight": 0.5, "inner": {"rate": 0.1}}
     [
         ({"count": 0}, ["a.count is 0", "greater than or equal to 1"]),
         ({"count": "x"}, ["a.count is 'x'", "valid integer"]),
-        ({"weight": "abc"}, ["a.weight is 'abc'", "number"]),
+        ({"weight": "abc"}, ["a.weight is 'abc', but should be a valid number"]),
         ({"weight": math.nan}, ["a.weight is nan", "finite"]),
-        ({"cuont": 1}, ["a.cuont is not a setting", "count, weight, inner"]),
+        ({"weight": {"ConvNet": -1.0}}, ["a.weight.ConvNet is -1.0", "greater than or equal to 0"]),
+        ({"kept": ["frist"]}, ["a.kept.0 is 'frist'", "'last' or"]),
+        ({"cuont": 1}, ["a.cuont is not a setting", "count, weight, kept, inner"]),
         ({"inner": {"rate": 0.1, "raet": 1}}, ["a.inner.raet is not a setting", "rate"]),
         ({"inner": {"rate": 0.0}}, ["a.inner.rate is 0.0", "greater than 0"]),
         ({"inner": {}}, ["a.inner.rate is missing"]),
@@ -167,7 +171,7 @@ def test_a_bad_value_is_one_sentence_that_names_the_key(change, words):
 
 
 def test_a_missing_path_says_what_there_is():
-    with pytest.raises(BadInput, match=r"lacks 'a\.x'.*it has count, weight, inner"):
+    with pytest.raises(BadInput, match=r"lacks 'a\.x'.*it has count, weight, kept, inner"):
         params.Params({"a": GOOD}).value("a.x")
 
 
