@@ -12,6 +12,7 @@ from pathlib import Path
 from stages import params as parameters
 from stages.containers.real import RealSet
 from stages.evaluation import cells, students
+from stages.evaluation.sets import k_means_choice, random_choice
 from stages.evaluation.settings import Draws, EvaluateCommon, Images, training_settings
 from stages.runtime import cost, process
 from stages.runtime.errors import guarded
@@ -34,23 +35,26 @@ def run(protocol):
     stage, out = f"baseline@{protocol}", f"reports/baseline/{protocol}"
     inputs = cells.inputs_of_one(stage_inputs(stage), protocol, "hard")
     how = students.Protocol("hard", settings, common.precision, common.compile)
-    wanted = list(_cells(common.networks, common.seeds, draws, ipc))
-    tasks = cells.train(stage, wanted, inputs, how, DATA, data, compute)
-    with writing(out) as folder:
-        count = len(data.classes)
-        images = {"random": ipc * count, "kmeans": ipc * count, "mean": count}
-        info = {"protocol": protocol, "labels": "hard", "images": images, "settings": settings.model_dump()}
-        cells.write(folder, wanted, tasks, info)
-    cost.record(stage, out, tasks)
+    wanted = list(_cells(data, common.networks, common.seeds, draws, ipc))
+    with cells.trained(stage, wanted, inputs, how, DATA, data, compute) as tasks:
+        with writing(out) as folder:
+            count = len(data.classes)
+            images = {"random": ipc * count, "kmeans": ipc * count, "mean": count}
+            info = {"protocol": protocol, "labels": "hard", "images": images, "settings": settings.model_dump()}
+            cells.write(folder, wanted, tasks, info)
+        cost.record(stage, out, tasks)
 
 
-def _cells(networks, seeds, draws, ipc):
+def _cells(data, networks, seeds, draws, ipc):
     """One student a random draw, with a seed of its own; ``seeds`` students of each of the other sets."""
+    nearest = ("chosen", k_means_choice(data, ipc))
     for word in networks:
         for draw in range(draws):
-            yield cells.Cell((("set", "random"), ("draw", draw)), ("random", ipc, draw), word, draw)
+            yield cells.Cell(
+                (("set", "random"), ("draw", draw)), ("chosen", random_choice(data, ipc, draw)), word, draw
+            )
         for seed in range(seeds):
-            yield cells.Cell((("set", "kmeans"), ("draw", 0)), ("kmeans", ipc), word, seed)
+            yield cells.Cell((("set", "kmeans"), ("draw", 0)), nearest, word, seed)
             yield cells.Cell((("set", "mean"), ("draw", 0)), ("mean",), word, seed)
 
 

@@ -5,18 +5,20 @@ Writes  data/checked, always the same bytes, so that nothing downstream reruns f
 """
 
 import argparse
+import re
+import shutil
 import sys
 from pathlib import Path
 
 from stages import methods
 from stages import params as parameters
 from stages.datasets.catalogue import facts
-from stages.datasets.settings import DatasetSettings, SourceSettings
-from stages.evaluation.settings import PROTOCOLS, Draws, EvaluateCommon, Images, Saving, training_settings
+from stages.datasets.settings import DatasetSettings, SourceSettings, check_content
+from stages.evaluation.settings import PROTOCOLS, Draws, EvaluateCommon, Saving, training_settings
 from stages.evaluation.settings import Common as EvaluationSettings
 from stages.labels.settings import KINDS, RelabelCommon
 from stages.methods.shared.base import Common
-from stages.networks.words import check, parse
+from stages.networks.words import check, embeds, parse
 from stages.runtime.errors import BadInput, guarded
 from stages.teachers.settings import pool_settings
 
@@ -42,6 +44,7 @@ SIZED_FOR_DIGITS = {
 def run():
     params = parameters.load()
     check_all(params)
+    forget(params)
     for note in notes(params):
         print(f"note: {note}", file=sys.stderr)
     OUT.parent.mkdir(exist_ok=True)
@@ -57,6 +60,22 @@ def check_all(params):
     _method(params, shape, pools)
     _relabel(params, pools)
     _evaluate(params, shape)
+
+
+def forget(params):
+    """Remove the outs of pools and protocols that params.yaml no longer names; DVC's cache keeps them.
+
+    The report depends on their parent folders: what stayed there would enter its hash on this machine alone.
+    """
+    named = {
+        "models/teachers": "teacher",
+        "reports/evaluation": "evaluate.protocols",
+        "reports/baseline": "evaluate.protocols",
+    }
+    for folder, path in named.items():
+        for out in Path(folder).glob("*/"):
+            if out.name not in params.value(path):
+                shutil.rmtree(out)
 
 
 def notes(params):
@@ -75,8 +94,8 @@ def _dataset(params):
     """(channels, size) of the dataset, each None where only its files can tell."""
     settings = params.section("dataset", DatasetSettings)
     for section in ("sources", "targets"):
-        for name in _mapping(params, section):
-            params.section(f"{section}.{name}", SourceSettings)
+        for name in _names(params, section):
+            check_content(params.section(f"{section}.{name}", SourceSettings), f"{section}.{name}")
     return _shape(settings)
 
 
@@ -88,22 +107,21 @@ def _shape(settings):
 
 def _teachers(params, shape):
     """The settings of every pool by name."""
-    pools = {name: pool_settings(params, name) for name in _mapping(params, "teacher")}
+    pools = {name: pool_settings(params, name) for name in _names(params, "teacher")}
     for name, pool in pools.items():
         group, _, source = pool.source.partition("/")
         if source and source not in _mapping(params, group):
             known = ", ".join(["dataset", *(f"{g}/{k}" for g in ("sources", "targets") for k in _mapping(params, g))])
             raise BadInput(f"teacher.{name}.source is {pool.source!r}, but there are only {known}.")
-        if source:
-            shape = _shape(params.section(f"{group}.{source}", SourceSettings))
+        its_shape = _shape(params.section(f"{group}.{source}", SourceSettings)) if source else shape
         for word in pool.networks:
-            _network(f"teacher.{name}.networks", word, shape)
+            _network(f"teacher.{name}.networks", word, its_shape)
     return pools
 
 
 def _method(params, shape, pools):
     names = methods.names()
-    _only(params.value("method"), [*Common.model_fields, *names], "method")
+    _only(_mapping(params, "method"), [*Common.model_fields, *names], "method")
     common = params.fields("method", Common)
     for name in {*names} & params.value("method").keys():
         params.section(f"method.{name}", methods.load(name).Settings)
@@ -115,6 +133,8 @@ def _method(params, shape, pools):
         )
     for path, pool in {"method.teacher": common.teacher, "method.guidance.teacher": common.guidance.teacher}.items():
         _pool(path, pool, pools)
+    if chosen.matches_features and not embeds(common.network):
+        raise BadInput(f"method.network is {common.network}, which has no features that {common.name} could match.")
     if isinstance(common.alpha, dict) and (
         unknown := common.alpha.keys() ^ set(pools[common.guidance.teacher].networks)
     ):
@@ -126,7 +146,7 @@ def _method(params, shape, pools):
 
 
 def _relabel(params, pools):
-    _only(params.value("relabel"), [*RelabelCommon.model_fields, *KINDS], "relabel")
+    _only(_mapping(params, "relabel"), [*RelabelCommon.model_fields, *KINDS], "relabel")
     common = params.fields("relabel", RelabelCommon)
     for kind, schema in KINDS.items():
         params.section(f"relabel.{kind}", schema)
@@ -135,14 +155,13 @@ def _relabel(params, pools):
 
 def _evaluate(params, shape):
     shared = [*EvaluateCommon.model_fields, *Draws.model_fields, *Saving.model_fields, "protocols", "whole", *PROTOCOLS]
-    _only(params.value("evaluate"), shared, "evaluate")
+    _only(_mapping(params, "evaluate"), shared, "evaluate")
     common = params.fields("evaluate", EvaluateCommon)
     params.fields("evaluate", Draws)
     params.fields("evaluate", Saving)
-    params.fields("method", Images)
     params.section("evaluate.whole", EvaluationSettings)
     protocols = params.value("evaluate.protocols")
-    if not isinstance(protocols, list) or not protocols or len(set(map(str, protocols))) < len(protocols):
+    if not isinstance(protocols, list) or not protocols or any(protocols.count(p) > 1 for p in protocols):
         raise BadInput(f"evaluate.protocols must list each of {', '.join(PROTOCOLS)} at most once, and at least one.")
     for protocol in [*protocols, *PROTOCOLS]:
         training_settings(params, protocol, "hard")
@@ -168,6 +187,14 @@ def _mapping(params, path):
     if not isinstance(value, dict):
         raise BadInput(f"{path} must be a mapping from names to sections, not {value!r}.")
     return value
+
+
+def _names(params, path):
+    """The keys of a map that become names of stages and folders."""
+    for name in (names := list(_mapping(params, path))):
+        if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name):
+            raise BadInput(f"{path} has the name {name!r}, but names are letters, digits, - and _ only.")
+    return names
 
 
 def _only(values, known, where):

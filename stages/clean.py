@@ -11,21 +11,23 @@ import sys
 import time
 
 from stages.runtime.errors import guarded
-from stages.runtime.work import work_folder
+from stages.runtime.work import discard, work_folder
 
 
 def run(days):
     before, freed = time.time() - days * 86400, 0
-    for folder in sorted(p for p in work_folder().glob("*") if p.is_dir()):
-        files = [f for f in folder.rglob("*") if f.is_file()]
-        if max((f.stat().st_mtime for f in files), default=0) < before:
-            with open(folder.with_name(f"{folder.name}.lock"), "w") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:  # a run holds it
-                    continue
-                freed += sum(f.stat().st_size for f in files)
-                shutil.rmtree(folder)
+    for trash in work_folder().glob("*.trash"):
+        shutil.rmtree(trash)
+    for folder in sorted(path for path in work_folder().glob("*") if path.is_dir()):
+        with open(folder.with_name(f"{folder.name}.lock"), "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # a run holds it
+                continue
+            files = [file for file in folder.rglob("*") if file.is_file()]
+            if max((file.stat().st_mtime for file in files), default=0) < before:
+                freed += sum(file.stat().st_size for file in files)
+                discard(folder)
     print(f"Freed {freed / 1e6:.1f} MB.")
 
 

@@ -1,7 +1,7 @@
 """Distil the dataset with one method.
 
 Reads   params.yaml: the common keys of method, method.<name>, compute.threads; data/real/dataset;
-        models/teachers/<method.teacher> and <method.guidance.teacher>
+        models/teachers/<method.teacher> and <method.guidance.teacher>; the file of method.imported
 Writes  data/distilled: distilled.safetensors, info.json, curve.csv, metrics.json
 """
 
@@ -22,7 +22,6 @@ from stages.networks.words import check
 from stages.runtime import cost, device, process, tensors
 from stages.runtime.errors import BadInput, guarded
 from stages.runtime.inputs import stage_inputs
-from stages.runtime.tasks import map_tasks
 from stages.runtime.work import Task, claimed, writing
 from stages.teachers.pool import Pool
 
@@ -52,11 +51,13 @@ def run():
             f"method.alpha is above 0, but {common.name} has no image gradient that guidance could join; set it to 0."
         )
 
-    task = Task.of(f"distill {common.name}", stage_inputs("distill"), [], compute.checkpoint)
-    with claimed([task], device.made_on(compute.device)) as missing, device.leased(compute.device) as where:
-        jobs = [Job(task, common, settings, str(where)) for task in missing]
-        for _ in map_tasks(distil, jobs, 1, compute.threads):
-            pass
+    made = device.made_on(compute.device)
+    task = Task.of(f"distill {common.name}", stage_inputs("distill"), [], made, compute.checkpoint)
+    with claimed([task]) as missing:
+        if missing:
+            device.prepare(compute.threads)
+            with device.leased(compute.device) as where:
+                distil(Job(task, common, settings, str(where)))
         with writing(OUT) as out:
             _write(out, task, common, settings)
         cost.record("distill", OUT, [task])
@@ -71,7 +72,7 @@ def distil(job):
         updates, curve = state["updates"], state["curve"]
     every = max(1, method.total // _POINTS)
 
-    with Progress(job.task.label, method.total, start=method.at) as bar:
+    with Progress(job.task.label, method.total, start=method.at, live=job.task.folder / "live.csv") as bar:
         while method.at < method.total:
             tick = method.advance()
             values = tick.values

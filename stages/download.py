@@ -12,7 +12,7 @@ import sys
 
 from stages import params
 from stages.datasets.load import read
-from stages.datasets.settings import DatasetSettings, SourceSettings
+from stages.datasets.settings import DatasetSettings, SourceSettings, check_content
 from stages.runtime import process
 from stages.runtime.errors import BadInput, guarded
 from stages.runtime.work import writing
@@ -26,6 +26,10 @@ def run(key):
     schema = DatasetSettings if key == "dataset" else SourceSettings
     settings = params.load().section(key.replace("/", "."), schema)
     dataset = read(settings, process.root() / "data/raw")
+    if isinstance(settings, SourceSettings):
+        check_content(
+            settings, key.replace("/", "."), dataset.info["files"][0]["sha256"] if dataset.info["files"] else None
+        )
     with writing(f"data/real/{key}") as folder:
         dataset.save(folder)
     channels, size, classes = dataset.shape

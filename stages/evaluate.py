@@ -41,13 +41,13 @@ def run(protocol):
     stage, out = f"evaluate@{protocol}", f"reports/evaluation/{protocol}"
     inputs = cells.inputs_of_one(stage_inputs(stage), protocol, kind)
     how = students.Protocol(kind, settings, common.precision, common.compile)
-    tasks = cells.train(stage, wanted, inputs, how, DATA, RealSet.load(DATA), compute)
-    with writing(out) as folder:
-        info = {"protocol": protocol, "labels": kind, "checkpoint": "last", "settings": settings.model_dump()}
-        cells.write(folder, wanted, tasks, info)
-        if saving.save_models:
-            _save_models(folder, wanted, tasks)
-    cost.record(stage, out, tasks)
+    with cells.trained(stage, wanted, inputs, how, DATA, RealSet.load(DATA), compute) as tasks:
+        with writing(out) as folder:
+            info = {"protocol": protocol, "labels": kind, "checkpoint": "last", "settings": settings.model_dump()}
+            cells.write(folder, wanted, tasks, info)
+            if saving.save_models:
+                _save_models(folder, wanted, tasks)
+        cost.record(stage, out, tasks)
 
 
 def _save_models(folder, wanted, tasks):

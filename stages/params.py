@@ -123,7 +123,8 @@ def _sentence(faults, schema, path):
         return f"{where} is missing."
     same = [f["msg"] for f in faults if f["loc"][:1] == fault["loc"][:1]]
     wanted = " or ".join(dict.fromkeys(m.removeprefix("Value error, ").removeprefix("Input ") for m in same))
-    return f"{where} is {_show(fault['input'])}, but {wanted}."
+    shown = "" if isinstance(fault["input"], (dict, BaseModel)) else f"is {_show(fault['input'])}, but "
+    return f"{where} {shown}{wanted}."
 
 
 def _is_union_tag(part):

@@ -70,7 +70,7 @@ def _control(made, where):
 
 
 def _labelled(made, pool, kind, settings):
-    """The set with the pool's labels of one kind; the class an image was made for stays beside them."""
+    """The set with the pool's labels of one kind."""
 
     def say(output):
         return predictions(pool, made.images, made.space, settings.pick, output)

@@ -38,9 +38,9 @@ def k_means(features, count, seed):
     values = features.double().cpu().numpy()
     with threadpool_limits(1):  # threads would add up in an order of their own
         centroids = KMeans(count, n_init=10, random_state=seed).fit(values).cluster_centers_
-    distance = np.linalg.norm(values[None] - centroids[:, None], axis=2)
     chosen = []
-    for row in distance:
-        row[chosen] = np.inf
-        chosen.append(int(row.argmin()))
+    for centroid in centroids:
+        distance = np.linalg.norm(values - centroid, axis=1)
+        distance[chosen] = np.inf
+        chosen.append(int(distance.argmin()))
     return torch.tensor(chosen)

@@ -34,15 +34,18 @@ def run(pool):
 
     inputs = _of_one_teacher(stage_inputs(f"teacher@{pool}"))
     wanted = [(word, index) for word in settings.networks for index in range(settings.count)]
-    tasks = [Task.of(f"teacher {pool} {w} {i}", inputs, [w, i], compute.checkpoint) for w, i in wanted]
-    with claimed(tasks, device.made_on(compute.device)) as missing, device.leased(compute.device) as where:
-        jobs = [
-            supervised.Job(task, folder, settings, word, index, str(where))
-            for task, (word, index) in zip(tasks, wanted, strict=True)
-            if task in missing
-        ]
-        for _ in map_tasks(supervised.train, jobs, compute.workers, compute.threads):
-            pass
+    made = device.made_on(compute.device)
+    tasks = [Task.of(f"teacher {pool} {w} {i}", inputs, [w, i], made, compute.checkpoint) for w, i in wanted]
+    with claimed(tasks) as missing:
+        if missing:
+            with device.leased(compute.device) as where:
+                jobs = [
+                    supervised.Job(task, folder, settings, word, index, str(where))
+                    for task, (word, index) in zip(tasks, wanted, strict=True)
+                    if task in missing
+                ]
+                for _ in map_tasks(supervised.train, jobs, compute.workers, compute.threads):
+                    pass
         with writing(f"models/teachers/{pool}") as out:
             _write(out, pool, settings, data, tasks)
         cost.record(f"teacher@{pool}", f"models/teachers/{pool}", tasks)

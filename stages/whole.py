@@ -35,15 +35,15 @@ def run():
         for word in common.networks
         for seed in range(common.seeds)
     ]
-    tasks = cells.train("whole", wanted, inputs, how, DATA, data, compute)
-    with writing(OUT) as folder:
-        cells.write(
-            folder,
-            wanted,
-            tasks,
-            {"labels": "hard", "images": {"whole": len(data.train)}, "settings": settings.model_dump()},
-        )
-    cost.record("whole", OUT, tasks)
+    with cells.trained("whole", wanted, inputs, how, DATA, data, compute) as tasks:
+        with writing(OUT) as folder:
+            cells.write(
+                folder,
+                wanted,
+                tasks,
+                {"labels": "hard", "images": {"whole": len(data.train)}, "settings": settings.model_dump()},
+            )
+        cost.record("whole", OUT, tasks)
 
 
 if __name__ == "__main__":

@@ -19,13 +19,22 @@ from stages import download
 from stages.containers.real import RealSet, Split
 from stages.containers.spaces import Space
 from stages.datasets import load, normalise
+from stages.datasets.archives import digest
 from stages.datasets.catalogue import CATALOGUE, facts
 from stages.datasets.settings import DatasetSettings, SourceSettings
 from stages.params import validate
 from stages.runtime.errors import BadInput, guarded
 
 SUBSET = Path(__file__).parents[2] / "shared/data/cifar10-jpeg-10pct.tar.xz"
-DIGITS = {"name": "digits", "archive": "data/none", "size": None, "colour": "auto", "stats": "published", "zca": False}
+DIGITS = {
+    "name": "digits",
+    "archive": "data/none",
+    "size": None,
+    "colour": "auto",
+    "flip": "auto",
+    "stats": "published",
+    "zca": False,
+}
 
 
 def source(**values):
@@ -333,3 +342,24 @@ def test_a_full_disk_leaves_what_was_there(project, monkeypatch, capsys, before)
     assert "No space left" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in Path("data").rglob("*") if path.is_file()} == kept
     assert not list(Path("data").rglob("*.partial"))
+
+
+def test_the_archive_of_a_source_is_pinned(project, folder_archive, capsys):
+    entry = {"name": "imagefolder", "archive": str(folder_archive), "stats": "computed"}
+    for sha256, status in ((None, 2), ("0" * 64, 2), (digest(folder_archive), 0)):
+        values = {**entry, **({"sha256": sha256} if sha256 else {})}
+        (project / "params.yaml").write_text(json.dumps({"sources": {"mine": values}}))
+        assert guarded(download.run, "sources/mine") == status
+        assert ("sources.mine.sha256 must be" in capsys.readouterr().err) == (status == 2)
+
+
+@pytest.fixture
+def folder_archive(tmp_path):
+    from PIL import Image
+
+    for split in ("train", "test"):
+        for i, name in enumerate("ab"):
+            (tmp_path / "set" / split / name).mkdir(parents=True)
+            Image.new("L", (8, 8), 60 * i + 40).save(tmp_path / "set" / split / name / "0.png")
+            Image.new("L", (8, 8), 60 * i + 50).save(tmp_path / "set" / split / name / "1.png")
+    return tmp_path / "set"

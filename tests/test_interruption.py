@@ -34,7 +34,7 @@ def undisturbed(tmp_path_factory):
 
 
 def kill_while(clone, command, stage, moment, group):
-    """Start ``command`` and kill it ``moment`` seconds after the first checkpoint of ``stage``; its log so far."""
+    """Start ``command`` and kill it ``moment`` seconds after a checkpoint of ``stage``; whether it was still running."""
     process = clone.start(*command)
     prefix = stage.split("@")[0]
     deadline = time.time() + 300
@@ -43,7 +43,9 @@ def kill_while(clone, command, stage, moment, group):
             break
         time.sleep(0.02)
     time.sleep(moment)
+    alive = process.poll() is None
     clone.kill(process, group)
+    return alive
 
 
 def wait_for_orphans(clone):
@@ -64,10 +66,11 @@ def wait_for_orphans(clone):
 @pytest.mark.parametrize("group", [True, False], ids=["all", "dvc alone"])
 def test_repro_after_kills_gives_the_same_lock(undisturbed, copy_of, stage, group):
     clone, moments = copy_of(undisturbed), random.Random(stage)
+    command = ["dvc", "repro", "-f", "-s", stage]
     for _ in range(KILLS):
-        kill_while(clone, ["dvc", "repro", "-f", "-s", stage], stage, moments.uniform(0, 3), group)
+        assert kill_while(clone, command, stage, moments.uniform(0, 0.5), group), "ended before the kill"
         wait_for_orphans(clone)
-    clone.run("dvc", "repro", "-f", "-s", stage)
+    assert "resumed after" in clone.run(*command).stderr
     assert clone.lock == undisturbed.lock
 
 
@@ -77,7 +80,7 @@ def test_a_killed_experiment_resumes_in_the_queue(undisturbed, copy_of):
     change = ["-S", "method.alpha=10"]
     reference.run("dvc", "exp", "run", *change)
     for _ in range(KILLS):
-        kill_while(clone, ["dvc", "exp", "run", "--temp", *change], "distill", moments.uniform(0, 3), True)
+        kill_while(clone, ["dvc", "exp", "run", "--temp", *change], "distill", moments.uniform(0, 0.5), True)
     wait_for_orphans(clone)
     clone.run("dvc", "exp", "run", "--queue", "-n", "queued", *change)
     clone.run("dvc", "queue", "start")

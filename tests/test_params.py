@@ -153,7 +153,7 @@ GOOD = {"count": 1, "weight": 0.5, "kept": ["last"], "inner": {"rate": 0.1}}
         ({"count": "x"}, ["a.count is 'x'", "valid integer"]),
         ({"weight": "abc"}, ["a.weight is 'abc', but should be a valid number"]),
         ({"weight": math.nan}, ["a.weight is nan", "finite"]),
-        ({"weight": {"ConvNet": -1.0}}, ["a.weight.ConvNet is -1.0", "greater than or equal to 0"]),
+        ({"weight": {"ConvNet": -1.0}}, ["a.weight should be a valid number or should be greater than or equal to 0"]),
         ({"kept": ["frist"]}, ["a.kept.0 is 'frist'", "'last' or"]),
         ({"cuont": 1}, ["a.cuont is not a setting", "count, weight, kept, inner"]),
         ({"inner": {"rate": 0.1, "raet": 1}}, ["a.inner.raet is not a setting", "rate"]),

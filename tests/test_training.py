@@ -12,7 +12,7 @@ from stages.containers.distilled import FILE, DistilledSet
 from stages.containers.real import RealSet, Split
 from stages.containers.spaces import Space
 from stages.evaluation import cells, students
-from stages.evaluation.sets import images_of
+from stages.evaluation.sets import images_of, k_means_choice, random_choice
 from stages.labels.predict import predictions
 from stages.networks.build import build
 from stages.params import Compute
@@ -80,7 +80,9 @@ def test_training_agrees_with_the_plain_loop(loss, targets):
     made, batch_of = training(loss=loss, targets=targets)
     plain = build("ConvNetW4D1BN", 1, 8, CLASSES, generator(0, "network"))
     optimizer = torch.optim.SGD(plain.parameters(), 0.05, 0.9, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [2, 4], 0.1)  # 0.75 of 6 epochs, rounded down
+    schedule = torch.optim.lr_scheduler.MultiStepLR(
+        optimizer, [2, 4], 0.1
+    )  # 0.75 of 6 epochs is 4.5, and halves go to even
     for epoch in range(6):
         order = torch.randperm(20, generator=generator(0, "t", "order", epoch))
         for index in order.split(8):
@@ -168,7 +170,7 @@ POOL = {
 def trained_teacher(tmp_path, name="one", **changes):
     real_set().save(tmp_path / "real")
     settings = PoolSettings(**{**POOL, **changes})
-    with claimed([Task.of(f"teacher {name}", changes, 0)], {"device": "cpu"}) as (task,):
+    with claimed([Task.of(f"teacher {name}", changes, 0, {"device": "cpu"})]) as (task,):
         supervised.train(supervised.Job(task, tmp_path / "real", settings, "ConvNetW4D1", 0, "cpu"))
     return tensors.load(task.finished() / supervised.RESULT)
 
@@ -199,10 +201,9 @@ def test_a_pool_that_cannot_be_is_refused(change):
         validate(PoolSettings, {**POOL, **change}, "teacher.main")
 
 
-def saved_pool(tmp_path, count=2):
+def saved_pool(tmp_path):
     from tests.test_methods import pool_in
 
-    del count
     return pool_in(tmp_path, ("ConvNetW8D2", "ConvNetW4D2"))
 
 
@@ -224,7 +225,8 @@ def test_predictions_are_means_over_the_pool(tmp_path):
 
 def test_sets_of_the_baselines():
     data = real_set()
-    for source, count in [(("random", 4, 0), 12), (("kmeans", 4), 12), (("mean",), 3), (("whole",), 60)]:
+    sources = [("chosen", random_choice(data, 4, 0)), ("chosen", k_means_choice(data, 4)), ("mean",), ("whole",)]
+    for source, count in zip(sources, (12, 12, 3, 60), strict=True):
         batch_of, found = images_of(source, data, "hard")
         images, labels = batch_of(torch.arange(found))
         assert found == count and images.shape[1:] == (1, 8, 8)
@@ -232,10 +234,10 @@ def test_sets_of_the_baselines():
     means, labels = images_of(("mean",), data, "hard")[0](torch.arange(3))
     wanted = [data.encode(data.train.images[data.train.labels == c]).mean(0) for c in labels]
     torch.testing.assert_close(means, torch.stack(wanted))
-    draws = [images_of(("random", 4, draw), data, "hard")[0](torch.arange(12))[0] for draw in (0, 0, 1)]
-    assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
+    draws = [random_choice(data, 4, draw) for draw in (0, 0, 1)]
+    assert draws[0] == draws[1] != draws[2]
     with pytest.raises(BadInput, match="the smallest class has 20"):
-        images_of(("random", 21, 0), data, "hard")
+        random_choice(data, 21, 0)
 
 
 @pytest.mark.parametrize(("kind", "stored", "ndim"), [("hard", None, 1), ("hard", "soft", 1), ("soft", "soft", 2)])
@@ -260,12 +262,13 @@ def test_students_are_trained_once_and_more_seeds_reuse_them(tmp_path):
 
     def run(seeds):
         wanted = [
-            cells.Cell((("set", "random"), ("draw", d)), ("random", 4, d), "ConvNetW4D1", d) for d in range(seeds)
+            cells.Cell((("set", "random"), ("draw", d)), ("chosen", random_choice(data, 4, d)), "ConvNetW4D1", d)
+            for d in range(seeds)
         ]
-        tasks = cells.train("baseline@x", wanted, {"deps": 1}, how, tmp_path / "real", data, compute)
         folder = tmp_path / f"out{seeds}"
         folder.mkdir()
-        cells.write(folder, wanted, tasks, {"labels": "hard"})
+        with cells.trained("baseline@x", wanted, {"deps": 1}, how, tmp_path / "real", data, compute) as tasks:
+            cells.write(folder, wanted, tasks, {"labels": "hard"})
         return pd.read_csv(folder / "rows.csv"), [t.finished().stat().st_mtime_ns for t in tasks]
 
     two, before = run(2)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from stages.runtime import device, tensors
 from stages.runtime.generators import generator, seeded
 from stages.runtime.tasks import map_tasks
-from stages.runtime.work import Task, _pack, _unpack, claimed, writing
+from stages.runtime.work import Task, _pack, _unpack, claimed, discard, writing
 
 MADE = {"device": "cpu", "torch": torch.__version__}
 
@@ -26,7 +26,7 @@ def own_root(tmp_path, monkeypatch):
 
 
 def task_of(identity=0, **inputs):
-    return Task.of("try it", inputs, identity, every=0)
+    return Task.of("try it", inputs, identity, MADE, every=0)
 
 
 LEAVES = st.integers() | st.floats(allow_nan=False) | st.text() | st.booleans() | st.none()
@@ -55,15 +55,15 @@ def test_any_state_comes_back_bit_for_bit(state):
 
 
 def test_a_checkpoint_is_found_by_the_next_run_and_gone_after_the_result():
-    with claimed([task_of()], MADE) as (task,):
+    with claimed([task_of()]) as (task,):
         assert task.start() is None
         task.checkpoint({"at": 3, "images": torch.arange(4.0)})
-    with claimed([task_of()], MADE) as (task,):
+    with claimed([task_of()]) as (task,):
         state = task.start()
         assert state["at"] == 3 and torch.equal(state["images"], torch.arange(4.0))
         with task.result() as folder:
             (folder / "out.txt").write_text("done")
-    with claimed([task_of()], MADE) as missing:
+    with claimed([task_of()]) as missing:
         assert missing == []
     assert (task_of().finished() / "out.txt").read_text() == "done"
     assert not (task.folder / "state.safetensors").exists()
@@ -75,7 +75,7 @@ def test_other_inputs_are_another_task():
 
 
 def test_a_result_that_fails_is_no_result():
-    with claimed([task_of()], MADE) as (task,):
+    with claimed([task_of()]) as (task,):
         task.start()
         with pytest.raises(RuntimeError), task.result():
             raise RuntimeError
@@ -84,7 +84,7 @@ def test_a_result_that_fails_is_no_result():
 
 @pytest.mark.parametrize("keep", [0, 7, 40])
 def test_a_broken_checkpoint_starts_afresh_with_a_sentence(keep, capfd):
-    with claimed([task_of()], MADE) as (task,):
+    with claimed([task_of()]) as (task,):
         task.start()
         task.checkpoint({"at": 3})
         state = task.folder / "state.safetensors"
@@ -93,18 +93,29 @@ def test_a_broken_checkpoint_starts_afresh_with_a_sentence(keep, capfd):
     assert "does not read, starting afresh" in capfd.readouterr().err
 
 
-def test_work_of_another_device_or_torch_starts_afresh_with_a_sentence(capfd):
-    with claimed([task_of()], MADE) as (task,):
+def test_work_of_another_device_or_torch_is_set_aside_with_a_sentence(capfd):
+    with claimed([task_of()]) as (task,):
         task.start()
         with task.result():
             pass
-    with claimed([task_of()], {**MADE, "device": "another"}) as missing:
-        assert len(missing) == 1
+    other = Task.of("try it", {}, 0, {**MADE, "device": "another"})
+    with claimed([other]) as missing:
+        assert missing == [other] and other.start() is None
     assert "starting afresh" in capfd.readouterr().err
+    assert task_of().finished()
+
+
+def test_discarding_leaves_nothing_that_passes_for_a_result():
+    with claimed([task_of()]) as (task,):
+        task.start()
+        with task.result():
+            pass
+    discard(task.folder)
+    assert task_of().finished() is None and not task.folder.exists()
 
 
 def test_checkpoints_are_rare_when_they_are_slow():
-    with claimed([task_of()], MADE) as (task,):
+    with claimed([task_of()]) as (task,):
         task.start()
         assert task.due()
         task.checkpoint({"at": 1})
@@ -113,7 +124,7 @@ def test_checkpoints_are_rare_when_they_are_slow():
 
 
 def _compute_once(counter):
-    with claimed([task_of()], MADE) as missing:
+    with claimed([task_of()]) as missing:
         for task in missing:
             task.start()
             with open(counter, "a") as file:

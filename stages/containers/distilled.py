@@ -9,7 +9,6 @@ from stages.containers.spaces import Space
 from stages.runtime import tensors
 
 FILE = "distilled.safetensors"
-LABEL_KINDS = ("hard", "soft", "logits")
 
 
 @dataclass(frozen=True)

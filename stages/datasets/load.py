@@ -34,7 +34,7 @@ def read(settings, raw_root):
         "classes": classes,
         "channels": train.images.shape[1],
         "size": train.images.shape[-1],
-        "flip": dataset.flip,
+        "flip": dataset.flip if settings.flip == "auto" else settings.flip,
         "stats": stats,
         "files": files,
     }

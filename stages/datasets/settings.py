@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field, field_validator
 
 from stages.datasets.catalogue import CATALOGUE, facts
 from stages.params import Section
+from stages.runtime.errors import BadInput
 
 NONE = "data/none"
 
@@ -18,6 +19,7 @@ class DatasetSettings(Section):
         archive: a user's archive or directory, for ``imagefolder``; ``data/none`` for every other name.
         size: pixels of a side to resize to; None keeps the native ones (Imagenette's vary: it needs a size).
         colour: ``grey`` or ``rgb`` converts; ``auto`` keeps what the files are, and takes a mixture as RGB.
+        flip: whether a mirrored image keeps its class, which augmentations respect; ``auto``: as the catalogue says.
         stats: ``published`` takes the channels' published mean and std, where there are any for those channels, else
             computes them as ``computed`` does; the container's ``stats`` says which it was.
         zca: whiten with ZCA instead of normalising channels.
@@ -27,6 +29,7 @@ class DatasetSettings(Section):
     archive: str
     size: int | None = Field(ge=4, le=4096)
     colour: Literal["auto", "rgb", "grey"]
+    flip: Literal["auto"] | bool
     stats: Literal["published", "computed"]
     zca: bool
 
@@ -59,7 +62,8 @@ class DatasetSettings(Section):
 class SourceSettings(DatasetSettings):
     """A dataset of the maps ``sources`` and ``targets``: only ``name`` is required, the rest defaults as stated here.
 
-    It inherits nothing from the section ``dataset``, so a source stays the same when the dataset changes.
+    ``sha256`` (of the file, or as ``archives.digest`` of a directory) pins an imagefolder's content. A source inherits
+    nothing from the section ``dataset``, so a source stays the same when the dataset changes.
     """
 
     model_config = ConfigDict(validate_default=True)
@@ -67,5 +71,19 @@ class SourceSettings(DatasetSettings):
     archive: str = NONE
     size: int | None = Field(default=None, ge=4, le=4096)
     colour: Literal["auto", "rgb", "grey"] = "auto"
+    flip: Literal["auto"] | bool = "auto"
     stats: Literal["published", "computed"] = "published"
     zca: bool = False
+    sha256: str | None = None
+
+
+def check_content(settings, path, found=None):
+    """Raise BadInput where a source's archive is not pinned: DVC tracks its parameters, not its file.
+
+    ``found`` is the archive's sha256 once it has been read.
+    """
+    if settings.name == "imagefolder" and (settings.sha256 is None or found not in (None, settings.sha256)):
+        is_it = f"; that of {settings.archive} is {found}" if found else ""
+        raise BadInput(
+            f"{path}.sha256 must be the sha256 of its archive, so that a change of the images is noticed{is_it}."
+        )

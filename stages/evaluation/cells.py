@@ -1,5 +1,6 @@
 """The cells of a stage, one student each: training them, and writing their rows."""
 
+import contextlib
 from dataclasses import dataclass
 
 import pandas as pd
@@ -29,28 +30,31 @@ def inputs_of_one(inputs, protocol, kind):
     return {k: v for k, v in inputs.items() if k not in _EXTENT and not k.startswith(other)}
 
 
-def train(stage, cells, inputs, protocol, folder, data, compute):
-    """Train the students of ``cells`` that are not finished yet; the finished Task of each, in order.
+@contextlib.contextmanager
+def trained(stage, cells, inputs, protocol, folder, data, compute):
+    """Train the students of ``cells`` that are not finished yet; yields the finished Task of each, locked, in order.
 
     Raises:
         BadInput: a network cannot take the images of ``data``, the RealSet in ``folder``.
     """
     for word in {cell.word for cell in cells}:
         check(word, *data.shape[:2])
+    made = device.made_on(compute.device)
     tasks = []
     for cell in cells:
-        identity = [cell.named, cell.word, cell.seed]
         label = " ".join(map(str, [stage, *(value for _, value in cell.named), cell.word, cell.seed]))
-        tasks.append(Task.of(label, inputs, identity, compute.checkpoint))
-    with claimed(tasks, device.made_on(compute.device)) as missing, device.leased(compute.device) as where:
-        jobs = [
-            students.Job(task, folder, cell.source, cell.word, cell.seed, protocol, str(where))
-            for task, cell in zip(tasks, cells, strict=True)
-            if task in missing
-        ]
-        for _ in map_tasks(students.train, jobs, compute.workers, compute.threads):
-            pass
-    return tasks
+        tasks.append(Task.of(label, inputs, [cell.named, cell.word, cell.seed], made, compute.checkpoint))
+    with claimed(tasks) as missing:
+        if missing:
+            with device.leased(compute.device) as where:
+                jobs = [
+                    students.Job(task, folder, cell.source, cell.word, cell.seed, protocol, str(where))
+                    for task, cell in zip(tasks, cells, strict=True)
+                    if task in missing
+                ]
+                for _ in map_tasks(students.train, jobs, compute.workers, compute.threads):
+                    pass
+        yield tasks
 
 
 def write(out, cells, tasks, info):

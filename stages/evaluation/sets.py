@@ -11,12 +11,8 @@ from stages.selection import k_means
 def images_of(source, data, kind):
     """``batch_of(indices)`` giving images and targets on the data's device, and how many images there are.
 
-    ``source`` is ``("file", path)`` of a DistilledSet, or, from the real training images, ``("random", ipc, draw)``,
-    ``("kmeans", ipc)`` (the real images nearest to the centroids of pixels), ``("mean",)`` (one mean image a class) or
-    ``("whole",)``. ``kind`` is how labels are used: hard, soft or logits.
-
-    Raises:
-        BadInput: a class has fewer images than asked for.
+    ``source`` is ``("file", path)`` of a DistilledSet, or, from the real training images, ``("chosen", indices)``,
+    ``("mean",)`` (one mean image a class) or ``("whole",)``. ``kind`` is how labels are used: hard, soft or logits.
     """
     name, *rest = source
     if name == "whole":
@@ -26,6 +22,19 @@ def images_of(source, data, kind):
     return lambda index: (images[index], targets[index]), len(images)
 
 
+def random_choice(data, ipc, draw):
+    """Indices of ``ipc`` random training images of each class. Raises BadInput where a class has fewer."""
+    draws = generator(draw, "random baseline")
+    return _joined(members[torch.randperm(len(members), generator=draws)[:ipc]] for members in _enough(data, ipc))
+
+
+def k_means_choice(data, ipc):
+    """Indices of the images of each class nearest to the centroids of its pixels. Raises BadInput as above."""
+    pixels = (data.encode(data.train.images[members.to(data.train.labels.device)]) for members in _enough(data, ipc))
+    chosen = (k_means(each.flatten(1), ipc, seed=0) for each in pixels)
+    return _joined(members[which] for members, which in zip(data.members, chosen, strict=True))
+
+
 def _from_file(data, kind, path):
     made = DistilledSet.load(path, data.train.labels.device)
     if kind != "hard":
@@ -33,27 +42,19 @@ def _from_file(data, kind, path):
     return made.images, made.labels if made.targets is None else made.targets.argmax(1)
 
 
-def _random(data, ipc, draw):
-    draws = generator(draw, "random baseline")
-    return _real(data, [members[torch.randperm(len(members), generator=draws)[:ipc]] for members in _enough(data, ipc)])
-
-
-def _kmeans(data, ipc):
-    chosen = []
-    for members in _enough(data, ipc):
-        pixels = data.encode(data.train.images[members]).flatten(1)
-        chosen.append(members[k_means(pixels, ipc, seed=0)])
-    return _real(data, chosen)
+def _chosen(data, indices):
+    index = torch.tensor(indices, device=data.train.labels.device)
+    return data.encode(data.train.images[index]), data.train.labels[index]
 
 
 def _mean(data):
-    images = [data.encode(data.train.images[members]).mean(0) for members in data.members]
-    return torch.stack(images), torch.arange(len(images), device=data.train.labels.device)
+    device = data.train.labels.device
+    images = [data.encode(data.train.images[members.to(device)]).mean(0) for members in data.members]
+    return torch.stack(images), torch.arange(len(images), device=device)
 
 
-def _real(data, chosen):
-    index = torch.cat(chosen).to(data.train.labels.device)
-    return data.encode(data.train.images[index]), data.train.labels[index]
+def _joined(chosen):
+    return tuple(torch.cat(list(chosen)).tolist())
 
 
 def _enough(data, ipc):
@@ -63,4 +64,4 @@ def _enough(data, ipc):
     return data.members
 
 
-_SETS = {"random": _random, "kmeans": _kmeans, "mean": _mean}
+_SETS = {"chosen": _chosen, "mean": _mean}

@@ -69,7 +69,9 @@ def train(job):
         curve, last = state["curve"], state["last"]
     every = max(1, settings.epochs // _POINTS)
 
-    with Progress(job.task.label, settings.epochs, start=training.epoch, unit="epoch") as bar:
+    with Progress(
+        job.task.label, settings.epochs, start=training.epoch, unit="epoch", live=job.task.folder / "live.csv"
+    ) as bar:
         while not training.done:
             if finished := training.advance():
                 last = finished

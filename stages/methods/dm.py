@@ -31,6 +31,7 @@ class Settings(Section):
 
 class DM(Method):
     guided = True
+    matches_features = True
 
     def __init__(self, problem, settings):
         super().__init__(problem, settings)

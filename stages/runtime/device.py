@@ -25,7 +25,7 @@ def leased(choice, count=None):
         return
     wanted = [int(choice.split(":")[1])] if ":" in choice else range(count)
     if not all(index < count for index in wanted) or not wanted:
-        raise BadInput(f"compute.device is {choice!r}, but this machine shows {count} GPUs; use auto or cpu.")
+        raise BadInput(_no_gpu(choice, count))
     with _first_free(wanted) as index:
         yield torch.device("cuda", index)
 
@@ -51,8 +51,15 @@ def _first_free(indices):
 
 def made_on(choice):
     """What bits depend on beside the inputs: the model of the device that ``choice`` means, and the torch build."""
-    cpu = choice == "cpu" or not torch.cuda.is_available()
-    return {"device": "cpu" if cpu else torch.cuda.get_device_name(), "torch": torch.__version__}
+    cpu = choice == "cpu" or (choice == "auto" and not torch.cuda.is_available())
+    index = int(choice.split(":")[1]) if ":" in choice else 0
+    if not cpu and index >= torch.cuda.device_count():
+        raise BadInput(_no_gpu(choice, torch.cuda.device_count()))
+    return {"device": "cpu" if cpu else torch.cuda.get_device_name(index), "torch": torch.__version__}
+
+
+def _no_gpu(choice, count):
+    return f"compute.device is {choice!r}, but this machine shows {count} GPUs; use auto or cpu."
 
 
 def prepare(threads):

@@ -1,5 +1,6 @@
 """Bad input, said in one sentence."""
 
+import errno
 import sys
 
 
@@ -15,7 +16,7 @@ def guarded(run, *args):
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno is None or (error.filename is None and error.errno != 28):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
         where = f" ({error.filename})" if error.filename else ""
         print(f"error: {error.strerror}{where}; nothing half-written was left behind.", file=sys.stderr)

@@ -19,7 +19,7 @@ from stages.runtime import process, tensors
 from stages.runtime.errors import BadInput
 from stages.runtime.inputs import digest
 
-_STATE, _DONE, _MADE = "state.safetensors", "done", "made.json"
+_STATE, _DONE = "state.safetensors", "done"
 
 
 def work_folder():
@@ -28,20 +28,25 @@ def work_folder():
 
 @dataclass
 class Task:
-    """One unit of work: ``label`` for people, ``folder`` for its files, ``every`` seconds between checkpoints."""
+    """One unit of work.
+
+    ``label`` is for people, ``folder`` for its files; ``made`` is what its bits depend on beside its inputs (device and
+    torch build), ``every`` the least seconds between checkpoints.
+    """
 
     label: str
     folder: Path
+    made: dict
     every: float
     _last: float = 0.0
     _cost: float = 0.0
     _spent: float = 0.0
 
     @classmethod
-    def of(cls, label, inputs, identity, every=60.0):
+    def of(cls, label, inputs, identity, made, every=60.0):
         """The task that ``inputs`` (what changes its bits) and ``identity`` (which of the stage's tasks) name."""
         key = digest({"inputs": inputs, "identity": identity})
-        return cls(label, work_folder() / f"{label.split()[0]}-{key}", every)
+        return cls(label, work_folder() / f"{label.split()[0]}-{key}-{digest(made)[:6]}", made, every)
 
     def finished(self):
         """The folder with the finished result, or None."""
@@ -51,8 +56,14 @@ class Task:
     def start(self):
         """The last checkpoint's state, or None for a fresh start."""
         self._last = self._began = time.monotonic()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for partial in self.folder.glob("*.partial"):  # a killed run's; a folder is made anew by ``result``
+            if partial.is_file():
+                partial.unlink()
         found = self.folder / _STATE
         if not found.is_file():
+            if len(list(self.folder.parent.glob(f"{self.folder.name[:-7]}-??????"))) > 1:
+                _say(f"{self.label}: earlier work was made on another device or torch build, starting afresh.")
             return None
         try:
             content, info = tensors.load(found)
@@ -62,15 +73,6 @@ class Task:
         self._spent = info["seconds"]
         _say(f"{self.label}: resumed after {self._spent:.0f} s of work.")
         return _unpack(info["state"], content)
-
-    def made_by(self, made):
-        """Note what the bits depend on beside the inputs; work made on another device or torch build is dropped."""
-        before = self.folder / _MADE
-        if before.is_file() and (old := tensors.load_json(before)) != made:
-            _say(f"{self.label}: was made on {old['device']} with torch {old['torch']}, starting afresh.")
-            shutil.rmtree(self.folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        tensors.save_json(before, made)
 
     def due(self):
         """Whether it is time for a checkpoint: at most every max(``every``, 50 times what the last one took)."""
@@ -95,25 +97,26 @@ class Task:
         partial = self.folder / f"{_DONE}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        yield partial
-        tensors.save_json(
-            partial / "cost.json", {**tensors.load_json(self.folder / _MADE), "seconds": round(self.seconds(), 1)}
-        )
+        try:
+            yield partial
+            tensors.save_json(partial / "cost.json", {**self.made, "seconds": round(self.seconds(), 1)})
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
         partial.rename(self.folder / _DONE)
         (self.folder / _STATE).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def claimed(tasks, made):
+def claimed(tasks):
     """Hold the locks of all ``tasks`` (one run per key at a time) and yield those that are not finished yet.
 
     Locks are taken in one order everywhere, and before any GPU, so that two runs that share tasks cannot block each
-    other; whoever waits finds the work done. ``made`` says what bits depend on beside the inputs.
+    other; whoever waits finds the work done.
     """
     with contextlib.ExitStack() as stack:
         for task in sorted(tasks, key=lambda task: task.folder):
             stack.enter_context(_locked(task))
-            task.made_by(made)
         yield [task for task in tasks if task.finished() is None]
 
 
@@ -127,6 +130,14 @@ def _locked(task):
             _say(f"{task.label}: another run computes it, waiting.")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def discard(folder):
+    """Remove a task's folder; a kill in between leaves nothing that could pass for a result."""
+    trash = folder.with_name(f"{folder.name}.trash")
+    shutil.rmtree(trash, ignore_errors=True)
+    folder.rename(trash)
+    shutil.rmtree(trash)
 
 
 @contextlib.contextmanager

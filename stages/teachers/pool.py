@@ -44,7 +44,7 @@ class Pool:
             for entry in self.info["networks"]
             for kept in entry["kept"]
         ]
-        self.network = lru_cache(maxsize=16)(self._network)
+        self.network = lru_cache(maxsize=None)(self._network)
 
     def draw(self, draws):
         """A Member: its network word uniform over the words, then uniform over that word's members."""

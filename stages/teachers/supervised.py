@@ -10,6 +10,7 @@ from stages.console.progress import Progress
 from stages.containers.real import RealSet, Split
 from stages.networks.build import build, parameters
 from stages.runtime import tensors
+from stages.runtime.errors import BadInput
 from stages.runtime.generators import generator
 from stages.runtime.work import Task
 from stages.teachers.settings import PoolSettings
@@ -56,7 +57,9 @@ def train(job):
         training.load_state_dict(state["training"])
         kept, curve = state["kept"], state["curve"]
 
-    with Progress(job.task.label, settings.training.epochs, start=training.epoch, unit="epoch") as bar:
+    with Progress(
+        job.task.label, settings.training.epochs, start=training.epoch, unit="epoch", live=job.task.folder / "live.csv"
+    ) as bar:
         while not training.done:
             if finished := training.advance():
                 curve.append([training.epoch, *finished])
@@ -86,6 +89,8 @@ def _split(data):
     held = torch.zeros(len(data.train), dtype=torch.bool)
     for members in data.members:
         held[members[9::10]] = True
+    if not held.any():
+        raise BadInput("teacher keep 'best' holds out every tenth image of a class, but no class has ten; keep 'last'.")
     held = held.to(data.train.labels.device)
     return tuple(Split(data.train.images[mask], data.train.labels[mask]) for mask in (~held, held))
 

@@ -11,6 +11,7 @@ def accuracy(network, data, split, precision="fp32", chunk=512):
     network.eval()
     hits = 0
     for images, labels in zip(split.images.split(chunk), split.labels.split(chunk), strict=True):
+        encoded = data.encode(images)  # in full precision, as the network was trained
         with autocast(images.device, precision):
-            hits += (network(data.encode(images)).argmax(1) == labels).sum()
+            hits += (network(encoded).argmax(1) == labels).sum()
     return 100 * int(hits) / len(split)

@@ -36,8 +36,10 @@ class Training:
         self.optimizer = torch.optim.SGD(
             network.parameters(), settings.lr, settings.momentum, weight_decay=settings.weight_decay, foreach=True
         )
-        self.forward = torch.compile(network) if compile else network
-        self.drops = sorted(m if m >= 1 else math.floor(m * settings.epochs) for m in settings.milestones)
+        if compile:
+            torch.compiler.reset()  # what this process compiled before must not choose the kernels
+        self.forward = torch.compile(network, dynamic=False) if compile else network
+        self.drops = [m if isinstance(m, int) else max(1, round(m * settings.epochs)) for m in settings.milestones]
 
     @property
     def device(self):
@@ -83,7 +85,7 @@ class Training:
             group["lr"] = self.settings.lr * factor
 
     def _set_order(self):
-        self.order = torch.randperm(self.count, generator=self._draws("order", self.epoch))
+        self.order = torch.randperm(self.count, generator=self._draws("order", self.epoch)).to(self.device)
 
     def _augmented(self, images):
         kind = self.settings.augment

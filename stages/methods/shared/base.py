@@ -150,13 +150,17 @@ class Tick:
 
 
 class Method:
-    """A distillation method. ``guided`` says whether its images have a gradient that guidance can add to.
+    """A distillation method.
+
+    ``guided`` says whether its images have a gradient that guidance can add to, ``matches_features`` whether
+    ``method.network`` must have features.
 
     The driver calls ``advance`` (one bounded unit of work) ``total`` times, ``apply`` after each that is ready, and
     ``result`` at the end; between any two calls it may save ``state_dict``.
     """
 
     guided = False
+    matches_features = False
     images: Tensor | None = None
     labels: Tensor | None = None
     total = 1

@@ -54,8 +54,9 @@ class Guidance:
             images.detach().split(self.settings.chunk), labels.split(self.settings.chunk), strict=True
         ):
             part.requires_grad_()
+            given = self.problem.to_teacher(part, self.pool)
             with autocast(part.device, self.settings.precision):
-                logits = network(self.problem.to_teacher(part, self.pool))
+                logits = network(given)
             loss = F.cross_entropy(logits.float(), wanted, reduction="sum") / len(images)
             gradients.append(torch.autograd.grad(loss, part)[0])
             total += float(loss.detach())
