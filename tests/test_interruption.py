@@ -12,7 +12,7 @@ from tests.conftest import Clone
 pytestmark = pytest.mark.workflow
 
 # how many kills of each kind: CI does a few, a person with time sets KILLS=10
-KILLS = int(os.environ.get("KILLS", "2"))
+KILLS = int(os.environ.get("KILLS", "1"))
 LONGER = {
     "teacher.main.supervised.epochs": 60,
     "method.dm.iterations": 400,
