@@ -25,6 +25,7 @@ SMALL = {
     "evaluate.standard.hard.epochs": 10,
     "evaluate.common.epochs": 10,
     "evaluate.whole.epochs": 1,
+    "compute.threads": 1,  # tests share the machine with each other
 }
 
 

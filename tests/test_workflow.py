@@ -43,7 +43,7 @@ SETTINGS = [
     ({"sources.other": {"name": "digits"}}, {"source@other"}),
     ({"targets.other": {"name": "digits"}}, {"target@other"}),
     ({"dataset.stats": "computed"}, {"download"}),
-    ({"compute.threads": 1}, EVERYTHING - {"download", "report"}),
+    ({"compute.threads": 2}, EVERYTHING - {"download", "report"}),
     ({"compute.device": "cpu"}, None),
     ({"compute.workers": 3}, None),
     ({"compute.checkpoint": 9.0}, None),
