@@ -14,9 +14,9 @@ pytestmark = pytest.mark.workflow
 # how many kills of each kind: CI does a few, a person with time sets KILLS=10
 KILLS = int(os.environ.get("KILLS", "1"))
 LONGER = {
-    "teacher.main.supervised.epochs": 40,
-    "method.dm.iterations": 400,
-    "evaluate.standard.hard.epochs": 150,
+    "teacher.main.supervised.epochs": 200,
+    "method.dm.iterations": 3000,
+    "evaluate.standard.hard.epochs": 2500,
     "evaluate.seeds": 1,
     "evaluate.draws": 1,
 }
@@ -97,7 +97,7 @@ def test_a_killed_experiment_resumes_in_the_queue(undisturbed, copy_of):
 def test_queued_experiments_that_share_a_teacher_train_it_once(undisturbed, copy_of):
     clone = copy_of(undisturbed)
     for seed in (1, 2, 3):
-        change = ["-S", "teacher.main.supervised.epochs=41", "-S", f"method.seed={seed}"]
+        change = ["-S", "teacher.main.supervised.epochs=400", "-S", f"method.seed={seed}"]
         clone.run("dvc", "exp", "run", "--queue", "-n", f"seed{seed}", *change)
     clone.run("dvc", "queue", "start", "-j", "3")
     deadline = time.time() + 400
