@@ -84,10 +84,13 @@ class Pool:
         """Whether a Member's network has features before its classifier."""
         return member.library is not None or embeds(member.word)
 
+    def first(self, word):
+        """The network of the first member of a word."""
+        return self.network(next(member for member in self.members if member.word == word))
+
     def flops(self, word):
         """Floating-point operations of one image's forward pass through the network ``word``."""
-        member = next(member for member in self.members if member.word == word)
-        network = self.network(member)
+        network = self.first(word)
         image = torch.zeros(1, self.shape[0], self.shape[1], self.shape[1], device=self.device)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             network.embed(image) if self.classes is None else network(image)
