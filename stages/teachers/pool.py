@@ -100,7 +100,7 @@ class Pool:
         """The frozen network of a Member, in eval mode, on the pool's device."""
         channels, size, classes = self.shape
         if member.library:
-            network = foreign.build(member.library, member.word, size)
+            network = foreign.build(member.library, member.word, size, classes or None)
         else:
             network = build(member.word, channels, size, max(classes, 1), generator(0, "replaced"))
         if self.classes is None:

@@ -69,29 +69,28 @@ def file(library, name, tag):
     return _module(library).file(name, tag)
 
 
-def build(library, name, size):
-    """A model as a Foreign network, its weights still to be loaded."""
+def build(library, name, size, classes=None):
+    """A model as a Foreign network, its weights still to be loaded; ``classes`` None: as many as the library's."""
     with seeded(generator(0, "replaced")):
-        return _wrapped(library, name, _module(library).create(name), size)
+        return _wrapped(library, name, _module(library).create(name, classes), size)
 
 
 def pretrained(library, name, tag, path, size):
     """A model with published weights, as a Foreign network. Raises BadInput where ``path`` does not hold them."""
-    module = _module(library)
     with seeded(generator(0, "replaced")):
         try:
-            model = module.pretrained(name, tag, path)
+            model = _module(library).pretrained(name, tag, path)
         except (RuntimeError, KeyError, ValueError, OSError) as error:
             raise BadInput(f"{path} does not load as {library}'s {name}: {str(error).splitlines()[0]}.") from error
         return _wrapped(library, name, model, size)
 
 
-def from_file(library, name, path, size, classifies):
-    """A model with the weights of a person's file, by the library's names; ``classifies``: its classifier's too."""
+def from_file(library, name, path, size, classes):
+    """A model with weights by the library's names from a person's file; ``classes`` None: its classifier is not read."""
     module = _module(library)
     with seeded(generator(0, "replaced")):
-        model = module.create(name)
-        fit(model, read(path), path, () if classifies else module.classifier(model))
+        model = module.create(name, classes)
+        fit(model, read(path), path, module.classifier(model) if classes is None else ())
         return _wrapped(library, name, model, size)
 
 

@@ -1,5 +1,7 @@
 """Image towers of OpenCLIP. Weights are its tags, such as laion2b_s34b_b79k of ViT-B-32."""
 
+import logging
+
 import open_clip
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME, OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
@@ -29,8 +31,12 @@ def file(name, tag):
     return hub_file(repository, *([given] if given else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]))
 
 
-def create(name):
-    return open_clip.create_model(name, pretrained_text=False)
+def create(name, classes):
+    logging.disable(logging.WARNING)  # it warns that the weights are random
+    try:
+        return open_clip.create_model(name, pretrained_text=False)
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def pretrained(name, tag, path):

@@ -29,8 +29,8 @@ def file(name, tag):
     return hub_file(config.hf_hub_id, config.hf_hub_filename or "model.safetensors")
 
 
-def create(name):
-    return timm.create_model(name)
+def create(name, classes):
+    return timm.create_model(name, num_classes=classes)
 
 
 def pretrained(name, tag, path):

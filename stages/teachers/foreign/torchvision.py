@@ -41,12 +41,12 @@ def file(name, tag):
     return path
 
 
-def create(name):
-    return models.get_model(name, weights=None)
+def create(name, classes):
+    return models.get_model(name, weights=None, **({} if classes is None else {"num_classes": classes}))
 
 
 def pretrained(name, tag, path):
-    model = create(name)
+    model = create(name, None)
     fit(model, read(path), path)
     return model
 

@@ -64,30 +64,44 @@ def load(job):
     """Find the network of ``job`` and leave it as the result of its task."""
     data, settings = dataset(job.data, job.device), job.settings.training
     job.task.start()
-    classifies = settings.classes == "source"
-    if library := settings.library:
-        size, mean, std = foreign.expects(library, job.word, settings.tag)
-        space = Sized("normalised", Space.normalised(mean, std).to(job.device).tensors, size)
-        data = replace(data, space=space, info={**data.info, "channels": 3, "size": size})
-    path = foreign.file(library, job.word, settings.tag) if settings.tag else settings.file
+    if settings.library:
+        data = _as_expected(data, job)
+    path = foreign.file(settings.library, job.word, settings.tag) if settings.tag else settings.file
     if settings.sha256 not in (None, found := sha256(path)):
         raise BadInput(f"imported.sha256 is {settings.sha256}, but that of {path} is {found}.")
-    if settings.tag:
-        network = foreign.pretrained(library, job.word, settings.tag, path, size)
-    elif library:
-        network = foreign.from_file(library, job.word, path, size, classifies)
-    else:
-        network = build(job.word, *data.shape, generator(0, "replaced"))
-        fit(network, read(path), path, () if classifies else ("classifier.",))
-    if not classifies:
-        network = foreign.headless(network)
-    elif getattr(network.classifier, "out_features", 0) != len(data.classes):
-        raise BadInput(
-            f"{job.word} does not have the {len(data.classes)} classes of {data.info['name']}: imported.classes is none."
-        )
+    network = _network(job, data, path).to(job.device)
     kept = {"last": {"weights": network.state_dict(), "epoch": 0}}
     origin = {"weights": settings.tag, "file": str(path).rpartition("/")[2], "sha256": found}
-    finish(job, data, network.to(job.device), kept, [], classifies, library=library, origin=origin)
+    classifies = settings.classes == "source"
+    finish(job, data, network, kept, [], classifies, library=settings.library, origin=origin)
+
+
+def _as_expected(data, job):
+    """The RealSet in the space and shape that a library's model expects."""
+    size, mean, std = foreign.expects(job.settings.training.library, job.word, job.settings.training.tag)
+    space = Sized("normalised", Space.normalised(mean, std).to(job.device).tensors, size)
+    return replace(data, space=space, info={**data.info, "channels": 3, "size": size})
+
+
+def _network(job, data, path):
+    """The network with the weights in ``path``; without a classifier, unless its outputs are the classes of ``data``."""
+    settings, size = job.settings.training, data.shape[1]
+    classes = len(data.classes) if settings.classes == "source" else None
+    if settings.tag:
+        network = foreign.pretrained(settings.library, job.word, settings.tag, path, size)
+    elif settings.library:
+        network = foreign.from_file(settings.library, job.word, path, size, classes)
+    else:
+        network = build(job.word, *data.shape, generator(0, "replaced"))
+        fit(network, read(path), path, ("classifier.",) if classes is None else ())
+    if classes is None:
+        return foreign.headless(network)
+    if getattr(network.classifier, "out_features", None) != classes:
+        raise BadInput(
+            f"{job.word} does not tell the {classes} classes of {data.info['name']} apart: set imported.classes to none, "
+            "and its features alone are used."
+        )
+    return network
 
 
 def check(pool, path):
