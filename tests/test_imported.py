@@ -186,14 +186,20 @@ def test_a_broken_file_is_refused(tmp_path, name, content):
         weights.read(tmp_path / name)
 
 
-def test_a_changed_file_is_refused(tmp_path):
-    save_file(STATE, tmp_path / "a.safetensors")
-    with pytest.raises(
-        BadInput, match="sha256 is None, but should be that of its file, " + digest(tmp_path / "a.safetensors")
-    ):
-        pool_of(tmp_path, file=str(tmp_path / "a.safetensors"))
-    with pytest.raises(BadInput, match="is missing: give the path"):
-        pool_of(tmp_path, file=str(tmp_path / "b.safetensors"))
+def test_a_file_is_pinned_and_need_not_be_there_once_it_is(tmp_path):
+    file = tmp_path / "a.safetensors"
+    save_file(STATE, file)
+    for wrong in (None, "0" * 64):
+        with pytest.raises(BadInput, match=f"sha256 is {wrong}, but should be that of {file}, {digest(file)}\\.$"):
+            pool_of(tmp_path, file=str(file), sha256=wrong)
+    section = {**IMPORTED, "file": str(tmp_path / "b.safetensors"), "sha256": digest(file)}
+    settled({**POOL, "imported": section}, "teacher.main")
+    with pytest.raises(BadInput, match="b.safetensors is missing: give the path"):
+        pool_of(tmp_path, **section)
+    with pytest.raises(BadInput, match="sha256 is None, but should be that of"):
+        settled({**POOL, "imported": {**section, "sha256": None}}, "teacher.main")
+    with pytest.raises(BadInput, match=r"teacher\.main\.imported\.file should be the path"):
+        settled({**POOL, "imported": IMPORTED}, "teacher.main")
 
 
 @pytest.mark.parametrize(

@@ -316,6 +316,22 @@ def test_guidance_has_its_own_curve(made):
     assert "Distillation: guidance" in text(page.render(page.context(found)))
 
 
+def test_a_pool_of_features_has_neither_accuracy_nor_curve(made):
+    folder = made / "models/teachers/foreign"
+    kept = [{"name": "last", "epoch": 0, "accuracy": None}]
+    info = {"pool": "foreign", "dataset": "digits", "objective": "imported", "precision": "fp32"}
+    networks = [{"network": "resnet18", "index": 0, "parameters": 11_200_000, "kept": kept}]
+    folder.mkdir()
+    _json(folder / "pool.json", info | {"networks": networks, "settings": {"from": "torchvision", "sha256": None}})
+    pd.DataFrame(columns=["network", "index", "epoch", "loss", "train_accuracy"]).to_csv(
+        folder / "curves.csv", index=False
+    )
+    shown = text(rendered(made, pools=("main", "foreign")))
+    assert "resnet18 last, epoch 0 11,200,000" in shown
+    metrics = tables.metrics(reading.read(("standard",), ("main", "foreign"), made))
+    assert metrics["teacher"]["foreign"] == {} and metrics["teacher"]["main"]
+
+
 def test_labels_by_a_teacher(made):
     path = made / "data/relabeled/info.json"
     info = json.loads(path.read_text())
