@@ -307,7 +307,7 @@ def test_a_fine_tuned_model_of_a_library_labels_from_its_file(tmp_path):
     assert pool.classes == ["a", "b", "c"] and pool.shape == (3, 224, 3)
     method, guide = guided(pool, distance="ce", adapt=True)
     assert added(method, guide)[1] == pytest.approx(
-        float(F.cross_entropy(guide._seen(pool.first(MODEL), method.images), method.labels))
+        float(F.cross_entropy(guide._seen(pool.first(MODEL), method.images.detach()), method.labels))
     )
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from stages import teacher
 from stages.augment.standard import crop_flip
 from stages.containers.distilled import FILE, DistilledSet
 from stages.containers.real import RealSet, Split
@@ -210,6 +211,16 @@ def test_best_is_chosen_on_images_that_were_not_trained_on():
 def test_a_pool_that_cannot_be_is_refused(change):
     with pytest.raises(BadInput, match=r"^teacher\.main"):
         settled({**POOL, **change}, "teacher.main")
+
+
+def test_inputs_of_one_teacher_leave_out_what_does_not_change_it():
+    matter = {"cmd": "c", "deps:count": 1, "params:teacher.main.seed": 0, "params:teacher.main.supervised.lr": 0.1}
+    others = {
+        "params:teacher.main.count": 3,
+        "params:teacher.a.networks": ["x"],
+        "params:teacher.main.imported.file": "f",
+    }
+    assert teacher._of_one_teacher(matter | others, "supervised") == matter
 
 
 def saved_pool(tmp_path):
