@@ -4,7 +4,10 @@ import json
 import shutil
 
 import pytest
+from dvc.repo import Repo
 
+from stages import check, params
+from stages.runtime.errors import BadInput
 from tests.conftest import Clone
 
 pytestmark = pytest.mark.workflow
@@ -15,9 +18,9 @@ EVERYTHING = {"download", "teacher@main", *DISTILLED, *RESULTS}
 
 
 def stale(clone):
-    """The stages that ``dvc repro`` would run, found without running any."""
-    status = clone.run("dvc", "status", "--json").stdout
-    return set(json.loads(status))
+    """The stages that ``dvc repro`` would run, found without running any (in this process: dvc takes long to start)."""
+    with Repo(str(clone.folder)) as repo:
+        return set(repo.status())
 
 
 SETTINGS = [
@@ -198,20 +201,39 @@ BAD = [
 
 
 @pytest.mark.parametrize(("change", "sentence"), BAD, ids=[sentence for _, sentence in BAD])
+def refusal(clone):
+    """The one sentence that check has against the parameters of a clone."""
+    with pytest.raises(BadInput) as refused:
+        check.check_all(params.load(clone.path("params.yaml")))
+    return str(refused.value)
+
+
+def files_of(clone):
+    return {p for p in clone.folder.rglob("*") if ".dvc" not in p.parts and ".git" not in p.parts}
+
+
+@pytest.mark.parametrize(("change", "sentence"), BAD, ids=[sentence for _, sentence in BAD])
 def test_bad_parameters_are_refused_before_anything_is_removed(reproduced, change, sentence):
-    before = reproduced.path("params.yaml").read_text()
-    outs = {p for p in reproduced.folder.rglob("*") if ".dvc" not in p.parts and ".git" not in p.parts}
+    before, files = reproduced.path("params.yaml").read_text(), files_of(reproduced)
     try:
         reproduced.set(change)
-        alone = reproduced.run("python", "-m", "stages.check", ok=False)
-        assert alone.returncode == 2
-        assert alone.stderr.startswith("error: ") and alone.stderr.count("\n") == 1 and sentence in alone.stderr
+        said = refusal(reproduced)
+        assert sentence in said and "\n" not in said
         through = reproduced.run("dvc", "repro", ok=False)
-        assert through.returncode != 0 and alone.stderr in through.stderr
-        assert {p for p in reproduced.folder.rglob("*") if ".dvc" not in p.parts and ".git" not in p.parts} == outs
+        assert through.returncode != 0 and f"error: {said}\n" in through.stderr
+        assert files_of(reproduced) == files
     finally:
         reproduced.path("params.yaml").write_text(before)
-        reproduced.run("python", "-m", "stages.check")
+
+
+def test_check_alone_says_the_same_and_exits_with_2(reproduced):
+    before = reproduced.path("params.yaml").read_text()
+    try:
+        reproduced.set({"method.ipc": 0})
+        alone = reproduced.run("python", "-m", "stages.check", ok=False)
+        assert (alone.returncode, alone.stderr) == (2, f"error: {refusal(reproduced)}\n")
+    finally:
+        reproduced.path("params.yaml").write_text(before)
 
 
 def test_more_images_than_the_smallest_class_has_are_refused(reproduced):
