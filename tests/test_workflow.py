@@ -1,10 +1,13 @@
 """The real workflow in temporary clones: what runs, what does not, and what bad input says."""
 
+import io
 import json
 import shutil
+import tarfile
 
 import pytest
 from dvc.repo import Repo
+from PIL import Image
 
 from stages import check, params
 from stages.runtime.errors import BadInput
@@ -20,7 +23,7 @@ EVERYTHING = {"download", "teacher@main", *DISTILLED, *RESULTS}
 def stale(clone):
     """The stages that ``dvc repro`` would run, found without running any (in this process: dvc takes long to start)."""
     with Repo(str(clone.folder)) as repo:
-        return set(repo.status())
+        return {stage.rpartition(":")[2] for stage in repo.status()}  # their file is named relative to ours
 
 
 SETTINGS = [
@@ -121,21 +124,33 @@ def test_workers_change_no_bit(reproduced, copy_of):
     assert clone.lock == reproduced.lock
 
 
+NO_PROGRESS = """
+class Progress:
+    def __init__(self, *_, **__): pass
+    def __enter__(self): return self
+    def __exit__(self, *_): pass
+    def advance(self, *_, **__): pass
+    def note(self, *_): pass
+"""
+
+
 def test_the_console_is_cosmetic(reproduced, copy_of):
     """With every console function replaced by one that does nothing, every stage writes the same bytes."""
     clone = copy_of(reproduced)
     shutil.rmtree(clone.path(".dvc/tmp/work"))
-    nothing = (
-        "class Progress:\n"
-        "    def __init__(self, *_, **__): pass\n"
-        "    def __enter__(self): return self\n"
-        "    def __exit__(self, *_): pass\n"
-        "    def advance(self, *_, **__): pass\n"
-        "    def note(self, *_): pass\n"
-    )
-    clone.path("stages/console/progress.py").write_text(nothing)
+    clone.path("stages/console/progress.py").write_text(NO_PROGRESS)
     clone.run("dvc", "repro", "-f")
     assert clone.lock == reproduced.lock
+
+
+def test_a_console_that_changes_bytes_is_noticed(reproduced, copy_of):
+    """The comparison above can fail: this console turns another convolution on."""
+    clone = copy_of(reproduced)
+    shutil.rmtree(clone.path(".dvc/tmp/work"))
+    meddling = NO_PROGRESS + "import torch\ntorch.backends.mkldnn.enabled = False\n"
+    clone.path("stages/console/progress.py").write_text(meddling)
+    clone.run("dvc", "repro", "-f", "-s", "distill")
+    assert clone.lock != reproduced.lock
 
 
 def test_more_seeds_and_teachers_copy_what_is_done(reproduced, copy_of):
@@ -245,6 +260,46 @@ def test_more_images_than_the_smallest_class_has_are_refused(reproduced):
         assert reproduced.path("data/distilled/distilled.safetensors").is_file()
     finally:
         reproduced.path("params.yaml").write_text(before)
+
+
+def tar_of(path, files):
+    with tarfile.open(path, "w") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+
+
+def picture():
+    content = io.BytesIO()
+    Image.new("L", (8, 8), 99).save(content, "PNG")
+    return content.getvalue()
+
+
+NAMES = ("train/a/1.png", "train/b/1.png", "test/a/1.png", "test/b/1.png")
+BAD_ARCHIVES = {
+    "outside": ({"../away.png": picture()}, "away.png"),
+    "undecodable": (dict.fromkeys(NAMES, b"no picture"), "1.png"),
+    "truncated": (None, "archive.tar"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_ARCHIVES)
+def test_a_bad_archive_is_one_sentence_and_the_old_dataset_comes_back(reproduced, copy_of, kind):
+    files, named = BAD_ARCHIVES[kind]
+    clone = copy_of(reproduced)
+    tar_of(clone.path("archive.tar"), files or dict.fromkeys(NAMES, picture()))
+    if files is None:
+        clone.path("archive.tar").write_bytes(clone.path("archive.tar").read_bytes()[:700])
+    clone.set({"dataset.name": "imagefolder", "dataset.archive": "archive.tar"})
+    done = clone.run("dvc", "repro", "-s", "download", ok=False)
+    (said,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode != 0 and named in said
+    assert not list(clone.path("data").rglob("*.partial"))
+    clone.run("dvc", "checkout", "data/real/dataset")  # dvc took the old out away before it ran the stage
+    assert clone.run("git", "diff", "--stat", "dvc.lock").stdout == ""
+    clone.run("git", "checkout", "params.yaml")
+    assert "download" not in stale(clone)
 
 
 @pytest.mark.parametrize(
