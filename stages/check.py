@@ -20,7 +20,8 @@ from stages.labels.settings import KINDS, RelabelCommon
 from stages.methods.shared.base import Common
 from stages.networks.words import check, embeds, parse
 from stages.runtime.errors import BadInput, guarded
-from stages.teachers.settings import pool_settings
+from stages.teachers import objectives
+from stages.teachers.settings import merged, pool_settings
 
 OUT = Path("data/checked")
 SECTIONS = ("dataset", "sources", "targets", "teacher", "method", "relabel", "evaluate", "compute")
@@ -109,12 +110,15 @@ def _teachers(params, shape):
     """The settings of every pool by name."""
     pools = {name: pool_settings(params, name) for name in _names(params, "teacher")}
     for name, pool in pools.items():
+        for objective in objectives.names():
+            section = merged(params, name).get(objective)
+            parameters.validate(objectives.load(objective).settings, section, f"teacher.{name}.{objective}")
         group, _, source = pool.source.partition("/")
         if source and source not in _mapping(params, group):
             known = ", ".join(["dataset", *(f"{g}/{k}" for g in ("sources", "targets") for k in _mapping(params, g))])
             raise BadInput(f"teacher.{name}.source is {pool.source!r}, but there are only {known}.")
         its_shape = _shape(params.section(f"{group}.{source}", SourceSettings)) if source else shape
-        for word in pool.networks:
+        for word in objectives.load(pool.objective).words(pool):
             _network(f"teacher.{name}.networks", word, its_shape)
     return pools
 

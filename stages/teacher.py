@@ -1,4 +1,4 @@
-"""Train a pool of teachers.
+"""Make a pool of teachers.
 
 Reads   params.yaml: teacher.<POOL> (what it leaves out: teacher.main), compute.threads; data/real/<source>
 Writes  models/teachers/<POOL>: teachers.safetensors (all weights), pool.json, curves.csv, metrics.json
@@ -11,13 +11,15 @@ import pandas as pd
 
 from stages import params as parameters
 from stages.containers.real import RealSet
+from stages.containers.spaces import PREFIX
 from stages.networks.words import check
 from stages.runtime import cost, device, process, tensors
 from stages.runtime.errors import guarded
 from stages.runtime.inputs import stage_inputs
 from stages.runtime.tasks import map_tasks
 from stages.runtime.work import Task, claimed, writing
-from stages.teachers import supervised
+from stages.teachers import objectives
+from stages.teachers.job import RESULT, Job
 from stages.teachers.pool import FILE, RECORD
 from stages.teachers.settings import pool_settings
 
@@ -29,10 +31,11 @@ def run(pool):
     compute = params.section("compute", parameters.Compute)
     folder = f"data/real/{settings.source}"
     data = RealSet.load(folder)
-    for word in settings.networks:
+    objective = objectives.load(settings.objective)
+    for word in objective.words(settings):
         check(word, *data.shape[:2])
 
-    inputs = _of_one_teacher(stage_inputs(f"teacher@{pool}"))
+    inputs = _of_one_teacher(stage_inputs(f"teacher@{pool}"), settings.objective)
     wanted = [(word, index) for word in settings.networks for index in range(settings.count)]
     made = device.made_on(compute.device)
     tasks = [Task.of(f"teacher {pool} {w} {i}", inputs, [w, i], made, compute.checkpoint) for w, i in wanted]
@@ -40,28 +43,37 @@ def run(pool):
         if missing:
             with device.leased(compute.device) as where:
                 jobs = [
-                    supervised.Job(task, folder, settings, word, index, str(where))
+                    Job(task, folder, settings, word, index, str(where))
                     for task, (word, index) in zip(tasks, wanted, strict=True)
                     if task in missing
                 ]
-                for _ in map_tasks(supervised.train, jobs, compute.workers, compute.threads):
+                for _ in map_tasks(objective.make, jobs, compute.workers, compute.threads):
                     pass
         with writing(f"models/teachers/{pool}") as out:
             _write(out, pool, settings, data, tasks)
         cost.record(f"teacher@{pool}", f"models/teachers/{pool}", tasks)
 
 
-def _of_one_teacher(inputs):
-    """The inputs that change one teacher: not how many there are, nor which others."""
-    extent = (".count", ".networks")
-    return {k: v for k, v in inputs.items() if not (k.startswith("params:teacher.") and k.endswith(extent))}
+def _of_one_teacher(inputs, objective):
+    """The inputs that change one teacher: not how many there are, nor which others, nor another objective's settings."""
+    others = [name for name in objectives.names() if name != objective]
+
+    def matters(key):
+        group, _, path = key.partition(":")
+        setting = path.split(".")[2:3] if group == "params" and path.startswith("teacher.") else []
+        return not {"count", "networks", *others}.intersection(setting)
+
+    return {key: value for key, value in inputs.items() if matters(key)}
 
 
 def _write(out, pool, settings, data, tasks):
-    weights, records = data.space.packed(), []
+    """All teachers in one file; what images they take and what their outputs are is the same for every one of them."""
+    weights, records = {}, []
     for task in tasks:
-        content, record = tensors.load(task.finished() / supervised.RESULT)
-        weights |= {f"{record['network']}/{record['index']}/{name}": value for name, value in content.items()}
+        content, record = tensors.load(task.finished() / RESULT)
+        for name, value in content.items():
+            weights[name if name.startswith(PREFIX) else f"{record['network']}/{record['index']}/{name}"] = value
+        shared = {key: record.pop(key) for key in ("classes", "shape", "space")}
         records.append(record)
     columns = ["epoch", "loss", "train_accuracy"]
     curves = [
@@ -71,9 +83,8 @@ def _write(out, pool, settings, data, tasks):
     info = {
         "pool": pool,
         "dataset": data.info["name"],
-        "classes": data.classes,
-        "shape": list(data.shape),
-        "space": data.space.kind,
+        **shared,
+        "shape": [*shared["shape"], len(shared["classes"] or [])],
         "objective": settings.objective,
         "precision": settings.precision,
         "networks": records,
@@ -83,8 +94,8 @@ def _write(out, pool, settings, data, tasks):
     tensors.save_json(out / RECORD, info)
     curves = pd.concat(curves)[["network", "index", *columns]]
     curves.to_csv(out / "curves.csv", index=False, float_format="%.6g")
-    scores = [kept["accuracy"] for record in records for kept in record["kept"]]
-    tensors.save_json(out / "metrics.json", {"accuracy": round(sum(scores) / len(scores), 2)})
+    scores = [kept["accuracy"] for record in records for kept in record["kept"] if kept["accuracy"] is not None]
+    tensors.save_json(out / "metrics.json", {"accuracy": round(sum(scores) / len(scores), 2)} if scores else {})
 
 
 if __name__ == "__main__":

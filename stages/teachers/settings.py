@@ -1,32 +1,33 @@
-"""The settings of a pool of teachers."""
+"""The settings of a pool of teachers: what all objectives read, and one subsection per objective."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from stages.params import Section, validate
-from stages.training.settings import TrainSettings
+from stages.runtime.errors import BadInput
+from stages.teachers import objectives
 
 Kept = Literal["last", "best", "best_test"] | Annotated[int, Field(ge=1)]
 
 
 class PoolSettings(Section):
-    """A pool: each network word ``count`` times, trained on ``source`` by ``objective``.
+    """A pool: each network word ``count`` times, made on ``source`` by ``objective``.
 
     ``keep`` lists the epochs whose weights are kept: numbers, ``last``, ``best`` (on a tenth of the training images held
     out for it) and ``best_test`` (the published rule of CLOM and APM: chosen on the test set, and marked wherever it
-    shows).
+    shows). ``training`` is the section of the objective, under its name in params.yaml.
     """
 
     source: str = Field(pattern=r"^(dataset|(sources|targets)/[\w-]+)$")
-    objective: Literal["supervised"]
+    objective: str
     networks: list[str] = Field(min_length=1)
     count: int = Field(ge=1)
     seed: int = Field(ge=0)
     keep: list[Kept] = Field(min_length=1)
     precision: Literal["fp32", "bf16"]
     compile: bool
-    supervised: TrainSettings
+    training: Section
 
     @field_validator("networks", "keep")
     @classmethod
@@ -36,22 +37,37 @@ class PoolSettings(Section):
         return values
 
     @model_validator(mode="after")
-    def _reached(self):
-        late = [k for k in self.keep if isinstance(k, int) and k > self.training.epochs]
-        if late:
-            raise ValueError(f"keeps epoch {late[0]}, but training ends after {self.training.epochs}")
+    def _together(self):
+        objectives.load(self.objective).check(self)
         return self
 
-    @property
-    def training(self):
-        """The section of the chosen objective."""
-        return getattr(self, self.objective)
+
+COMMON = [name for name in PoolSettings.model_fields if name != "training"]
 
 
 def pool_settings(params, pool):
-    """The settings of ``teacher.<pool>``; what it leaves out it takes from ``teacher.main``. Raises BadInput."""
-    values = _merged(params.value("teacher.main"), params.value(f"teacher.{pool}"))
-    return validate(PoolSettings, values, f"teacher.{pool}")
+    """The settings of ``teacher.<pool>``. Raises BadInput."""
+    return settled(merged(params, pool), f"teacher.{pool}")
+
+
+def merged(params, pool):
+    """The section ``teacher.<pool>``; what it leaves out it takes from ``teacher.main``."""
+    return _merged(params.value("teacher.main"), params.value(f"teacher.{pool}"))
+
+
+def settled(values, path):
+    """PoolSettings from the section of a pool at ``path``: the common keys, and the section of the chosen objective."""
+    if not isinstance(values, dict):
+        raise BadInput(f"{path} must be a section with {', '.join(COMMON)}, not {values!r}.")
+    names = objectives.names()
+    for key in values:
+        if key not in (*COMMON, *names):
+            raise BadInput(f"{path}.{key} is not a setting; {path} has {', '.join([*COMMON, *names])}.")
+    if (chosen := values.get("objective")) not in names:
+        raise BadInput(f"{path}.objective is {chosen!r}, but the objectives are {', '.join(names)}.")
+    section = validate(objectives.load(chosen).settings, values.get(chosen), f"{path}.{chosen}")
+    common = {key: value for key, value in values.items() if key in COMMON}
+    return validate(PoolSettings, {**common, "training": section}, path)
 
 
 def _merged(base, over):

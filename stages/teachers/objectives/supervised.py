@@ -1,49 +1,25 @@
 """A teacher trained on real images and their labels."""
 
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-
-import torch
-
 from stages.console.progress import Progress
-from stages.containers.real import RealSet, Split
-from stages.networks.build import build, parameters
-from stages.runtime import tensors
-from stages.runtime.errors import BadInput
+from stages.networks.build import build
 from stages.runtime.generators import generator
-from stages.runtime.work import Task
-from stages.teachers.settings import PoolSettings
+from stages.teachers.job import Objective, dataset, finish, split
 from stages.training.accuracy import accuracy
 from stages.training.loop import Training
 from stages.training.losses import loss_of
-
-RESULT = "teacher.safetensors"
-
-
-@dataclass(frozen=True)
-class Job:
-    """One teacher to train: the ``index``-th network ``word`` of a pool on the RealSet in ``data``."""
-
-    task: Task
-    data: Path
-    settings: PoolSettings
-    word: str
-    index: int
-    device: str
+from stages.training.settings import TrainSettings
 
 
 def train(job):
     """Train the teacher of ``job``, resuming where an earlier run stopped; its weights and record go into the task."""
-    data = _dataset(job.data, job.device)
+    data = dataset(job.data, job.device)
     settings, state = job.settings, job.task.start()
-    held_out = "best" in settings.keep
-    split, validation = _split(data) if held_out else (data.train, None)
+    shown, validation = split(data) if "best" in settings.keep else (data.train, None)
     network = build(job.word, *data.shape, generator(settings.seed, "teacher", job.word, job.index)).to(job.device)
     training = Training(
         network,
-        lambda index: (data.encode(split.images[index]), split.labels[index]),
-        len(split),
+        lambda index: (data.encode(shown.images[index]), shown.labels[index]),
+        len(shown),
         loss_of("ce"),
         settings.training,
         settings.seed,
@@ -67,32 +43,7 @@ def train(job):
                 bar.advance(loss=finished[0], accuracy=finished[1])
             if job.task.due():
                 job.task.checkpoint({"training": training.state_dict(), "kept": kept, "curve": curve})
-
-    record = {"network": job.word, "index": job.index, "parameters": parameters(network), "curve": curve, "kept": []}
-    weights = {}
-    for name in map(str, settings.keep):
-        network.load_state_dict(kept[name]["weights"])
-        weights |= {f"{name}/{key}": value for key, value in kept[name]["weights"].items()}
-        score = accuracy(network, data, data.test, settings.precision)
-        record["kept"].append({"name": name, "epoch": kept[name]["epoch"], "accuracy": score})
-    with job.task.result() as folder:
-        tensors.save(folder / RESULT, weights, record)
-
-
-@lru_cache(maxsize=1)
-def _dataset(folder, device):
-    return RealSet.load(folder).to(device)
-
-
-def _split(data):
-    """(training, validation): every tenth image of each class is held out."""
-    held = torch.zeros(len(data.train), dtype=torch.bool)
-    for members in data.members:
-        held[members[9::10]] = True
-    if not held.any():
-        raise BadInput("teacher keep 'best' holds out every tenth image of a class, but no class has ten; keep 'last'.")
-    held = held.to(data.train.labels.device)
-    return tuple(Split(data.train.images[mask], data.train.labels[mask]) for mask in (~held, held))
+    finish(job, data, network, kept, curve)
 
 
 def _keep(kept, training, settings, data, validation):
@@ -107,3 +58,12 @@ def _keep(kept, training, settings, data, validation):
         if wanted:
             weights = {key: value.detach().clone() for key, value in training.network.state_dict().items()}
             kept[str(name)] = {"weights": weights, "epoch": training.epoch, "score": score}
+
+
+def _reached(pool):
+    late = [k for k in pool.keep if isinstance(k, int) and k > pool.training.epochs]
+    if late:
+        raise ValueError(f"keeps epoch {late[0]}, but training ends after {pool.training.epochs}")
+
+
+OBJECTIVE = Objective(TrainSettings, train, check=_reached)

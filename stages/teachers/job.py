@@ -1,0 +1,91 @@
+"""One teacher to make: what an objective is, what it is given, and what it leaves behind."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stages.containers.real import RealSet, Split
+from stages.networks.build import parameters
+from stages.params import Section
+from stages.runtime import tensors
+from stages.runtime.errors import BadInput
+from stages.runtime.work import Task
+from stages.training.accuracy import accuracy
+
+RESULT = "teacher.safetensors"
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A way in which teachers come to be.
+
+    Attributes:
+        settings: the schema of its section of params.yaml; a pool's PoolSettings hold the section as ``training``.
+        make: function of a Job that makes one teacher, resuming where an earlier run stopped, and leaves its RESULT:
+            weights under ``<kept>/<name>`` and a record as ``finish`` writes it.
+        check: function of PoolSettings that raises ValueError where they do not go together; the message follows the
+            pool's name.
+        classifies: function of PoolSettings: whether the teachers' outputs are the classes of their source.
+        words: function of PoolSettings: those of ``networks`` that are words of ours, which must fit the source's images.
+    """
+
+    settings: type[Section]
+    make: Callable
+    check: Callable = lambda pool: None
+    classifies: Callable = lambda pool: True
+    words: Callable = lambda pool: pool.networks
+
+
+@dataclass(frozen=True)
+class Job:
+    """One teacher to make: the ``index``-th network ``word`` of a pool (PoolSettings) on the RealSet in ``data``."""
+
+    task: Task
+    data: Path
+    settings: Any
+    word: str
+    index: int
+    device: str
+
+
+@lru_cache(maxsize=1)
+def dataset(folder, device):
+    """The RealSet in a folder, on the device; a worker's next teacher finds it loaded."""
+    return RealSet.load(folder).to(device)
+
+
+def split(data):
+    """(training, validation) Splits: every tenth image of each class is held out."""
+    held = torch.zeros(len(data.train), dtype=torch.bool)
+    for members in data.members:
+        held[members[9::10]] = True
+    if not held.any():
+        raise BadInput("teacher keep 'best' holds out every tenth image of a class, but no class has ten; keep 'last'.")
+    held = held.to(data.train.labels.device)
+    return tuple(Split(data.train.images[mask], data.train.labels[mask]) for mask in (~held, held))
+
+
+def finish(job, data, network, kept, curve, classifies=True):
+    """Leave a trained network as the result of its task.
+
+    Args:
+        job, data: the Job and its RealSet, in whose space and shape the network takes images.
+        network: built by ``job.word``; its weights are replaced.
+        kept: for each of ``settings.keep`` by name, ``weights`` (a state dict) and ``epoch``.
+        curve: rows of epoch, loss and training accuracy (percent, or None).
+        classifies: whether the network's outputs are the classes of ``data``, so that it has a test accuracy.
+    """
+    record = {"network": job.word, "index": job.index, "parameters": parameters(network), "curve": curve, "kept": []}
+    record |= {"classes": data.classes if classifies else None, "shape": list(data.shape[:2]), "space": data.space.kind}
+    weights = data.space.packed()
+    for name in map(str, job.settings.keep):
+        network.load_state_dict(kept[name]["weights"])
+        weights |= {f"{name}/{key}": value for key, value in kept[name]["weights"].items()}
+        score = accuracy(network, data, data.test, job.settings.precision) if classifies else None
+        record["kept"].append({"name": name, "epoch": kept[name]["epoch"], "accuracy": score})
+    with job.task.result() as folder:
+        tensors.save(folder / RESULT, weights, record)
