@@ -23,6 +23,9 @@ from stages.runtime import device
 from stages.runtime.generators import generator
 
 CLASSES, REAL, IPC = 10, 256, 10
+GUIDANCE = {
+    "teacher": "main", "epoch": "any", "distance": "ce", "batch": 8196, "adapt": False, "scale": "absolute",
+}  # fmt: skip
 
 
 def data_like_cifar():
@@ -37,7 +40,7 @@ def ours(data, where, precision, compiled, chunk):
     """One call is one step of the product."""
     common = {
         "name": "dm", "ipc": IPC, "seed": 0, "network": "ConvNet", "init": "real", "augment": "auto", "alpha": 0.0,
-        "teacher": "main", "guidance": {"teacher": "main", "scale": "absolute"},
+        "teacher": "main", "guidance": GUIDANCE,
         "precision": precision, "compile": compiled, "chunk": chunk,
     }  # fmt: skip
     problem = Problem(data.to(where), Common(**common), where, None)

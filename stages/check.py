@@ -12,7 +12,7 @@ from pathlib import Path
 
 from stages import methods
 from stages import params as parameters
-from stages.datasets.catalogue import facts
+from stages.datasets.catalogue import CATALOGUE, facts
 from stages.datasets.settings import DatasetSettings, SourceSettings, check_content
 from stages.evaluation.settings import PROTOCOLS, Draws, EvaluateCommon, Saving, training_settings
 from stages.evaluation.settings import Common as EvaluationSettings
@@ -57,7 +57,7 @@ def check_all(params):
     _only(params.values, SECTIONS, "params.yaml")
     params.section("compute", parameters.Compute)
     shape = _dataset(params)
-    pools = _teachers(params, shape)
+    pools = _teachers(params)
     _method(params, shape, pools)
     _relabel(params, pools)
     _evaluate(params, shape)
@@ -106,7 +106,7 @@ def _shape(settings):
     return channels, settings.size or (known.size if known else None)
 
 
-def _teachers(params, shape):
+def _teachers(params):
     """The settings of every pool by name."""
     pools = {name: pool_settings(params, name) for name in _names(params, "teacher")}
     for name, pool in pools.items():
@@ -117,9 +117,8 @@ def _teachers(params, shape):
         if source and source not in _mapping(params, group):
             known = ", ".join(["dataset", *(f"{g}/{k}" for g in ("sources", "targets") for k in _mapping(params, g))])
             raise BadInput(f"teacher.{name}.source is {pool.source!r}, but there are only {known}.")
-        its_shape = _shape(params.section(f"{group}.{source}", SourceSettings)) if source else shape
         for word in objectives.load(pool.objective).words(pool):
-            _network(f"teacher.{name}.networks", word, its_shape)
+            _network(f"teacher.{name}.networks", word, _shape(_source(params, pool.source)))
     return pools
 
 
@@ -139,14 +138,51 @@ def _method(params, shape, pools):
         _pool(path, pool, pools)
     if chosen.matches_features and not embeds(common.network):
         raise BadInput(f"method.network is {common.network}, which has no features that {common.name} could match.")
-    if isinstance(common.alpha, dict) and (
-        unknown := common.alpha.keys() ^ set(pools[common.guidance.teacher].networks)
-    ):
+    if common.guided:
+        _guidance(params, common, shape, pools[common.guidance.teacher])
+    _network("method.network", common.network, shape)
+
+
+def _guidance(params, common, shape, pool):
+    """What the teachers of ``pool`` must be to guide, as far as it is known before they are made."""
+    settings, objective = common.guidance, objectives.load(pool.objective)
+    if isinstance(common.alpha, dict) and (unknown := common.alpha.keys() ^ set(pool.networks)):
         raise BadInput(
-            f"method.alpha and teacher.{common.guidance.teacher}.networks must name the same networks; "
+            f"method.alpha and teacher.{settings.teacher}.networks must name the same networks; "
             f"{sorted(unknown)[0]} is on one side only."
         )
-    _network("method.network", common.network, shape)
+    if str(settings.epoch) not in ("any", *map(str, pool.keep)):
+        kept = ", ".join(map(str, pool.keep))
+        raise BadInput(
+            f"method.guidance.epoch is {settings.epoch}, but teacher.{settings.teacher}.keep is {kept}: name one of them, "
+            "or any."
+        )
+    if settings.distance != "cos" and not (objective.classifies(pool) and _may_share_classes(params, pool.source)):
+        raise BadInput(
+            f"method.guidance.distance is {settings.distance}, but the teachers of {settings.teacher} do not know the "
+            "classes of the dataset: choose cos, or another method.guidance.teacher."
+        )
+    if settings.distance == "cos" and (bare := [word for word in objective.words(pool) if not embeds(word)]):
+        raise BadInput(f"method.guidance.distance is cos, but the teacher {bare[0]} has no features.")
+    theirs = objective.shape(pool, _shape(_source(params, pool.source)))
+    if not settings.adapt and any(None not in pair and pair[0] != pair[1] for pair in zip(shape, theirs, strict=True)):
+        raise BadInput(
+            f"the teachers of {settings.teacher} take {theirs[0]} channels of {theirs[1]} px, but the images of the dataset "
+            f"are {shape[0]} of {shape[1]} px: method.guidance.adapt true adapts them."
+        )
+
+
+def _may_share_classes(params, source):
+    """Whether the classes of a pool's source can be those of the dataset: False where they are known to differ."""
+    ours, theirs = (_source(params, each).name for each in ("dataset", source))
+    known = [(CATALOGUE[name].count, CATALOGUE[name].classes) for name in (ours, theirs)]
+    return ours == theirs or all(not a or not b or a == b for a, b in zip(*known, strict=True))
+
+
+def _source(params, source):
+    """The settings of the dataset that a pool's ``source`` names."""
+    group, _, name = source.partition("/")
+    return params.section(f"{group}.{name}", SourceSettings) if name else params.section("dataset", DatasetSettings)
 
 
 def _relabel(params, pools):

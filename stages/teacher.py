@@ -88,7 +88,7 @@ def _write(out, pool, settings, data, tasks):
         "objective": settings.objective,
         "precision": settings.precision,
         "networks": records,
-        "settings": settings.training.model_dump(),
+        "settings": settings.training.model_dump(by_alias=True),
     }
     tensors.save(out / FILE, weights, info)
     tensors.save_json(out / RECORD, info)

@@ -45,6 +45,14 @@ def pool_in(folder, words=("ConvNetW8D2",), space=None, classes=("a", "b", "c"),
     return Pool(folder)
 
 
+GUIDANCE = {
+    "teacher": "main",
+    "epoch": "any",
+    "distance": "ce",
+    "batch": 20,
+    "adapt": False,
+    "scale": "absolute",
+}
 COMMON = {
     "name": "dm",
     "ipc": IPC,
@@ -54,7 +62,7 @@ COMMON = {
     "augment": "auto",
     "alpha": 0.0,
     "teacher": "main",
-    "guidance": {"teacher": "main", "scale": "absolute"},
+    "guidance": GUIDANCE,
     "precision": "fp32",
     "compile": False,
     "chunk": 5,
@@ -236,14 +244,14 @@ def test_guidance_adds_alpha_times_the_gradient_of_the_mean_cross_entropy(tmp_pa
         raw = (raw - theirs.tensors["mean"].double().view(1, 3, 1, 1)) / theirs.tensors["std"].double().view(1, 3, 1, 1)
     network = build("ConvNetW8D2", 3, SIZE, CLASSES, generator(1, "teacher", "ConvNetW8D2")).double()
     wanted = F.cross_entropy(network(raw), method.labels)
-    assert loss == pytest.approx(wanted.item(), rel=1e-5)
+    assert float(loss) == pytest.approx(wanted.item(), rel=1e-5)
     added = (method.images.grad - own).double() / 30
     torch.testing.assert_close(added, torch.autograd.grad(wanted, images)[0], rtol=1e-3, atol=1e-5)
 
 
 def test_relative_guidance_has_the_norm_it_says(tmp_path):
     pool = pool_in(tmp_path)
-    method = method_of("dm", pool, alpha=0.5, guidance={"teacher": "main", "scale": "relative"})
+    method = method_of("dm", pool, alpha=0.5, guidance={**GUIDANCE, "scale": "relative"})
     method.advance()
     own = method.images.grad.clone()
     Guidance(method.problem, pool).add_gradient(method, 0)

@@ -61,7 +61,7 @@ def teachers(pool):
         }
         for network in pool.info["networks"]
         for kept in network["kept"]
-    )
+    ).astype({"accuracy": float})  # None, of a network without classes, is missing
     groups = rows.groupby(["network", "checkpoint"], sort=False)
     return groups.agg(
         parameters=("parameters", "first"),

@@ -25,19 +25,19 @@ class Objective:
 
     Attributes:
         settings: the schema of its section of params.yaml; a pool's PoolSettings hold the section as ``training``.
-        make: function of a Job that makes one teacher, resuming where an earlier run stopped, and leaves its RESULT:
-            weights under ``<kept>/<name>`` and a record as ``finish`` writes it.
-        check: function of PoolSettings that raises ValueError where they do not go together; the message follows the
-            pool's name.
+        make: function of a Job that makes one teacher, resuming where an earlier run stopped, and calls ``finish``.
+        check: function of PoolSettings and their path in params.yaml; raises BadInput where they do not go together.
         classifies: function of PoolSettings: whether the teachers' outputs are the classes of their source.
         words: function of PoolSettings: those of ``networks`` that are words of ours, which must fit the source's images.
+        shape: function of PoolSettings and the source's (channels, size): those of the images that the teachers take.
     """
 
     settings: type[Section]
     make: Callable
-    check: Callable = lambda pool: None
+    check: Callable = lambda pool, path: None
     classifies: Callable = lambda pool: True
     words: Callable = lambda pool: pool.networks
+    shape: Callable = lambda pool, source: source
 
 
 @dataclass(frozen=True)
@@ -69,23 +69,27 @@ def split(data):
     return tuple(Split(data.train.images[mask], data.train.labels[mask]) for mask in (~held, held))
 
 
-def finish(job, data, network, kept, curve, classifies=True):
-    """Leave a trained network as the result of its task.
+def finish(job, data, network, kept, curve, classifies=True, **more):
+    """Leave a network as the result of its task.
 
     Args:
-        job, data: the Job and its RealSet, in whose space and shape the network takes images.
-        network: built by ``job.word``; its weights are replaced.
+        job, data: the Job and a RealSet whose space and shape are those of what the network takes.
+        network: of ``job.word``; its weights are replaced.
         kept: for each of ``settings.keep`` by name, ``weights`` (a state dict) and ``epoch``.
         curve: rows of epoch, loss and training accuracy (percent, or None).
-        classifies: whether the network's outputs are the classes of ``data``, so that it has a test accuracy.
+        classifies: whether the network's outputs are the classes of ``data``, so that it has a test accuracy; else its
+            classifier is left out.
+        more: what else its record should say.
     """
     record = {"network": job.word, "index": job.index, "parameters": parameters(network), "curve": curve, "kept": []}
     record |= {"classes": data.classes if classifies else None, "shape": list(data.shape[:2]), "space": data.space.kind}
     weights = data.space.packed()
     for name in map(str, job.settings.keep):
         network.load_state_dict(kept[name]["weights"])
-        weights |= {f"{name}/{key}": value for key, value in kept[name]["weights"].items()}
+        for key, value in kept[name]["weights"].items():
+            if classifies or not key.startswith("classifier."):
+                weights[f"{name}/{key}"] = value
         score = accuracy(network, data, data.test, job.settings.precision) if classifies else None
         record["kept"].append({"name": name, "epoch": kept[name]["epoch"], "accuracy": score})
     with job.task.result() as folder:
-        tensors.save(folder / RESULT, weights, record)
+        tensors.save(folder / RESULT, weights, record | more)

@@ -1,34 +1,45 @@
-"""A trained pool: one file with all weights, and who they are."""
+"""A pool: one file with all weights, and who they are."""
 
+import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from stages.containers.spaces import Space
 from stages.networks.build import build
+from stages.networks.words import embeds
 from stages.runtime import tensors
+from stages.runtime.errors import BadInput
 from stages.runtime.generators import generator
+from stages.teachers import foreign
 
 FILE, RECORD = "teachers.safetensors", "pool.json"
 
 
 @dataclass(frozen=True)
 class Member:
-    """One set of weights: the ``index``-th network ``word``, at the epoch kept as ``kept``; test accuracy in percent."""
+    """One set of weights: the ``index``-th network ``word``, at the epoch kept as ``kept``.
+
+    ``accuracy`` on the test set in percent, None of a network without classes; ``library``, whose name of a model
+    ``word`` is, None where it is one of ours.
+    """
 
     word: str
     index: int
     kept: str
     epoch: int
-    accuracy: float
+    accuracy: float | None
+    library: str | None = None
 
 
 class Pool:
     """The teachers of ``models/teachers/<pool>``, loaded one at a time.
 
-    ``shape`` is (channels, size, classes) and ``space`` the space of what they are given; ``classes`` their names.
+    ``shape`` is (channels, size, classes) and ``space`` the space of what they are given; ``classes`` are the names that
+    their logits stand for, None where they only have features.
     """
 
     def __init__(self, folder, device="cpu"):
@@ -40,22 +51,60 @@ class Pool:
         self.classes = self.info["classes"]
         self.shape = tuple(self.info["shape"])
         self.members = [
-            Member(entry["network"], entry["index"], kept["name"], kept["epoch"], kept["accuracy"])
+            Member(
+                entry["network"], entry["index"], kept["name"], kept["epoch"], kept["accuracy"], entry.get("library")
+            )
             for entry in self.info["networks"]
             for kept in entry["kept"]
         ]
         self.network = lru_cache(maxsize=None)(self._network)
 
+    @property
+    def words(self):
+        """The different networks, in order."""
+        return list(dict.fromkeys(member.word for member in self.members))
+
+    def keeping(self, epoch):
+        """The pool with those members alone that were kept as ``epoch`` (``any``: all). Raises BadInput if none was."""
+        made = copy.copy(self)
+        made.members = [member for member in self.members if str(epoch) in ("any", member.kept)]
+        if not made.members:
+            kept = ", ".join(dict.fromkeys(member.kept for member in self.members))
+            raise BadInput(f"the teachers of {self.info['pool']} were kept at {kept}, not at {epoch}.")
+        return made
+
     def draw(self, draws):
         """A Member: its network word uniform over the words, then uniform over that word's members."""
-        words = list(dict.fromkeys(member.word for member in self.members))
+        words = self.words
         word = words[int(torch.randint(len(words), (1,), generator=draws))]
         among = [member for member in self.members if member.word == word]
         return among[int(torch.randint(len(among), (1,), generator=draws))]
 
+    def has_features(self, member):
+        """Whether a Member's network has features before its classifier."""
+        return member.library is not None or embeds(member.word)
+
+    def first(self, word):
+        """The network of the first member of a word."""
+        return self.network(next(member for member in self.members if member.word == word))
+
+    def flops(self, word):
+        """Floating-point operations of one image's forward pass through the network ``word``."""
+        network = self.first(word)
+        image = torch.zeros(1, self.shape[0], self.shape[1], self.shape[1], device=self.device)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network.embed(image) if self.classes is None else network(image)
+        return counter.get_total_flops()
+
     def _network(self, member):
         """The frozen network of a Member, in eval mode, on the pool's device."""
-        network = build(member.word, *self.shape, generator(0, "replaced"))
+        channels, size, classes = self.shape
+        if member.library:
+            network = foreign.build(member.library, member.word, size, classes or None)
+        else:
+            network = build(member.word, channels, size, max(classes, 1), generator(0, "replaced"))
+        if self.classes is None:
+            network = foreign.headless(network)
         prefix = f"{member.word}/{member.index}/{member.kept}/"
         with tensors.opened(self.folder / FILE) as view:
             weights = {n.removeprefix(prefix): view.get(n) for n in view.names if n.startswith(prefix)}

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from stages.params import Section, validate
 from stages.runtime.errors import BadInput
@@ -36,11 +36,6 @@ class PoolSettings(Section):
             raise ValueError("should name each entry once")
         return values
 
-    @model_validator(mode="after")
-    def _together(self):
-        objectives.load(self.objective).check(self)
-        return self
-
 
 COMMON = [name for name in PoolSettings.model_fields if name != "training"]
 
@@ -65,9 +60,12 @@ def settled(values, path):
             raise BadInput(f"{path}.{key} is not a setting; {path} has {', '.join([*COMMON, *names])}.")
     if (chosen := values.get("objective")) not in names:
         raise BadInput(f"{path}.objective is {chosen!r}, but the objectives are {', '.join(names)}.")
-    section = validate(objectives.load(chosen).settings, values.get(chosen), f"{path}.{chosen}")
+    objective = objectives.load(chosen)
+    section = validate(objective.settings, values.get(chosen), f"{path}.{chosen}")
     common = {key: value for key, value in values.items() if key in COMMON}
-    return validate(PoolSettings, {**common, "training": section}, path)
+    pool = validate(PoolSettings, {**common, "training": section}, path)
+    objective.check(pool, path)
+    return pool
 
 
 def _merged(base, over):

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from stages.augment.strategy import operations, resolve
+from stages.containers.adapt import adapt
 from stages.containers.distilled import DistilledSet
 from stages.containers.real import RealSet
 from stages.networks.build import build, flops
@@ -20,9 +21,22 @@ Weight = Annotated[float, Field(ge=0)]
 
 
 class GuidanceSettings(Section):
-    """Which pool guides, and whether alpha is absolute (as published) or relative to the method's own gradient norm."""
+    """Which pool guides, and how.
+
+    Attributes:
+        teacher: the name of the pool.
+        epoch: which of the pool's kept checkpoints guide: those kept under this name, or ``any``.
+        distance: see ``guidance``: ce, as the published code; or CLoM's contrastive ratio, by ce_ratio or cos.
+        batch: real images that a ratio compares with, at each update.
+        adapt: whether images may be made grey or RGB and resized for teachers that were trained on other shapes.
+        scale: whether alpha is absolute (as published) or relative to the method's own gradient norm.
+    """
 
     teacher: str
+    epoch: Literal["any", "last", "best", "best_test"] | Annotated[int, Field(ge=1)]
+    distance: Literal["ce", "ce_ratio", "cos"]
+    batch: int = Field(ge=1)
+    adapt: bool
     scale: Literal["absolute", "relative"]
 
 
@@ -107,19 +121,22 @@ class Problem:
             return torch.randn(shape, generator=self.draws("init")).to(self.device)
         return self.real(self.pick(self.settings.ipc, self.draws("init")).flatten())
 
-    def to_teacher(self, images, pool):
-        """Images of the dataset's space as ``pool`` wants them; differentiable.
+    def to_teacher(self, images, pool, adapting=False):
+        """Images of the dataset's space as ``pool`` wants them; differentiable. ``adapting`` changes their shape too.
 
         Raises:
-            BadInput: the pool was trained on images of another shape.
+            BadInput: the pool was trained on images of another shape, and ``adapting`` is False.
         """
-        if pool.shape[:2] != self.data.shape[:2]:
+        if pool.shape[:2] == self.data.shape[:2]:
+            if pool.space.same(self.data.space):
+                return images
+            return pool.space.encode(self.data.space.decode(images))
+        if not adapting:
             raise BadInput(
-                f"the teachers of {pool.info['pool']} take {_shape(pool.shape)}, but the images are {_shape(self.data.shape)}."
+                f"the teachers of {pool.info['pool']} take {_shape(pool.shape)}, but the images are "
+                f"{_shape(self.data.shape)}; for guidance, method.guidance.adapt true adapts the images."
             )
-        if pool.space.same(self.data.space):
-            return images
-        return pool.space.encode(self.data.space.decode(images))
+        return pool.space.encode(adapt(self.data.space.decode(images), *pool.shape[:2]))
 
     def hard_set(self, images, labels, **info):
         """A DistilledSet with hard labels in the dataset's space."""

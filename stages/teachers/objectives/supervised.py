@@ -2,6 +2,7 @@
 
 from stages.console.progress import Progress
 from stages.networks.build import build
+from stages.runtime.errors import BadInput
 from stages.runtime.generators import generator
 from stages.teachers.job import Objective, dataset, finish, split
 from stages.training.accuracy import accuracy
@@ -60,10 +61,10 @@ def _keep(kept, training, settings, data, validation):
             kept[str(name)] = {"weights": weights, "epoch": training.epoch, "score": score}
 
 
-def _reached(pool):
+def _reached(pool, path):
     late = [k for k in pool.keep if isinstance(k, int) and k > pool.training.epochs]
     if late:
-        raise ValueError(f"keeps epoch {late[0]}, but training ends after {pool.training.epochs}")
+        raise BadInput(f"{path} keeps epoch {late[0]}, but training ends after {pool.training.epochs}.")
 
 
 OBJECTIVE = Objective(TrainSettings, train, check=_reached)

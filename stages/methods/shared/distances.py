@@ -1,0 +1,40 @@
+"""How far synthetic images are from the real ones of their class, as a teacher sees it (CLoM).
+
+Each distance gives two sums over the images of a chunk: over the pairs with a real image of the same class, and over all
+pairs. The loss is the first over the second, summed over all synthetic images (CLoM, the contrastive ratio):
+
+    L = sum_ij D_ij M_ij / sum_ij D_ij,   M_ij = 1 where the real image i and the synthetic one j share their label
+
+Of the real batch only sums by class enter, so that its size costs nothing here: ``counts`` (C,), how many real images
+of each class, and ``sums`` (C, F), of their unit features.
+"""
+
+import torch
+import torch.nn.functional as F
+
+
+def ce(logits, labels):
+    """Plain cross-entropy, whose ratio is its mean: every image counts once, whatever the real batch."""
+    return F.cross_entropy(logits, labels, reduction="sum"), len(labels)
+
+
+def ce_ratio(logits, labels, counts):
+    """D_ij = -log p(label of i | x_j): the real images enter by their labels alone."""
+    surprise = -logits.log_softmax(1)
+    same = surprise.gather(1, labels.unsqueeze(1)).squeeze(1) * counts[labels]
+    return same.sum(), (surprise @ counts).sum()
+
+
+def cos(features, labels, counts, sums):
+    """D_ij = 1 - cos of the features of i and j."""
+    unit = F.normalize(features)
+    same = counts[labels] - (unit * sums[labels]).sum(1)
+    return same.sum(), (counts.sum() - unit @ sums.sum(0)).sum()
+
+
+def class_sums(units, labels, classes):
+    """(classes, F): sums by class of ``units`` (n, F)."""
+    return torch.zeros(classes, units.shape[1], dtype=units.dtype, device=units.device).index_add_(0, labels, units)
+
+
+DISTANCES = {"ce": ce, "ce_ratio": ce_ratio, "cos": cos}

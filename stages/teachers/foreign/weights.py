@@ -1,0 +1,83 @@
+"""State dicts in other people's files: tensors are read, code never is."""
+
+import argparse
+import hashlib
+import pickle
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from stages.runtime.errors import BadInput
+
+# What training scripts put beside the weights, on top of what torch itself allows: their arguments and a best accuracy.
+_ALLOWED = [argparse.Namespace, np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32))]
+_ALLOWED += [(np._core.multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+_WRAPPERS = ("state_dict", "model")  # keys under which a checkpoint holds its weights
+_PREFIXES = ("module.", "_orig_mod.")  # put before every name by DataParallel and by torch.compile
+
+
+def sha256(path):
+    """The sha256 (hex) of a file. Raises BadInput where there is none."""
+    if not Path(path).is_file():
+        raise BadInput(f"{path} is missing: give the path of a .safetensors, .pt or .pth file.")
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read(path):
+    """The state dict (name to Tensor) in a .safetensors file, or in what torch.save wrote (a file of any other name).
+
+    A dict under ``state_dict`` or ``model`` is taken out, and a prefix that all names have is taken off.
+
+    Raises:
+        BadInput: the file is broken, holds what could run code, or no state dict.
+    """
+    try:
+        state = load_file(path) if str(path).endswith(".safetensors") else _unpickled(path)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise BadInput(f"{path} {_fault(str(error))}: save its state dict as .safetensors.") from error
+    for wrapper in _WRAPPERS:
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    if not isinstance(state, dict) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise BadInput(f"{path} holds no state dict: names and tensors, alone or under {' or '.join(_WRAPPERS)}.")
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state
+
+
+def fit(network, state, path, spare=()):
+    """Load the state dict of ``path`` into ``network``; names that begin with one of ``spare`` are left alone.
+
+    Raises:
+        BadInput: another name is on one side only, a tensor has another shape, or a number is not finite.
+    """
+    own = network.state_dict()
+    wanted = {name for name in own if not name.startswith(spare)}
+    found = {name: value for name, value in state.items() if not name.startswith(spare)}
+    for name in sorted(wanted ^ found.keys()):
+        raise BadInput(f"{path} {'lacks' if name in wanted else 'has'} {name!r}, unlike the network it should fit.")
+    for name, value in found.items():
+        if value.shape != own[name].shape:
+            raise BadInput(f"{path} has {name!r} as {tuple(value.shape)}, but the network as {tuple(own[name].shape)}.")
+        if not value.isfinite().all():
+            raise BadInput(f"{path} has numbers in {name!r} that are not finite.")
+    network.load_state_dict({**own, **found})
+
+
+def _unpickled(path):
+    with torch.serialization.safe_globals(_ALLOWED):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _fault(message):
+    if "TorchScript" in message:
+        return "is a TorchScript archive, which holds code, and is refused"
+    if found := re.search(r"GLOBAL ([\w.]+)", message):
+        return f"holds more than weights ({found[1]}), which could run code, and is refused"
+    return "does not read as a file of weights"
