@@ -3,18 +3,16 @@
     python -m benchmarks.dm_step [--precision bf16] [--compile] [--chunk 64] [--steps 5]
 
 The yardstick is the published shape of the loop: class by class, eagerly, fp32, 256 real images, GroupNorm as instance
-norm. Each line gives the median over the steps and the growth of memory during them. The machines are noisy: only
+norm. Each line gives the median over the steps and the growth of memory during one. The machines are noisy: only
 figures of one run compare.
 """
 
 import argparse
-import resource
-import statistics
-import time
 
 import torch
 from torch import nn
 
+from benchmarks.measure import table
 from stages.augment.siamese import apply, draw
 from stages.augment.strategy import resolve
 from stages.containers.real import RealSet, Split
@@ -94,26 +92,6 @@ def straightforward(data, where):
     return step
 
 
-def growth(where):
-    """Bytes of memory in use at the most so far, by this process or on the GPU."""
-    if where.type == "cuda":
-        return torch.cuda.max_memory_allocated(where)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def race(named, steps, where):
-    """Median seconds of each step, the contestants taking turns."""
-    times = {name: [] for name in named}
-    for _ in range(steps):
-        for name, step in named.items():
-            before = time.perf_counter()
-            step()
-            if where.type == "cuda":
-                torch.cuda.synchronize()
-            times[name].append(time.perf_counter() - before)
-    return {name: statistics.median(seconds) for name, seconds in times.items()}
-
-
 def main(args):
     device.prepare(args.threads)
     where = torch.device(args.device)
@@ -121,16 +99,7 @@ def main(args):
     named = {"straightforward fp32 eager": straightforward(data, where)}
     name = f"ours {args.precision}{' compiled' if args.compile else ' eager'} chunk {args.chunk}"
     named[name] = ours(data, where, args.precision, args.compile, args.chunk)
-    memory = {}
-    for each, step in [(k, named[k]) for k in ([args.only] if args.only else named)]:
-        step()  # compiles
-        before = growth(where)
-        step()
-        memory[each] = growth(where) - before
-    seconds = race({k: named[k] for k in memory}, args.steps, where)
-    for each, median in seconds.items():
-        ratio = max(seconds.values()) / median
-        print(f"{each:40s} {median:7.3f} s a step  x{ratio:.2f}  peak {growth(where) / 2**20:,.0f} MiB")
+    table(named, args.steps, where)
 
 
 if __name__ == "__main__":
@@ -141,5 +110,4 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--only", help="one contestant, to read its peak memory alone")
     main(parser.parse_args())

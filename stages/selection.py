@@ -6,8 +6,6 @@ the definitions in DC (ICLR 2021, section 4.1) and its authors' pseudo-code in t
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
-from threadpoolctl import threadpool_limits
 
 
 def herding(features, count):
@@ -35,6 +33,9 @@ def k_center(features, count):
 
 def k_means(features, count, seed):
     """The real images nearest to the centroids of ``count`` clusters, each image once."""
+    from sklearn.cluster import KMeans  # slow to import, and most who import this module select otherwise
+    from threadpoolctl import threadpool_limits
+
     values = features.double().cpu().numpy()
     with threadpool_limits(1):  # threads would add up in an order of their own
         centroids = KMeans(count, n_init=10, random_state=seed).fit(values).cluster_centers_

@@ -74,22 +74,28 @@ def test_repro_after_kills_gives_the_same_lock(undisturbed, copy_of, stage, grou
     assert clone.lock == undisturbed.lock
 
 
-def test_a_killed_experiment_resumes_in_the_queue(undisturbed, copy_of):
+def test_a_killed_experiment_resumes_in_another_and_in_the_queue(undisturbed, copy_of):
     clone, moments = copy_of(undisturbed), random.Random(1)
-    reference = Clone(shutil.copytree(undisturbed.folder, clone.folder.parent / "reference", symlinks=True))
-    change = ["-S", "method.alpha=10"]
+    beside = lambda name: Clone(shutil.copytree(clone.folder, clone.folder.parent / name, symlinks=True))  # noqa: E731
+    reference, change = beside("reference"), ["-S", "method.alpha=10"]
     reference.run("dvc", "exp", "run", *change)
     for _ in range(KILLS):
         kill_while(clone, ["dvc", "exp", "run", "--temp", *change], "distill", moments.uniform(0, 0.5), True)
     wait_for_orphans(clone)
+    other = beside("other")
+
+    resumed = other.run("dvc", "exp", "run", "--temp", "-n", "again", *change)
+    assert "resumed after" in resumed.stdout + resumed.stderr
+    other.run("dvc", "exp", "apply", "again")
+    assert other.lock == reference.lock
+
     clone.run("dvc", "exp", "run", "--queue", "-n", "queued", *change)
     clone.run("dvc", "queue", "start")
     deadline = time.time() + 300
     while "Success" not in clone.run("dvc", "queue", "status").stdout:
         assert time.time() < deadline, clone.run("dvc", "queue", "logs", "queued", ok=False).stdout
         time.sleep(1)
-    log = clone.run("dvc", "queue", "logs", "queued").stdout
-    assert "resumed after" in log
+    assert "resumed after" in clone.run("dvc", "queue", "logs", "queued").stdout
     clone.run("dvc", "exp", "apply", "queued")
     assert clone.lock == reference.lock
 

@@ -1,10 +1,16 @@
 """The real workflow in temporary clones: what runs, what does not, and what bad input says."""
 
+import io
 import json
 import shutil
+import tarfile
 
 import pytest
+from dvc.repo import Repo
+from PIL import Image
 
+from stages import check, params
+from stages.runtime.errors import BadInput
 from tests.conftest import Clone
 
 pytestmark = pytest.mark.workflow
@@ -15,9 +21,9 @@ EVERYTHING = {"download", "teacher@main", *DISTILLED, *RESULTS}
 
 
 def stale(clone):
-    """The stages that ``dvc repro`` would run, found without running any."""
-    status = clone.run("dvc", "status", "--json").stdout
-    return set(json.loads(status))
+    """The stages that ``dvc repro`` would run, found without running any (in this process: dvc takes long to start)."""
+    with Repo(str(clone.folder)) as repo:
+        return {stage.rpartition(":")[2] for stage in repo.status()}  # their file is named relative to ours
 
 
 SETTINGS = [
@@ -118,21 +124,33 @@ def test_workers_change_no_bit(reproduced, copy_of):
     assert clone.lock == reproduced.lock
 
 
+NO_PROGRESS = """
+class Progress:
+    def __init__(self, *_, **__): pass
+    def __enter__(self): return self
+    def __exit__(self, *_): pass
+    def advance(self, *_, **__): pass
+    def note(self, *_): pass
+"""
+
+
 def test_the_console_is_cosmetic(reproduced, copy_of):
     """With every console function replaced by one that does nothing, every stage writes the same bytes."""
     clone = copy_of(reproduced)
     shutil.rmtree(clone.path(".dvc/tmp/work"))
-    nothing = (
-        "class Progress:\n"
-        "    def __init__(self, *_, **__): pass\n"
-        "    def __enter__(self): return self\n"
-        "    def __exit__(self, *_): pass\n"
-        "    def advance(self, *_, **__): pass\n"
-        "    def note(self, *_): pass\n"
-    )
-    clone.path("stages/console/progress.py").write_text(nothing)
+    clone.path("stages/console/progress.py").write_text(NO_PROGRESS)
     clone.run("dvc", "repro", "-f")
     assert clone.lock == reproduced.lock
+
+
+def test_a_console_that_changes_bytes_is_noticed(reproduced, copy_of):
+    """The comparison above can fail: this console turns another convolution on."""
+    clone = copy_of(reproduced)
+    shutil.rmtree(clone.path(".dvc/tmp/work"))
+    meddling = NO_PROGRESS + "import torch\ntorch.backends.mkldnn.enabled = False\n"
+    clone.path("stages/console/progress.py").write_text(meddling)
+    clone.run("dvc", "repro", "-f", "-s", "distill")
+    assert clone.lock != reproduced.lock
 
 
 def test_more_seeds_and_teachers_copy_what_is_done(reproduced, copy_of):
@@ -198,20 +216,39 @@ BAD = [
 
 
 @pytest.mark.parametrize(("change", "sentence"), BAD, ids=[sentence for _, sentence in BAD])
+def refusal(clone):
+    """The one sentence that check has against the parameters of a clone."""
+    with pytest.raises(BadInput) as refused:
+        check.check_all(params.load(clone.path("params.yaml")))
+    return str(refused.value)
+
+
+def files_of(clone):
+    return {p for p in clone.folder.rglob("*") if ".dvc" not in p.parts and ".git" not in p.parts}
+
+
+@pytest.mark.parametrize(("change", "sentence"), BAD, ids=[sentence for _, sentence in BAD])
 def test_bad_parameters_are_refused_before_anything_is_removed(reproduced, change, sentence):
-    before = reproduced.path("params.yaml").read_text()
-    outs = {p for p in reproduced.folder.rglob("*") if ".dvc" not in p.parts and ".git" not in p.parts}
+    before, files = reproduced.path("params.yaml").read_text(), files_of(reproduced)
     try:
         reproduced.set(change)
-        alone = reproduced.run("python", "-m", "stages.check", ok=False)
-        assert alone.returncode == 2
-        assert alone.stderr.startswith("error: ") and alone.stderr.count("\n") == 1 and sentence in alone.stderr
+        said = refusal(reproduced)
+        assert sentence in said and "\n" not in said
         through = reproduced.run("dvc", "repro", ok=False)
-        assert through.returncode != 0 and alone.stderr in through.stderr
-        assert {p for p in reproduced.folder.rglob("*") if ".dvc" not in p.parts and ".git" not in p.parts} == outs
+        assert through.returncode != 0 and f"error: {said}\n" in through.stderr
+        assert files_of(reproduced) == files
     finally:
         reproduced.path("params.yaml").write_text(before)
-        reproduced.run("python", "-m", "stages.check")
+
+
+def test_check_alone_says_the_same_and_exits_with_2(reproduced):
+    before = reproduced.path("params.yaml").read_text()
+    try:
+        reproduced.set({"method.ipc": 0})
+        alone = reproduced.run("python", "-m", "stages.check", ok=False)
+        assert (alone.returncode, alone.stderr) == (2, f"error: {refusal(reproduced)}\n")
+    finally:
+        reproduced.path("params.yaml").write_text(before)
 
 
 def test_more_images_than_the_smallest_class_has_are_refused(reproduced):
@@ -223,6 +260,46 @@ def test_more_images_than_the_smallest_class_has_are_refused(reproduced):
         assert reproduced.path("data/distilled/distilled.safetensors").is_file()
     finally:
         reproduced.path("params.yaml").write_text(before)
+
+
+def tar_of(path, files):
+    with tarfile.open(path, "w") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+
+
+def picture():
+    content = io.BytesIO()
+    Image.new("L", (8, 8), 99).save(content, "PNG")
+    return content.getvalue()
+
+
+NAMES = ("train/a/1.png", "train/b/1.png", "test/a/1.png", "test/b/1.png")
+BAD_ARCHIVES = {
+    "outside": ({"../away.png": picture()}, "away.png"),
+    "undecodable": (dict.fromkeys(NAMES, b"no picture"), "1.png"),
+    "truncated": (None, "archive.tar"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_ARCHIVES)
+def test_a_bad_archive_is_one_sentence_and_the_old_dataset_comes_back(reproduced, copy_of, kind):
+    files, named = BAD_ARCHIVES[kind]
+    clone = copy_of(reproduced)
+    tar_of(clone.path("archive.tar"), files or dict.fromkeys(NAMES, picture()))
+    if files is None:
+        clone.path("archive.tar").write_bytes(clone.path("archive.tar").read_bytes()[:700])
+    clone.set({"dataset.name": "imagefolder", "dataset.archive": "archive.tar"})
+    done = clone.run("dvc", "repro", "-s", "download", ok=False)
+    (said,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode != 0 and named in said
+    assert not list(clone.path("data").rglob("*.partial"))
+    clone.run("dvc", "checkout", "data/real/dataset")  # dvc took the old out away before it ran the stage
+    assert clone.run("git", "diff", "--stat", "dvc.lock").stdout == ""
+    clone.run("git", "checkout", "params.yaml")
+    assert "download" not in stale(clone)
 
 
 @pytest.mark.parametrize(

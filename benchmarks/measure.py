@@ -1,0 +1,61 @@
+"""What benchmarks share: seconds of contestants that take turns in one run, and the memory that a step grows by."""
+
+import ctypes
+import gc
+import re
+import statistics
+import time
+from pathlib import Path
+
+import torch
+
+
+def race(named, steps, where):
+    """Median seconds of each step (name to function), the contestants taking turns after one call each to warm up."""
+    times = {name: [] for name in named}
+    for step in named.values():
+        step()
+    for _ in range(steps):
+        for name, step in named.items():
+            before = time.perf_counter()
+            step()
+            if where.type == "cuda":
+                torch.cuda.synchronize()
+            times[name].append(time.perf_counter() - before)
+    return {name: statistics.median(seconds) for name, seconds in times.items()}
+
+
+def growth(step, where):
+    """Bytes that a warm ``step`` needs at its peak beyond what was held before it (the allocator's, on CUDA).
+
+    Linux: the kernel's high-water mark of resident memory, set back before the step, free memory given back first.
+    """
+    gc.collect()
+    if where.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(where)
+        before = torch.cuda.memory_allocated(where)
+        step()
+        return torch.cuda.max_memory_allocated(where) - before
+    ctypes.CDLL(None).malloc_trim(0)
+    before = _resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")
+    step()
+    return _resident("VmHWM") - before
+
+
+def table(named, steps, where):
+    """Print seconds, ratio to the first contestant and memory growth of each; returns the seconds."""
+    seconds = race(named, steps, where)
+    first_seconds, first_bytes = None, None
+    for name, step in named.items():
+        grown = growth(step, where)
+        first_seconds, first_bytes = first_seconds or seconds[name], first_bytes or grown
+        print(
+            f"{name:44s} {seconds[name]:8.3f} s a step  x{first_seconds / seconds[name]:5.2f}   "
+            f"{grown / 2**20:8,.0f} MiB  x{grown / first_bytes:.2f}"
+        )
+    return seconds
+
+
+def _resident(field):
+    return int(re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text()).group(1)) * 1024
