@@ -4,7 +4,8 @@
 
 The yardstick is the published shape of the cosine distance: the whole real batch and all synthetic images through the
 teacher, then the matrix of all pairs. Each line gives the median over the steps, after a first one that is not counted
-(it makes the kept features). The machines are noisy: only figures of one run compare.
+(it makes the kept features), and the growth of memory during one. The machines are noisy: only figures of one run
+compare.
 """
 
 import argparse
@@ -14,7 +15,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from benchmarks.dm_step import CLASSES, GUIDANCE, IPC, data_like_cifar, race
+from benchmarks.dm_step import CLASSES, GUIDANCE, IPC, data_like_cifar
+from benchmarks.measure import table
 from stages.containers.real import RealSet, Split
 from stages.methods.shared import guidance
 from stages.methods.shared.base import Common, Method, Problem
@@ -90,10 +92,7 @@ def main(args):
         "ours ce_ratio": ours(data, pool, where, args, "ce_ratio"),
         "ours ce": ours(data, pool, where, args, "ce"),
     }
-    race(named, 1, where)
-    seconds = race(named, args.steps, where)
-    for name, median in seconds.items():
-        print(f"{name:28s} {median:8.4f} s a step  x{seconds['straightforward cos'] / median:.1f}")
+    table(named, args.steps, where)
 
 
 if __name__ == "__main__":
