@@ -443,7 +443,7 @@ def test_assessments_are_a_table_and_the_distilled_sets_are_metrics(made):
     assert "Under the pool main" in shown and "distilled random, relabelled random images" in shown
     assert "92 ± 2 n = 2 82 ± 2 n = 2 72 ± 2 n = 2" in shown
     assert "where no real pixel is 12.5 11.5 10.5" in shown  # of the images alone: no n
-    assert "features (DM) – – –" in shown and "raw pixels – – –" in shown
+    assert "features (DM) – – –" in shown and "pixels, raw – – –" in shown
     assert tables.metrics(found)["assess"] == {"main": {"accuracy": 92.0, "outside": 12.5}}
     assert ("fresh", "5") in dict(page.context(found)["parameters"])["assess, main"]
 

@@ -230,7 +230,7 @@ def test_more_images_than_the_smallest_class_has_are_refused(reproduced):
         reproduced.path("params.yaml").write_text(before)
 
 
-STAGES = "check download teacher distill relabel evaluate baseline whole assess report".split()
+STAGES = ["check", "download", "teacher", "distill", "relabel", "evaluate", "baseline", "whole", "assess", "report"]
 
 
 @pytest.mark.parametrize("stage", [*STAGES, "clean", "compare"])

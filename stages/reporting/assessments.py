@@ -16,11 +16,11 @@ MEANINGS = {
     "fresh_feature_distance": ("feature distance, random networks", "the same before any training"),
     "fresh_kernel_distance": ("kernel distance, random networks", "the same before any training"),
     "feature_diversity": ("diversity of features", "mean distance of two images of a class; none with one image each"),
-    "pixel_diversity": ("diversity of pixels", "the same of raw pixels"),
-    "pixel_mean": ("mean", "of raw pixels: 0 is black, 1 is white"),
-    "pixel_std": ("standard deviation", "of raw pixels"),
+    "pixel_diversity": ("diversity of pixels", "the same of pixels, raw"),
+    "pixel_mean": ("mean of pixels", "raw: 0 is black, 1 is white"),
+    "pixel_std": ("standard deviation of pixels", "raw"),
     "outside": ("outside the range, %", "raw values below 0 or above 1, where no real pixel is"),
-    "total_variation": ("total variation", "mean absolute difference of neighbouring raw pixels"),
+    "total_variation": ("total variation", "mean absolute difference of neighbouring pixels, raw"),
 }
 
 
