@@ -448,6 +448,16 @@ def test_assessments_are_a_table_and_the_distilled_sets_are_metrics(made):
     assert ("fresh", "5") in dict(page.context(found)["parameters"])["assess, main"]
 
 
+def test_a_pool_that_guided_is_no_judge_and_the_page_says_so(made):
+    path = made / "data/distilled/info.json"
+    info = json.loads(path.read_text())
+    for alpha, teacher, said in ((0.0, "main", False), (10.0, "main", True), ({"A": 1.0}, "other", False)):
+        settings = info["settings"] | {"guidance": {"teacher": teacher}}
+        _json(path, info | {"alpha": alpha, "settings": settings})
+        found = assessed(made)
+        assert ("This pool guided the distillation" in page.render(page.context(found))) == said
+
+
 def test_without_assessments_nothing_of_them_is_said(made):
     found = reading.read(["standard"], ["main"], made)
     assert "Assessments" not in rendered(made)

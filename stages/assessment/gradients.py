@@ -10,12 +10,12 @@ def gradients(network, images, label, chunk):
     As in the official code, one-dimensional parameters (biases, the scales of norms) are left out.
     """
     weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    parts = []
+    total = [torch.zeros_like(weight) for weight in weights]
     for part in images.split(chunk):
         labels = torch.full((len(part),), label, device=part.device)
         loss = F.cross_entropy(network(part), labels, reduction="sum") / len(images)
-        parts.append(torch.autograd.grad(loss, weights))
-    return [sum(each) for each in zip(*parts, strict=True)]
+        total = [a + b for a, b in zip(total, torch.autograd.grad(loss, weights), strict=True)]
+    return total
 
 
 def gradient_distance(real, made):

@@ -35,7 +35,10 @@ def context(artefacts):
         "layout": _layout(max(len(one.images) for one in shown)),
         "extent": pictures.extent(artefacts.images),
         "protocols": [_protocol(artefacts, name, drawn) for name in artefacts.evaluation],
-        "assessments": [assessments.section(name, found) for name, found in artefacts.assessments.items()],
+        "assessments": [
+            assessments.section(name, found) | {"guided": _guided(artefacts, name)}
+            for name, found in artefacts.assessments.items()
+        ],
         "curves": [(name, drawn[f"distill_{name}"]) for name in ("loss", "guidance") if f"distill_{name}" in drawn],
         "diverged": len(curve) > 0 and not math.isfinite(curve["loss"].iloc[-1]),
         "pools": [_pool(name, pool, drawn) for name, pool in artefacts.pools.items()],
@@ -163,6 +166,11 @@ def _rows(table, networks, sizes):
         {"set": s, "name": tables.SETS[s], "images": sizes[s], "cells": [_cell(cells.get((s, n))) for n in networks]}
         for s in dict.fromkeys(table["set"])
     ]
+
+
+def _guided(artefacts, pool):
+    """Whether the distilled images were made with the pool's guidance, so that it is no independent judge of them."""
+    return bool(artefacts.distilled["alpha"]) and artefacts.distilled["settings"]["guidance"]["teacher"] == pool
 
 
 def _sizes(artefacts, name):
