@@ -175,6 +175,7 @@ def inside(made, monkeypatch):
     monkeypatch.setattr(compare.process, "begin", lambda: None)
     yield made
     git(made, "reset", "-q", "--hard")
+    git(made, "clean", "-qfd")
 
 
 def test_head_its_experiments_and_the_workspace_are_read(inside):
@@ -186,6 +187,14 @@ def test_head_its_experiments_and_the_workspace_are_read(inside):
     assert [r.name for r in results.read()] == ["HEAD", "one", "two", "workspace"]
     assert [r.name for r in results.read(every=True)] == ["HEAD", "one", "two", "early", "workspace"]
     assert [r.name for r in results.read(["early", "main~1", "workspace"])] == ["early", "main~1", "workspace"]
+
+
+def test_a_workspace_whose_parameters_were_not_run_is_marked(inside):
+    put(inside, 5.0, 70.0, accuracy=51.0)  # HEAD's metrics
+    (inside / "dvc.yaml").write_text("stages:\n  a:\n    cmd: echo\n    params:\n    - method.alpha\n")
+    found = results.read()
+    assert [r.name for r in found] == ["HEAD", "one", "two", "workspace (not reproduced)"]
+    assert correlation.section(found, METRIC).values["n"].tolist() == [3]
 
 
 def test_a_revision_without_results_has_blanks(inside):

@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stages.params import parse
@@ -17,7 +17,8 @@ class Result:
     """What one run gave.
 
     Attributes:
-        name: of the experiment or revision; several, where they hold the same.
+        name: of the experiment or revision; several, where they hold the same. A workspace whose metrics are not those
+            of its parameters is ``workspace (not reproduced)``.
         params: dotted path to value, of the whole params.yaml.
         metrics: dotted path to value, of reports/metrics.json; empty where the run left none.
     """
@@ -43,7 +44,7 @@ def read(names=(), every=False):
         params, metrics = (flat(_parsed(reader, texts, name, file)) for file, reader in _READERS.items())
         key = repr((params, metrics))
         found[key] = Result(f"{found[key].name}, {name}" if key in found else name, params, metrics)
-    results = list(found.values())
+    results = [_marked(result) for result in found.values()]
     if len(results) < 2:
         raise BadInput(
             f"there is one result only ({results[0].name}), nothing to compare it to: `dvc exp run -S ...` makes another."
@@ -64,20 +65,31 @@ def flat(values, before=""):
 
 def _experiments(every):
     """Experiment names to revisions, those of HEAD first."""
+    listed = [_asked(lambda repo: repo.experiments.ls())]
+    if every:
+        listed.append(_asked(lambda repo: repo.experiments.ls(all_commits=True)))
+    found = {}
+    for name, revision in (pair for baselines in listed for pairs in baselines.values() for pair in pairs):
+        found.setdefault(name, revision)
+    return found
+
+
+def _marked(result):
+    if result.name == WORKSPACE and _asked(lambda repo: repo.status()):
+        return replace(result, name=f"{WORKSPACE} (not reproduced)")
+    return result
+
+
+def _asked(question):
+    """What DVC says to a function of its Repo. Raises BadInput where it cannot."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     try:
         with Repo() as repo:
-            listed = [repo.experiments.ls(), repo.experiments.ls(all_commits=True) if every else {}]
+            return question(repo)
     except DvcException as error:
-        raise BadInput(f"DVC could not list the experiments: {str(error).rstrip('.')}.") from error
-    found = {}
-    for baselines in listed:
-        for pairs in baselines.values():
-            for name, revision in pairs:
-                found.setdefault(name, revision)
-    return found
+        raise BadInput(f"DVC does not read this repository: {str(error).rstrip('.')}.") from error
 
 
 def _texts(name, experiments):
