@@ -12,6 +12,7 @@ from pathlib import Path
 
 from stages import methods
 from stages import params as parameters
+from stages.assessment.settings import Assess
 from stages.datasets.catalogue import CATALOGUE, facts
 from stages.datasets.settings import DatasetSettings, SourceSettings, check_content
 from stages.evaluation.settings import PROTOCOLS, Draws, EvaluateCommon, Saving, training_settings
@@ -60,7 +61,7 @@ def check_all(params):
     pools = _teachers(params)
     _method(params, shape, pools)
     _relabel(params, pools)
-    _evaluate(params, shape)
+    _evaluate(params, shape, pools)
 
 
 def forget(params):
@@ -72,6 +73,7 @@ def forget(params):
         "models/teachers": "teacher",
         "reports/evaluation": "evaluate.protocols",
         "reports/baseline": "evaluate.protocols",
+        "reports/assessment": "evaluate.assess.teachers",
     }
     for folder, path in named.items():
         for out in Path(folder).glob("*/"):
@@ -193,9 +195,9 @@ def _relabel(params, pools):
     _pool("relabel.teacher", common.teacher, pools)
 
 
-def _evaluate(params, shape):
-    shared = [*EvaluateCommon.model_fields, *Draws.model_fields, *Saving.model_fields, "protocols", "whole", *PROTOCOLS]
-    _only(_mapping(params, "evaluate"), shared, "evaluate")
+def _evaluate(params, shape, pools):
+    shared = [*EvaluateCommon.model_fields, *Draws.model_fields, *Saving.model_fields, "protocols", "assess", "whole"]
+    _only(_mapping(params, "evaluate"), [*shared, *PROTOCOLS], "evaluate")
     common = params.fields("evaluate", EvaluateCommon)
     params.fields("evaluate", Draws)
     params.fields("evaluate", Saving)
@@ -207,6 +209,8 @@ def _evaluate(params, shape):
         training_settings(params, protocol, "hard")
     for word in common.networks:
         _network("evaluate.networks", word, shape)
+    for pool in params.section("evaluate.assess", Assess).teachers:
+        _pool("evaluate.assess.teachers", pool, pools)
 
 
 def _network(path, word, shape):
