@@ -133,8 +133,8 @@ def _method(params, shape, pools):
     chosen = methods.load(common.name).METHOD
     settings = params.section(f"method.{common.name}", methods.load(common.name).Settings)
     _, share = of_a_shard(common, settings)
-    if known := facts(params.value("dataset.name")):
-        chosen.check(share, settings, known.classes)
+    known = facts(params.value("dataset.name"))
+    chosen.check(share, settings, known.classes if known else None)
     if common.guided and not chosen.guided:
         raise BadInput(
             f"method.alpha is above 0, but {common.name} has no image gradient that guidance could join; set it to 0."
