@@ -25,7 +25,7 @@ def images(n, channels, size, dtype=torch.float64):
     return torch.randn(n, channels, size, size, dtype=dtype, generator=generator(0, "images"))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(size=SIZES, seed=st.integers(0, 2**31))
 def test_crop_pads_with_the_mean_colour(size, seed):
     x = images(5, 3, size)
@@ -38,7 +38,7 @@ def test_crop_pads_with_the_mean_colour(size, seed):
         assert torch.equal(result, padded[:, top : top + size, left : left + size])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(size=SIZES, seed=st.integers(0, 2**31))
 def test_scale_is_the_nearest_neighbour_resized_and_centred(size, seed):
     x = images(5, 3, size, torch.float32)

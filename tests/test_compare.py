@@ -30,7 +30,7 @@ def result(name, params=None, metrics=None):
 
 
 def several(pairs):
-    return [result(f"r{i}", None, metrics_of(y, accuracy=x, outside=7.0)) for i, (x, y) in enumerate(pairs)]
+    return [result(f"r{i}", None, metrics_of(y, accuracy=x, outside=7.0, new=1.0)) for i, (x, y) in enumerate(pairs)]
 
 
 def test_parameters_in_which_results_differ_come_in_the_files_order():
@@ -96,13 +96,13 @@ def test_correlations_are_scipys(pairs):
 
 def test_two_results_have_no_correlation_but_say_so():
     shown = correlation.section(several([(1.0, 1.0), (2.0, 3.0)]), METRIC).shown
-    assert shown[["pearson", "spearman"]].values.tolist() == [["", ""], ["", ""]]
-    assert shown["n"].tolist() == [2, 2]
+    assert set(shown[["pearson", "spearman"]].values.flatten()) == {""}
+    assert set(shown["n"]) == {2}
 
 
 def test_only_results_with_both_count_and_equal_ones_once():
     found = several([(1.0, 10.0), (2.0, 30.0), (3.0, 20.0)])
-    found += [result("copy", {"compute": {"workers": 2}}, metrics_of(10.0, accuracy=1.0, outside=7.0))]
+    found += [result("copy", {"compute": {"workers": 2}}, metrics_of(10.0, accuracy=1.0, outside=7.0, new=1.0))]
     found += [
         result("without", None, metrics_of(50.0)),
         result("other", None, metrics_of(1.0, network="B", accuracy=4.0)),
@@ -112,10 +112,10 @@ def test_only_results_with_both_count_and_equal_ones_once():
 
 
 def test_assessments_come_by_pool_in_the_reports_order():
-    metrics = {"assess": {"b": {"outside": 1.0, "accuracy": 12.3456}, "a": {"cross_entropy": 0.5}}}
+    metrics = {"assess": {"b": {"new": 2.0, "outside": 1.0, "accuracy": 12.3456}, "a": {"cross_entropy": 0.5}}}
     found = assessments.section([result("x", None, metrics), result("y")])
-    assert found.shown.columns.tolist() == ["result", "a.cross_entropy", "b.accuracy", "b.outside"]
-    assert found.shown.values.tolist() == [["x", "0.5", "12.35", "1"], ["y", "–", "–", "–"]]
+    assert found.shown.columns.tolist() == ["result", "a.cross_entropy", "b.accuracy", "b.outside", "b.new"]
+    assert found.shown.values.tolist() == [["x", "0.5", "12.35", "1", "2"], ["y", "–", "–", "–", "–"]]
 
 
 def test_without_assessments_the_way_to_them_is_named():

@@ -46,7 +46,8 @@ def _scale(x, mean, generator):
     sides = (factors * size).long().to(x.device)
     larger = sides.amax(1, keepdim=True).clamp(min=size)
     moved = torch.arange(size, device=x.device) + (larger - size) // 2 - (larger - sides) // 2
-    sources = (moved.float() * (size / sides.float())).floor().long()  # float32, as PyTorch's nearest neighbour
+    ratio = torch.full_like(sides, size, dtype=torch.float32) / sides  # float32, as PyTorch's nearest neighbour
+    sources = (moved * ratio).floor().long()
     return _picked(x, torch.where((moved >= 0) & (moved < sides), sources, -1), x.new_zeros(1))
 
 

@@ -19,10 +19,18 @@ def section(results):
 
 
 def assessed(results):
-    """The paths ``assess.POOL.ASSESSMENT`` of all results, pool by pool in the order of the report."""
+    """The paths ``assess.POOL.ASSESSMENT`` of all results, pool by pool in the order of the report.
+
+    What it does not know, an older or newer revision may: that comes last.
+    """
     found = {path for result in results for path in result.metrics if path.startswith("assess.")}
-    order = list(MEANINGS)
-    return sorted(found, key=lambda path: (path.split(".")[1], order.index(path.split(".")[2])))
+    order = {name: i for i, name in enumerate(MEANINGS)}
+
+    def place(path):
+        _, pool, name = path.split(".")
+        return pool, order.get(name, len(order)), name
+
+    return sorted(found, key=place)
 
 
 def _digits(value):

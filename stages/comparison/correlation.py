@@ -64,7 +64,7 @@ def scatter(palette, points, metric, columns=4):
         found = correlations(each)
         said = "" if math.isnan(found["pearson"]) else f"r = {found['pearson']:.2f}, ρ = {found['spearman']:.2f}, "
         axes.set_title(f"{said}n = {found['n']}", color=palette.muted, fontsize=8)
-        axes.set_xlabel(MEANINGS[name][0] + (f" ({pool})" if several else ""), fontsize=8)
+        axes.set_xlabel(MEANINGS.get(name, (name,))[0] + (f" ({pool})" if several else ""), fontsize=8)
         axes.grid(color=palette.rule, linewidth=0.5)
         axes.tick_params(labelsize=7)
         axes.locator_params(nbins=4)
