@@ -73,7 +73,17 @@ APM = {
     "batch_syn": None, "update_syn": None, "refresh": 2, "epochs": 3, "snapshots": 3, "batch_net": 4, "lr_net": 0.05,
     "momentum_net": 0.9, "weight_decay": 0.0005, "decay_net": 0.1, "shards": 1,
 }  # fmt: skip
-SETTINGS = {"dm": DM, "apm": APM, **{name: {"features": "teacher"} for name in ("herding", "kcenter", "kmeans")}}
+MATCHING = {
+    "iterations": 2, "outer": 2, "inner": 1, "lr_img": 0.1, "momentum": 0.5, "lr_net": 0.05,
+    "batch_real": 7, "batch_train": 4, "distance": "per_output",
+}  # fmt: skip
+SETTINGS = {
+    "dm": DM,
+    "dc": MATCHING,
+    "dsa": MATCHING,
+    "apm": APM,
+    **{name: {"features": "teacher"} for name in ("herding", "kcenter", "kmeans")},
+}
 
 
 def method_of(name, pool=None, data=None, settings=None, **common):
