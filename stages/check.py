@@ -12,12 +12,13 @@ from pathlib import Path
 
 from stages import methods
 from stages import params as parameters
+from stages.assessment.settings import Assess
 from stages.datasets.catalogue import CATALOGUE, facts
 from stages.datasets.settings import DatasetSettings, SourceSettings, check_content
 from stages.evaluation.settings import PROTOCOLS, Draws, EvaluateCommon, Saving, training_settings
 from stages.evaluation.settings import Common as EvaluationSettings
 from stages.labels.settings import KINDS, RelabelCommon
-from stages.methods.shared.base import Common
+from stages.methods.shared.base import Common, of_a_shard
 from stages.networks.words import check, embeds, parse
 from stages.runtime.errors import BadInput, guarded
 from stages.teachers import objectives
@@ -60,7 +61,7 @@ def check_all(params):
     pools = _teachers(params)
     _method(params, shape, pools)
     _relabel(params, pools)
-    _evaluate(params, shape)
+    _evaluate(params, shape, pools)
 
 
 def forget(params):
@@ -72,6 +73,7 @@ def forget(params):
         "models/teachers": "teacher",
         "reports/evaluation": "evaluate.protocols",
         "reports/baseline": "evaluate.protocols",
+        "reports/assessment": "evaluate.assess.teachers",
     }
     for folder, path in named.items():
         for out in Path(folder).glob("*/"):
@@ -129,7 +131,10 @@ def _method(params, shape, pools):
     for name in {*names} & params.value("method").keys():
         params.section(f"method.{name}", methods.load(name).Settings)
     chosen = methods.load(common.name).METHOD
-    params.value(f"method.{common.name}")
+    settings = params.section(f"method.{common.name}", methods.load(common.name).Settings)
+    _, share = of_a_shard(common, settings)
+    known = facts(params.value("dataset.name"))
+    chosen.check(share, settings, known.classes if known else None)
     if common.guided and not chosen.guided:
         raise BadInput(
             f"method.alpha is above 0, but {common.name} has no image gradient that guidance could join; set it to 0."
@@ -138,6 +143,13 @@ def _method(params, shape, pools):
         _pool(path, pool, pools)
     if chosen.matches_features and not embeds(common.network):
         raise BadInput(f"method.network is {common.network}, which has no features that {common.name} could match.")
+    if chosen.asks_logits and _source(params, source := pools[common.teacher].source).zca != params.value(
+        "dataset.zca"
+    ):
+        raise BadInput(
+            f"method.teacher is {common.teacher!r}, whose source, {source}, has another zca than the dataset: {common.name} "
+            "asks for teachers that take the images as they are."
+        )
     if common.guided:
         _guidance(params, common, shape, pools[common.guidance.teacher])
     _network("method.network", common.network, shape)
@@ -193,9 +205,9 @@ def _relabel(params, pools):
     _pool("relabel.teacher", common.teacher, pools)
 
 
-def _evaluate(params, shape):
-    shared = [*EvaluateCommon.model_fields, *Draws.model_fields, *Saving.model_fields, "protocols", "whole", *PROTOCOLS]
-    _only(_mapping(params, "evaluate"), shared, "evaluate")
+def _evaluate(params, shape, pools):
+    shared = [*EvaluateCommon.model_fields, *Draws.model_fields, *Saving.model_fields, "protocols", "assess", "whole"]
+    _only(_mapping(params, "evaluate"), [*shared, *PROTOCOLS], "evaluate")
     common = params.fields("evaluate", EvaluateCommon)
     params.fields("evaluate", Draws)
     params.fields("evaluate", Saving)
@@ -207,6 +219,8 @@ def _evaluate(params, shape):
         training_settings(params, protocol, "hard")
     for word in common.networks:
         _network("evaluate.networks", word, shape)
+    for pool in params.section("evaluate.assess", Assess).teachers:
+        _pool("evaluate.assess.teachers", pool, pools)
 
 
 def _network(path, word, shape):

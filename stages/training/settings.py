@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from stages.augment.strategy import operations
+from stages.augment.strategy import DC_OPERATIONS, operations
 from stages.params import Section
 
 Milestone = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]
@@ -15,7 +15,7 @@ class TrainSettings(Section):
 
     ``milestones`` are epochs, or fractions of ``epochs``; at each the learning rate is multiplied by ``decay``.
     ``augment`` is none, dsa (all siamese families that keep the class), crop_flip (random crop with padding of an eighth
-    and mirror) or a siamese strategy such as ``color_crop_cutout``.
+    and mirror), a siamese strategy such as ``color_crop_cutout``, or DC's own such as ``dc_crop_scale_rotate``.
     """
 
     epochs: int = Field(ge=1)
@@ -30,7 +30,9 @@ class TrainSettings(Section):
     @field_validator("augment")
     @classmethod
     def _known(cls, value):
-        if value not in ("none", "dsa", "crop_flip"):
+        if value.startswith("dc_"):
+            operations(value.removeprefix("dc_"), DC_OPERATIONS)
+        elif value not in ("none", "dsa", "crop_flip"):
             operations(value)
         return value
 
