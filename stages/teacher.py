@@ -1,7 +1,8 @@
 """Make a pool of teachers.
 
 Reads   params.yaml: teacher.<POOL> (what it leaves out: teacher.main), compute.threads; data/real/<source>
-Writes  models/teachers/<POOL>: teachers.safetensors (all weights), pool.json, curves.csv, metrics.json
+Writes  models/teachers/<POOL>: teachers.safetensors (all weights), pool.json, curves.csv, metrics.json; norms.csv, the
+        statistics of batch norms, where there are any
 """
 
 import argparse
@@ -20,6 +21,7 @@ from stages.runtime.tasks import map_tasks
 from stages.runtime.work import Task, claimed, writing
 from stages.teachers import objectives
 from stages.teachers.job import RESULT, Job
+from stages.teachers.norms import statistics
 from stages.teachers.pool import FILE, RECORD
 from stages.teachers.settings import pool_settings
 
@@ -62,8 +64,9 @@ def _of_one_teacher(inputs, objective):
 
     def matters(key):
         group, _, path = key.partition(":")
-        setting = path.split(".")[2] if group == "params" and path.startswith("teacher.") else path
-        return setting not in {"count", "networks", *others}
+        if group == "params" and path.startswith("teacher."):
+            return path.split(".")[2] not in {"count", "networks", *others}
+        return path not in others
 
     return {key: value for key, value in inputs.items() if matters(key)}
 
@@ -97,6 +100,8 @@ def _write(out, pool, settings, data, tasks):
     tensors.save_json(out / RECORD, info)
     curves = pd.concat(curves)[["network", "index", *columns]]
     curves.to_csv(out / "curves.csv", index=False, float_format="%.6g")
+    if len(seen := statistics(weights)):
+        seen.to_csv(out / "norms.csv", index=False, float_format="%.6g")
     accuracies = [kept["accuracy"] for record in records for kept in record["kept"]]
     tensors.save_json(out / "metrics.json", _means(accuracy=accuracies, knn=[record.get("knn") for record in records]))
 

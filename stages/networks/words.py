@@ -121,6 +121,12 @@ def embeds(word):
     return parse(word).family not in _FEATURELESS
 
 
+def any_size(word):
+    """Whether the network has as many features at any image size, its last maps being averaged."""
+    spec = parse(word)
+    return spec.family == "MobileNetV2" or (spec.family in _RESIDUAL and not spec.pooling)
+
+
 def first_padding(usual, channels, size):
     """Padding of the first convolution: 2 more for one channel of 28 pixels, which makes MNIST 32 pixels wide.
 

@@ -64,7 +64,7 @@ class Probe:
     def advance(self):
         """One epoch, of steps that are small. Returns its mean loss."""
         settings, count = self.settings, len(self.known)
-        drops = [m if isinstance(m, int) else round(m * settings.epochs) for m in settings.milestones]
+        drops = [m if isinstance(m, int) else max(1, round(m * settings.epochs)) for m in settings.milestones]
         for group in self.optimizer.param_groups:
             group["lr"] = settings.lr * settings.decay ** sum(drop <= self.epoch for drop in drops)
         total = 0.0

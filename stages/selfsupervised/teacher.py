@@ -6,7 +6,7 @@ import torch
 
 from stages.console.progress import Progress
 from stages.networks.build import build
-from stages.networks.words import embeds
+from stages.networks.words import any_size, embeds
 from stages.runtime.errors import BadInput
 from stages.runtime.generators import generator, seeded
 from stages.selfsupervised.loop import Loop
@@ -93,6 +93,11 @@ def _check(pool, path):
         raise BadInput(f"{path}.keep is {', '.join(map(str, pool.keep))}, but {pool.objective} keeps last alone.")
     if bare := [word for word in pool.networks if not embeds(word)]:
         raise BadInput(f"{path}.networks has {bare[0]}, which has no features that {pool.objective} could teach.")
+    if _locals(pool) and (rigid := [word for word in pool.networks if not any_size(word)]):
+        raise BadInput(
+            f"{path}.networks has {rigid[0]}, which takes images of one size only: choose a ResNet, or set "
+            f"{pool.objective}.locals to 0."
+        )
 
 
 def _fits(job, data):
@@ -103,5 +108,10 @@ def _fits(job, data):
         raise BadInput(f"the {section}.batch is {training.batch}, but there are {count} training images.")
     if job.settings.knn.k > count:
         raise BadInput(f"the teacher's knn.k is {job.settings.knn.k}, but there are {count} training images.")
-    if data.space.kind == "whitened" and getattr(training, "locals", 0):
+    if data.space.kind == "whitened" and _locals(job.settings):
         raise BadInput(f"the {section}.locals is {training.locals}, but whitening takes whole images: set it to 0.")
+
+
+def _locals(pool):
+    """How many smaller views of each image the pool's objective looks at."""
+    return getattr(pool.training, "locals", 0)

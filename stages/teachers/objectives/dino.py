@@ -3,6 +3,8 @@
 Defaults are solo-learn's for CIFAR. The network that remains is the teacher, as in the official evaluation.
 """
 
+import warnings
+
 import torch
 from pydantic import Field
 
@@ -45,14 +47,10 @@ class DINO(Model):
 
         super().__init__()
         self.settings = settings
-        head = DINOProjectionHead(
-            network.features_size,
-            settings.hidden,
-            settings.dim,
-            settings.out,
-            batch_norm=True,
-            freeze_last_layer=settings.frozen,
-        )
+        sizes = network.features_size, settings.hidden, settings.dim, settings.out
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # lightly's normalised weights are of torch's older kind
+            head = DINOProjectionHead(*sizes, batch_norm=True, freeze_last_layer=settings.frozen)
         self.online = Encoder(network, head, precision)
         self.momentum = momentum_copy(self.online)
         self.agree = DINOLoss(settings.out, student_temp=settings.temperature, center_momentum=settings.center)
