@@ -129,7 +129,9 @@ def metrics(artefacts):
         table = teachers(pool)
         last = table[(table["checkpoint"] == "last") & (table["n"] > 0)]
         near = {line.network: _cell(line) for line in neighbours(pool).itertuples()}
-        found["teacher"][name] = {line.network: _cell(line) for line in last.itertuples()} | ({"knn": near} if near else {})
+        found["teacher"][name] = {line.network: _cell(line) for line in last.itertuples()} | (
+            {"knn": near} if near else {}
+        )
     if len(artefacts.curve):
         loss = artefacts.curve["loss"].iloc[-1]
         found["distill"] = {"loss": _digits(loss) if math.isfinite(loss) else None}
