@@ -17,7 +17,7 @@ from stages.datasets.settings import DatasetSettings, SourceSettings, check_cont
 from stages.evaluation.settings import PROTOCOLS, Draws, EvaluateCommon, Saving, training_settings
 from stages.evaluation.settings import Common as EvaluationSettings
 from stages.labels.settings import KINDS, RelabelCommon
-from stages.methods.shared.base import Common
+from stages.methods.shared.base import Common, of_a_shard
 from stages.networks.words import check, embeds, parse
 from stages.runtime.errors import BadInput, guarded
 from stages.teachers import objectives
@@ -129,7 +129,10 @@ def _method(params, shape, pools):
     for name in {*names} & params.value("method").keys():
         params.section(f"method.{name}", methods.load(name).Settings)
     chosen = methods.load(common.name).METHOD
-    params.value(f"method.{common.name}")
+    settings = params.section(f"method.{common.name}", methods.load(common.name).Settings)
+    _, share = of_a_shard(common, settings)
+    if known := facts(params.value("dataset.name")):
+        chosen.check(share, settings, known.classes)
     if common.guided and not chosen.guided:
         raise BadInput(
             f"method.alpha is above 0, but {common.name} has no image gradient that guidance could join; set it to 0."
@@ -138,6 +141,11 @@ def _method(params, shape, pools):
         _pool(path, pool, pools)
     if chosen.matches_features and not embeds(common.network):
         raise BadInput(f"method.network is {common.network}, which has no features that {common.name} could match.")
+    if chosen.asks_logits and _whitened(params, source := pools[common.teacher].source) != params.value("dataset.zca"):
+        raise BadInput(
+            f"method.teacher is {common.teacher!r}, whose source, {source}, has another zca than the dataset: {common.name} "
+            "asks for teachers that take the images as they are."
+        )
     if common.guided:
         _guidance(params, common, shape, pools[common.guidance.teacher])
     _network("method.network", common.network, shape)
@@ -183,6 +191,11 @@ def _source(params, source):
     """The settings of the dataset that a pool's ``source`` names."""
     group, _, name = source.partition("/")
     return params.section(f"{group}.{name}", SourceSettings) if name else params.section("dataset", DatasetSettings)
+
+
+def _whitened(params, source):
+    """Whether what a pool was trained on is whitened."""
+    return _source(params, source).zca
 
 
 def _relabel(params, pools):

@@ -1,4 +1,4 @@
-"""Distil the dataset with one method.
+"""Distil the dataset with one method, in shards where the method has them.
 
 Reads   params.yaml: the common keys of method, method.<name>, compute.threads; data/real/dataset;
         models/teachers/<method.teacher> and <method.guidance.teacher>; the file of method.imported
@@ -7,21 +7,23 @@ Writes  data/distilled: distilled.safetensors, info.json, curve.csv, metrics.jso
 
 import argparse
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
+import torch
 
 from stages import methods
 from stages import params as parameters
 from stages.console.progress import Progress
 from stages.containers.distilled import FILE, DistilledSet
 from stages.containers.real import RealSet
-from stages.methods.shared.base import Common, Problem
+from stages.methods.shared.base import Common, Problem, of_a_shard
 from stages.methods.shared.guidance import Guidance
 from stages.networks.words import check
 from stages.runtime import cost, device, process, tensors
 from stages.runtime.errors import BadInput, guarded
 from stages.runtime.inputs import stage_inputs
+from stages.runtime.tasks import map_tasks
 from stages.runtime.work import Task, claimed, writing
 from stages.teachers.pool import Pool
 
@@ -31,9 +33,10 @@ _POINTS = 500  # a curve longer than a screen is wide says no more
 
 @dataclass(frozen=True)
 class Job:
-    """One distilled set to make."""
+    """One distilled set to make: the ``shard``-th, of which ``common`` has the share."""
 
     task: Task
+    shard: int
     common: Common
     settings: parameters.Section
     device: str
@@ -51,16 +54,28 @@ def run():
             f"method.alpha is above 0, but {common.name} has no image gradient that guidance could join; set it to 0."
         )
 
+    shards, share = of_a_shard(common, settings)
+    inputs = _of_one_shard(stage_inputs("distill"), share)
     made = device.made_on(compute.device)
-    task = Task.of(f"distill {common.name}", stage_inputs("distill"), [], made, compute.checkpoint)
-    with claimed([task]) as missing:
+    labels = [f"distill {common.name}{f' shard {shard}' if shards > 1 else ''}" for shard in range(shards)]
+    tasks = [Task.of(label, inputs, [shard], made, compute.checkpoint) for shard, label in enumerate(labels)]
+    with claimed(tasks) as missing:
         if missing:
-            device.prepare(compute.threads)
             with device.leased(compute.device) as where:
-                distil(Job(task, common, settings, str(where)))
+                jobs = [
+                    Job(task, shard, share, settings, str(where)) for shard, task in enumerate(tasks) if task in missing
+                ]
+                for _ in map_tasks(distil, jobs, compute.workers, compute.threads):
+                    pass
         with writing(OUT) as out:
-            _write(out, task, common, settings)
-        cost.record("distill", OUT, [task])
+            _write(out, tasks, common, settings)
+        cost.record("distill", OUT, tasks)
+
+
+def _of_one_shard(inputs, share):
+    """The inputs that change one shard: not how many there are."""
+    inputs = {**inputs, "params:method.ipc": share.ipc}
+    return {key: value for key, value in inputs.items() if key != f"params:method.{share.name}.shards"}
 
 
 def distil(job):
@@ -70,7 +85,7 @@ def distil(job):
     if state := job.task.start():
         method.load_state_dict(state["method"])
         updates, curve = state["updates"], state["curve"]
-    every = max(1, method.total // _POINTS)
+    every = max(1, method.updates // _POINTS)
 
     with Progress(job.task.label, method.total, start=method.at, live=job.task.folder / "live.csv") as bar:
         while method.at < method.total:
@@ -103,35 +118,49 @@ def _method(job):
     """The method and, where alpha is above zero, its guidance."""
     data = RealSet.load("data/real/dataset").to(job.device)
     check(job.common.network, *data.shape[:2])
-    problem = Problem(data, job.common, job.device, Pool(f"models/teachers/{job.common.teacher}", job.device))
+    pool = Pool(f"models/teachers/{job.common.teacher}", job.device)
+    problem = Problem(data, job.common, job.device, pool, job.shard)
     method = methods.load(job.common.name).METHOD(problem, job.settings)
     if not job.common.guided:
         return method, None
     return method, Guidance(problem, Pool(f"models/teachers/{job.common.guidance.teacher}", job.device))
 
 
-def _write(out, task, common, settings):
-    done = task.finished()
-    made = DistilledSet.load(done / FILE)
-    record = tensors.load_json(done / "record.json")
+def _write(out, tasks, common, settings):
+    made = merged([DistilledSet.load(task.finished() / FILE) for task in tasks])
+    records = [tensors.load_json(task.finished() / "record.json") for task in tasks]
     made.save(out / FILE)
-    pd.DataFrame(record["curve"], columns=_columns(record["curve"])).to_csv(
-        out / "curve.csv", index=False, float_format="%.6g"
-    )
+    curve = _mean([record["curve"] for record in records])
+    curve.to_csv(out / "curve.csv", index=False, float_format="%.6g")
     info = {
         **{key: made.info[key] for key in ("method", "ipc", "seed", "dataset", "classes")},
         "alpha": common.alpha,
         "settings": {**common.model_dump(), common.name: settings.model_dump()},
-        "cost": record["cost"],
+        "cost": {key: sum(record["cost"][key] for record in records) for key in records[0]["cost"]},
         "bytes": made.bytes,
     }
     tensors.save_json(out / "info.json", info)
-    last = record["curve"][-1] if record["curve"] else {}
-    tensors.save_json(out / "metrics.json", {k: float(f"{v:.6g}") for k, v in last.items() if k != "iteration"})
+    last = curve.drop(columns="iteration").tail(1).to_dict("records")
+    tensors.save_json(out / "metrics.json", {k: float(f"{v:.6g}") for values in last for k, v in values.items()})
 
 
-def _columns(curve):
-    return list(curve[0]) if curve else ["iteration", "loss"]
+def merged(shards):
+    """One DistilledSet of several, class by class, the shards in order within a class; a single one stays as it is."""
+    first, *rest = shards
+    if not rest:
+        return first
+    labels = torch.cat([shard.labels for shard in shards])
+    order = labels.argsort(stable=True)
+    targets = None if first.targets is None else torch.cat([shard.targets for shard in shards])[order]
+    images = torch.cat([shard.images for shard in shards])[order]
+    info = {**first.info, "ipc": sum(shard.info["ipc"] for shard in shards)}
+    return replace(first, images=images, labels=labels[order], targets=targets, info=info)
+
+
+def _mean(curves):
+    """The mean of the shards' curves, update by update."""
+    curves = [pd.DataFrame(curve, columns=list(curve[0]) if curve else ["iteration", "loss"]) for curve in curves]
+    return pd.concat(curves).groupby("iteration", as_index=False).mean()
 
 
 if __name__ == "__main__":

@@ -68,7 +68,12 @@ COMMON = {
     "chunk": 5,
 }
 DM = {"iterations": 6, "lr_img": 1.0, "momentum": 0.5, "batch_real": 7}
-SETTINGS = {"dm": DM, **{name: {"features": "teacher"} for name in ("herding", "kcenter", "kmeans")}}
+APM = {
+    "iterations": 4, "loss": "l1", "lr_img": 1.0, "momentum": 0.5, "milestones": [0.5], "decay": 0.3, "ce": 0.1,
+    "batch_syn": None, "update_syn": None, "refresh": 2, "epochs": 3, "snapshots": 3, "batch_net": 4, "lr_net": 0.05,
+    "momentum_net": 0.9, "weight_decay": 0.0005, "decay_net": 0.1, "shards": 1,
+}  # fmt: skip
+SETTINGS = {"dm": DM, "apm": APM, **{name: {"features": "teacher"} for name in ("herding", "kcenter", "kmeans")}}
 
 
 def method_of(name, pool=None, data=None, settings=None, **common):

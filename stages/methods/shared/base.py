@@ -69,18 +69,42 @@ class Common(Section):
         return any(a > 0 for a in (self.alpha.values() if isinstance(self.alpha, dict) else [self.alpha]))
 
 
+def of_a_shard(common, settings):
+    """How many shards the set is made in (``settings.shards``, or one), and the Common of each: its share of the images.
+
+    Raises:
+        BadInput: the images of a class cannot be shared out evenly.
+    """
+    shards = getattr(settings, "shards", 1)
+    if common.ipc % shards:
+        raise BadInput(
+            f"method.ipc is {common.ipc}, which method.{common.name}.shards, {shards}, does not divide: every shard makes "
+            "as many images of a class."
+        )
+    return shards, common.model_copy(update={"ipc": common.ipc // shards})
+
+
 @dataclass
 class Problem:
-    """The task that a method solves: real data on ``device``, common settings, teachers on demand."""
+    """The task that a method solves: real data on ``device``, common settings, teachers on demand.
+
+    Where a set is made in shards, each is a problem of its own, with its share of the images and draws of its own.
+    """
 
     data: RealSet
     settings: Common
     device: torch.device
     teachers: Pool
+    shard: int = 0
+
+    @property
+    def name(self):
+        """The first word of every draw's name."""
+        return f"{self.settings.name}/shard {self.shard}" if self.shard else self.settings.name
 
     def draws(self, purpose, *index):
         """The generator for ``purpose`` at ``index`` under ``method.seed``."""
-        return generator(self.settings.seed, self.settings.name, purpose, *index)
+        return generator(self.settings.seed, self.name, purpose, *index)
 
     @property
     def classes(self):
@@ -170,7 +194,8 @@ class Method:
     """A distillation method.
 
     ``guided`` says whether its images have a gradient that guidance can add to, ``matches_features`` whether
-    ``method.network`` must have features.
+    ``method.network`` must have features, ``asks_logits`` whether ``method.teacher`` must classify the images as they
+    are. ``images``, with their ``labels``, are those that the next update changes.
 
     The driver calls ``advance`` (one bounded unit of work) ``total`` times, ``apply`` after each that is ready, and
     ``result`` at the end; between any two calls it may save ``state_dict``.
@@ -178,6 +203,7 @@ class Method:
 
     guided = False
     matches_features = False
+    asks_logits = False
     images: Tensor | None = None
     labels: Tensor | None = None
     total = 1
@@ -185,6 +211,16 @@ class Method:
 
     def __init__(self, problem, settings):
         self.problem, self.settings = problem, settings
+        self.check(problem.settings, settings, problem.classes)
+
+    @classmethod
+    def check(cls, common, settings, classes):
+        """Raise BadInput where the method's settings do not suit ``common`` (of one shard) and the number of classes."""
+
+    @property
+    def updates(self):
+        """How many of the ``total`` units are ready, where the images have a gradient."""
+        return self.total
 
     def advance(self) -> Tick:
         raise NotImplementedError
