@@ -8,6 +8,8 @@ Writes  data/distilled: distilled.safetensors, info.json, curve.csv, metrics.jso
 import argparse
 import sys
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -118,13 +120,19 @@ def distil(job):
 
 def _method(job):
     """The method and, where alpha is above zero, its guidance."""
-    data = RealSet.load("data/real/dataset").to(job.device)
-    check(job.common.network, *data.shape[:2])
-    pool = Pool(f"models/teachers/{job.common.teacher}", job.device)
-    guides = Pool(f"models/teachers/{job.common.guidance.teacher}", job.device)
-    problem = Problem(data, job.common, job.device, pool, job.shard, guides)
-    method = methods.load(job.common.name).METHOD(problem, job.settings)
-    return method, Guidance(problem, guides) if job.common.guided else None
+    common = job.common
+    data, pool, guides = _given(Path.cwd(), common.teacher, common.guidance.teacher, job.device)
+    check(common.network, *data.shape[:2])
+    problem = Problem(data, common, job.device, pool, job.shard, guides)
+    method = methods.load(common.name).METHOD(problem, job.settings)
+    return method, Guidance(problem, guides) if common.guided else None
+
+
+@lru_cache(maxsize=1)
+def _given(root, teacher, guides, device):
+    """The dataset and both pools, loaded once for all the shards that a process makes."""
+    data = RealSet.load(root / "data/real/dataset").to(device)
+    return data, Pool(root / f"models/teachers/{teacher}", device), Pool(root / f"models/teachers/{guides}", device)
 
 
 def _write(out, tasks, common, settings):

@@ -13,6 +13,7 @@ from stages.containers.real import Split
 from stages.containers.spaces import Space
 from stages.methods.cda import CDA
 from stages.methods.shared.base import Common, Problem, of_a_shard
+from stages.methods.shared.guidance import Guidance
 from stages.methods.shared.recover import Recover, Watched, variation
 from stages.networks.build import build
 from stages.runtime import tensors
@@ -253,6 +254,19 @@ def recovered_images():
     return CLASSES * SETTINGS["iterations"]
 
 
+def test_guidance_joins_the_gradient_of_the_block_that_is_made(tmp_path):
+    pool, guides = pool_of(tmp_path / "a"), pool_of(tmp_path / "b", "ConvNetW4D2")
+    method = recovered(pool, guides=guides, common={"alpha": 2.0})
+    while method.block == 0:
+        method.advance()
+        method.apply()
+    method.advance()
+    own, images = method.images.grad.clone(), method.images.detach().clone().requires_grad_()
+    Guidance(method.problem, guides).add_gradient(method, 0)
+    entropy = F.cross_entropy(guides.network(guides.members[0])(images), torch.tensor([2]))
+    torch.testing.assert_close(method.images.grad - own, 2 * torch.autograd.grad(entropy, images)[0])
+
+
 def test_no_draw_depends_on_the_global_generator(tmp_path):
     pool = pool_of(tmp_path)
     before = torch.random.get_rng_state()
@@ -277,7 +291,6 @@ def test_a_teacher_without_batch_norms_or_with_other_classes_is_refused(tmp_path
             {"method.name": "cda", "teacher.main.networks": ["ConvNet", "ConvNetBN"]},
             "first network is ConvNet, but cda",
         ),
-        ({"method.name": "sre2l", "method.alpha": 1.0}, "no image gradient that guidance could join"),
         ({"method.scdd.jitter": [4, 0]}, "method.scdd.jitter .* the least and the most pixels"),
         ({"method.cda.crop": 0.0}, "method.cda.crop is 0.0, but should be greater than 0"),
     ],

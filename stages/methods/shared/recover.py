@@ -15,7 +15,7 @@ whatever range of images it is made in. So each index is a shard of its own, mad
 
 import copy
 import math
-from functools import partial
+from functools import lru_cache, partial
 from itertools import product
 
 import torch
@@ -64,9 +64,10 @@ class RecoverSettings(Section):
 class Recover(Method):
     """Images ``problem.shard`` to ``problem.shard + ipc - 1`` of each class; one update of a block is one unit of work.
 
-    It is not guided: the teacher's cross-entropy, which guidance would add, is its own loss.
+    The cross-entropy is that of ``method.teacher``; guidance adds what other teachers say of the block being made.
     """
 
+    guided = True
     reads_batch_norms = True
 
     def __init__(self, problem, settings):
@@ -77,9 +78,7 @@ class Recover(Method):
                 f"method.teacher is {pool.info['pool']!r}, whose classes are not those of the dataset: "
                 f"{problem.settings.name} asks it for each image's class."
             )
-        self.network = Watched(pool.network(pool.members[0]), settings.first_bn)
-        compiled = problem.settings.compile
-        self.seen_by = torch.compile(self.network, dynamic=False) if compiled else self.network
+        self.network = watching(pool.network(pool.members[0]), settings.first_bn, problem.settings.compile)
         self.verifier = _verifier(problem) if settings.verify else None
         self.blocks = torch.arange(problem.classes, device=problem.device).split(settings.batch)
         indices = range(problem.shard, problem.shard + problem.settings.ipc)
@@ -134,7 +133,7 @@ class Recover(Method):
         settings, device = self.settings, images.device
         given = self.problem.to_teacher(images, self.problem.teachers)
         with autocast(device, self.problem.settings.precision):
-            logits, deviation = self.seen_by(given)
+            logits, deviation = self.network(given)
         entropy = F.cross_entropy(logits.float(), self.labels)
         loss = entropy + settings.r_bn * deviation
         if settings.tv_l2:
@@ -220,6 +219,16 @@ class Watched(nn.Module):
         variance, mean = torch.var_mean(values, (0, 2, 3), correction=0)
         deviation = (mean - norm.running_mean).norm() + (variance - norm.running_var).norm()
         self.found.append(weight * deviation)
+
+
+@lru_cache(maxsize=1)
+def watching(network, first, compiled):
+    """``Watched``, compiled or not; the shards that one process makes share it."""
+    watched = Watched(network, first)
+    if not compiled:
+        return watched
+    torch.compiler.reset()  # what this process compiled before must not choose the kernels
+    return torch.compile(watched, dynamic=False)
 
 
 def variation(images):
