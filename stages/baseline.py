@@ -1,6 +1,6 @@
 """Train the same networks by the same protocol on sets that nobody distilled: random, k-means and class-mean images.
 
-Reads   params.yaml: method.ipc, evaluate.networks, seeds, draws, precision, compile and evaluate.<PROTOCOL>,
+Reads   params.yaml: method.ipc, evaluate.networks, seeds, draws, test_every, precision, compile and evaluate.<PROTOCOL>,
         compute.threads; data/real/dataset
 Writes  reports/baseline/<PROTOCOL>: rows.csv, curves.csv, info.json, metrics.json
 """
@@ -34,7 +34,7 @@ def run(protocol):
 
     stage, out = f"baseline@{protocol}", f"reports/baseline/{protocol}"
     inputs = cells.inputs_of_one(stage_inputs(stage), protocol, "hard")
-    how = students.Protocol("hard", settings, common.precision, common.compile)
+    how = students.Protocol("hard", settings, common.precision, common.compile, common.test_every)
     wanted = list(_cells(data, common.networks, common.seeds, draws, ipc))
     with cells.trained(stage, wanted, inputs, how, DATA, data, compute) as tasks:
         with writing(out) as folder:

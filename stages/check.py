@@ -12,6 +12,7 @@ from pathlib import Path
 
 from stages import methods
 from stages import params as parameters
+from stages.assessment.settings import Assess
 from stages.datasets.catalogue import CATALOGUE, facts
 from stages.datasets.settings import DatasetSettings, SourceSettings, check_content
 from stages.evaluation.settings import PROTOCOLS, Draws, EvaluateCommon, Saving, training_settings
@@ -60,7 +61,7 @@ def check_all(params):
     pools = _teachers(params)
     _method(params, shape, pools)
     _relabel(params, pools)
-    _evaluate(params, shape)
+    _evaluate(params, shape, pools)
     _stored_epochs(params)
 
 
@@ -73,6 +74,7 @@ def forget(params):
         "models/teachers": "teacher",
         "reports/evaluation": "evaluate.protocols",
         "reports/baseline": "evaluate.protocols",
+        "reports/assessment": "evaluate.assess.teachers",
     }
     for folder, path in named.items():
         for out in Path(folder).glob("*/"):
@@ -132,8 +134,8 @@ def _method(params, shape, pools):
     chosen = methods.load(common.name).METHOD
     settings = params.section(f"method.{common.name}", methods.load(common.name).Settings)
     _, share = of_a_shard(chosen, common, settings)
-    if known := facts(params.value("dataset.name")):
-        chosen.check(share, settings, known.classes)
+    known = facts(params.value("dataset.name"))
+    chosen.check(share, settings, known.classes if known else None)
     if common.guided and not chosen.guided:
         raise BadInput(
             f"method.alpha is above 0, but {common.name} has no image gradient that guidance could join; set it to 0."
@@ -142,7 +144,9 @@ def _method(params, shape, pools):
         _pool(path, pool, pools)
     if chosen.matches_features and not embeds(common.network):
         raise BadInput(f"method.network is {common.network}, which has no features that {common.name} could match.")
-    if chosen.asks_logits and _whitened(params, source := pools[common.teacher].source) != params.value("dataset.zca"):
+    if chosen.asks_logits and _source(params, source := pools[common.teacher].source).zca != params.value(
+        "dataset.zca"
+    ):
         raise BadInput(
             f"method.teacher is {common.teacher!r}, whose source, {source}, has another zca than the dataset: {common.name} "
             "asks for teachers that take the images as they are."
@@ -211,11 +215,6 @@ def _source(params, source):
     return params.section(f"{group}.{name}", SourceSettings) if name else params.section("dataset", DatasetSettings)
 
 
-def _whitened(params, source):
-    """Whether what a pool was trained on is whitened."""
-    return _source(params, source).zca
-
-
 def _relabel(params, pools):
     _only(_mapping(params, "relabel"), [*RelabelCommon.model_fields, *KINDS], "relabel")
     common = params.fields("relabel", RelabelCommon)
@@ -224,9 +223,9 @@ def _relabel(params, pools):
     _pool("relabel.teacher", common.teacher, pools)
 
 
-def _evaluate(params, shape):
-    shared = [*EvaluateCommon.model_fields, *Draws.model_fields, *Saving.model_fields, "protocols", "whole", *PROTOCOLS]
-    _only(_mapping(params, "evaluate"), shared, "evaluate")
+def _evaluate(params, shape, pools):
+    shared = [*EvaluateCommon.model_fields, *Draws.model_fields, *Saving.model_fields, "protocols", "assess", "whole"]
+    _only(_mapping(params, "evaluate"), [*shared, *PROTOCOLS], "evaluate")
     common = params.fields("evaluate", EvaluateCommon)
     params.fields("evaluate", Draws)
     params.fields("evaluate", Saving)
@@ -238,6 +237,8 @@ def _evaluate(params, shape):
         training_settings(params, protocol, "hard")
     for word in common.networks:
         _network("evaluate.networks", word, shape)
+    for pool in params.section("evaluate.assess", Assess).teachers:
+        _pool("evaluate.assess.teachers", pool, pools)
 
 
 def _stored_epochs(params):

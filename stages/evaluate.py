@@ -1,7 +1,7 @@
 """Train fresh networks on the relabelled set and test them on real images, by one protocol.
 
-Reads   params.yaml: evaluate.networks, seeds, precision, compile, save_models and evaluate.<PROTOCOL>, compute.threads;
-        data/relabeled; data/real/dataset
+Reads   params.yaml: evaluate.networks, seeds, test_every, precision, compile, save_models and evaluate.<PROTOCOL>,
+        compute.threads; data/relabeled; data/real/dataset
 Writes  reports/evaluation/<PROTOCOL>: rows.csv, curves.csv, info.json, metrics.json; students.safetensors if asked for
 """
 
@@ -41,10 +41,12 @@ def run(protocol):
     ]
     stage, out = f"evaluate@{protocol}", f"reports/evaluation/{protocol}"
     inputs = cells.inputs_of_one(stage_inputs(stage), protocol, kind)
-    how = students.Protocol(kind, settings, common.precision, common.compile, lesson=LESSONS.get(kind))
+    lesson = LESSONS.get(kind)
+    how = students.Protocol(kind, settings, common.precision, common.compile, common.test_every, lesson)
     with cells.trained(stage, wanted, inputs, how, DATA, RealSet.load(DATA), compute) as tasks:
         with writing(out) as folder:
-            info = {"protocol": protocol, "labels": kind, "checkpoint": "last", "settings": settings.model_dump()}
+            info = {"protocol": protocol, "labels": kind, "checkpoint": "last", "test_every": common.test_every}
+            info["settings"] = settings.model_dump()
             cells.write(folder, wanted, tasks, info)
             if saving.save_models:
                 _save_models(folder, wanted, tasks)

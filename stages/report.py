@@ -1,7 +1,7 @@
 """Write the report: one page, its figures, and the numbers that DVC compares.
 
-Reads   params.yaml: evaluate.protocols, teacher (the names of the pools); data/distilled; data/relabeled; models/teachers;
-        reports/evaluation; reports/baseline; reports/whole
+Reads   params.yaml: evaluate.protocols, evaluate.assess.teachers, teacher (the names of the pools); data/distilled;
+        data/relabeled; models/teachers; reports/evaluation; reports/baseline; reports/whole; reports/assessment
 Writes  reports/index.html, reports/figures, reports/metrics.json
 """
 
@@ -21,7 +21,9 @@ def run():
     """Read everything, then write: what is missing is said before anything is replaced."""
     process.begin()
     given = params.load()
-    artefacts = reading.read(given.value("evaluate.protocols"), given.value("teacher"))
+    artefacts = reading.read(
+        given.value("evaluate.protocols"), given.value("teacher"), assessed=given.value("evaluate.assess.teachers")
+    )
     drawn = {f"{name}.png": figures.png(draw) for name, draw in figures.drawings(artefacts).items()}
     html = page.render(page.context(artefacts))
     for name, content in drawn.items():

@@ -1,6 +1,7 @@
 """Train the evaluation's networks on the whole real dataset: the ceiling of every table.
 
-Reads   params.yaml: evaluate.networks, seeds, precision, compile and evaluate.whole, compute.threads; data/real/dataset
+Reads   params.yaml: evaluate.networks, seeds, test_every, precision, compile and evaluate.whole, compute.threads;
+        data/real/dataset
 Writes  reports/whole: rows.csv, curves.csv, info.json, metrics.json
 """
 
@@ -29,7 +30,7 @@ def run():
     data = RealSet.load(DATA)
 
     inputs = cells.inputs_of_one(stage_inputs("whole"), "whole", "hard")
-    how = students.Protocol("hard", settings, common.precision, common.compile)
+    how = students.Protocol("hard", settings, common.precision, common.compile, common.test_every)
     wanted = [
         cells.Cell((("set", "whole"),), ("whole",), word, seed)
         for word in common.networks

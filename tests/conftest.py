@@ -11,6 +11,9 @@ import pytest
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[1]
+os.environ["OMP_NUM_THREADS"] = (
+    "1"  # read when torch is imported: two test processes of two spinning threads each crawl
+)
 
 # The default, made small: seconds a stage instead of a minute. Every setting stays on its real path.
 SMALL = {

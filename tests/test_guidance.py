@@ -105,7 +105,7 @@ def test_each_distance_agrees_with_its_formula_in_float64(tmp_path, distance, ki
         gradient, loss = added(method, guide, update)
         wanted, value = reference(method, guide, update)
         assert loss == pytest.approx(value, rel=1e-4)
-        torch.testing.assert_close(gradient.double(), wanted, rtol=1e-3, atol=1e-5 * float(wanted.abs().max()))
+        torch.testing.assert_close(gradient.double(), wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
 
 
 @pytest.mark.parametrize("distance", ["ce", "ce_ratio", "cos"])
@@ -148,6 +148,26 @@ def test_kept_features_give_the_same_loss_as_fresh_ones(tmp_path, monkeypatch):
         fresh, value = added(method, guide, update)
         assert value == pytest.approx(loss, rel=1e-6, abs=1e-6)
         torch.testing.assert_close(fresh, gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("distance", ["ce", "ce_ratio", "cos"])
+def test_guidance_made_anew_between_any_two_updates_gives_the_same_bits(tmp_path, distance):
+    def run(stops):
+        pool = pool_in(tmp_path, ("ConvNetW8D2", "ConvNetW4D2"))
+        method = method_of("dm", pool, alpha=20.0, chunk=4, guidance={**GUIDANCE, "distance": distance})
+        guide = Guidance(method.problem, pool)
+        for update in range(method.total):
+            if update in stops:
+                state = method.state_dict()
+                method = method_of("dm", pool, alpha=20.0, chunk=4, guidance={**GUIDANCE, "distance": distance})
+                method.load_state_dict(state)
+                guide = Guidance(method.problem, Pool(tmp_path))
+            method.advance()
+            guide.add_gradient(method, update)
+            method.apply()
+        return method.images.detach()
+
+    assert torch.equal(run([]), run([1, 2, 5]))
 
 
 def test_as_many_teachers_as_fit_keep_their_features(tmp_path, monkeypatch):
@@ -274,6 +294,11 @@ def checked(**changes):
 
 
 C100 = {"name": "cifar100"}
+RESNET = {
+    "teacher__main__objective": "imported",
+    "teacher__main__networks": ["resnet18"],
+    "teacher__main__imported__weights": "IMAGENET1K_V1",
+}
 OTHER = {"sources": {"other": C100}, "teacher__main__source": "sources/other"}
 
 
@@ -282,6 +307,7 @@ def test_sound_guidance_passes_the_check():
     checked(method__alpha=1.0, method__guidance__distance="cos", method__guidance__adapt=True, **OTHER)
     checked(method__alpha={"ConvNetD2W64NN": 3.0}, method__guidance__epoch="last")
     checked(**OTHER)  # alpha is 0: nobody guides
+    checked(method__alpha={"resnet18": 2.0}, method__guidance__distance="cos", method__guidance__adapt=True, **RESNET)
     same = {"sources": {"again": {"name": "digits"}}, "teacher__main__source": "sources/again"}
     checked(method__alpha=1.0, method__guidance__distance="ce_ratio", **same)
 
@@ -299,6 +325,12 @@ def test_sound_guidance_passes_the_check():
             {"teacher__main__networks": ["MLP"], "method__guidance__distance": "cos"},
             "method.guidance.distance is cos, but the teacher MLP has no features.",
         ),
+        (RESNET, "method.guidance.distance is ce, but the teachers of main do not know the classes"),
+        (
+            RESNET | {"method__guidance__distance": "cos"},
+            "the teachers of main take 3 channels of 224 px, but the images",
+        ),
+        (RESNET | {"method__guidance__epoch": "best"}, "method.guidance.epoch is best, but teacher.main.keep is last"),
         ({"method__alpha": {"ConvNet": 1.0}}, "ConvNet is on one side only."),
         (
             {"method__alpha": {"ConvNetD2W64NN": 1.0}, "teacher__main__networks": ["ConvNetD2W64NN", "ConvNet"]},

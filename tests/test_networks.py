@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from stages.networks import words
+from stages.networks.alexnet import LocalResponseNorm
 from stages.networks.build import build, flops, has_features, initialise, parameters
 from stages.networks.norms import InstanceNorm, norm
 from stages.runtime.errors import BadInput
@@ -33,6 +34,7 @@ def made(word, channels=3, size=32, classes=10, seed=0):
         ("VGG11BN", 3, 64, 512, 10_275_072),
         ("AlexNetBN", 3, 64, 512, 8_135_360),
         ("MobileNetV2", 3, 64, 512, 1_735_376),
+        ("AlexCifarNet", 3, 32, 10, 1_756_426),
         ("ResNet10BN_P2", 3, 64, 512, 5_160_768),
         ("ResNet18BN", 3, 32, 10, 11_173_962),
         ("ResNet18BN", 3, 224, 1000, 11_689_512),  # torchvision's
@@ -65,6 +67,8 @@ def test_published_parameter_counts(word, channels, size, classes, count):
         ("ResNet10BN", 3, 128, 512),
         ("ResNet50", 3, 9, 2048),
         ("MobileNetV2", 1, 8, 1280),
+        ("AlexCifarNet", 3, 32, 192),
+        ("AlexCifarNet", 1, 9, 192),
         ("LeNet", 3, 32, 84),
         ("LeNet", 1, 28, 84),
         ("LeNet", 1, 16, 84),
@@ -106,7 +110,9 @@ CONVNETS = st.tuples(
 RESNETS = st.tuples(
     *map(st.sampled_from, (("ResNet10", "ResNet18", "ResNet50"), ("", "IN", "BN"), ("", "_AP"), ("", "_P2")))
 ).map("".join)
-OTHERS = st.sampled_from(("AlexNet", "AlexNetNN", "AlexNetBN", "VGG11IN", "VGG11BN", "MobileNetV2", "LeNet", "MLP"))
+OTHERS = st.sampled_from(
+    ("AlexNet", "AlexNetNN", "AlexNetBN", "VGG11IN", "VGG11BN", "MobileNetV2", "AlexCifarNet", "LeNet", "MLP")
+)
 
 
 @given(st.one_of(CONVNETS, RESNETS, OTHERS))
@@ -265,6 +271,15 @@ def test_instance_norm_is_mean_variance_and_scale():
 def test_instance_norm_twice_differentiable():
     x = torch.randn(2, 2, 3, 3, dtype=torch.float64, generator=generator(0, "x")).requires_grad_()
     assert torch.autograd.gradgradcheck(InstanceNorm(2).double(), (x,))
+
+
+def test_local_response_norm_is_pytorchs():
+    x = (9 * torch.randn(2, 7, 3, 3, dtype=torch.float64, generator=generator(0, "x"))).requires_grad_()
+    ours, theirs = LocalResponseNorm()(x), nn.LocalResponseNorm(4, 0.001 / 9, 0.75, 1)(x)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    g = torch.randn(x.shape, dtype=torch.float64, generator=generator(0, "g"))
+    (a,), (b,) = (torch.autograd.grad(y, x, g) for y in (ours, theirs))
+    torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
 def test_norms_by_token():

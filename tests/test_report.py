@@ -53,7 +53,9 @@ def artefacts(
     _json(root / "reports/whole/info.json", {"settings": {"evaluate.seeds": 2}, "images": {"whole": 1437}})
     _teachers(root / "models/teachers/main", networks)
     (root / "params.yaml").write_text(
-        "evaluate:\n  protocols:\n" + "".join(f"  - {p}\n" for p in protocols) + "teacher:\n  main:\n    count: 1\n"
+        "evaluate:\n  protocols:\n"
+        + "".join(f"  - {p}\n" for p in protocols)
+        + "  assess:\n    teachers: []\nteacher:\n  main:\n    count: 1\n"
     )
     return root
 
@@ -316,6 +318,22 @@ def test_guidance_has_its_own_curve(made):
     assert "Distillation: guidance" in text(page.render(page.context(found)))
 
 
+def test_a_pool_of_features_has_neither_accuracy_nor_curve(made):
+    folder = made / "models/teachers/foreign"
+    kept = [{"name": "last", "epoch": 0, "accuracy": None}]
+    info = {"pool": "foreign", "dataset": "digits", "objective": "imported", "precision": "fp32"}
+    networks = [{"network": "resnet18", "index": 0, "parameters": 11_200_000, "kept": kept}]
+    folder.mkdir()
+    _json(folder / "pool.json", info | {"networks": networks, "settings": {"from": "torchvision", "sha256": None}})
+    pd.DataFrame(columns=["network", "index", "epoch", "loss", "train_accuracy"]).to_csv(
+        folder / "curves.csv", index=False
+    )
+    shown = text(rendered(made, pools=("main", "foreign")))
+    assert "resnet18 last, epoch 0 11,200,000" in shown
+    metrics = tables.metrics(reading.read(("standard",), ("main", "foreign"), made))
+    assert metrics["teacher"]["foreign"] == {} and metrics["teacher"]["main"]
+
+
 def test_labels_by_a_teacher(made):
     path = made / "data/relabeled/info.json"
     info = json.loads(path.read_text())
@@ -419,3 +437,69 @@ def test_pixels_are_repeated_and_clamped_only_for_viewing(made):
     assert canvas.shape == (2 * (head + 16 + 2 * gap) - gap, 5 * (16 + gap) - gap, 4)
     assert (canvas[head : head + 16, 3 * (16 + gap) :, 0][:, :16] == raw.repeat(2, 0).repeat(2, 1)).all()
     assert [name for name, *_ in names] == [str(c) for c in range(10)]
+
+
+def assessed(root, pool="main", models=("A/0/last", "A/1/last")):
+    """An assessment of three sets under ``models``: no features, one image a class."""
+    rows = []
+    for i, name in enumerate(("distilled", "control", "random")):
+        rows.append({"set": name, "assessment": "outside", "model": "", "value": 12.5 - i})
+        rows.append({"set": name, "assessment": "pixel_diversity", "model": "", "value": None})
+        for k, model in enumerate(models):
+            rows.append({"set": name, "assessment": "accuracy", "model": model, "value": 90.0 - 10 * i + 4 * k})
+            rows.append({"set": name, "assessment": "feature_distance", "model": model, "value": None})
+    _csv(root / "reports/assessment" / pool / "rows.csv", rows)
+    _json(root / "reports/assessment" / pool / "info.json", {"pool": pool, "settings": {"fresh": 5}})
+    return reading.read(["standard"], ["main"], root, assessed=[pool])
+
+
+def test_assessments_are_a_table_and_the_distilled_sets_are_metrics(made):
+    found = assessed(made)
+    shown = text(page.render(page.context(found)))
+    assert "Under the pool main" in shown and "distilled random, relabelled random images" in shown
+    assert "92 ± 2 n = 2 82 ± 2 n = 2 72 ± 2 n = 2" in shown
+    assert "where no real pixel is 12.5 11.5 10.5" in shown  # of the images alone: no n
+    assert "features (DM) – – –" in shown and "pixels, raw – – –" in shown
+    assert tables.metrics(found)["assess"] == {"main": {"accuracy": 92.0, "outside": 12.5}}
+    assert ("fresh", "5") in dict(page.context(found)["parameters"])["assess, main"]
+
+
+def test_a_pool_that_guided_is_no_judge_and_the_page_says_so(made):
+    path = made / "data/distilled/info.json"
+    info = json.loads(path.read_text())
+    for alpha, teacher, said in ((0.0, "main", False), (10.0, "main", True), ({"A": 1.0}, "other", False)):
+        settings = info["settings"] | {"guidance": {"teacher": teacher}}
+        _json(path, info | {"alpha": alpha, "settings": settings})
+        found = assessed(made)
+        assert ("This pool guided the distillation" in page.render(page.context(found))) == said
+
+
+def test_without_assessments_nothing_of_them_is_said(made):
+    found = reading.read(["standard"], ["main"], made)
+    assert "Assessments" not in rendered(made)
+    assert "assess" not in tables.metrics(found)
+
+
+def best_of_tests(root):
+    """Students that were also tested every 50 epochs."""
+    paths = ["evaluation/standard", "baseline/standard", "whole"]
+    for folder in paths:
+        table = pd.read_csv(root / "reports" / folder / "rows.csv")
+        table.assign(best_test=table["accuracy"] + 5).to_csv(root / "reports" / folder / "rows.csv", index=False)
+    info = json.loads((root / "reports/evaluation/standard/info.json").read_text())
+    _json(root / "reports/evaluation/standard/info.json", info | {"test_every": 50})
+
+
+def test_the_best_of_tests_stands_beside_the_last_epoch_and_is_marked(made):
+    before = tables.metrics(reading.read(["standard"], ["main"], made))
+    assert "chosen on the test set" not in rendered(made)
+    best_of_tests(made)
+    found = reading.read(["standard"], ["main"], made)
+    after = tables.metrics(found)
+    best = after["evaluate"]["standard"].pop("best_test")
+    assert after == before  # the last epoch's figures are what they were
+    ours = before["evaluate"]["standard"]["ConvNet"]
+    assert best == {"ConvNet": {"mean": round(ours["mean"] + 5, 2), "std": ours["std"]}}
+    shown = text(page.render(page.context(found)))
+    assert "chosen on the test set" in shown and "tested every 50 epochs" in shown and "optimistic" in shown
+    assert shown.index(f"{ours['mean']:.2f} ±") < shown.index(f"{best['ConvNet']['mean']:.2f} ±")

@@ -7,15 +7,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from stages import teacher
 from stages.augment.standard import crop_flip
 from stages.containers.distilled import FILE, DistilledSet
 from stages.containers.real import RealSet, Split
 from stages.containers.spaces import Space
 from stages.evaluation import cells, students
 from stages.evaluation.sets import images_of, k_means_choice, random_choice
+from stages.evaluation.settings import NETWORK_SETS, EvaluateCommon
 from stages.labels.predict import predictions
 from stages.networks.build import build
-from stages.params import Compute
+from stages.networks.words import canonical
+from stages.params import Compute, validate
 from stages.runtime import tensors
 from stages.runtime.errors import BadInput
 from stages.runtime.generators import generator
@@ -212,6 +215,16 @@ def test_a_pool_that_cannot_be_is_refused(change):
         settled({**POOL, **change}, "teacher.main")
 
 
+def test_inputs_of_one_teacher_leave_out_what_does_not_change_it():
+    matter = {"cmd": "c", "deps:count": 1, "params:teacher.main.seed": 0, "params:teacher.main.supervised.lr": 0.1}
+    others = {
+        "params:teacher.main.count": 3,
+        "params:teacher.a.networks": ["x"],
+        "params:teacher.main.imported.file": "f",
+    }
+    assert teacher._of_one_teacher(matter | others, "supervised") == matter
+
+
 def saved_pool(tmp_path):
     from tests.test_methods import pool_in
 
@@ -287,6 +300,93 @@ def test_students_are_trained_once_and_more_seeds_reuse_them(tmp_path):
     assert after[:2] == before and len(three) == 3
     pd.testing.assert_frame_equal(three[:2], two)
     assert (three["train_accuracy"] > 50).all() and three["loss"].map(math.isfinite).all()
+
+
+class Killed(Exception):
+    pass
+
+
+def student(tmp_path, monkeypatch, test_every, kills=()):
+    """The record of one student; killed right after each of its checkpoints numbered ``kills``, and started again."""
+    data = real_set()
+    data.save(tmp_path / "real")
+    how = students.Protocol("hard", LabelSettings(**{**SETTINGS, "lr": 0.5}, loss="ce"), "fp32", False, test_every)
+    written = []
+
+    def checkpoint(task, state):
+        save(task, state)
+        written.append(state)
+        if len(written) in kills:
+            raise Killed
+
+    save = Task.checkpoint
+    with monkeypatch.context() as patch, claimed([Task.of("student", test_every, list(kills), {}, 0.0)]) as (task,):
+        patch.setattr(Task, "checkpoint", checkpoint)
+        patch.setattr(Task, "due", lambda task: True)
+        source = ("chosen", random_choice(data, 4, 0))
+        job = students.Job(task, tmp_path / "real", source, "ConvNetW4D1", 0, how, "cpu")
+        for _ in kills:
+            with pytest.raises(Killed):
+                students.train(job)
+        students.train(job)
+    return tensors.load_json(task.finished() / students.RECORD), len(written)
+
+
+def test_the_best_test_is_that_of_the_epochs_asked_for_and_the_last(tmp_path, monkeypatch):
+    data, seen = real_set(), {}
+    made = training({"lr": 0.5}, count=12)[0]
+    images, labels = images_of(("chosen", random_choice(data, 4, 0)), data, "hard")[0](torch.arange(12))
+    made.network = made.forward = build("ConvNetW4D1", 1, 8, CLASSES, generator(0, "student", "ConvNetW4D1"))
+    made.optimizer = torch.optim.SGD(made.network.parameters(), 0.5, 0.9, weight_decay=0.01)
+    made.batch_of, made.name = (lambda index: (images[index], labels[index])), "student/ConvNetW4D1"
+    while not made.done:
+        if made.advance():
+            seen[made.epoch] = accuracy(made.network, data, data.test)
+    assert len(set(seen.values())) > 2  # else the best could be any
+    for every, epochs in ((1, range(1, 7)), (4, (4, 6)), (9, (6,))):
+        record, _ = student(tmp_path, monkeypatch, every)
+        assert record["best_test"] == max(seen[epoch] for epoch in epochs) >= record["accuracy"] == seen[6]
+    record, _ = student(tmp_path, monkeypatch, 0)
+    assert "best_test" not in record and record["accuracy"] == seen[6]
+
+
+def test_a_student_killed_at_any_checkpoint_records_the_same(tmp_path, monkeypatch):
+    whole, steps = student(tmp_path, monkeypatch, 2)
+    assert steps == 12
+    for kills in ((4,), (5,), (1, 9), (11,), (12,)):
+        assert student(tmp_path, monkeypatch, 2, kills)[0] == whole
+
+
+def test_the_best_test_is_a_column_only_where_it_was_asked_for(tmp_path):
+    data = real_set()
+    data.save(tmp_path / "real")
+    compute = Compute(device="cpu", workers=1, threads=1, checkpoint=60.0)
+    for every in (0, 3):
+        how = students.Protocol("hard", LabelSettings(**SETTINGS, loss="ce"), "fp32", False, every)
+        wanted = [cells.Cell((("set", "mean"),), ("mean",), "ConvNetW4D1", 0)]
+        with cells.trained("whole", wanted, {"every": every}, how, tmp_path / "real", data, compute) as tasks:
+            cells.write(tmp_path, wanted, tasks, {"labels": "hard"})
+        assert ("best_test" in pd.read_csv(tmp_path / "rows.csv")) == bool(every)
+
+
+@pytest.mark.parametrize(
+    ("given", "expanded"),
+    [
+        (["ConvNetD2", "MLP"], ["ConvNetD2", "MLP"]),
+        (["MLP", "M", "ConvNet"], ["MLP", "ConvNet", "LeNet", "AlexNet", "VGG11", "ResNet18"]),
+        (["P", "D"], ["ConvNetNP", "ConvNetMP", "ConvNet", "ConvNetD1", "ConvNetD2", "ConvNetD4"]),
+    ],
+)
+def test_a_set_of_networks_stands_for_its_words_each_once(given, expanded):
+    rest = {"seeds": 1, "test_every": 0, "precision": "fp32", "compile": False}
+    assert validate(EvaluateCommon, {"networks": given, **rest}, "evaluate").networks == expanded
+    with pytest.raises(BadInput, match=r"evaluate\.networks .*name each network once"):
+        validate(EvaluateCommon, {"networks": [*given, given[0]], **rest}, "evaluate")
+
+
+def test_every_word_of_a_set_is_canonical():
+    for word in (word for words in NETWORK_SETS.values() for word in words):
+        assert canonical(word) == word
 
 
 def test_inputs_of_one_student_leave_out_what_does_not_change_it():

@@ -41,6 +41,9 @@ SETTINGS = [
     ({"evaluate.common.epochs": 11}, set()),
     ({"evaluate.whole.epochs": 2}, {"whole"}),
     ({"evaluate.save_models": True}, {"evaluate@standard"}),
+    ({"evaluate.test_every": 5}, RESULTS),
+    ({"evaluate.assess.teachers": ["main"]}, {"assess@main", "report"}),
+    ({"evaluate.assess.real": 64}, set()),
     ({"evaluate.protocols": ["standard", "common"]}, {"evaluate@common", "baseline@common", "report"}),
     ({"relabel.kind": "logits"}, {"relabel"}),
     ({"relabel.probs.temperature": 2.0}, set()),
@@ -77,6 +80,7 @@ EDITS = [
     ("stages/datasets/catalogue.py", {"download"}),
     ("stages/teachers/objectives/supervised.py", {"teacher@main"}),
     ("stages/evaluation/sets.py", RESULTS),
+    ("stages/assessment/gradients.py", set()),
     ("stages/labels/predict.py", {"relabel"}),
     ("stages/reporting/page.py", {"report"}),
     ("stages/whole.py", {"whole"}),
@@ -169,6 +173,7 @@ def test_a_stage_reads_only_the_parameters_it_tracks(reproduced, copy_of):
     import yaml
 
     clone = copy_of(reproduced)
+    clone.set({"evaluate.assess.teachers": ["main"]})
     workflow = yaml.safe_load(clone.path("dvc.yaml").read_text())["stages"]
     values = clone.path("params.yaml").read_text()
     recorder = (
@@ -186,7 +191,7 @@ def test_a_stage_reads_only_the_parameters_it_tracks(reproduced, copy_of):
         if name in ("check", "source", "target"):
             continue
         body = body.get("do", body)
-        key = {"teacher": "main", "evaluate": "standard", "baseline": "standard"}.get(name)
+        key = {"teacher": "main", "assess": "main", "evaluate": "standard", "baseline": "standard"}.get(name)
         fill = lambda text, key=key: (  # noqa: E731
             text.replace("${key}", key or "")
             .replace("${item}", key or "")
@@ -215,7 +220,6 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("change", "sentence"), BAD, ids=[sentence for _, sentence in BAD])
 def refusal(clone):
     """The one sentence that check has against the parameters of a clone."""
     with pytest.raises(BadInput) as refused:
@@ -302,9 +306,10 @@ def test_a_bad_archive_is_one_sentence_and_the_old_dataset_comes_back(reproduced
     assert "download" not in stale(clone)
 
 
-@pytest.mark.parametrize(
-    "stage", ["check", "download", "teacher", "distill", "relabel", "evaluate", "baseline", "whole", "report", "clean"]
-)
+STAGES = ["check", "download", "teacher", "distill", "relabel", "evaluate", "baseline", "whole", "assess", "report"]
+
+
+@pytest.mark.parametrize("stage", [*STAGES, "clean", "compare"])
 def test_help_says_what_a_stage_reads_and_writes(stage):
     import importlib
 

@@ -5,10 +5,11 @@ import difflib
 from stages.runtime.errors import BadInput
 
 OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
+DC_OPERATIONS = ("crop", "scale", "rotate", "noise")  # of DC's own evaluations, see ``dc.py``
 
 
-def operations(strategy):
-    """The operations of a word such as ``color_crop_cutout``, in its order; none for ``none``.
+def operations(strategy, known=OPERATIONS):
+    """The operations of a word such as ``color_crop_cutout``, in its order, among those ``known``; none for ``none``.
 
     Raises BadInput for an unknown or a repeated operation.
     """
@@ -16,10 +17,10 @@ def operations(strategy):
         return ()
     names = tuple(strategy.split("_"))
     for name in names:
-        if name not in OPERATIONS:
-            close = difflib.get_close_matches(name, OPERATIONS, n=1)
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {close[0]}?" if close else "."
-            raise BadInput(f"'{name}' in the augmentation '{strategy}' is none of {', '.join(OPERATIONS)}{hint}")
+            raise BadInput(f"'{name}' in the augmentation '{strategy}' is none of {', '.join(known)}{hint}")
     if len(set(names)) < len(names):
         raise BadInput(f"The augmentation '{strategy}' names an operation twice; each may come once.")
     return names

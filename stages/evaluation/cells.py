@@ -12,6 +12,7 @@ from stages.runtime import device, tensors
 from stages.runtime.tasks import map_tasks
 from stages.runtime.work import Task, claimed
 
+_MEASURED = ("accuracy", "best_test", "train_accuracy", "loss")  # best_test only where it is asked for
 _EXTENT = ("params:evaluate.networks", "params:evaluate.seeds", "params:evaluate.draws", "params:evaluate.save_models")
 
 
@@ -64,7 +65,7 @@ def write(out, cells, tasks, info):
     for cell, task in zip(cells, tasks, strict=True):
         record = tensors.load_json(task.finished() / students.RECORD)
         about = {**dict(cell.named), "network": cell.word, "seed": cell.seed}
-        rows.append({**about, **{key: record[key] for key in ("accuracy", "train_accuracy", "loss")}})
+        rows.append({**about, **{key: record[key] for key in _MEASURED if key in record}})
         curves += [{**about, "epoch": epoch, "loss": loss} for epoch, loss in record["curve"]]
         steps, gflop = steps + record["steps"], gflop + record["gflop"]
     pd.DataFrame(rows).to_csv(out / "rows.csv", index=False, float_format="%.6g")

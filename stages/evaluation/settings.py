@@ -9,22 +9,37 @@ from stages.runtime.errors import BadInput
 from stages.training.settings import LabelSettings, LessonSettings, OnlineSettings
 
 LOSSES = {"hard": ("ce",), "soft": ("ce",), "logits": ("l1", "mse")}
+# The evaluation pools of the official code of DC and DM, in their order, without the default tokens of a word.
+NETWORK_SETS = {
+    "M": ["MLP", "ConvNet", "LeNet", "AlexNet", "VGG11", "ResNet18"],
+    "B": ["ConvNetBN", "ConvNetASwishBN", "AlexNetBN", "VGG11BN", "ResNet18BN"],
+    "W": ["ConvNetW32", "ConvNetW64", "ConvNet", "ConvNetW256"],
+    "D": ["ConvNetD1", "ConvNetD2", "ConvNet", "ConvNetD4"],
+    "A": ["ConvNetAS", "ConvNet", "ConvNetAL", "ConvNetASwish"],
+    "P": ["ConvNetNP", "ConvNetMP", "ConvNet"],
+    "N": ["ConvNetNN", "ConvNetBN", "ConvNetLN", "ConvNet", "ConvNetGN"],
+}
 
 
 class EvaluateCommon(Section):
-    """``networks`` × ``seeds`` students a set; ``draws`` random sets for the random row."""
+    """``networks`` × ``seeds`` students a set; ``draws`` random sets for the random row.
+
+    An entry of ``networks`` may name one of ``NETWORK_SETS``; here it stands expanded, each network once. ``test_every``
+    is the number of epochs between tests whose best each student records beside its last; 0 makes none.
+    """
 
     networks: list[str] = Field(min_length=1)
     seeds: int = Field(ge=1)
+    test_every: int = Field(ge=0)
     precision: Literal["fp32", "bf16"]
     compile: bool
 
     @field_validator("networks")
     @classmethod
-    def _once(cls, values):
+    def _expanded(cls, values):
         if len(set(values)) != len(values):
             raise ValueError("should name each network once")
-        return values
+        return list(dict.fromkeys(word for value in values for word in NETWORK_SETS.get(value, [value])))
 
 
 class Draws(Section):

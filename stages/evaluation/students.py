@@ -26,6 +26,8 @@ _POINTS = 100
 class Protocol:
     """How students are trained: on labels of ``kind``, by ``settings``, in which precision, compiled or not.
 
+    ``test_every``: how many epochs lie between the tests whose best is recorded as ``best_test``; 0 makes none. It is
+    chosen on the test set, as APM and the validation of CLOM publish it, and never stands for ``accuracy``.
     ``lesson`` is None, or a top-level function of a Job and of whether a mirrored image keeps its class: it gives what
     ``Training`` takes as a lesson (with the ``count`` of images) and the temperature of its targets.
     """
@@ -34,6 +36,7 @@ class Protocol:
     settings: LabelSettings | LessonSettings
     precision: str
     compile: bool
+    test_every: int = 0
     lesson: Callable | None = None
 
 
@@ -75,10 +78,10 @@ def train(job):
         protocol.compile,
         lesson,
     )
-    curve, last = [], (math.nan, math.nan)
+    curve, last, best = [], (math.nan, math.nan), 0.0
     if state:
         training.load_state_dict(state["training"])
-        curve, last = state["curve"], state["last"]
+        curve, last, best = state["curve"], state["last"], state["best"]
     every = max(1, settings.epochs // _POINTS)
 
     with Progress(
@@ -90,13 +93,17 @@ def train(job):
                 bar.advance(loss=finished[0])
                 if training.epoch % every == 0:
                     curve.append([training.epoch, finished[0]])
+                if protocol.test_every and (training.epoch % protocol.test_every == 0 or training.done):
+                    best = max(best, accuracy(network, data, data.test, protocol.precision))
             if job.task.due():
-                job.task.checkpoint({"training": training.state_dict(), "curve": curve, "last": list(last)})
+                state = {"training": training.state_dict(), "curve": curve, "last": list(last), "best": best}
+                job.task.checkpoint(state)
 
     record = {
         "network": job.word,
         "seed": job.seed,
         "accuracy": accuracy(network, data, data.test, protocol.precision),
+        **({"best_test": best} if protocol.test_every else {}),
         "train_accuracy": last[1],
         "loss": last[0],
         "curve": curve,

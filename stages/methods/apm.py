@@ -187,7 +187,7 @@ class APM(Method):
 
     @classmethod
     def check(cls, common, settings, classes):
-        if (batch := settings.batch_syn or 0) > (count := common.ipc * classes):
+        if classes and (batch := settings.batch_syn or 0) > (count := common.ipc * classes):
             of_each = " of each shard" if settings.shards > 1 else ""
             raise BadInput(f"method.apm.batch_syn is {batch}, but there are only {count} images{of_each}.")
 

@@ -11,6 +11,7 @@ from stages.runtime.errors import BadInput
 _BODIES = {
     "ConvNet": convnet.body,
     "AlexNet": alexnet.body,
+    "AlexCifarNet": alexnet.cifar_body,
     "VGG11": vgg.body,
     "ResNet10": resnet.body,
     "ResNet18": resnet.body,
@@ -85,7 +86,7 @@ def initialise(network, generator):
 
 
 def has_features(network):
-    """Whether ``network.embed`` gives features: not for LeNet and MLP, whose published forms have none."""
+    """Whether ``network.embed`` gives features: not for AlexCifarNet, LeNet and MLP, whose published forms have none."""
     return embeds(network.word)
 
 

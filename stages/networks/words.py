@@ -15,6 +15,7 @@ family              tokens
 ``ResNet10/18/50``  norm ``IN``, ``BN``; ``_AP``: stride 1 and average pooling where the others stride by 2;
                     ``_P2``: the 3x3 stem padded by 2 (KRR-ST) at any image size
 ``MobileNetV2``     none (batch norm, expansion 2)
+``AlexCifarNet``    none
 ``LeNet``, ``MLP``  none
 ==================  ====================================================================================
 
@@ -40,10 +41,11 @@ _CHOICES = {
     "ResNet18": _RESNET,
     "ResNet50": _RESNET,
     "MobileNetV2": {"norm": ("BN",)},
+    "AlexCifarNet": {"norm": ("NN",)},
     "LeNet": {"norm": ("NN",)},
     "MLP": {"norm": ("NN",)},
 }
-_FEATURELESS = ("LeNet", "MLP")
+_FEATURELESS = ("AlexCifarNet", "LeNet", "MLP")
 _RESIDUAL = ("ResNet10", "ResNet18", "ResNet50")
 LARGE = 128  # pixels from which residual networks begin with the 7x7 stem and its maximum pooling
 _BLOCKS, _WIDTH = 3, 128
@@ -51,12 +53,12 @@ _USUAL = """
     ConvNet ConvNetBN ConvNetNN ConvNetLN ConvNetGN ConvNetD1 ConvNetD2 ConvNetD4 ConvNetD5 ConvNetW32 ConvNetW64
     ConvNetW256 ConvNetAS ConvNetAL ConvNetASwish ConvNetASwishBN ConvNetMP ConvNetNP ConvNetW128-256-512BN AlexNet
     AlexNetIN AlexNetBN VGG11 VGG11BN ResNet10 ResNet10BN ResNet10BN_P2 ResNet18 ResNet18BN ResNet18_AP ResNet18BN_AP
-    ResNet18BN_P2 ResNet50 ResNet50BN MobileNetV2 LeNet MLP
+    ResNet18BN_P2 ResNet50 ResNet50BN MobileNetV2 AlexCifarNet LeNet MLP
 """
 GRAMMAR = (
     "ConvNet with D<blocks>, W<width> or W<width>-<width>-..., AR|AS|AL|ASwish, IN|BN|LN|GN|NN and AP|MP|NP "
     "(as ConvNetD4W64BN), AlexNet or AlexNetIN|BN, VGG11 or VGG11BN, ResNet10|18|50 with BN, _AP and _P2, "
-    "MobileNetV2, LeNet or MLP"
+    "MobileNetV2, AlexCifarNet, LeNet or MLP"
 )
 
 
@@ -112,7 +114,7 @@ def check(word, channels, size):
 
 
 def embeds(word):
-    """Whether the network has features before its classifier that methods may match (LeNet and MLP have not)."""
+    """Whether the network has features before its classifier that methods may match (AlexCifarNet, LeNet and MLP have not)."""
     return parse(word).family not in _FEATURELESS
 
 

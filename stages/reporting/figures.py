@@ -116,7 +116,8 @@ def _style(palette):
         yield
 
 
-def _figure(width, height):
+def blank(width, height):
+    """An empty figure, in inches, apart from pyplot's own state."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -147,7 +148,7 @@ def _short(name, most=8):
 
 def bars(palette, lines):
     """Mean accuracy with the population std of every set, for one network."""
-    figure = _figure(WIDTH, 0.29 * len(lines) + 0.3)
+    figure = blank(WIDTH, 0.29 * len(lines) + 0.3)
     _bars(figure.subplots(), palette, lines)
     return figure
 
@@ -217,7 +218,7 @@ def _line(palette, i):
 
 def _curves(palette, xlabel, ylabel, lines):
     """``lines`` are (label or "", colour, dash, x, y)."""
-    figure = _figure(WIDTH, 2.5)
+    figure = blank(WIDTH, 2.5)
     axes = figure.subplots()
     for label, colour, dash, x, y in lines:
         x, y = _thin(x), _thin(y)
@@ -248,7 +249,7 @@ def overview(palette, grid, table):
     """The result at a glance: the distilled images beside the accuracies of the first network."""
     canvas, names = pictures.canvas(grid)
     lines = table[table["network"] == table["network"].iloc[0]]
-    figure = _figure(9.6, 3.0)
+    figure = blank(9.6, 3.0)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1))
     _tiles(left, palette, canvas, names, 7 if len({x for _, x, _ in names}) <= 5 else 5)
     _bars(right, palette, lines)

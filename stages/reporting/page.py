@@ -8,7 +8,7 @@ from pathlib import Path
 import jinja2
 from PIL import Image
 
-from stages.reporting import figures, pictures, tables, words
+from stages.reporting import assessments, figures, pictures, tables, words
 
 VIEW = 96  # larger images are shown at this size
 RULES = {
@@ -35,6 +35,10 @@ def context(artefacts):
         "layout": _layout(max(len(one.images) for one in shown)),
         "extent": pictures.extent(artefacts.images),
         "protocols": [_protocol(artefacts, name, drawn) for name in artefacts.evaluation],
+        "assessments": [
+            assessments.section(name, found) | {"guided": _guided(artefacts, name)}
+            for name, found in artefacts.assessments.items()
+        ],
         "curves": [(name, drawn[f"distill_{name}"]) for name in ("loss", "guidance") if f"distill_{name}" in drawn],
         "diverged": len(curve) > 0 and not math.isfinite(curve["loss"].iloc[-1]),
         "pools": [_pool(name, pool, drawn) for name, pool in artefacts.pools.items()],
@@ -136,29 +140,37 @@ def _protocol(artefacts, name, drawn):
     measured, baseline = artefacts.evaluation[name], artefacts.baseline[name]
     table = tables.protocol(artefacts, name)
     networks = list(dict.fromkeys(table["network"]))
-    cells = {(line.set, line.network): line for line in table.itertuples()}
     sizes = _sizes(artefacts, name)
     gains = {line.network: line for line in tables.differences(measured.rows, baseline.rows).itertuples()}
+    best = tables.best_tests(artefacts, name)
     return {
         "name": name,
         "labels": measured.info["labels"],
         "checkpoint": measured.info["checkpoint"],
         "rule": RULES[measured.info["checkpoint"]],
         "networks": networks,
-        "rows": [
-            {
-                "set": s,
-                "name": tables.SETS[s],
-                "images": sizes[s],
-                "cells": [_cell(cells.get((s, n))) for n in networks],
-            }
-            for s in dict.fromkeys(table["set"])
-        ],
+        "rows": _rows(table, networks, sizes),
+        "best": [] if best is None else _rows(best, networks, sizes),
+        "test_every": measured.info.get("test_every"),
         "gains": [_gain(gains.get(network)) for network in networks],
         "controlled": bool((measured.curves["set"] == "control").any()),
         "bars": [drawn[f"accuracy_{name}_{network}"] for network in networks],
         "training": drawn[f"training_{name}"],
     }
+
+
+def _rows(table, networks, sizes):
+    """A row for each set of a summary, with a cell for each network."""
+    cells = {(line.set, line.network): line for line in table.itertuples()}
+    return [
+        {"set": s, "name": tables.SETS[s], "images": sizes[s], "cells": [_cell(cells.get((s, n))) for n in networks]}
+        for s in dict.fromkeys(table["set"])
+    ]
+
+
+def _guided(artefacts, pool):
+    """Whether the distilled images were made with the pool's guidance, so that it is no independent judge of them."""
+    return bool(artefacts.distilled["alpha"]) and artefacts.distilled["settings"]["guidance"]["teacher"] == pool
 
 
 def _sizes(artefacts, name):
@@ -259,6 +271,7 @@ def _parameters(artefacts):
     sections += [(f"evaluate, {name}", measured.info) for name, measured in artefacts.evaluation.items()]
     sections += [(f"baseline, {name}", measured.info) for name, measured in artefacts.baseline.items()]
     sections += [("whole", artefacts.whole.info)]
+    sections += [(f"assess, {name}", measured.info) for name, measured in artefacts.assessments.items()]
     return [(name, sorted(_flat(info["settings"]))) for name, info in sections]
 
 

@@ -11,7 +11,9 @@ from stages.runtime import tensors
 from stages.runtime.errors import BadInput
 
 ROW = ("set", "network", "seed", "accuracy", "train_accuracy", "loss")
+ASSESSMENT = ("set", "assessment", "model", "value")
 EVALUATED, BASELINES, WHOLE = ("distilled", "control"), ("random", "kmeans", "mean"), ("whole",)
+ASSESSED = ("distilled", "control", "random")
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class Measured:
     """One folder of results.
 
     Attributes:
-        rows: a trained network each: columns ``ROW`` (accuracies in percent) and, for baselines, ``draw``.
+        rows: a trained network each: columns ``ROW`` (accuracies in percent) and, for baselines, ``draw``; ``best_test``
+            where students were tested as they trained. Of assessments, a value each: columns ``ASSESSMENT``.
         info: the folder's info.json.
         curves: columns set, network, seed, epoch, loss; None where the stage keeps none.
     """
@@ -49,6 +52,7 @@ class Artefacts:
         evaluation, baseline: protocol to Measured, in the order of params.yaml.
         whole: networks trained on the whole training set.
         pools: name to Pool, in the order of params.yaml.
+        assessments: pool to Measured, in the order of params.yaml; empty where none was asked for.
     """
 
     images: DistilledSet
@@ -59,10 +63,11 @@ class Artefacts:
     baseline: dict
     whole: Measured
     pools: dict
+    assessments: dict
 
 
-def read(protocols, pools, root="."):
-    """The Artefacts under ``root`` of the named protocols and pools; other folders are not looked at.
+def read(protocols, pools, root=".", assessed=()):
+    """The Artefacts under ``root`` of the named protocols, pools and pools ``assessed`` under; no other folder is read.
 
     Raises:
         BadInput: one of them is missing or lacks a column.
@@ -78,6 +83,7 @@ def read(protocols, pools, root="."):
         baseline={name: _measured(reports / "baseline" / name, BASELINES, (*ROW, "draw")) for name in protocols},
         whole=_measured(reports / "whole", WHOLE),
         pools={name: _pool(root / "models/teachers" / name) for name in pools},
+        assessments={name: _measured(reports / "assessment" / name, ASSESSED, ASSESSMENT) for name in assessed},
     )
 
 

@@ -14,16 +14,16 @@ SETS = {
 }
 
 
-def summary(*rows):
+def summary(*rows, column="accuracy"):
     """One line per set and network of the given rows: ``mean``, ``std`` (population), ``low``, ``high`` and ``n``.
 
-    Sets come in the order of ``SETS``, networks in the order in which they were measured. Random images are averaged
-    over draws and seeds together.
+    They summarise ``column``. Sets come in the order of ``SETS``, networks in the order in which they were measured. Random
+    images are averaged over draws and seeds together.
     """
     rows = pd.concat(rows, ignore_index=True)
     rows["set"] = pd.Categorical(rows["set"], list(SETS), ordered=True)
     rows["network"] = pd.Categorical(rows["network"], list(dict.fromkeys(rows["network"])), ordered=True)
-    groups = rows.groupby(["set", "network"], observed=True)["accuracy"]
+    groups = rows.groupby(["set", "network"], observed=True)[column]
     table = groups.agg(mean="mean", std=lambda a: a.std(ddof=0), low="min", high="max", n="count").reset_index()
     return table.astype({"set": str, "network": str})
 
@@ -31,6 +31,21 @@ def summary(*rows):
 def protocol(artefacts, name):
     """The ``summary`` of everything measured under a protocol, with the whole set for comparison."""
     return summary(artefacts.evaluation[name].rows, artefacts.baseline[name].rows, artefacts.whole.rows)
+
+
+def best_tests(artefacts, name):
+    """The ``summary`` of ``best_test`` under a protocol, chosen on the test set; None where it was not recorded."""
+    measured = [artefacts.evaluation[name].rows, artefacts.baseline[name].rows, artefacts.whole.rows]
+    return summary(*measured, column="best_test") if all("best_test" in rows for rows in measured) else None
+
+
+def assessments(measured):
+    """One line per assessment and set of a Measured: ``mean``, ``std`` (population) and ``n`` over the models.
+
+    Both come in the order in which they were measured. Where no model has a value, n is 0 and the rest NaN.
+    """
+    groups = measured.rows.groupby(["assessment", "set"], sort=False)["value"]
+    return groups.agg(mean="mean", std=lambda values: values.std(ddof=0), n="count").reset_index()
 
 
 def differences(evaluated, baseline):
@@ -76,14 +91,17 @@ def metrics(artefacts):
     """What ``dvc metrics show`` lists: percent with two digits, under sorted names without dots.
 
     ``evaluate.PROTOCOL.NETWORK``, ``evaluate.PROTOCOL.control.NETWORK``, ``baseline.PROTOCOL.SET.NETWORK``,
-    ``whole.NETWORK`` and ``teacher.POOL.NETWORK`` (checkpoint ``last``) hold ``mean`` and ``std``; ``distill.loss`` is
-    the last loss of a method that optimises, null where it is not finite.
+    ``whole.NETWORK`` and ``teacher.POOL.NETWORK`` (checkpoint ``last``) hold ``mean`` and ``std``, and where it was
+    recorded ``evaluate.PROTOCOL.best_test.NETWORK``, chosen on the test set; ``distill.loss`` is the last loss of a
+    method that optimises, null where it is not finite; ``assess.POOL.ASSESSMENT`` is a mean over the models.
     """
     found = {"evaluate": {}, "baseline": {}, "whole": _cells(summary(artefacts.whole.rows))["whole"], "teacher": {}}
     for name, measured in artefacts.evaluation.items():
         cells = _cells(summary(measured.rows))
         control = {"control": cells["control"]} if "control" in cells else {}
-        found["evaluate"][name] = {**cells["distilled"], **control}
+        best = best_tests(artefacts, name)
+        best = {} if best is None else {"best_test": _cells(best)["distilled"]}
+        found["evaluate"][name] = {**cells["distilled"], **control, **best}
     for name, measured in artefacts.baseline.items():
         found["baseline"][name] = _cells(summary(measured.rows))
     for name, pool in artefacts.pools.items():
@@ -92,7 +110,9 @@ def metrics(artefacts):
         found["teacher"][name] = {line.network: _cell(line) for line in last.itertuples()}
     if len(artefacts.curve):
         loss = artefacts.curve["loss"].iloc[-1]
-        found["distill"] = {"loss": float(f"{loss:.6g}") if math.isfinite(loss) else None}
+        found["distill"] = {"loss": _digits(loss) if math.isfinite(loss) else None}
+    if artefacts.assessments:
+        found["assess"] = {name: _assessed(measured) for name, measured in artefacts.assessments.items()}
     return _sorted(found)
 
 
@@ -101,6 +121,16 @@ def _cells(table):
     for line in table.itertuples():
         cells.setdefault(line.set, {})[line.network] = _cell(line)
     return cells
+
+
+def _assessed(measured):
+    table = assessments(measured)
+    ours = table[(table["set"] == "distilled") & (table["n"] > 0)]
+    return {line.assessment: _digits(line.mean) for line in ours.itertuples()}
+
+
+def _digits(value):
+    return float(f"{value:.6g}")
 
 
 def _cell(line):

@@ -27,6 +27,11 @@ def count(given, noun=""):
     return f"{given:,}" + (f" {noun}{'s' * (given != 1)}" if noun else "")
 
 
+def digits(given):
+    """A number with four significant digits."""
+    return f"{given:.4g}".replace("-", "−")
+
+
 def percent(given):
     return f"{given:.1f}{THIN}%"
 

@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from stages.augment.dc import augment_dc
 from stages.augment.siamese import augment_batch
 from stages.augment.standard import crop_flip
 from stages.augment.strategy import resolve
@@ -100,6 +101,8 @@ class Training:
         draws = self._draws("augment", self.step)
         if kind == "crop_flip":
             return crop_flip(images, draws, self.flip)
+        if kind.startswith("dc_"):
+            return augment_dc(images, kind.removeprefix("dc_"), draws)
         return augment_batch(images, resolve("auto", self.flip) if kind == "dsa" else kind, draws)
 
     def _draws(self, purpose, index):

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from stages.augment.strategy import operations
+from stages.augment.strategy import DC_OPERATIONS, operations
 from stages.augment.views import ViewSettings
 from stages.params import Section
 
@@ -17,7 +17,7 @@ class TrainSettings(Section):
 
     ``milestones`` are epochs, or fractions of ``epochs``; at each the learning rate is multiplied by ``decay``.
     ``augment`` is none, dsa (all siamese families that keep the class), crop_flip (random crop with padding of an eighth
-    and mirror) or a siamese strategy such as ``color_crop_cutout``.
+    and mirror), a siamese strategy such as ``color_crop_cutout``, or DC's own such as ``dc_crop_scale_rotate``.
     """
 
     optimizer: ClassVar[str] = "sgd"
@@ -38,7 +38,9 @@ class TrainSettings(Section):
     @field_validator("augment")
     @classmethod
     def _known(cls, value):
-        if value not in ("none", "dsa", "crop_flip"):
+        if value.startswith("dc_"):
+            operations(value.removeprefix("dc_"), DC_OPERATIONS)
+        elif value not in ("none", "dsa", "crop_flip"):
             operations(value)
         return value
 

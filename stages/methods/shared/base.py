@@ -223,7 +223,8 @@ class Method:
 
     @classmethod
     def check(cls, common, settings, classes):
-        """Raise BadInput where the method's settings do not suit ``common`` (of one shard) and the number of classes."""
+        """Raise BadInput where the method's settings do not suit ``common`` (of one shard) and the number of ``classes``,
+        None where only the dataset's files can tell."""
 
     @property
     def updates(self):

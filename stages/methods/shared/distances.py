@@ -20,9 +20,9 @@ def ce(logits, labels):
 
 def ce_ratio(logits, labels, counts):
     """D_ij = -log p(label of i | x_j): the real images enter by their labels alone."""
-    surprise = -logits.log_softmax(1)
-    same = surprise.gather(1, labels.unsqueeze(1)).squeeze(1) * counts[labels]
-    return same.sum(), (surprise @ counts).sum()
+    likely = logits.log_softmax(1)
+    same = F.nll_loss(likely, labels, reduction="none") * counts[labels]
+    return same.sum(), -(likely @ counts).sum()
 
 
 def cos(features, labels, counts, sums):

@@ -81,7 +81,8 @@ def pretrained(library, name, tag, path, size):
         try:
             model = _module(library).pretrained(name, tag, path)
         except (RuntimeError, KeyError, ValueError, OSError) as error:
-            raise BadInput(f"{path} does not load as {library}'s {name}: {str(error).splitlines()[0]}.") from error
+            fault = " ".join(str(error).split())[:200].rstrip(".")
+            raise BadInput(f"{path} does not load as {library}'s {name}: {fault}.") from error
         return _wrapped(library, name, model, size)
 
 

@@ -4,6 +4,7 @@ Its weights are copied into the pool, so that nothing after it needs a network c
 """
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -114,8 +115,18 @@ def check(pool, path):
             raise BadInput(
                 f"{path}.imported should name either the {settings.library} weights or a file; the other is empty or {NONE}."
             )
-    if settings.tag is None and settings.sha256 != (found := sha256(settings.file)):
-        raise BadInput(f"{path}.imported.sha256 is {settings.sha256}, but should be that of its file, {found}.")
+    if settings.tag is None:
+        _check_file(settings, path)
+
+
+def _check_file(settings, path):
+    """A file must be pinned. It need not be here: a teammate may have the pool that was made of it."""
+    if settings.file == NONE:
+        raise BadInput(f"{path}.imported.file should be the path of a .safetensors, .pt or .pth file.")
+    found = sha256(settings.file) if Path(settings.file).is_file() else None
+    if settings.sha256 is None or found not in (None, settings.sha256):
+        that = f", {found}" if found else ""
+        raise BadInput(f"{path}.imported.sha256 is {settings.sha256}, but should be that of {settings.file}{that}.")
 
 
 def _shape(pool, source):

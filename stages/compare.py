@@ -1,0 +1,56 @@
+"""Show results side by side, and which assessment foretells the accuracy over them. A command, no stage.
+
+Reads   params.yaml and reports/metrics.json of the workspace, of HEAD and of its experiments, or of those named; Git
+        holds them, nothing has to be pulled
+Writes  reports/compare: index.html, and for each of its parts NAME.csv, for figures NAME.png
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from stages.comparison import accuracies, assessments, correlation, page, results
+from stages.reporting import figures
+from stages.runtime import process, tensors
+from stages.runtime.errors import guarded
+
+OUT = "reports/compare"
+
+
+def run(names, every, metric, out):
+    process.begin()
+    found = results.read(names, every)
+    metric = accuracies.main_accuracy(found, metric)
+    sections = [accuracies.section(found), assessments.section(found), correlation.section(found, metric)]
+    write(sections, Path(out))
+    print(page.text(sections))
+    print(f"\nWritten: {out}/index.html", file=sys.stderr)
+
+
+def write(sections, out):
+    """The page, and the files of each section; a figure that an earlier comparison left goes."""
+    for section in sections:
+        _write(out / f"{section.name}.csv", section.values.to_csv(index=False, lineterminator="\n").encode())
+        picture = out / f"{section.name}.png"
+        if section.draw:
+            _write(picture, figures.png(section.draw))
+        else:
+            picture.unlink(missing_ok=True)
+    _write(out / "index.html", page.html(sections).encode())
+
+
+def _write(path, content):
+    with tensors.replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="experiments, Git revisions or `workspace`; all of HEAD's if none")
+    parser.add_argument("--all", action="store_true", help="experiments of every commit, not of HEAD alone")
+    parser.add_argument(
+        "--metric", help="the final accuracy, as evaluate.standard.ConvNet; that of most results if none"
+    )
+    parser.add_argument("--out", default=OUT, help=f"folder to write (default: {OUT})")
+    given = parser.parse_args()
+    sys.exit(guarded(run, given.names, given.all, given.metric, given.out))
