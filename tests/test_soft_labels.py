@@ -203,7 +203,7 @@ def test_stored_labels_train_as_the_teacher_itself_does(tmp_path, monkeypatch, v
     (wanted, _), (found, _) = trained(student(online, **plain)), replayed(torch.float16, **plain)
     for name, before in build(plain["word"], 3, SIZE, CLASSES, generator(0, "student")).state_dict().items():
         moved = float((wanted[name] - before).norm())
-        assert 0 < moved and float((wanted[name] - found[name]).norm()) < 0.01 * moved
+        assert moved > 0 and float((wanted[name] - found[name]).norm()) < 0.01 * moved
 
 
 def test_what_is_stored_is_what_made_each_batch(tmp_path):
@@ -394,7 +394,7 @@ def stage(tmp_path, monkeypatch, kind, control=True, **changes):
 def job_of(path, kind, word="ConvNetW4D1BN"):
     how = {**TRAINING, **({"batch": 4, **VIEW} if kind == "online" else {})}
     settings = (OnlineSettings if kind == "online" else LessonSettings)(**how)
-    protocol = students.Protocol(kind, settings, "fp32", False, evaluate.LESSONS[kind])
+    protocol = students.Protocol(kind, settings, "fp32", False, lesson=evaluate.LESSONS[kind])
     task = Task.of("student", {"deps:x": kind}, path.name, {"device": "cpu"})
     return students.Job(task, path.parents[1] / "real/dataset", ("file", str(path)), word, 3, protocol, "cpu")
 
