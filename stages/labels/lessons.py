@@ -17,6 +17,11 @@ from stages.runtime.errors import BadInput
 from stages.runtime.generators import generator
 from stages.teachers.pool import Pool
 
+_OF_IMAGES = ("order", "boxes", "mirror", "partners", "logits")  # what is stored: a row for each image of an epoch
+_OF_BATCHES = ("weight", "window")  # and for each batch
+NAMES = (*_OF_IMAGES, *_OF_BATCHES)
+STORED = torch.float16  # of logits, as published
+
 
 class Online:
     """Batches that are drawn, and answered, as they are asked for.
@@ -85,12 +90,6 @@ class Stored:
         index, boxes, mirror, partners, logits = (self.content[name][part] for name in _OF_IMAGES)
         weight, window = (self.content[name][place] for name in _OF_BATCHES)
         return index.long(), View(boxes.long(), mirror, partners.long(), weight, window.long()), logits
-
-
-_OF_IMAGES = ("order", "boxes", "mirror", "partners", "logits")
-_OF_BATCHES = ("weight", "window")
-NAMES = (*_OF_IMAGES, *_OF_BATCHES)
-STORED = torch.float16  # of logits, as published
 
 
 def packed(index, view, logits):
