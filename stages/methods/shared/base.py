@@ -195,7 +195,7 @@ class Method:
 
     ``guided`` says whether its images have a gradient that guidance can add to, ``matches_features`` whether
     ``method.network`` must have features, ``asks_logits`` whether ``method.teacher`` must classify the images as they
-    are. ``images``, with their ``labels``, are those that the next update changes.
+    are. ``kind`` is that of the result's labels. ``images``, with their ``labels``, are those that the next update changes.
 
     The driver calls ``advance`` (one bounded unit of work) ``total`` times, ``apply`` after each that is ready, and
     ``result`` at the end; between any two calls it may save ``state_dict``.
@@ -204,6 +204,7 @@ class Method:
     guided = False
     matches_features = False
     asks_logits = False
+    kind = "hard"
     images: Tensor | None = None
     labels: Tensor | None = None
     total = 1
