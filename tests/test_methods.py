@@ -309,6 +309,10 @@ def foreign(tmp_path, kind):
     if kind == "safetensors":
         save_file({"images": images.float() / 255, "labels": labels}, tmp_path / "a.safetensors")
         return tmp_path / "a.safetensors", images, labels
+    if kind == "pt":
+        runs = [[images.float() / 255, labels], [torch.zeros(1), torch.zeros(1)]]
+        torch.save({"data": runs, "accs_all_exps": {"ConvNet": [np.float64(44.9)]}}, tmp_path / "a.pt")
+        return tmp_path / "a.pt", images, labels
     if kind == "npz":
         np.savez(tmp_path / "a.npz", images=images.numpy(), labels=labels.numpy())
         return tmp_path / "a.npz", images, labels
@@ -319,7 +323,7 @@ def foreign(tmp_path, kind):
     return tmp_path / "set", images, labels
 
 
-@pytest.mark.parametrize("kind", ["safetensors", "npz", "png"])
+@pytest.mark.parametrize("kind", ["safetensors", "npz", "png", "pt"])
 def test_a_foreign_set_is_imported_as_it_is(tmp_path, kind):
     path, images, labels = foreign(tmp_path, kind)
     method = method_of("imported", settings={"file": str(path), "space": "raw"})
@@ -347,13 +351,32 @@ def test_a_foreign_set_that_does_not_fit_is_refused(tmp_path, content, words):
         method.result()
 
 
-@pytest.mark.parametrize("name", ["a.safetensors", "a.npz", "a.pkl", "data/none"])
+@pytest.mark.parametrize("name", ["a.safetensors", "a.npz", "a.pt", "a.pkl", "data/none"])
 def test_a_foreign_file_that_is_none_is_refused(tmp_path, name, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if name != "data/none":
         (tmp_path / name).write_bytes(b"nothing of use")
     with pytest.raises(BadInput):
         method_of("imported", settings={"file": name, "space": "raw"}).result()
+
+
+class Code:
+    def __reduce__(self):
+        return print, ("this ran",)
+
+
+def test_a_result_file_that_holds_code_is_refused_unrun(tmp_path, capsys):
+    torch.save({"data": [[torch.zeros(6, 3, 8, 8), torch.arange(6)]], "more": Code()}, tmp_path / "a.pt")
+    with pytest.raises(BadInput, match="could run code, and is refused"):
+        method_of("imported", settings={"file": str(tmp_path / "a.pt"), "space": "normalised"}).result()
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("content", [torch.zeros(2), {"data": []}, {"data": [[torch.zeros(2)]]}, {"images": 1}])
+def test_a_pt_file_of_another_layout_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(BadInput, match="no result file of DC's code"):
+        method_of("imported", settings={"file": str(tmp_path / "a.pt"), "space": "normalised"}).result()
 
 
 def test_an_unknown_method_says_which_there_are():

@@ -1,7 +1,8 @@
 """A distilled set made elsewhere: images in [0, 1] (or 0 to 255) or in the dataset's normalised space, hard labels.
 
-Formats: safetensors or npz with ``images`` (N, C, H, W) and ``labels`` (N,); a folder CLASS/*.png. Nothing that could
-run code is read.
+Formats: safetensors or npz with ``images`` (N, C, H, W) and ``labels`` (N,); a folder CLASS/*.png; the result files of
+DC, DSA, DM and CLoM (.pt: a list under ``data`` of one pair of images and labels a run, of which the first is taken, as
+CLoM's validation does; their images are normalised). Nothing that could run code is read.
 """
 
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from stages.containers.pickled import unpickled
 from stages.datasets.archives import members
 from stages.datasets.pictures import decode, stack
 from stages.methods.shared.base import Method, Tick
@@ -46,7 +48,7 @@ def _read(path, classes, channels):
     """Images (N, C, H, W) and labels (N,) of a file or folder."""
     if not path.exists() or path == Path("data/none"):
         raise BadInput(
-            f"method.imported.file is {path}: give the path of a .safetensors or .npz file or a folder CLASS/*.png."
+            f"method.imported.file is {path}: give the path of a .safetensors, .npz or .pt file or a folder CLASS/*.png."
         )
     if path.is_dir():
         arrays = decode(members(path))
@@ -60,13 +62,30 @@ def _read(path, classes, channels):
         elif path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
                 content = {name: torch.from_numpy(file[name]) for name in file.files}
+        elif path.suffix == ".pt":
+            content = _first_run(unpickled(path, "export images and labels as .safetensors"), path)
         else:
-            raise BadInput(f"{path} is neither .safetensors nor .npz nor a folder CLASS/*.png.")
+            raise BadInput(f"{path} is neither .safetensors nor .npz nor .pt nor a folder CLASS/*.png.")
     except (SafetensorError, ValueError, OSError) as error:
         raise BadInput(f"{path} does not read: {str(error).rstrip('.')}.") from error
     if not {"images", "labels"} <= content.keys():
         raise BadInput(f"{path} must hold 'images' and 'labels', but has {', '.join(content) or 'nothing'}.")
     return content["images"], content["labels"].long()
+
+
+def _first_run(content, path):
+    """Images and labels of the first run in a result file of DC's code."""
+    runs = content.get("data") if isinstance(content, dict) else None
+    pair = runs[0] if isinstance(runs, list) and runs else None
+    if (
+        not isinstance(pair, (list, tuple))
+        or not all(isinstance(part, torch.Tensor) for part in pair)
+        or len(pair) != 2
+    ):
+        raise BadInput(
+            f"{path} is no result file of DC's code: it should hold under 'data' pairs of images and labels."
+        )
+    return {"images": pair[0], "labels": pair[1]}
 
 
 def _check(path, images, labels, problem):

@@ -187,8 +187,12 @@ class Matching(Method):
         return torch.autograd.grad(seen, self.images, torch.cat(gradients))[0], total
 
     def _gradient(self, images, labels):
-        """The gradient of the mean cross-entropy by the network's parameters, ``method.chunk`` images at a time."""
-        chunk, parameters = self.problem.settings.chunk, list(self.network.parameters())
+        """The gradient of the mean cross-entropy by the network's parameters, ``method.chunk`` images at a time.
+
+        Batch norms that are not frozen see all of them at once.
+        """
+        parameters, learning = list(self.network.parameters()), self.norms and self.network.training
+        chunk = len(images) if learning else self.problem.settings.chunk
         parts = []
         for some, theirs in zip(images.split(chunk), labels.split(chunk), strict=True):
             with autocast(images.device, self.problem.settings.precision):
@@ -200,20 +204,14 @@ class Matching(Method):
     def _train(self, step, iteration, outer):
         """One SGD step of the network on the synthetic images; DSA augments each by parameters of its own."""
         epoch, place = divmod(step, self.epoch)
-        order = self.problem.draws("order", iteration, outer, epoch)
-        order = torch.randperm(len(self.images), generator=order)
-        index = order[place * self.settings.batch_train : (place + 1) * self.settings.batch_train].to(
-            self.images.device
-        )
+        order = torch.randperm(len(self.images), generator=self.problem.draws("order", iteration, outer, epoch))
+        index = order.split(self.settings.batch_train)[place].to(self.images.device)
         draws = self.problem.draws("augment", iteration, outer, step)
         self.network.train()
         images = augment_batch(self.images.detach()[index], self.strategy, draws)
-        with autocast(images.device, self.problem.settings.precision):
-            logits = self.forward(images)
-        parameters = list(self.network.parameters())
-        gradients = torch.autograd.grad(F.cross_entropy(logits.to(images.dtype), self.labels[index]), parameters)
+        gradients = self._gradient(images, self.labels[index])
         with torch.no_grad():
-            torch._foreach_add_(parameters, gradients, alpha=-self.settings.lr_net)
+            torch._foreach_add_(list(self.network.parameters()), gradients, alpha=-self.settings.lr_net)
 
     def apply(self):
         self.optimizer.step()
@@ -240,10 +238,11 @@ class Matching(Method):
         updates = full * self.outer + math.ceil(place / self.round)
         real, synthetic = updates * self.batch * self.problem.classes, updates * len(self.images)
         trained = (self.at - updates) * len(self.images) // self.epoch
-        # a backward pass costs about two forward ones, and to differentiate both twice as much again
-        passes = 3 * real + 9 * synthetic + 3 * trained
+        settling = updates * min(SETTLING, self.batch) * self.problem.classes if self.norms else 0
+        # a backward pass costs about two forward ones, and one through both of these four
+        passes = 3 * (real + trained) + 7 * synthetic + settling
         return {
-            "images_forward": real + synthetic + trained,
+            "images_forward": real + synthetic + trained + settling,
             "images_backward": real + 2 * synthetic + trained,
             "gflop": round(passes * self.problem.forward_flops() / 1e9, 1),
         }

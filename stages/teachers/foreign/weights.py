@@ -1,21 +1,15 @@
 """State dicts in other people's files: tensors are read, code never is."""
 
-import argparse
 import hashlib
-import pickle
-import re
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from stages.containers.pickled import unpickled
 from stages.runtime.errors import BadInput
 
-# What training scripts put beside the weights, on top of what torch itself allows: their arguments and a best accuracy.
-_ALLOWED = [argparse.Namespace, np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32))]
-_ALLOWED += [(np._core.multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
 _WRAPPERS = ("state_dict", "model")  # keys under which a checkpoint holds its weights
 _PREFIXES = ("module.", "_orig_mod.")  # put before every name by DataParallel and by torch.compile
 
@@ -36,10 +30,11 @@ def read(path):
     Raises:
         BadInput: the file is broken, holds what could run code, or no state dict.
     """
+    cure = "save its state dict as .safetensors"
     try:
-        state = load_file(path) if str(path).endswith(".safetensors") else _unpickled(path)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise BadInput(f"{path} {_fault(str(error))}: save its state dict as .safetensors.") from error
+        state = load_file(path) if str(path).endswith(".safetensors") else unpickled(path, cure)
+    except (SafetensorError, OSError) as error:
+        raise BadInput(f"{path} does not read as safetensors: {cure}.") from error
     for wrapper in _WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
@@ -68,16 +63,3 @@ def fit(network, state, path, spare=()):
         if not value.isfinite().all():
             raise BadInput(f"{path} has numbers in {name!r} that are not finite.")
     network.load_state_dict({**own, **found})
-
-
-def _unpickled(path):
-    with torch.serialization.safe_globals(_ALLOWED):
-        return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _fault(message):
-    if "TorchScript" in message:
-        return "is a TorchScript archive, which holds code, and is refused"
-    if found := re.search(r"GLOBAL ([\w.]+)", message):
-        return f"holds more than weights ({found[1]}), which could run code, and is refused"
-    return "does not read as a file of weights"

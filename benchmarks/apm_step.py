@@ -1,0 +1,223 @@
+"""APM at CIFAR-10 size against the straightforward loop, side by side in one run: one refresh and three updates.
+
+    python -m benchmarks.apm_step [--precision bf16] [--compile] [--chunk 64] [--ipc 50] [--epochs 5] [--rounds 3]
+    python -m benchmarks.apm_step --linear 10 25 50       ours alone: time and memory against the images of a class
+    python -m benchmarks.apm_step --segments 50 100 250 500   ours alone, 64 px: memory against update_syn
+
+The yardstick is the published shape of the loop: eagerly, fp32, GroupNorm as instance norm, the teacher passed anew for
+every snapshot and once more for its cross-entropy, all 500 images together, dense momentum. A refresh trains a student
+for ``--epochs`` epochs and keeps five snapshots; the published 250 epochs are 250 / epochs times as long, and the last
+column scales to them. Lines give medians over the rounds, the contestants taking turns, and the growth of memory during a
+refresh and an update. The machines are noisy: only figures of one run compare.
+"""
+
+import argparse
+import copy
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from benchmarks.dm_step import GUIDANCE, PlainConvNet
+from benchmarks.measure import growth
+from stages.augment.siamese import augment_batch
+from stages.augment.strategy import resolve
+from stages.containers.real import RealSet, Split
+from stages.containers.spaces import Space
+from stages.methods.apm import APM, Settings
+from stages.methods.shared.base import Common, Problem
+from stages.networks.build import build
+from stages.runtime import device, tensors
+from stages.runtime.generators import generator
+from stages.teachers.pool import FILE, Pool
+
+SNAPSHOTS, UPDATES, PUBLISHED_EPOCHS = 5, 3, 250
+
+
+def noise(classes, per_class, size):
+    """A RealSet of random images."""
+    shape = (classes * per_class, 3, size, size)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator(0, "images"))
+    split = Split(images, torch.arange(classes).repeat_interleave(per_class))
+    info = {"name": "noise", "classes": [str(c) for c in range(classes)], "channels": 3, "size": size, "flip": True}
+    return RealSet(split, split, Space.normalised([0.5] * 3, [0.25] * 3), info)
+
+
+def pool_for(data, word, folder):
+    """A pool of one teacher with random weights."""
+    network = build(word, *data.shape, generator(0, "teacher"))
+    kept = [{"name": "last", "epoch": 1, "accuracy": 0.0}]
+    info = {"pool": "main", "space": data.space.kind, "classes": data.classes, "shape": list(data.shape)}
+    weights = {f"{word}/0/last/{name}": value for name, value in network.state_dict().items()}
+    record = {**info, "networks": [{"network": word, "index": 0, "kept": kept}]}
+    tensors.save(Path(folder) / FILE, {**weights, **data.space.packed()}, record)
+    return folder
+
+
+def ours(args, data, folder, where, word="ConvNet", **changed):
+    """The product: a function that trains a student, and one that makes an update."""
+    common = {
+        "name": "apm", "ipc": args.ipc, "seed": 0, "network": word, "init": "noise", "augment": "auto", "alpha": 0.0,
+        "teacher": "main", "guidance": GUIDANCE,
+        "precision": args.precision, "compile": args.compile, "chunk": args.chunk,
+    }  # fmt: skip
+    settings = {
+        "iterations": 10**6, "loss": "l1", "lr_img": 1.0, "momentum": 0.5, "milestones": [0.5], "decay": 0.3, "ce": 0.1,
+        "batch_syn": None, "update_syn": None, "refresh": 10**6, "epochs": args.epochs, "snapshots": SNAPSHOTS,
+        "batch_net": 256, "lr_net": 0.02, "momentum_net": 0.9, "weight_decay": 0.0005, "decay_net": 0.1, "shards": 1,
+    }  # fmt: skip
+    problem = Problem(data.to(where), Common(**common), where, Pool(folder, where))
+    method = APM(problem, Settings(**{**settings, **changed}))
+
+    def refresh():
+        method.training = None
+        method.advance()
+        while not method.training.done:
+            method.advance()
+
+    def update():
+        while not method.advance().ready:
+            pass
+        method.apply()
+
+    return refresh, update
+
+
+def plain_network(where):
+    return nn.Sequential(PlainConvNet(), nn.Linear(2048, 10)).to(where)
+
+
+def straightforward(args, data, where):
+    """The published loop."""
+    images = torch.randn(len(data.classes) * args.ipc, 3, 32, 32, generator=generator(0, "init")).to(where)
+    images.requires_grad_()
+    labels = torch.arange(len(data.classes), device=where).repeat_interleave(args.ipc)
+    optimizer = torch.optim.SGD([images], 1.0, 0.5)
+    teacher, snapshots = plain_network(where), []
+    strategy, draws = resolve("auto", True), generator(0, "straightforward")
+
+    def refresh():
+        snapshots.clear()
+        with torch.no_grad():
+            answers = teacher(images)
+        student = plain_network(where)
+        learner = torch.optim.SGD(student.parameters(), 0.02, 0.9, weight_decay=0.0005)
+        for epoch in range(args.epochs):
+            for index in torch.randperm(len(images), generator=draws).split(256):
+                seen = augment_batch(images.detach()[index], strategy, draws)
+                loss = F.l1_loss(student(seen), answers[index])
+                learner.zero_grad()
+                loss.backward()
+                learner.step()
+            if (epoch + 1) % (args.epochs // SNAPSHOTS) == 0:
+                snapshots.append(copy.deepcopy(student))
+
+    def update():
+        optimizer.zero_grad()
+        for student in snapshots:
+            (-F.l1_loss(student(images), teacher(images))).backward()
+        (0.1 * F.cross_entropy(teacher(images), labels)).backward()
+        optimizer.step()
+
+    return refresh, update
+
+
+def seconds_of(call, where):
+    before = time.perf_counter()
+    call()
+    if where.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - before
+
+
+def measure(named, rounds, where):
+    """Median seconds of a refresh and of an update, and the growth of memory in each, of every contestant."""
+    grown, times = {}, {name: ([], []) for name in named}
+    for name, (refresh, update) in named.items():
+        refresh(), update()  # compiles
+        grown[name] = growth(refresh, where), growth(update, where)
+    for _ in range(rounds):
+        for name, (refresh, update) in named.items():
+            for called, seconds in zip((refresh, update), times[name], strict=True):
+                seconds.append(seconds_of(called, where))
+    return {name: (*map(statistics.median, times[name]), *grown[name]) for name in named}
+
+
+def race(args, where):
+    data = noise(10, args.ipc, 32)
+    with tempfile.TemporaryDirectory() as folder:
+        name = f"ours {args.precision}{' compiled' if args.compile else ' eager'} chunk {args.chunk}"
+        named = {
+            "straightforward fp32 eager": straightforward(args, data, where),
+            name: ours(args, data, pool_for(data, "ConvNet", folder), where),
+        }
+        found = measure(named, args.rounds, where)
+    print(f"IPC {args.ipc}, {args.epochs} student epochs, {SNAPSHOTS} snapshots, {UPDATES} updates:")
+    totals = {}
+    for name, (refresh, update, *grown) in found.items():
+        total = refresh + UPDATES * update
+        published = refresh * PUBLISHED_EPOCHS / args.epochs + UPDATES * update
+        totals.setdefault("first", (total, published))
+        ratios = [first / own for first, own in zip(totals["first"], (total, published), strict=True)]
+        print(
+            f"{name:34s} refresh {refresh:7.2f} s, update {update:7.2f} s, together {total:7.2f} s x{ratios[0]:.2f}, "
+            f"at {PUBLISHED_EPOCHS} epochs {published:7.0f} s x{ratios[1]:.2f}; "
+            f"memory +{grown[0] / 2**20:,.0f} and +{grown[1] / 2**20:,.0f} MiB"
+        )
+
+
+def linear(args, where):
+    print(" IPC   refresh s   update s   memory of a refresh and of an update, MiB")
+    for ipc in args.linear:
+        args.ipc = ipc
+        data = noise(10, ipc, 32)
+        with tempfile.TemporaryDirectory() as folder:
+            named = {"ours": ours(args, data, pool_for(data, "ConvNet", folder), where)}
+            refresh, update, *grown = measure(named, args.rounds, where)["ours"]
+        print(f"{ipc:4d} {refresh:11.2f} {update:10.2f} {grown[0] / 2**20:11,.0f} {grown[1] / 2**20:8,.0f}")
+
+
+def segments(args, where):
+    """64 px, ConvNetD4, IPC 50 of 100 classes (the images of ImageNet's 1000 are stored, but never in a network at once),
+    500 images an update; one epoch and one snapshot, which memory does not depend on."""
+    data = noise(100, 1, 64)
+    args.ipc, args.epochs = 50, 1
+    print("update_syn   update s   memory of an update, MiB")
+    with tempfile.TemporaryDirectory() as folder:
+        pool_for(data, "ConvNetD4", folder)
+        for update_syn in args.segments:
+            changed = {"batch_syn": 500, "update_syn": update_syn, "snapshots": 1, "batch_net": 64}
+            refresh, update = ours(args, data, folder, where, "ConvNetD4", **changed)
+            refresh(), update()  # compiles
+            grown = growth(update, where)
+            print(f"{update_syn:10d} {seconds_of(update, where):10.2f} {grown / 2**20:12,.0f}", flush=True)
+
+
+def main(args):
+    device.prepare(args.threads)
+    where = torch.device(args.device)
+    if args.linear:
+        linear(args, where)
+    elif args.segments:
+        segments(args, where)
+    else:
+        race(args, where)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--chunk", type=int, default=64)
+    parser.add_argument("--ipc", type=int, default=50)
+    parser.add_argument("--epochs", type=int, default=SNAPSHOTS)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--linear", type=int, nargs="+", metavar="IPC")
+    parser.add_argument("--segments", type=int, nargs="+", metavar="UPDATE_SYN")
+    main(parser.parse_args())

@@ -1,0 +1,132 @@
+"""One matching step of DC or DSA, and one step of the network between two, against the straightforward loops.
+
+    python -m benchmarks.matching_step [--method dsa] [--precision bf16] [--compile] [--chunk 64] [--steps 5]
+
+The yardstick is the published shape of the loops at CIFAR-10 size, eagerly and in fp32: class by class, 256 real images
+through the network and back, its 10 synthetic images through it, back, and back through that; between two such steps
+the network trains on all 100 synthetic images at once. Each line gives the median over the steps and the growth of
+memory during one. The machines are noisy: only figures of one run compare.
+"""
+
+import argparse
+
+import torch
+import torch.nn.functional as F
+
+from benchmarks.dm_step import CLASSES, GUIDANCE, IPC, REAL, PlainConvNet, data_like_cifar
+from benchmarks.measure import table
+from stages import methods
+from stages.augment.siamese import apply, augment_batch, draw
+from stages.augment.strategy import resolve
+from stages.methods.shared.base import Common, Problem
+from stages.runtime import device
+from stages.runtime.generators import generator
+
+LR_NET = 0.01
+
+
+class PlainNetwork(PlainConvNet):
+    """The same with its classifier: logits."""
+
+    def __init__(self):
+        super().__init__()
+        self.classifier = torch.nn.Linear(2048, CLASSES)
+
+    def forward(self, images):
+        return self.classifier(super().forward(images))
+
+
+def ours(data, where, args):
+    """Two functions: a matching step of the product, and a step of its network."""
+    common = {
+        "name": args.method, "ipc": IPC, "seed": 0, "network": "ConvNet", "init": "real", "augment": "auto", "alpha": 0.0,
+        "teacher": "main", "guidance": GUIDANCE,
+        "precision": args.precision, "compile": args.compile, "chunk": args.chunk,
+    }  # fmt: skip
+    module = methods.load(args.method)
+    settings = module.Settings(
+        iterations=10**6, outer="auto", inner="auto", lr_img=0.1, momentum=0.5, lr_net=LR_NET, batch_real=REAL,
+        batch_train=256, distance="per_output",
+    )  # fmt: skip
+    method = module.METHOD(Problem(data, Common(**common), where, None), settings)
+
+    def match():
+        method.at = 0
+        method.advance()
+        method.apply()
+
+    def train():
+        method.at = 1
+        method.advance()
+
+    return match, train
+
+
+def straightforward(data, where, args):
+    """The same two, as published."""
+    images = data.encode(torch.cat([data.train.images[m[:IPC]] for m in data.members])).requires_grad_()
+    labels = torch.arange(CLASSES, device=where).repeat_interleave(IPC)
+    optimizer = torch.optim.SGD([images], 0.1, 0.5)
+    strategy, draws = resolve("auto" if args.method == "dsa" else "none", True), generator(0, "straightforward")
+    network = PlainNetwork().to(where)
+    trainer = torch.optim.SGD(network.parameters(), LR_NET)
+
+    def match():
+        network = PlainNetwork().to(where)
+        parameters, loss = list(network.parameters()), 0.0
+        for c, members in enumerate(data.members):
+            real = data.encode(data.train.images[members[torch.randperm(len(members), generator=draws)[:REAL]]])
+            op, numbers = draw(strategy, 1, 1, draws)
+            seen = [
+                apply(x, strategy, op.expand(len(x)), numbers[:, 0].expand(len(x), -1))
+                for x in (real, images[c * IPC : (c + 1) * IPC])
+            ]
+            wanted = torch.autograd.grad(F.cross_entropy(network(seen[0]), labels[c * IPC].expand(REAL)), parameters)
+            own = F.cross_entropy(network(seen[1]), labels[c * IPC : (c + 1) * IPC])
+            loss = loss + distance(torch.autograd.grad(own, parameters, create_graph=True), wanted)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    def train():
+        order = torch.randperm(len(images), generator=draws)
+        seen = augment_batch(images.detach()[order], strategy, draws)
+        loss = F.cross_entropy(network(seen), labels[order])
+        trainer.zero_grad()
+        loss.backward()
+        trainer.step()
+
+    return match, train
+
+
+def distance(ours, real):
+    """One cosine for each output of each layer, layer by layer."""
+    total = 0.0
+    for a, b in zip(ours, real, strict=True):
+        if a.ndim > 1:
+            a, b = a.flatten(1), b.flatten(1)
+            total = total + (1 - (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + 1e-6)).sum()
+    return total
+
+
+def main(args):
+    device.prepare(args.threads)
+    where = torch.device(args.device)
+    data = data_like_cifar().to(where)
+    name = f"ours {args.precision}{' compiled' if args.compile else ' eager'} chunk {args.chunk}"
+    contestants = {"straightforward fp32 eager": straightforward(data, where, args), name: ours(data, where, args)}
+    for i, what in enumerate(("matching step", "step of the network")):
+        print(f"{args.method}, {what}")
+        table({name: steps[i] for name, steps in contestants.items()}, args.steps, where)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--method", default="dc", choices=["dc", "dsa"])
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--chunk", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    main(parser.parse_args())
