@@ -14,7 +14,7 @@ import torch
 from stages import params as parameters
 from stages.containers.distilled import FILE, DistilledSet
 from stages.containers.real import RealSet
-from stages.labels.predict import predictions
+from stages.labels.predict import features, predictions
 from stages.labels.settings import KINDS, RelabelCommon
 from stages.runtime import device, process, tensors
 from stages.runtime.errors import BadInput, guarded
@@ -37,14 +37,14 @@ def run():
         sets, teacher = {FILE: made}, None
         if common.kind != "keep":
             pool = Pool(f"models/teachers/{common.teacher}", where)
-            if pool.classes != made.info["classes"]:
+            if common.kind != "features" and pool.classes != made.info["classes"]:
                 raise BadInput(
                     f"relabel.teacher is {common.teacher!r}, whose classes are not those of the distilled set."
                 )
             if common.control:
                 sets[CONTROL] = _control(made, where)
             sets = {name: _labelled(each, pool, common.kind, settings) for name, each in sets.items()}
-            teacher = _about(pool, sets[FILE], settings)
+            teacher = _about(pool, sets[FILE], common.kind, settings)
             sets = {name: replace(each, info={**each.info, "teacher": teacher}) for name, each in sets.items()}
         with writing(OUT) as out:
             for name, each in sets.items():
@@ -52,25 +52,36 @@ def run():
             info = {"kind": common.kind, "labels": sets[FILE].kind, "teacher": teacher, "bytes": sets[FILE].bytes}
             info["settings"] = {**common.model_dump(), common.kind: settings.model_dump()}
             tensors.save_json(out / "info.json", info)
-            tensors.save_json(out / "metrics.json", {"agreement": teacher["agreement"]} if teacher else {})
+            agreement = teacher and teacher["agreement"]
+            tensors.save_json(out / "metrics.json", {} if agreement is None else {"agreement": agreement})
 
 
 def _control(made, where):
-    """As many random real images of each class: what the same labels do without distillation."""
+    """As many random real images, of each class where the set has classes: what the same labels do without distillation."""
     data = RealSet.load("data/real/dataset", where)
-    draws = generator(made.info["seed"], "control")
+    chosen = _random(made, data, generator(made.info["seed"], "control")).to(where)
+    labels = None if made.labels is None else data.train.labels[chosen]
+    images = made.space.encode(data.train.images[chosen].float() / 255)
+    return DistilledSet(images, labels, None, made.space, {**made.info, "method": "random"})
+
+
+def _random(made, data, draws):
+    """Indices of random training images, as many of each class as the set has."""
+    if made.labels is None:
+        return torch.randperm(len(data.train), generator=draws)[: len(made.images)]
     counts = torch.bincount(made.labels.cpu(), minlength=len(data.members)).tolist()
     short = [name for name, m, n in zip(data.classes, data.members, counts, strict=True) if len(m) < n]
     if short:
         raise BadInput(f"relabel.control wants more real images of class {short[0]!r} than there are; set it to false.")
-    chosen = [m[torch.randperm(len(m), generator=draws)[:n]] for m, n in zip(data.members, counts, strict=True)]
-    chosen = torch.cat(chosen).to(where)
-    info = {**made.info, "method": "random"}
-    return DistilledSet(data.encode(data.train.images[chosen]), data.train.labels[chosen], None, data.space, info)
+    return torch.cat(
+        [m[torch.randperm(len(m), generator=draws)[:n]] for m, n in zip(data.members, counts, strict=True)]
+    )
 
 
 def _labelled(made, pool, kind, settings):
     """The set with the pool's labels of one kind."""
+    if kind == "features":
+        return replace(made, targets=features(pool, made.images, made.space), info={**made.info, "labels": "features"})
 
     def say(output):
         return predictions(pool, made.images, made.space, settings.pick, output)
@@ -83,16 +94,22 @@ def _labelled(made, pool, kind, settings):
     return replace(made, targets=targets, info={**made.info, "labels": "soft"})
 
 
-def _about(pool, made, settings):
-    """Who labelled, how good it is on the test set, and how often it agrees with the class an image was made for."""
-    members = pool.members if settings.pick == "mean" else pool.members[:1]
-    said = predictions(pool, made.images, made.space, settings.pick, lambda x: x).argmax(1)
-    meant = DistilledSet.load(f"data/distilled/{FILE}", made.images.device).labels
+def _about(pool, made, kind, settings):
+    """Who labelled, how good it is on the test set, and how often it agrees with the class an image was made for.
+
+    The latter two are None where the pool knows no classes, or the images were made for none.
+    """
+    members = pool.members if kind != "features" and settings.pick == "mean" else pool.members[:1]
+    scores = [member.accuracy for member in members if member.accuracy is not None]
+    meant, agreement = DistilledSet.load(f"data/distilled/{FILE}", made.images.device).labels, None
+    if kind != "features" and meant is not None:
+        said = predictions(pool, made.images, made.space, settings.pick, lambda x: x).argmax(1)
+        agreement = round(100 * float((said == meant).float().mean()), 2)
     return {
         "pool": pool.info["pool"],
         "networks": sorted({member.word for member in members}),
-        "accuracy": round(sum(member.accuracy for member in members) / len(members), 2),
-        "agreement": round(100 * float((said == meant).float().mean()), 2),
+        "accuracy": round(sum(scores) / len(scores), 2) if scores else None,
+        "agreement": agreement,
     }
 
 

@@ -23,12 +23,16 @@ class Probs(Picked):
     temperature: float = Field(gt=0)
 
 
-KINDS = {"keep": Keep, "hard": Picked, "logits": Picked, "probs": Probs}
+class Features(Section):
+    """Features of the pool's first network: those of several networks have no mean."""
+
+
+KINDS = {"keep": Keep, "hard": Picked, "logits": Picked, "probs": Probs, "features": Features}
 
 
 class RelabelCommon(Section):
     """What every kind reads. ``control`` also labels random real images, where a teacher labels."""
 
-    kind: Literal["keep", "hard", "logits", "probs"]
+    kind: Literal["keep", "hard", "logits", "probs", "features"]
     teacher: str
     control: bool
