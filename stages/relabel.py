@@ -17,7 +17,7 @@ from stages.containers.distilled import FILE, DistilledSet
 from stages.containers.real import RealSet
 from stages.labels import storing
 from stages.labels.lessons import Online, labels_of
-from stages.labels.predict import answering, picked, predictions
+from stages.labels.predict import answering, features, picked, predictions
 from stages.labels.settings import KINDS, RelabelCommon
 from stages.params import Section
 from stages.runtime import cost, device, process, tensors
@@ -55,13 +55,13 @@ def run():
         sets, beside, teacher = {FILE: made}, {}, None
         if common.kind != "keep":
             pool = Pool(f"models/teachers/{common.teacher}", where)
-            if pool.classes != made.info["classes"]:
+            if common.kind != "features" and pool.classes != made.info["classes"]:
                 raise BadInput(
                     f"relabel.teacher is {common.teacher!r}, whose classes are not those of the distilled set."
                 )
             if common.control:
                 sets[CONTROL] = _control(made, where)
-            teacher = _about(pool, made, settings)
+            teacher = _about(pool, made, common.kind, settings)
             how = Labelling(pool, common.kind, settings, tasks)
             for name, each in sets.items():
                 each, files = _labelled(name, each, how)
@@ -75,7 +75,8 @@ def run():
             info = {"kind": common.kind, "labels": sets[FILE].kind, "teacher": teacher, "bytes": sets[FILE].bytes}
             info["settings"] = {**common.model_dump(), common.kind: settings.model_dump()}
             tensors.save_json(out / "info.json", info)
-            tensors.save_json(out / "metrics.json", {"agreement": teacher["agreement"]} if teacher else {})
+            agreement = teacher and teacher["agreement"]
+            tensors.save_json(out / "metrics.json", {} if agreement is None else {"agreement": agreement})
         if every:
             cost.record("relabel", OUT, every)
 
@@ -90,23 +91,34 @@ def _tasks(common, settings, compute):
 
 
 def _control(made, where):
-    """As many random real images of each class: what the same labels do without distillation."""
+    """As many random real images, of each class where the set has classes: what the same labels do without distillation."""
     data = RealSet.load(DATA, where)
-    draws = generator(made.info["seed"], "control")
+    chosen = _random(made, data, generator(made.info["seed"], "control")).to(where)
+    labels = None if made.labels is None else data.train.labels[chosen]
+    images = made.space.encode(data.train.images[chosen].float() / 255)
+    return DistilledSet(images, labels, None, made.space, {**made.info, "method": "random"})
+
+
+def _random(made, data, draws):
+    """Indices of random training images, as many of each class as the set has."""
+    if made.labels is None:
+        return torch.randperm(len(data.train), generator=draws)[: len(made.images)]
     counts = torch.bincount(made.labels.cpu(), minlength=len(data.members)).tolist()
     short = [name for name, m, n in zip(data.classes, data.members, counts, strict=True) if len(m) < n]
     if short:
         raise BadInput(f"relabel.control wants more real images of class {short[0]!r} than there are; set it to false.")
-    chosen = [m[torch.randperm(len(m), generator=draws)[:n]] for m, n in zip(data.members, counts, strict=True)]
-    chosen = torch.cat(chosen).to(where)
-    info = {**made.info, "method": "random"}
-    return DistilledSet(data.encode(data.train.images[chosen]), data.train.labels[chosen], None, data.space, info)
+    return torch.cat(
+        [m[torch.randperm(len(m), generator=draws)[:n]] for m, n in zip(data.members, counts, strict=True)]
+    )
 
 
 def _labelled(name, made, how):
     """The set ``name`` with the pool's labels, and the files that go with it: (content, record) by name."""
     if how.kind in ("online", "fkd"):
         return _with_labels_beside(name, made, how)
+    if how.kind == "features":
+        targets = features(how.pool, made.images, made.space)
+        return replace(made, targets=targets, info={**made.info, "labels": "features"}), {}
 
     def say(output):
         return predictions(how.pool, made.images, made.space, how.settings.pick, output)
@@ -142,15 +154,22 @@ def _answers(name, made, how):
     return storing.stored(how.tasks[name])
 
 
-def _about(pool, made, settings):
-    """Who labels, how good it is on the test set, and how often it agrees with the class an image was made for."""
-    members = picked(pool, settings.pick)
-    said = predictions(pool, made.images, made.space, settings.pick, lambda x: x).argmax(1)
+def _about(pool, made, kind, settings):
+    """Who labels, how good it is on the test set, and how often it agrees with the class an image was made for.
+
+    The latter two are None where the pool knows no classes, or the images were made for none.
+    """
+    members = picked(pool, "one" if kind == "features" else settings.pick)
+    scores = [member.accuracy for member in members if member.accuracy is not None]
+    agreement = None
+    if kind != "features" and made.labels is not None:
+        said = predictions(pool, made.images, made.space, settings.pick, lambda x: x).argmax(1)
+        agreement = round(100 * float((said == made.labels).float().mean()), 2)
     return {
         "pool": pool.info["pool"],
         "networks": sorted({member.word for member in members}),
-        "accuracy": round(sum(member.accuracy for member in members) / len(members), 2),
-        "agreement": round(100 * float((said == made.labels).float().mean()), 2),
+        "accuracy": round(sum(scores) / len(scores), 2) if scores else None,
+        "agreement": agreement,
     }
 
 

@@ -55,7 +55,7 @@ def artefacts(
     (root / "params.yaml").write_text(
         "evaluate:\n  protocols:\n"
         + "".join(f"  - {p}\n" for p in protocols)
-        + "  assess:\n    teachers: []\nteacher:\n  main:\n    count: 1\n"
+        + "  assess:\n    teachers: []\n  kd:\n    teachers: {}\ntargets: {}\nteacher:\n  main:\n    count: 1\n"
     )
     return root
 

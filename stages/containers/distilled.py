@@ -18,8 +18,8 @@ class DistilledSet:
     Attributes:
         images: (M, C, H, W) float32, in ``space``; a student is given exactly these numbers (``info['feed']`` is
             ``stored``), nobody clamps or rescales them.
-        labels: (M,) int64, the class each image was made for.
-        targets: (M, K) float32 where ``info['labels']`` is ``soft`` (probabilities) or ``logits``; else None.
+        labels: (M,) int64, the class each image was made for; None where it was made for none.
+        targets: (M, K) float32 where ``info['labels']`` is ``soft`` (probabilities), ``logits`` or ``features``; else None.
         space: the way back to raw pixels.
         info: ``labels`` (the label kind), ``feed``, ``method``, ``ipc``, ``classes``, ``dataset``, and, once a
             teacher has labelled the set, ``teacher`` (pool, networks, accuracies). Where the labels are a file beside
@@ -28,15 +28,14 @@ class DistilledSet:
     """
 
     images: Tensor
-    labels: Tensor
+    labels: Tensor | None
     targets: Tensor | None
     space: Space
     info: dict
 
     def save(self, path):
-        content = {"images": self.images, "labels": self.labels, **self.space.packed()}
-        if self.targets is not None:
-            content["targets"] = self.targets
+        content = {"images": self.images, "labels": self.labels, "targets": self.targets, **self.space.packed()}
+        content = {name: value for name, value in content.items() if value is not None}
         tensors.save(path, content, {**self.info, "space": self.space.kind})
 
     @classmethod
@@ -44,11 +43,11 @@ class DistilledSet:
         """Read what ``save`` wrote. Raises BadInput where it is missing or broken."""
         content, info = tensors.load(Path(path), device)
         space = Space.read(info["space"], content)
-        return cls(content["images"], content["labels"], content.get("targets"), space, info)
+        return cls(content["images"], content.get("labels"), content.get("targets"), space, info)
 
     @property
     def kind(self):
-        """The label kind: hard, soft, logits, online or fkd."""
+        """The label kind: hard, soft, logits, features, online or fkd."""
         return self.info["labels"]
 
     @property

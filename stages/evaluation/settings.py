@@ -21,16 +21,14 @@ NETWORK_SETS = {
 }
 
 
-class EvaluateCommon(Section):
-    """``networks`` × ``seeds`` students a set; ``draws`` random sets for the random row.
+class Students(Section):
+    """``networks`` × ``seeds`` students a set.
 
-    An entry of ``networks`` may name one of ``NETWORK_SETS``; here it stands expanded, each network once. ``test_every``
-    is the number of epochs between tests whose best each student records beside its last; 0 makes none.
+    An entry of ``networks`` may name one of ``NETWORK_SETS``; here it stands expanded, each network once.
     """
 
     networks: list[str] = Field(min_length=1)
     seeds: int = Field(ge=1)
-    test_every: int = Field(ge=0)
     precision: Literal["fp32", "bf16"]
     compile: bool
 
@@ -40,6 +38,12 @@ class EvaluateCommon(Section):
         if len(set(values)) != len(values):
             raise ValueError("should name each network once")
         return list(dict.fromkeys(word for value in values for word in NETWORK_SETS.get(value, [value])))
+
+
+class EvaluateCommon(Students):
+    """``test_every``: epochs between tests whose best each student records beside its last; 0 makes none."""
+
+    test_every: int = Field(ge=0)
 
 
 class Draws(Section):
@@ -93,6 +97,14 @@ def training_settings(params, protocol, kind):
         BadInput: no such protocol, or its section is wrong.
     """
     if protocol not in PROTOCOLS:
-        raise BadInput(f"evaluate.protocols has {protocol!r}, but the protocols are {', '.join(PROTOCOLS)}.")
+        raise BadInput(
+            f"evaluate.protocols has {protocol!r}, but the protocols are {', '.join(PROTOCOLS)}; transfer and kd run on the "
+            "datasets of targets and of evaluate.kd.teachers."
+        )
+    if kind == "features":
+        raise BadInput(
+            f"the protocol {protocol} trains classes, but the set is labelled with features: let evaluate.protocols be [] and "
+            "transfer it to targets, or give it classes by relabel.kind hard, logits or probs."
+        )
     section = params.section(f"evaluate.{protocol}", PROTOCOLS[protocol])
     return (getattr(section, kind), kind) if protocol == "standard" else (section, "hard")

@@ -18,16 +18,19 @@ def predictions(pool, images, space, pick, output, chunk=512):
     Raises:
         BadInput: the pool was trained on images of another shape.
     """
-    if (pool.shape[0], pool.shape[1]) != tuple(images.shape[1:3]):
-        raise BadInput(
-            f"relabel.teacher is {pool.info['pool']!r}, which takes {pool.shape[0]} channels of {pool.shape[1]} px, but the "
-            f"images have {images.shape[1]} of {images.shape[2]} px."
-        )
-    if not pool.space.same(space):
-        images = pool.space.encode(space.decode(images))
+    images = _given(pool, images, space)
     networks = [pool.network(member) for member in picked(pool, pick)]
     parts = [output(torch.cat([network(part) for part in images.split(chunk)])) for network in networks]
     return sum(parts) / len(parts)
+
+
+@torch.no_grad()
+def features(pool, images, space, chunk=512):
+    """Features (N, F) of images under the pool's first network. Raises BadInput as above, or where it has none."""
+    if not pool.has_features(pool.members[0]):
+        raise BadInput(f"relabel.teacher is {pool.info['pool']!r}, whose {pool.members[0].word} has no features.")
+    network = pool.network(pool.members[0])
+    return torch.cat([network.embed(part) for part in _given(pool, images, space).split(chunk)])
 
 
 def picked(pool, pick):
@@ -62,3 +65,13 @@ def _by_the_batch(network):
         if isinstance(module, nn.BatchNorm2d):
             module.train().track_running_stats = False  # what it saw in training stays as it was
     return network
+
+
+def _given(pool, images, space):
+    """Images in ``space`` as the pool takes them."""
+    if (pool.shape[0], pool.shape[1]) != tuple(images.shape[1:3]):
+        raise BadInput(
+            f"relabel.teacher is {pool.info['pool']!r}, which takes {pool.shape[0]} channels of {pool.shape[1]} px, but the "
+            f"images have {images.shape[1]} of {images.shape[2]} px."
+        )
+    return images if pool.space.same(space) else pool.space.encode(space.decode(images))

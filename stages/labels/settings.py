@@ -41,12 +41,24 @@ class Fkd(Online, ViewSettings):
     batch: int = Field(ge=1)
 
 
-KINDS = {"keep": Keep, "hard": Picked, "logits": Picked, "probs": Probs, "online": Online, "fkd": Fkd}
+class Features(Section):
+    """Features of the pool's first network: those of several networks have no mean."""
+
+
+KINDS = {
+    "keep": Keep,
+    "hard": Picked,
+    "logits": Picked,
+    "probs": Probs,
+    "online": Online,
+    "fkd": Fkd,
+    "features": Features,
+}
 
 
 class RelabelCommon(Section):
     """What every kind reads. ``control`` also labels random real images, where a teacher labels."""
 
-    kind: Literal["keep", "hard", "logits", "probs", "online", "fkd"]
+    kind: Literal["keep", "hard", "logits", "probs", "online", "fkd", "features"]
     teacher: str
     control: bool

@@ -53,8 +53,9 @@ def drawings(artefacts):
     """Name to a function that draws that figure in a palette, in the order of the page."""
     grid = pictures.shown(artefacts.images)
     summaries = {name: tables.protocol(artefacts, name) for name in artefacts.evaluation}
-    first = next(iter(summaries.values()))
-    found = {"overview": lambda p: overview(p, grid, first), "distilled": lambda p: images(p, grid)}
+    found = {"distilled": lambda p: images(p, grid)}
+    if summaries:
+        found["overview"] = lambda p: overview(p, grid, next(iter(summaries.values())))
     for name, table in summaries.items():
         for network, lines in table.groupby("network", sort=False):
             found[f"accuracy_{name}_{network}"] = lambda p, t=lines: bars(p, t)

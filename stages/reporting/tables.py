@@ -5,6 +5,8 @@ import math
 import pandas as pd
 
 SETS = {
+    "scratch": "from scratch",
+    "gaussian": "Gaussian noise",
     "mean": "mean image",
     "kmeans": "k-means",
     "random": "random images",
@@ -113,8 +115,9 @@ def metrics(artefacts):
     ``evaluate.PROTOCOL.NETWORK``, ``evaluate.PROTOCOL.control.NETWORK``, ``baseline.PROTOCOL.SET.NETWORK``,
     ``whole.NETWORK`` and ``teacher.POOL.NETWORK`` (checkpoint ``last``) hold ``mean`` and ``std``, and where they were
     recorded ``teacher.POOL.knn.NETWORK``, by nearest neighbours of features, and ``evaluate.PROTOCOL.best_test.NETWORK``,
-    chosen on the test set; ``distill.loss`` is the last loss of a
-    method that optimises, null where it is not finite; ``assess.POOL.ASSESSMENT`` is a mean over the models.
+    chosen on the test set; ``distill.loss`` is the last loss of a method that optimises, null where it is not finite;
+    ``assess.POOL.ASSESSMENT`` is a mean over the models. Of networks carried over to a target:
+    ``transfer.TARGET.PROTOCOL.SET.NETWORK``, ``kd.TARGET.accuracy|batch_accuracy.SET.NETWORK``.
     """
     found = {"evaluate": {}, "baseline": {}, "whole": _cells(summary(artefacts.whole.rows))["whole"], "teacher": {}}
     for name, measured in artefacts.evaluation.items():
@@ -135,6 +138,13 @@ def metrics(artefacts):
     if len(artefacts.curve):
         loss = artefacts.curve["loss"].iloc[-1]
         found["distill"] = {"loss": _digits(loss) if math.isfinite(loss) else None}
+    if artefacts.transfers:
+        found["transfer"] = {name: _by_protocol(measured.rows) for name, measured in artefacts.transfers.items()}
+    if artefacts.taught:
+        found["kd"] = {
+            name: {column: _cells(summary(measured.rows, column=column)) for column in ("accuracy", "batch_accuracy")}
+            for name, measured in artefacts.taught.items()
+        }
     if artefacts.assessments:
         found["assess"] = {name: _assessed(measured) for name, measured in artefacts.assessments.items()}
     return _sorted(found)
@@ -145,6 +155,10 @@ def _cells(table):
     for line in table.itertuples():
         cells.setdefault(line.set, {})[line.network] = _cell(line)
     return cells
+
+
+def _by_protocol(rows):
+    return {name: _cells(summary(group)) for name, group in rows.groupby("protocol")}
 
 
 def _assessed(measured):

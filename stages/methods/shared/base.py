@@ -196,8 +196,8 @@ class Method:
 
     ``guided`` says whether its images have a gradient that guidance can add to, ``matches_features`` whether
     ``method.network`` must have features, ``asks_logits`` whether ``method.teacher`` must classify the images as they
-    are, ``reads_batch_norms`` whether its first network must classify and have batch norms. ``images``, with their
-    ``labels``, are those that the next update changes.
+    are, ``reads_batch_norms`` whether its first network must classify and have batch norms. ``kind`` is that of the
+    result's labels. ``images``, with their ``labels``, are those that the next update changes.
 
     The driver calls ``advance`` (one bounded unit of work) ``total`` times, ``apply`` after each that is ready, and
     ``result`` at the end; between any two calls it may save ``state_dict``.
@@ -207,6 +207,7 @@ class Method:
     matches_features = False
     asks_logits = False
     reads_batch_norms = False
+    kind = "hard"
     images: Tensor | None = None
     labels: Tensor | None = None
     total = 1
