@@ -18,7 +18,6 @@ from stages.evaluation import students
 from stages.labels import lessons, storing
 from stages.labels.lessons import Online, Stored
 from stages.labels.predict import answering, picked
-from stages.labels.settings import KINDS
 from stages.networks.build import build
 from stages.runtime import tensors
 from stages.runtime.errors import BadInput
@@ -448,4 +447,3 @@ def test_kinds_that_cannot_be_are_refused():
     ]:
         with pytest.raises(BadInput, match=words):
             check.check_all(changed(change))
-    assert set(KINDS) == {"keep", "hard", "logits", "probs", "online", "fkd"}
