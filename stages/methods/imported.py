@@ -205,12 +205,12 @@ def _first_run(content, path):
 
 def _check_labels(path, images, said, kind, classes):
     """Labels of one shape for each kind; ``said`` is (N,) or (N, K)."""
-    shape, width = tuple(said.shape), {"hard": None, "features": said.shape[-1] if said.ndim else 0}.get(kind, classes)
-    wanted = (len(images),) if width is None else (len(images), width)
-    if shape != wanted:
+    width = {"hard": (), "features": ("D",)}.get(kind, (classes,))
+    fits = said.ndim == 1 + len(width) and said.shape[0] == len(images) and width in ((), ("D",), said.shape[1:])
+    if not fits:
         raise BadInput(
-            f"{path} has images {tuple(images.shape)} with labels {shape}, but {wanted} are wanted where "
-            f"method.imported.labels is {kind}."
+            f"{path} has images {tuple(images.shape)} with labels {tuple(said.shape)}, but "
+            f"({', '.join(map(str, (len(images), *width)))}) are wanted where method.imported.labels is {kind}."
         )
     if kind == "hard" and not bool((said == said.long()).all()):
         raise BadInput(f"{path} has labels that are no class numbers, but method.imported.labels is hard.")
