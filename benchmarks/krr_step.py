@@ -125,7 +125,9 @@ def plain_answers(synthetic, targets, real):
     synthetic, real = (torch.cat([f, f.new_ones(len(f), 1)], 1) for f in (synthetic, real))
     kernel = synthetic @ synthetic.T
     weight = RIDGE * kernel.detach().trace()
-    return real @ synthetic.T @ torch.linalg.solve(kernel + weight * torch.eye(len(kernel), device=kernel.device), targets)
+    return (
+        real @ synthetic.T @ torch.linalg.solve(kernel + weight * torch.eye(len(kernel), device=kernel.device), targets)
+    )
 
 
 def errors(args, data, where):

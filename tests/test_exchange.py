@@ -5,7 +5,6 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,8 +26,13 @@ from stages.runtime.errors import BadInput, guarded
 from stages.runtime.generators import generator
 from stages.training.loop import Training
 from stages.training.losses import loss_of
+from stages.training.settings import LabelSettings
 from tests.test_methods import CLASSES, IPC, SIZE, method_of, real_set
 
+HARD = {
+    "loss": "ce", "epochs": 3, "batch": 4, "lr": 0.05, "momentum": 0.9, "weight_decay": 0.01, "milestones": [2],
+    "decay": 0.1, "augment": "dsa",
+}  # fmt: skip
 COUNT, WIDTH = CLASSES * IPC, 5
 LABELS = torch.arange(CLASSES).repeat_interleave(IPC)
 
@@ -121,18 +125,15 @@ def test_what_a_folder_loses_is_said_and_true(capsys):
     assert f"and {100 * float(outside.float().mean()):.2g} % of them, beyond black or white, are clipped." in said
     assert (back - raw).abs()[~outside].max() <= 0.5 / 255 + 1e-5
     assert said.strip().splitlines()[0].startswith("out: 6 images. PNG has 8 bits") and said.count("0.50 of 255") == 1
-    assert (
-        said.split(". ", 1)[1].strip() in (folder_card := open(f"{folder}/README.md").read())
-        and "mean 0.4" in folder_card
-    )
+    text = Path(folder, "README.md").read_text()
+    assert said.split(". ", 1)[1].strip() in text and "normalised: mean 0.4" in text
 
 
 def student(made):
     """What a network that learns the set comes to."""
-    settings = {"loss": "ce", "epochs": 3, "batch": 4, "lr": 0.05, "momentum": 0.9, "weight_decay": 0.0}
-    settings |= {"milestones": [], "decay": 0.1, "augment": "dsa"}
+    settings = validate(LabelSettings, HARD, "evaluate.standard.hard")
     network = build("ConvNetW4D1", 3, SIZE, CLASSES, generator(0, "student"))
-    how = SimpleNamespace(**settings), 0, "student", True, "fp32", False
+    how = settings, 0, "student", True, "fp32", False
     training = Training(network, lambda index: (made.images[index], made.labels[index]), COUNT, loss_of("ce"), *how)
     while not training.done:
         training.advance()
