@@ -13,7 +13,7 @@ SPLITS = ("train", "test", "val")
 LAYOUT = "train/CLASS/* and test/CLASS/* (or val/CLASS/*)"
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """Where an image lies; sorts in the order of the dataset."""
 
     split: str
@@ -38,7 +38,7 @@ def imagefolder(path, size, colour):
         raise BadInput(f"{path} holds more than one dataset ({', '.join(sorted(tops))}): give one of them.")
     if {"test", "val"} <= {place.split for place in places.values()}:
         raise BadInput(f"{path} has both test/ and val/: keep the one that is to be tested on.")
-    return _splits(path, arrays, places)
+    return splits(path, arrays, places)
 
 
 def tinyimagenet(path, size, colour):
@@ -56,14 +56,14 @@ def tinyimagenet(path, size, colour):
                 yield name, content
 
     arrays = pictures.decode(images(), size, "rgb" if colour == "auto" else colour)
-    return _splits(path, arrays, {name: _tiny_place(name, notes) for name in arrays})
+    return splits(path, arrays, {name: _tiny_place(name, notes) for name in arrays})
 
 
 def _tiny_place(name, notes):
     folder, _, file = name.rpartition("/")
     if "/val/" in name:
-        return _Place("val", notes.get(file, ""), file)
-    return _Place("train", folder.split("/")[-2], file)
+        return Place("val", notes.get(file, ""), file)
+    return Place("train", folder.split("/")[-2], file)
 
 
 def _in_tiny(name):
@@ -71,7 +71,7 @@ def _in_tiny(name):
 
 
 def _place(name):
-    """The _Place of an image, or None of a file that is no part of the dataset."""
+    """The Place of an image, or None of a file that is no part of the dataset."""
     parts = PurePosixPath(name).parts
     if any(part.startswith((".", "__MACOSX")) for part in parts):
         return None
@@ -80,11 +80,14 @@ def _place(name):
         return None
     if len(parts) != 3:
         raise BadInput(f"{name} is not where an image should be: the layout is {LAYOUT}.")
-    return _Place(*parts, top)
+    return Place(*parts, top)
 
 
-def _splits(path, arrays, places):
-    """Stack the arrays of each split, sorted; channels are RGB as soon as one image is."""
+def splits(path, arrays, places):
+    """(train, test, class names): the arrays of each split, stacked in the order of their places.
+
+    ``arrays`` is emptied; channels are RGB as soon as one image is. Raises BadInput where the splits differ in classes.
+    """
     channels = 3 if any(pixels.ndim == 3 for pixels in arrays.values()) else 1
     names = {"train": [], "test": []}
     for name in sorted(places, key=places.get):

@@ -6,7 +6,7 @@ import torch
 
 from stages.containers.real import RealSet, Split
 from stages.containers.spaces import Space
-from stages.datasets import archives, arrays, folders, normalise, pictures
+from stages.datasets import archives, arrays, finegrained, folders, normalise, pictures
 from stages.datasets.catalogue import CATALOGUE
 from stages.datasets.downloads import fetch
 from stages.runtime.errors import BadInput
@@ -42,8 +42,9 @@ def read(settings, raw_root):
 
 
 def _splits(settings, paths):
-    if settings.name in folders.READERS:
-        return folders.READERS[settings.name](*paths, settings.size, settings.colour)
+    encoded = {**folders.READERS, **finegrained.READERS}
+    if settings.name in encoded:
+        return encoded[settings.name](*paths, settings.size, settings.colour)
     splits = arrays.READERS[settings.name](*paths)
     return *(Split(pictures.reshape(s.images, settings.size, settings.colour), s.labels) for s in splits), None
 
@@ -67,6 +68,7 @@ def _check(name, train, test, classes):
 def _space(settings, dataset, images):
     if settings.zca:
         return normalise.whitening(images), "computed"
-    if settings.stats == "published" and dataset.stats and dataset.channels == images.shape[1]:
-        return Space.normalised(*dataset.stats), "published"
+    published = dataset.statistics(images.shape[-1])
+    if settings.stats == "published" and published and dataset.channels == images.shape[1]:
+        return Space.normalised(*published), "published"
     return Space.normalised(*normalise.statistics(images)), "computed"

@@ -18,7 +18,7 @@ BATCH = 1 << 20  # bytes of images that one thread decodes at a time
 AHEAD = 32  # batches read before the first of them must be decoded: bounds the memory of a large archive
 
 
-def decode(members, size=None, colour="auto"):
+def decode(members, size=None, colour="auto", squash=False):
     """Decode (name, bytes) pairs to a dict of name to uint8 array, (H, W) where grey and (H, W, 3) where coloured.
 
     Args:
@@ -27,13 +27,14 @@ def decode(members, size=None, colour="auto"):
             pixels as they are, and then all images must be squares of one size.
         colour: ``auto`` (as the file is), ``grey`` (ITU-R 601 luma) or ``rgb``. Transparency is dropped, and a
             camera's note of how it was held is not followed, as in torchvision's ImageFolder.
+        squash: resize each side by itself, which keeps all of an image and not its proportions.
 
     Raises:
         BadInput: an image that does not decode, has too many pixels or 16-bit ones, or sides that do not agree.
     """
     Image.init()  # not safe to leave to the threads
     arrays = {}
-    for name, pixels in _in_order(members, lambda name, content: _decoded(name, content, size, colour)):
+    for name, pixels in _in_order(members, lambda name, content: _decoded(name, content, size, colour, squash)):
         arrays[name] = pixels
         _check_side(name, pixels, *next(iter(arrays.items())))
     return arrays
@@ -86,14 +87,14 @@ def _batches(members):
     yield batch
 
 
-def _decoded(name, content, size, colour):
+def _decoded(name, content, size, colour, squash):
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > Image.MAX_IMAGE_PIXELS:
                 raise BadInput(f"{name} has {image.width}x{image.height} pixels, which only a bomb has: it is refused.")
             if image.mode not in GREY + COLOUR:
                 raise BadInput(f"{name} has pixels of kind {image.mode}: images should be grey or RGB with 8 bits.")
-            return np.asarray(_shaped(image, size, colour))
+            return np.asarray(_shaped(image, size, colour, squash))
     except BadInput:
         raise
     except MemoryError:
@@ -102,12 +103,14 @@ def _decoded(name, content, size, colour):
         raise BadInput(f"{name} does not decode as an image ({error}): replace or remove it.") from error
 
 
-def _shaped(image, size, colour):
+def _shaped(image, size, colour, squash=False):
     if colour == "auto":
         colour = "grey" if image.mode in GREY else "rgb"
     image = image.convert("L" if colour == "grey" else "RGB")
     if size is None or image.size == (size, size):
         return image
+    if squash:
+        return image.resize((size, size), Image.Resampling.LANCZOS)
     return ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
 
 

@@ -223,6 +223,11 @@ class Method:
         return range(getattr(settings, "shards", 1))
 
     @classmethod
+    def labels_of(cls, settings):
+        """The kind of the result's labels under the method's settings."""
+        return cls.kind
+
+    @classmethod
     def check(cls, common, settings, classes):
         """Raise BadInput where the method's settings do not suit ``common`` (of one shard) and the number of ``classes``,
         None where only the dataset's files can tell."""
