@@ -30,7 +30,7 @@ class Coreset(Method):
 
     @torch.no_grad()
     def _features(self, members):
-        """Of training images: pixels, or features (N, F) under the first teacher of ``method.teacher``, which knows all data."""
+        """Pixels of training images, or features (N, F) under the first teacher of ``method.teacher``, trained on all data."""
         if self.settings.features == "pixels":
             return self.problem.real(members).flatten(1)
         problem, pool = self.problem, self.problem.teachers
