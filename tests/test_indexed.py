@@ -198,7 +198,7 @@ def test_reading_again_repairs_what_was_unpacked(tmp_path, tree):
         (b"  ./test/a/24.png", b"  ./test/a/none.png", "lists test/a/none.png, which cannot be read"),
         (b"  ./test/a/24.png", b" test/a/24.png", "line 2 of another form"),
         (b"./test/a/24.png", b"../test/a/24.png", "leads out of it"),
-        (b"./test/a/24.png", b"./test/a/27.png", "lists test/a/27.png with another sha256"),
+        (b"./test/a/24.png", b"./train/a/0.png", "lists train/a/0.png with another sha256"),
     ],
 )
 def test_a_wrong_listing_is_one_sentence(tmp_path, tree, old, new, words):
@@ -224,7 +224,7 @@ def test_auto_is_an_index_above_a_number_of_bytes(tmp_path, tree, monkeypatch):
     assert read_in(tmp_path, tree, "whole").in_memory and read_in(tmp_path, tree, "auto", colour="grey").in_memory
 
 
-@pytest.mark.parametrize(("values", "words"), [({"size": None}, "set size to 9"), ({"zca": True}, "set zca to false")])
+@pytest.mark.parametrize(("values", "words"), [({"size": None}, "set size to 10"), ({"zca": True}, "set zca to false")])
 def test_what_is_too_large_for_memory_wants_the_settings_of_an_index(tmp_path, tree, monkeypatch, values, words):
     monkeypatch.setattr(indexing, "WHOLE", 1000)
     with pytest.raises(BadInput, match=f"decoded when they are wanted.*{words}"):
@@ -285,7 +285,7 @@ def test_methods_make_the_same_of_both(tmp_path, both, name):
 def test_students_are_the_same_on_any_number_of_workers(tmp_path, both):
     how = students.Protocol("hard", LabelSettings(**{**SETTINGS, "epochs": 2}, loss="ce"), "fp32", False)
     sources = [("whole",), ("chosen", random_choice(both["index"], 2, 0))]
-    tasks = {form: [Task.of(f"student {form}", {}, i, {}) for i in range(2)] for form in both}
+    tasks = {form: [Task.of("student", {"form": form}, i, {}) for i in range(2)] for form in both}
     with claimed([task for each in tasks.values() for task in each]):
         for form, workers in (("whole", 1), ("index", 2)):
             jobs = [
