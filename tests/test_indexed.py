@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import shutil
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from stages import baseline, params
+from stages import baseline, download, params
 from stages.containers.indexed import FOLDER, IndexedImages, indices_on
 from stages.containers.real import FILE, RealSet
 from stages.datasets import archives, indexing, load
@@ -17,7 +18,7 @@ from stages.datasets.settings import DatasetSettings, SourceSettings
 from stages.evaluation import students
 from stages.evaluation.sets import random_choice
 from stages.runtime import tensors
-from stages.runtime.errors import BadInput
+from stages.runtime.errors import BadInput, guarded
 from stages.runtime.tasks import map_tasks
 from stages.runtime.work import Task, claimed
 from stages.teachers import job, objectives
@@ -130,6 +131,20 @@ def test_images_are_found_from_a_copy_of_the_repository(tmp_path, both, monkeypa
     (tmp_path / "copy").mkdir()
     monkeypatch.chdir(tmp_path / "copy")
     same(both["whole"], RealSet.load("../index"))
+
+
+def test_the_stage_reads_an_archive_from_a_copy_of_the_repository(tmp_path, tree, monkeypatch, capsys):
+    packed = shutil.make_archive(tmp_path / "packed", "gztar", tree)
+    dataset = {**DIGITS, "name": "imagefolder", "archive": packed, "size": SIZE, "form": "index"}
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy/params.yaml").write_text(json.dumps({"dataset": dataset}))
+    monkeypatch.chdir(tmp_path / "copy")
+    monkeypatch.setattr(download.process, "begin", lambda: None)  # the code does not stand in this folder
+    assert guarded(download.run, "dataset") == 0
+    found = RealSet.load("data/real/dataset")
+    assert str(tmp_path / FOLDER / found.info["index"]) in capsys.readouterr().out
+    shutil.rmtree(tree)
+    assert found.train.images[torch.arange(21)].shape == (21, 3, SIZE, SIZE)
 
 
 def test_what_stages_use_of_a_tensor(both):
