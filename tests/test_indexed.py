@@ -213,11 +213,12 @@ def test_reading_again_repairs_what_was_unpacked(tmp_path, tree):
         (b"  ./test/a/24.png", b"  ./test/a/none.png", "lists test/a/none.png, which cannot be read"),
         (b"  ./test/a/24.png", b" test/a/24.png", "line 2 of another form"),
         (b"./test/a/24.png", b"../test/a/24.png", "leads out of it"),
-        (b"./test/a/24.png", b"./train/a/0.png", "lists train/a/0.png with another sha256"),
+        (b"./test/a/24.png", b"./test/a/new.png", "lists test/a/new.png with another sha256"),
     ],
 )
 def test_a_wrong_listing_is_one_sentence(tmp_path, tree, old, new, words):
     path = listed(tree)
+    (tree / "test/a/new.png").write_bytes(picture(99, 9, 9))
     path.write_bytes(path.read_bytes().replace(old, new, 1))
     with pytest.raises(BadInput, match=words):
         read_in(tmp_path, path)

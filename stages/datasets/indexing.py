@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stages.console.progress import Progress
 from stages.containers.indexed import IndexedImages
 from stages.containers.pixels import opened
 from stages.containers.real import Split
@@ -63,13 +64,19 @@ def wanted(settings, path):
 
 def _extent(settings, path):
     """How many images there are, and their pixels of a side: the first one's where the settings leave it open."""
-    names, side = [], settings.size
-    for _ in archives.members(path, lambda name: folders.belongs(name) and names.append(name)):
-        pass
+    names, side = _names(path), settings.size
     if names and side is None:
         first = next(archives.members(path, names[0].__eq__))
         side = max(opened(*first).size)
     return len(names), side or 0
+
+
+def _names(path):
+    """Those of all images, without reading one."""
+    names = []
+    for _ in archives.members(path, lambda name: folders.belongs(name) and names.append(name)):
+        pass
+    return names
 
 
 def read(path, size, colour, folder):
@@ -107,11 +114,13 @@ def _looked_at(path, size, colour, keep):
         return hashlib.sha256(content).digest(), np.reshape(picture.histogram(), (-1, 256))
 
     digests, counts, channels = {}, np.zeros((3, 256), np.int64), 1
-    for name, (digest, histogram) in pictures.in_order(archives.members(path, folders.belongs), look):
-        digests[name] = digest
-        channels = max(channels, len(histogram))
-        if folders.trains(name):
-            counts += histogram  # a grey image fills every channel
+    with Progress(f"index {path.name}", len(_names(path)), unit="image") as bar:
+        for name, (digest, histogram) in pictures.in_order(archives.members(path, folders.belongs), look):
+            digests[name] = digest
+            channels = max(channels, len(histogram))
+            if folders.trains(name):
+                counts += histogram  # a grey image fills every channel
+            bar.advance()
     return digests, counts, channels
 
 
