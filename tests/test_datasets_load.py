@@ -34,6 +34,7 @@ DIGITS = {
     "flip": "auto",
     "stats": "published",
     "zca": False,
+    "form": "auto",
 }
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 DIGITS = tuple("0123456789")
+INDEXED = ("imagefolder", "imagenette")  # of images in files, which may be too many to be held in memory
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def fetch(file, folder, mirror=None):
     if not file.urls:
         raise BadInput(f"{file.name} has to be fetched by hand from {file.page}: {_by_hand(file, folder)}.")
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder / f"{file.name}.lock"):
+    with locked(folder / f"{file.name}.lock"):
         if not places[0].is_file():
             partial = folder / f"{file.name}.partial"
             _download(file, partial)
@@ -136,7 +136,7 @@ def _by_hand(file, folder):
 
 
 @contextlib.contextmanager
-def _locked(path):
+def locked(path):
     """Hold a file lock; it ends with the process, and the empty file stays."""
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
