@@ -144,6 +144,7 @@ def _method(params, shape, pools):
         )
     for path, pool in {"method.teacher": common.teacher, "method.guidance.teacher": common.guidance.teacher}.items():
         _pool(path, pool, pools)
+    chosen.check_teachers(common, settings, pools[common.teacher])
     if chosen.matches_features and not embeds(common.network):
         raise BadInput(f"method.network is {common.network}, which has no features that {common.name} could match.")
     if chosen.asks_logits and _source(params, source := pools[common.teacher].source).zca != params.value(

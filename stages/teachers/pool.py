@@ -19,6 +19,11 @@ from stages.teachers import foreign
 FILE, RECORD = "teachers.safetensors", "pool.json"
 
 
+def epoch_name(epoch):
+    """What a trajectory calls all parameters, as one vector, after so many epochs."""
+    return f"trajectory/{epoch}"
+
+
 @dataclass(frozen=True)
 class Member:
     """One set of weights: the ``index``-th network ``word``, at the epoch kept as ``kept``.
@@ -79,6 +84,17 @@ class Pool:
         word = words[int(torch.randint(len(words), (1,), generator=draws))]
         among = [member for member in self.members if member.word == word]
         return among[int(torch.randint(len(among), (1,), generator=draws))]
+
+    def epochs(self, member):
+        """How many epochs a Member's trajectory has, None where it was stored without one."""
+        return next(
+            e.get("epochs") for e in self.info["networks"] if (e["network"], e["index"]) == (member.word, member.index)
+        )
+
+    def parameters(self, member, epoch):
+        """All parameters (P,) of a Member of a pool of trajectories after so many epochs, 0 being before the first."""
+        with tensors.opened(self.folder / FILE) as view:
+            return view.get(f"{member.word}/{member.index}/{epoch_name(epoch)}").to(self.device)
 
     def has_features(self, member):
         """Whether a Member's network has features before its classifier."""

@@ -195,7 +195,8 @@ class Method:
 
     ``guided`` says whether its images have a gradient that guidance can add to, ``matches_features`` whether
     ``method.network`` must have features, ``asks_logits`` whether ``method.teacher`` must classify the images as they
-    are. ``kind`` is that of the result's labels. ``images``, with their ``labels``, are those that the next update changes.
+    are, ``learns_lr`` whether the result says at which learning rate students should learn it. ``kind`` is that of the
+    result's labels. ``images``, with their ``labels``, are those that the next update changes.
 
     The driver calls ``advance`` (one bounded unit of work) ``total`` times, ``apply`` after each that is ready, and
     ``result`` at the end; between any two calls it may save ``state_dict``.
@@ -204,6 +205,7 @@ class Method:
     guided = False
     matches_features = False
     asks_logits = False
+    learns_lr = False
     kind = "hard"
     images: Tensor | None = None
     labels: Tensor | None = None
@@ -218,6 +220,10 @@ class Method:
     def check(cls, common, settings, classes):
         """Raise BadInput where the method's settings do not suit ``common`` (of one shard) and the number of ``classes``,
         None where only the dataset's files can tell."""
+
+    @classmethod
+    def check_teachers(cls, common, settings, pool):
+        """Raise BadInput where the PoolSettings of ``method.teacher`` do not suit the method."""
 
     @property
     def updates(self):
