@@ -228,14 +228,14 @@ class MTT(Method):
 
     def apply(self):
         self.optimizer.step()
-        if not float(self.lr) > 0:  # nor when it is no number
+        if not (rate := self.lr.item()) > 0:  # nor when it is no number
             raise BadInput(
-                f"the learning rate that mtt learns for its students came to {float(self.lr):.3g} at update {self.at}: a "
+                f"the learning rate that mtt learns for its students came to {rate:.3g} at update {self.at}: a "
                 "smaller method.mtt.lr_lr or lr_img is wanted."
             )
 
     def result(self):
-        return self.problem.hard_set(self.images, self.labels, lr=float(self.lr))
+        return self.problem.hard_set(self.images, self.labels, lr=self.lr.item())
 
     def state_dict(self):
         return {

@@ -164,8 +164,12 @@ class Problem:
 
     def hard_set(self, images, labels, **info):
         """A DistilledSet with hard labels in the dataset's space."""
+        return self.labelled_set(images, labels, None, "hard", **info)
+
+    def labelled_set(self, images, labels, targets, kind, **info):
+        """A DistilledSet with the classes ``labels`` and the label vectors ``targets`` of a kind, in the dataset's space."""
         info = {
-            "labels": "hard",
+            "labels": kind,
             "feed": "stored",
             "method": self.settings.name,
             "ipc": self.settings.ipc,
@@ -174,7 +178,8 @@ class Problem:
             "dataset": self.data.info["name"],
             **info,
         }
-        return DistilledSet(images.detach(), labels, None, self.data.space, info)
+        targets = None if targets is None else targets.detach()
+        return DistilledSet(images.detach(), labels, targets, self.data.space, info)
 
 
 def _shape(shape):
