@@ -63,6 +63,7 @@ def check_all(params):
     _method(params, shape, pools)
     _relabel(params, pools)
     _evaluate(params, shape, pools)
+    _stored_epochs(params)
 
 
 def forget(params):
@@ -135,7 +136,7 @@ def _method(params, shape, pools):
         params.section(f"method.{name}", methods.load(name).Settings)
     chosen = methods.load(common.name).METHOD
     settings = params.section(f"method.{common.name}", methods.load(common.name).Settings)
-    _, share = of_a_shard(common, settings)
+    _, share = of_a_shard(chosen, common, settings)
     known = facts(params.value("dataset.name"))
     chosen.check(share, settings, known.classes if known else None)
     if common.guided and not chosen.guided:
@@ -154,9 +155,26 @@ def _method(params, shape, pools):
             f"method.teacher is {common.teacher!r}, whose source, {source}, has another zca than the dataset: {common.name} "
             "asks for teachers that take the images as they are."
         )
+    if chosen.reads_batch_norms:
+        _batch_norms(params, common, pools[common.teacher])
     if common.guided:
         _guidance(params, common, shape, pools[common.guidance.teacher])
     _network("method.network", common.network, shape)
+
+
+def _batch_norms(params, common, pool):
+    """What a teacher must be whose batch norms a method reads; only the words of our networks say whether it has any."""
+    objective, first = objectives.load(pool.objective), pool.networks[0]
+    if not (objective.classifies(pool) and _may_share_classes(params, pool.source)):
+        raise BadInput(
+            f"method.teacher is {common.teacher!r}, whose networks do not know the classes of the dataset, but {common.name} "
+            "asks for each image's class."
+        )
+    if first in objective.words(pool) and parse(first).norm != "BN":
+        raise BadInput(
+            f"method.teacher is {common.teacher!r}, whose first network is {first}, but {common.name} reads batch norms: "
+            "choose a network that has them, such as ResNet18BN."
+        )
 
 
 def _guidance(params, common, shape, pool):
@@ -229,6 +247,16 @@ def _evaluate(params, shape, pools):
         _network("evaluate.networks", word, shape)
     for pool in params.section("evaluate.assess", Assess).teachers:
         _pool("evaluate.assess.teachers", pool, pools)
+
+
+def _stored_epochs(params):
+    """Stored labels must last as long as training; the protocol ``common`` has no use for them."""
+    stored, wanted = params.value("relabel.fkd.epochs"), params.value("evaluate.standard.fkd.epochs")
+    used = params.value("relabel.kind") == "fkd" and "standard" in params.value("evaluate.protocols")
+    if used and wanted > stored:
+        raise BadInput(
+            f"evaluate.standard.fkd.epochs is {wanted}, but relabel.fkd.epochs stores labels for {stored} only."
+        )
 
 
 def _label_kind(params):

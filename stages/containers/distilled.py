@@ -22,7 +22,9 @@ class DistilledSet:
         targets: (M, K) float32 where ``info['labels']`` is ``soft`` (probabilities), ``logits`` or ``features``; else None.
         space: the way back to raw pixels.
         info: ``labels`` (the label kind), ``feed``, ``method``, ``ipc``, ``classes``, ``dataset``, and, once a
-            teacher has labelled the set, ``teacher`` (pool, networks, accuracies).
+            teacher has labelled the set, ``teacher`` (pool, networks, accuracies). Where the labels are a file beside
+            the set (``online``: the teachers; ``fkd``: their stored answers) also ``labelling``, the settings by which
+            they answer, and ``label_bytes``.
     """
 
     images: Tensor
@@ -45,7 +47,7 @@ class DistilledSet:
 
     @property
     def kind(self):
-        """The label kind: hard, soft, logits or features."""
+        """The label kind: hard, soft, logits, features, online or fkd."""
         return self.info["labels"]
 
     @property
@@ -53,4 +55,4 @@ class DistilledSet:
         """Bytes of the images (4 a number) and of the labels (one byte, or two above 256 classes, a hard label)."""
         width = 1 if len(self.info["classes"]) <= 256 else 2
         labels = self.targets.numel() * 4 if self.targets is not None else len(self.labels) * width
-        return {"images": self.images.numel() * 4, "labels": labels}
+        return {"images": self.images.numel() * 4, "labels": self.info.get("label_bytes", labels)}

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from stages.params import Section
 from stages.runtime.errors import BadInput
-from stages.training.settings import LabelSettings
+from stages.training.settings import LabelSettings, LessonSettings, OnlineSettings
 
 LOSSES = {"hard": ("ce",), "soft": ("ce",), "logits": ("l1", "mse")}
 # The evaluation pools of the official code of DC and DM, in their order, without the default tokens of a word.
@@ -70,6 +70,8 @@ class Standard(Section):
     hard: LabelSettings
     soft: LabelSettings
     logits: LabelSettings
+    online: OnlineSettings
+    fkd: LessonSettings
 
     @model_validator(mode="after")
     def _losses(self):
@@ -89,7 +91,7 @@ PROTOCOLS = {"standard": Standard, "common": Common}
 
 
 def training_settings(params, protocol, kind):
-    """The LabelSettings under which ``protocol`` trains a set whose labels are of ``kind``, and the kind it uses.
+    """The settings under which ``protocol`` trains a set whose labels are of ``kind``, and the kind it uses.
 
     Raises:
         BadInput: no such protocol, or its section is wrong.

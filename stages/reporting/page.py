@@ -46,6 +46,7 @@ def context(artefacts):
         "curves": [(name, drawn[f"distill_{name}"]) for name in ("loss", "guidance") if f"distill_{name}" in drawn],
         "diverged": len(curve) > 0 and not math.isfinite(curve["loss"].iloc[-1]),
         "pools": [_pool(name, pool, drawn) for name, pool in artefacts.pools.items()],
+        "norms": _drawn(drawn, "norms", figures.NORM_CURVES),
         "cost": _cost(artefacts),
         "size": _size(artefacts),
         "labels": _labels(artefacts),
@@ -220,23 +221,29 @@ def _gain(line):
 
 
 def _pool(name, pool, drawn):
+    near = {line.network: _cell(line) for line in tables.neighbours(pool).itertuples()}
     rows = [
         {
             "network": line.network,
             "kept": f"{line.checkpoint}, epoch {line.epoch}",
             "parameters": words.count(line.parameters),
-            "cell": _cell(line),
+            "cells": [_cell(line), near[line.network]] if near else [_cell(line)],
         }
         for line in tables.teachers(pool).itertuples()
     ]
     info = pool.info
-    curves = [(label, drawn.get(f"teacher_{name}_{column}")) for column, label in figures.TEACHER_CURVES.items()]
     return {
         "name": name,
         **{key: info[key] for key in ("dataset", "objective", "precision")},
+        "measures": ["Test accuracy, %", "Nearest neighbours, %"][: 2 if near else 1],
         "rows": rows,
-        "curves": [(label, picture) for label, picture in curves if picture],
+        "curves": _drawn(drawn, f"teacher_{name}", figures.TEACHER_CURVES),
     }
+
+
+def _drawn(drawn, name, curves):
+    """(label, picture) of those of ``curves`` that were drawn."""
+    return [(label, drawn[key]) for column, label in curves.items() if (key := f"{name}_{column}") in drawn]
 
 
 def _cost(artefacts):

@@ -36,10 +36,17 @@ class Measured:
 
 @dataclass(frozen=True)
 class Pool:
-    """Teachers: pool.json, and their training curves (network, index, epoch, loss, train_accuracy)."""
+    """Teachers.
+
+    Attributes:
+        info: pool.json.
+        curves: of training: columns network, index, epoch, loss, train_accuracy.
+        norms: what batch norms saw: columns network, index, checkpoint, layer, channel, mean, variance; None without any.
+    """
 
     info: dict
     curves: pd.DataFrame
+    norms: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +124,9 @@ def _carried(folder, target):
 
 def _pool(folder):
     curves = _table(folder / "curves.csv", ("network", "index", "epoch", "loss", "train_accuracy"))
-    return Pool(_record(folder / "pool.json"), curves)
+    norms = folder / "norms.csv"
+    norms = _table(norms, ("network", "index", "checkpoint", "layer", "mean", "variance")) if norms.is_file() else None
+    return Pool(_record(folder / "pool.json"), curves, norms)
 
 
 def _curve(path):

@@ -52,7 +52,7 @@ def train(job):
                 job.task.checkpoint({"training": training.state_dict(), "passed": passed, "curve": curve})
     kept = {"last": {"weights": dict(network.state_dict()), "epoch": training.epoch}}
     beside = {epoch_name(epoch): vector for epoch, vector in enumerate(passed)}
-    finish(job, data, network, kept, curve, beside=beside, epochs=training.epoch)
+    finish(job, data, network, kept, curve, beside=beside)
 
 
 def _parameters(network):
