@@ -242,6 +242,7 @@ def _evaluate(params, shape, pools):
         training_settings(params, protocol, "hard")
     for protocol in protocols:
         training_settings(params, protocol, _label_kind(params))
+    _set_lr(params)
     _pretraining(params, shape, pools)
     for word in common.networks:
         _network("evaluate.networks", word, shape)
@@ -256,6 +257,17 @@ def _stored_epochs(params):
     if used and wanted > stored:
         raise BadInput(
             f"evaluate.standard.fkd.epochs is {wanted}, but relabel.fkd.epochs stores labels for {stored} only."
+        )
+
+
+def _set_lr(params):
+    """Students can learn at the set's own rate where the method learns one."""
+    name = params.value("method.name")
+    asked = params.value("evaluate.standard.hard.set_lr") and "standard" in params.value("evaluate.protocols")
+    if asked and params.value("relabel.kind") in ("keep", "hard") and not methods.load(name).METHOD.learns_lr:
+        raise BadInput(
+            f"evaluate.standard.hard.set_lr is true, but {name} learns no learning rate with its images, as mtt does: set it "
+            "to false."
         )
 
 

@@ -9,11 +9,16 @@ import torch
 import torch.nn.functional as F
 
 from stages.containers.distilled import FILE, DistilledSet
+from stages.evaluation.sets import images_of
 from stages.methods.shared.guidance import Guidance
 from stages.networks.build import build
+from stages.params import validate
 from stages.runtime.errors import BadInput
 from stages.runtime.generators import generator
 from stages.runtime.work import _pack, _unpack
+from stages.training.loop import Training
+from stages.training.losses import loss_of
+from stages.training.settings import RegressionSettings
 from tests.test_methods import CLASSES, GUIDANCE, IPC, SIZE, method_of, pool_in, real_set
 
 WORD, COUNT = "ConvNetW6D2BN", CLASSES * IPC
@@ -232,3 +237,30 @@ def test_what_cannot_work_is_refused_in_one_sentence():
         method.result()
     with pytest.raises(BadInput, match="has no features to match"):
         method_in(common={"network": "MLP"}).advance()
+
+
+REGRESSION = {"loss": "mse", "epochs": 6, "batch": 4, "lr": 0.01, "weight_decay": 0.0, "warmup": 2, "augment": "none"}
+
+
+def test_students_learn_the_labels_by_the_published_protocol(tmp_path):
+    """Adam on the squared error, at a rate that rises, then falls along a cosine to a hundredth."""
+    made, data = run(method_in()).result(), real_set()
+    made.save(tmp_path / FILE)
+    batch_of, count = images_of(("file", str(tmp_path / FILE)), data, made.kind)
+    settings = validate(RegressionSettings, REGRESSION, "evaluate.standard.regression")
+    network, plain = (build("ConvNetW6D2NN", 3, SIZE, CLASSES, generator(0, "student")) for _ in range(2))
+    training = Training(network, batch_of, count, loss_of("mse"), settings, 0, "student", True)
+    optimizer = torch.optim.Adam(plain.parameters(), 0.01)
+    for epoch in range(6):
+        rate = (epoch + 1) / 2 if epoch < 2 else 0.01 + 0.99 * (1 + math.cos(math.pi * (epoch - 2) / 4)) / 2
+        optimizer.param_groups[0]["lr"] = 0.01 * rate
+        for index in torch.randperm(COUNT, generator=generator(0, "student", "order", epoch)).split(4):
+            optimizer.zero_grad()
+            F.mse_loss(plain(made.images[index]), made.targets[index]).backward()
+            optimizer.step()
+    while not training.done:
+        training.advance()
+    for ours, theirs in zip(network.state_dict().values(), plain.state_dict().values(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    with pytest.raises(BadInput, match="has a warmup of 6 epochs, which must end before epoch 6"):
+        validate(RegressionSettings, {**REGRESSION, "warmup": 6}, "evaluate.standard.regression")

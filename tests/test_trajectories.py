@@ -13,10 +13,11 @@ from stages import params as parameters
 from stages.augment.siamese import augment_batch
 from stages.containers.distilled import FILE, DistilledSet
 from stages.containers.real import Split
+from stages.evaluation.settings import HardSettings
 from stages.methods import mtt
 from stages.methods.mtt import ROUTES, Student
 from stages.networks.build import build
-from stages.params import Params
+from stages.params import Params, validate
 from stages.runtime import tensors
 from stages.runtime.errors import BadInput
 from stages.runtime.generators import generator
@@ -37,7 +38,7 @@ TRAINING = {
 }  # fmt: skip
 POOL = {
     "source": "dataset", "objective": "trajectory", "networks": [WORD], "count": 2, "seed": 0, "keep": ["last"],
-    "precision": "fp32", "compile": False, "trajectory": TRAINING,
+    "precision": "fp32", "compile": False, "probe": None, "knn": {"k": 1, "temperature": 0.1}, "trajectory": TRAINING,
 }  # fmt: skip
 SETTINGS = {
     "iterations": 5, "steps": 4, "expert_epochs": 2, "max_start": 3, "batch_syn": 4, "lr_img": 10.0, "momentum": 0.5,
@@ -340,4 +341,32 @@ def test_bad_parameters_are_refused_before_anything_is_trained(change, sentence)
         check.check_all(Params(values))
         return
     with pytest.raises(BadInput, match=sentence):
+        check.check_all(Params(values))
+
+
+def asking(set_lr, **changed):
+    """HardSettings that ask for the set's rate, or not."""
+    return validate(HardSettings, {**TRAINING, "loss": "ce", "set_lr": set_lr, **changed}, "evaluate.standard.hard")
+
+
+def test_students_learn_at_the_rate_that_the_set_brings(pool):
+    info = run(method_in(pool, lr_lr=1e-4)).result().info
+    assert asking(True).of_set(info).lr == info["lr"] != 0.05
+    assert asking(False).of_set(info).lr == 0.05
+    with pytest.raises(BadInput, match=r"^evaluate\.standard\.hard\.set_lr is true, but the set, made by dm, has no "):
+        asking(True).of_set({"method": "dm"})
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "refused"), [("dm", "keep", True), ("mtt", "keep", False), ("dm", "logits", False)]
+)
+def test_a_rate_that_no_set_will_bring_is_refused_before_anything_is_trained(name, kind, refused):
+    values = parameters.load(ROOT / "params.yaml").values
+    values["evaluate"]["standard"]["hard"]["set_lr"] = True
+    values["method"]["name"], values["relabel"]["kind"] = name, kind
+    values["teacher"]["main"]["objective"] = "trajectory"
+    if not refused:
+        check.check_all(Params(values))
+        return
+    with pytest.raises(BadInput, match=r"^evaluate\.standard\.hard\.set_lr is true, but dm learns no learning rate"):
         check.check_all(Params(values))

@@ -58,7 +58,7 @@ class FRePo(Method):
 
     guided = True
     matches_features = True
-    kind = "logits"
+    kind = "regression"
 
     def __init__(self, problem, settings):
         super().__init__(problem, settings)

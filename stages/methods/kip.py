@@ -78,7 +78,7 @@ class KIP(Method):
     """A unit of work is an update, or at last the solution for the labels."""
 
     guided = True
-    kind = "logits"
+    kind = "regression"
 
     def __init__(self, problem, settings):
         super().__init__(problem, settings)
