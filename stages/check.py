@@ -20,6 +20,7 @@ from stages.evaluation.settings import Common as EvaluationSettings
 from stages.labels.settings import KINDS, RelabelCommon
 from stages.methods.shared.base import Common, of_a_shard
 from stages.networks.words import check, embeds, parse
+from stages.pretraining.settings import Kd, Pretrain, Transfer
 from stages.runtime.errors import BadInput, guarded
 from stages.teachers import objectives
 from stages.teachers.settings import merged, pool_settings
@@ -62,6 +63,7 @@ def check_all(params):
     _method(params, shape, pools)
     _relabel(params, pools)
     _evaluate(params, shape, pools)
+    _stored_epochs(params)
 
 
 def forget(params):
@@ -74,6 +76,8 @@ def forget(params):
         "reports/evaluation": "evaluate.protocols",
         "reports/baseline": "evaluate.protocols",
         "reports/assessment": "evaluate.assess.teachers",
+        **{f"reports/transfer/{sets}": "targets" for sets in ("distilled", "baseline")},
+        **{f"reports/kd/{sets}": "evaluate.kd.teachers" for sets in ("distilled", "baseline")},
     }
     for folder, path in named.items():
         for out in Path(folder).glob("*/"):
@@ -132,7 +136,7 @@ def _method(params, shape, pools):
         params.section(f"method.{name}", methods.load(name).Settings)
     chosen = methods.load(common.name).METHOD
     settings = params.section(f"method.{common.name}", methods.load(common.name).Settings)
-    _, share = of_a_shard(common, settings)
+    _, share = of_a_shard(chosen, common, settings)
     known = facts(params.value("dataset.name"))
     chosen.check(share, settings, known.classes if known else None)
     if common.guided and not chosen.guided:
@@ -150,9 +154,26 @@ def _method(params, shape, pools):
             f"method.teacher is {common.teacher!r}, whose source, {source}, has another zca than the dataset: {common.name} "
             "asks for teachers that take the images as they are."
         )
+    if chosen.reads_batch_norms:
+        _batch_norms(params, common, pools[common.teacher])
     if common.guided:
         _guidance(params, common, shape, pools[common.guidance.teacher])
     _network("method.network", common.network, shape)
+
+
+def _batch_norms(params, common, pool):
+    """What a teacher must be whose batch norms a method reads; only the words of our networks say whether it has any."""
+    objective, first = objectives.load(pool.objective), pool.networks[0]
+    if not (objective.classifies(pool) and _may_share_classes(params, pool.source)):
+        raise BadInput(
+            f"method.teacher is {common.teacher!r}, whose networks do not know the classes of the dataset, but {common.name} "
+            "asks for each image's class."
+        )
+    if first in objective.words(pool) and parse(first).norm != "BN":
+        raise BadInput(
+            f"method.teacher is {common.teacher!r}, whose first network is {first}, but {common.name} reads batch norms: "
+            "choose a network that has them, such as ResNet18BN."
+        )
 
 
 def _guidance(params, common, shape, pool):
@@ -207,20 +228,66 @@ def _relabel(params, pools):
 
 def _evaluate(params, shape, pools):
     shared = [*EvaluateCommon.model_fields, *Draws.model_fields, *Saving.model_fields, "protocols", "assess", "whole"]
+    shared += ["pretrain", "transfer", "kd"]
     _only(_mapping(params, "evaluate"), [*shared, *PROTOCOLS], "evaluate")
     common = params.fields("evaluate", EvaluateCommon)
     params.fields("evaluate", Draws)
     params.fields("evaluate", Saving)
     params.section("evaluate.whole", EvaluationSettings)
     protocols = params.value("evaluate.protocols")
-    if not isinstance(protocols, list) or not protocols or any(protocols.count(p) > 1 for p in protocols):
-        raise BadInput(f"evaluate.protocols must list each of {', '.join(PROTOCOLS)} at most once, and at least one.")
-    for protocol in [*protocols, *PROTOCOLS]:
+    if not isinstance(protocols, list) or any(protocols.count(p) > 1 for p in protocols):
+        raise BadInput(f"evaluate.protocols must list each of {', '.join(PROTOCOLS)} at most once.")
+    for protocol in PROTOCOLS:
         training_settings(params, protocol, "hard")
+    for protocol in protocols:
+        training_settings(params, protocol, _label_kind(params))
+    _pretraining(params, shape, pools)
     for word in common.networks:
         _network("evaluate.networks", word, shape)
     for pool in params.section("evaluate.assess", Assess).teachers:
         _pool("evaluate.assess.teachers", pool, pools)
+
+
+def _stored_epochs(params):
+    """Stored labels must last as long as training; the protocol ``common`` has no use for them."""
+    stored, wanted = params.value("relabel.fkd.epochs"), params.value("evaluate.standard.fkd.epochs")
+    used = params.value("relabel.kind") == "fkd" and "standard" in params.value("evaluate.protocols")
+    if used and wanted > stored:
+        raise BadInput(
+            f"evaluate.standard.fkd.epochs is {wanted}, but relabel.fkd.epochs stores labels for {stored} only."
+        )
+
+
+def _label_kind(params):
+    """The kind of the set's labels as far as the parameters tell it: features, or what can stand for classes."""
+    kind = params.value("relabel.kind")
+    made = methods.load(params.value("method.name")).METHOD.kind if kind == "keep" else kind
+    return "features" if made == "features" else "hard"
+
+
+def _pretraining(params, shape, pools):
+    """Networks can be carried over where images have the shape of those that they were pre-trained on."""
+    params.section("evaluate.pretrain", Pretrain)
+    params.section("evaluate.transfer", Transfer)
+    for name in _names(params, "targets"):
+        theirs = _shape(_source(params, f"targets/{name}"))
+        if any(None not in pair and pair[0] != pair[1] for pair in zip(shape, theirs, strict=True)):
+            raise BadInput(
+                f"targets.{name} has {theirs[0]} channels of {theirs[1]} px, but the images of the dataset have {shape[0]} of "
+                f"{shape[1]} px: give it the same size and colour, since networks are carried over."
+            )
+    for target, pool in params.section("evaluate.kd", Kd).teachers.items():
+        path = f"evaluate.kd.teachers.{target}"
+        if target not in params.value("targets"):
+            raise BadInput(
+                f"{path} is of no dataset of targets, which has {', '.join(params.value('targets')) or 'none'}."
+            )
+        _pool(path, pool, pools)
+        taught = pools[pool]
+        if taught.source != f"targets/{target}" or not objectives.load(taught.objective).classifies(taught):
+            raise BadInput(
+                f"{path} is {pool!r}, whose teachers do not classify that target: their source is {taught.source}."
+            )
 
 
 def _network(path, word, shape):

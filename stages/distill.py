@@ -8,6 +8,8 @@ Writes  data/distilled: distilled.safetensors, info.json, curve.csv, metrics.jso
 import argparse
 import sys
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -54,16 +56,18 @@ def run():
             f"method.alpha is above 0, but {common.name} has no image gradient that guidance could join; set it to 0."
         )
 
-    shards, share = of_a_shard(common, settings)
+    shards, share = of_a_shard(module.METHOD, common, settings)
     inputs = _of_one_shard(stage_inputs("distill"), share)
     made = device.made_on(compute.device)
-    labels = [f"distill {common.name}{f' shard {shard}' if shards > 1 else ''}" for shard in range(shards)]
-    tasks = [Task.of(label, inputs, [shard], made, compute.checkpoint) for shard, label in enumerate(labels)]
+    labels = [f"distill {common.name}{f' shard {shard}' if len(shards) > 1 else ''}" for shard in shards]
+    tasks = [Task.of(name, inputs, [n], made, compute.checkpoint) for name, n in zip(labels, shards, strict=True)]
     with claimed(tasks) as missing:
         if missing:
             with device.leased(compute.device) as where:
                 jobs = [
-                    Job(task, shard, share, settings, str(where)) for shard, task in enumerate(tasks) if task in missing
+                    Job(task, shard, share, settings, str(where))
+                    for task, shard in zip(tasks, shards, strict=True)
+                    if task in missing
                 ]
                 for _ in map_tasks(distil, jobs, compute.workers, compute.threads):
                     pass
@@ -73,9 +77,9 @@ def run():
 
 
 def _of_one_shard(inputs, share):
-    """The inputs that change one shard: not how many there are."""
-    inputs = {**inputs, "params:method.ipc": share.ipc}
-    return {key: value for key, value in inputs.items() if key != f"params:method.{share.name}.shards"}
+    """The inputs that change one shard: not how many there are, nor which is the first."""
+    extent = [f"params:method.{share.name}.{key}" for key in ("shards", "first")]
+    return {key: value for key, value in inputs.items() if key not in extent} | {"params:method.ipc": share.ipc}
 
 
 def distil(job):
@@ -116,14 +120,19 @@ def distil(job):
 
 def _method(job):
     """The method and, where alpha is above zero, its guidance."""
-    data = RealSet.load("data/real/dataset").to(job.device)
-    check(job.common.network, *data.shape[:2])
-    pool = Pool(f"models/teachers/{job.common.teacher}", job.device)
-    problem = Problem(data, job.common, job.device, pool, job.shard)
-    method = methods.load(job.common.name).METHOD(problem, job.settings)
-    if not job.common.guided:
-        return method, None
-    return method, Guidance(problem, Pool(f"models/teachers/{job.common.guidance.teacher}", job.device))
+    common = job.common
+    data, pool, guides = _given(Path.cwd(), common.teacher, common.guidance.teacher, job.device)
+    check(common.network, *data.shape[:2])
+    problem = Problem(data, common, job.device, pool, job.shard, guides)
+    method = methods.load(common.name).METHOD(problem, job.settings)
+    return method, Guidance(problem, guides) if common.guided else None
+
+
+@lru_cache(maxsize=1)
+def _given(root, teacher, guides, device):
+    """The dataset and both pools, loaded once for all the shards that a process makes."""
+    data = RealSet.load(root / "data/real/dataset").to(device)
+    return data, Pool(root / f"models/teachers/{teacher}", device), Pool(root / f"models/teachers/{guides}", device)
 
 
 def _write(out, tasks, common, settings):

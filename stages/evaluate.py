@@ -14,6 +14,7 @@ from stages.containers.distilled import FILE, DistilledSet
 from stages.containers.real import RealSet
 from stages.evaluation import cells, students
 from stages.evaluation.settings import EvaluateCommon, Saving, training_settings
+from stages.labels.lessons import LESSONS
 from stages.runtime import cost, process, tensors
 from stages.runtime.errors import guarded
 from stages.runtime.inputs import stage_inputs
@@ -40,7 +41,8 @@ def run(protocol):
     ]
     stage, out = f"evaluate@{protocol}", f"reports/evaluation/{protocol}"
     inputs = cells.inputs_of_one(stage_inputs(stage), protocol, kind)
-    how = students.Protocol(kind, settings, common.precision, common.compile, common.test_every)
+    lesson = LESSONS.get(kind)
+    how = students.Protocol(kind, settings, common.precision, common.compile, common.test_every, lesson)
     with cells.trained(stage, wanted, inputs, how, DATA, RealSet.load(DATA), compute) as tasks:
         with writing(out) as folder:
             info = {"protocol": protocol, "labels": kind, "checkpoint": "last", "test_every": common.test_every}

@@ -1,7 +1,8 @@
 """Write the report: one page, its figures, and the numbers that DVC compares.
 
-Reads   params.yaml: evaluate.protocols, evaluate.assess.teachers, teacher (the names of the pools); data/distilled;
-        data/relabeled; models/teachers; reports/evaluation; reports/baseline; reports/whole; reports/assessment
+Reads   params.yaml: evaluate.protocols, evaluate.assess.teachers, evaluate.kd.teachers, targets, teacher (the names of the
+        pools); data/distilled; data/relabeled; models/teachers; reports/evaluation; reports/baseline; reports/whole;
+        reports/assessment; reports/transfer; reports/kd
 Writes  reports/index.html, reports/figures, reports/metrics.json
 """
 
@@ -22,7 +23,11 @@ def run():
     process.begin()
     given = params.load()
     artefacts = reading.read(
-        given.value("evaluate.protocols"), given.value("teacher"), assessed=given.value("evaluate.assess.teachers")
+        given.value("evaluate.protocols"),
+        given.value("teacher"),
+        assessed=given.value("evaluate.assess.teachers"),
+        targets=given.value("targets"),
+        taught=given.value("evaluate.kd.teachers"),
     )
     drawn = {f"{name}.png": figures.png(draw) for name, draw in figures.drawings(artefacts).items()}
     html = page.render(page.context(artefacts))

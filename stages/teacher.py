@@ -1,7 +1,8 @@
 """Make a pool of teachers.
 
 Reads   params.yaml: teacher.<POOL> (what it leaves out: teacher.main), compute.threads; data/real/<source>
-Writes  models/teachers/<POOL>: teachers.safetensors (all weights), pool.json, curves.csv, metrics.json
+Writes  models/teachers/<POOL>: teachers.safetensors (all weights), pool.json, curves.csv, metrics.json; norms.csv, the
+        statistics of batch norms, where there are any
 """
 
 import argparse
@@ -20,6 +21,7 @@ from stages.runtime.tasks import map_tasks
 from stages.runtime.work import Task, claimed, writing
 from stages.teachers import objectives
 from stages.teachers.job import RESULT, Job
+from stages.teachers.norms import statistics
 from stages.teachers.pool import FILE, RECORD
 from stages.teachers.settings import pool_settings
 
@@ -55,13 +57,16 @@ def run(pool):
 
 
 def _of_one_teacher(inputs, objective):
-    """The inputs that change one teacher: not how many there are, nor which others, nor another objective's settings."""
-    others = [name for name in objectives.names() if name != objective]
+    """The inputs that change one teacher: not how many there are, nor which others, nor what another objective uses."""
+    loaded = {name: objectives.load(name) for name in objectives.names()}
+    own = {objective, *loaded[objective].uses}
+    others = {each for name, kind in loaded.items() for each in (name, *kind.uses)} - own
 
     def matters(key):
         group, _, path = key.partition(":")
-        setting = path.split(".")[2:3] if group == "params" and path.startswith("teacher.") else []
-        return not {"count", "networks", *others}.intersection(setting)
+        if group == "params" and path.startswith("teacher."):
+            return path.split(".")[2] not in {"count", "networks", *others}
+        return path not in others
 
     return {key: value for key, value in inputs.items() if matters(key)}
 
@@ -88,14 +93,22 @@ def _write(out, pool, settings, data, tasks):
         "objective": settings.objective,
         "precision": settings.precision,
         "networks": records,
-        "settings": settings.training.model_dump(by_alias=True),
+        "settings": settings.training.model_dump(by_alias=True)
+        | settings.model_dump(include=set(objectives.load(settings.objective).uses)),
     }
     tensors.save(out / FILE, weights, info)
     tensors.save_json(out / RECORD, info)
     curves = pd.concat(curves)[["network", "index", *columns]]
     curves.to_csv(out / "curves.csv", index=False, float_format="%.6g")
-    scores = [kept["accuracy"] for record in records for kept in record["kept"] if kept["accuracy"] is not None]
-    tensors.save_json(out / "metrics.json", {"accuracy": round(sum(scores) / len(scores), 2)} if scores else {})
+    if len(seen := statistics(weights)):
+        seen.to_csv(out / "norms.csv", index=False, float_format="%.6g")
+    accuracies = [kept["accuracy"] for record in records for kept in record["kept"]]
+    tensors.save_json(out / "metrics.json", _means(accuracy=accuracies, knn=[record.get("knn") for record in records]))
+
+
+def _means(**found):
+    """The mean of each list of percents, but of those with a None."""
+    return {name: round(sum(each) / len(each), 2) for name, each in found.items() if None not in each}
 
 
 if __name__ == "__main__":

@@ -254,8 +254,10 @@ def test_semantics_judges_the_class_and_not_a_soft_label(tmp_path):
     DistilledSet(made.images, made.labels, wrong, made.space, info).save(tmp_path / "set" / FILE)
     assert measured(tmp_path, tag="soft") == before
     network = pool.network(pool.members[0])
-    perfect = semantics(network, made.images, network(made.images).argmax(1), 2)
+    logits = network(made.images)
+    perfect = semantics(network, made.images, logits.argmax(1), 2)
     assert perfect["accuracy"] == 100
+    assert perfect["entropy"] == pytest.approx(float(torch.distributions.Categorical(logits=logits).entropy().mean()))
 
 
 def test_every_assessment_has_its_words(tmp_path):

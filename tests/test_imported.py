@@ -43,6 +43,8 @@ POOL = {
     "keep": ["last"],
     "precision": "fp32",
     "compile": False,
+    "probe": None,
+    "knn": {"k": 1, "temperature": 0.1},
 }
 
 

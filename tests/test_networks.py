@@ -36,6 +36,7 @@ def made(word, channels=3, size=32, classes=10, seed=0):
         ("MobileNetV2", 3, 64, 512, 1_735_376),
         ("AlexCifarNet", 3, 32, 10, 1_756_426),
         ("ResNet10BN_P2", 3, 64, 512, 5_160_768),
+        ("ResNet10W32BN", 3, 32, 100, 1_252_100),  # by hand
         ("ResNet18BN", 3, 32, 10, 11_173_962),
         ("ResNet18BN", 3, 224, 1000, 11_689_512),  # torchvision's
         ("ResNet50BN", 3, 224, 1000, 25_557_032),
@@ -65,6 +66,8 @@ def test_published_parameter_counts(word, channels, size, classes, count):
         ("ResNet18BN_AP", 1, 28, 4608),
         ("ResNet18BN", 1, 8, 512),
         ("ResNet10BN", 3, 128, 512),
+        ("ResNet10W32BN", 3, 32, 256),
+        ("ResNet50W16BN", 3, 128, 512),
         ("ResNet50", 3, 9, 2048),
         ("MobileNetV2", 1, 8, 1280),
         ("AlexCifarNet", 3, 32, 192),
@@ -108,7 +111,10 @@ CONVNETS = st.tuples(
     some(("AP", "MP", "NP")),
 ).flatmap(lambda tokens: st.permutations(tokens).map(lambda order: "ConvNet" + "".join(order)))
 RESNETS = st.tuples(
-    *map(st.sampled_from, (("ResNet10", "ResNet18", "ResNet50"), ("", "IN", "BN"), ("", "_AP"), ("", "_P2")))
+    *map(
+        st.sampled_from,
+        (("ResNet10", "ResNet18", "ResNet50"), ("", "W32", "W64"), ("", "IN", "BN"), ("", "_AP"), ("", "_P2")),
+    )
 ).map("".join)
 OTHERS = st.sampled_from(
     ("AlexNet", "AlexNetNN", "AlexNetBN", "VGG11IN", "VGG11BN", "MobileNetV2", "AlexCifarNet", "LeNet", "MLP")
@@ -146,6 +152,8 @@ def test_every_convnet_runs_or_says_why_not(word, channels, size):
         ("AlexNetNN", "AlexNet"),
         ("VGG11IN", "VGG11"),
         ("ResNet18IN_P2_AP", "ResNet18_AP_P2"),
+        ("ResNet18BN_P2W64", "ResNet18BN_P2"),
+        ("ResNet10BNW32", "ResNet10W32BN"),
         ("MobileNetV2BN", "MobileNetV2"),
     ],
 )
@@ -170,6 +178,10 @@ def test_spellings(word, spelling):
         ("ConvNetD3D3", "says its depth twice"),
         ("ConvNetD2W8-8-8", "lists 3 widths but says D2"),
         ("ConvNetW30GN", "multiples of 4"),
+        ("ResNet18W0", "names no network"),
+        ("ResNet18W32-64", "names no network"),
+        ("ResNet18D3", "names no network"),
+        ("ResNet18W32W32", "says its widths twice"),
     ],
 )
 def test_words_that_name_nothing(word, sentence):
@@ -186,6 +198,7 @@ def test_words_that_name_nothing(word, sentence):
         ("LeNet", 1, 8, "at least 16 pixels"),
         ("ResNet18", 1, 8, "use ResNet18BN or larger"),
         ("ResNet18_AP", 3, 8, "use ResNet18BN_AP or larger"),
+        ("ResNet18W32", 3, 8, "use ResNet18W32BN or larger"),
         ("ResNet18BN_AP", 3, 7, "at least 8 pixels"),
     ],
 )

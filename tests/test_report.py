@@ -55,7 +55,7 @@ def artefacts(
     (root / "params.yaml").write_text(
         "evaluate:\n  protocols:\n"
         + "".join(f"  - {p}\n" for p in protocols)
-        + "  assess:\n    teachers: []\nteacher:\n  main:\n    count: 1\n"
+        + "  assess:\n    teachers: []\n  kd:\n    teachers: {}\ntargets: {}\nteacher:\n  main:\n    count: 1\n"
     )
     return root
 
@@ -332,6 +332,41 @@ def test_a_pool_of_features_has_neither_accuracy_nor_curve(made):
     assert "resnet18 last, epoch 0 11,200,000" in shown
     metrics = tables.metrics(reading.read(("standard",), ("main", "foreign"), made))
     assert metrics["teacher"]["foreign"] == {} and metrics["teacher"]["main"]
+
+
+def test_a_self_supervised_pool_says_what_its_features_are_worth(made):
+    path = made / "models/teachers/main/pool.json"
+    info = json.loads(path.read_text())
+    for i, network in enumerate(info["networks"]):
+        network["knn"] = 60.0 + i
+        network["kept"][0]["accuracy"] = None
+    _json(path, info)
+    shown = text(rendered(made))
+    assert "Nearest neighbours, %" in shown and "301,000 – 60.50 ± 0.50 n = 2" in shown
+    metrics = tables.metrics(reading.read(["standard"], ["main"], made))
+    assert metrics["teacher"]["main"] == {"knn": {"ConvNet": {"mean": 60.5, "std": 0.5}}}
+
+
+def test_batch_norms_of_all_pools_are_one_figure_each(made):
+    found = reading.read(["standard"], ["main"], made)
+    assert tables.norms(found.pools) is None and not any(name.startswith("norms") for name in figures.drawings(found))
+    folder = made / "models/teachers/other"
+    shutil.copytree(made / "models/teachers/main", folder)
+    rows = [
+        {"network": "ConvNetBN", "index": i, "checkpoint": "last", "layer": layer, "channel": c}
+        | {"mean": (2 * c - 1) * layer, "variance": 1.0 + c * (i + 1)}
+        for i in range(2)
+        for layer in (1, 2)
+        for c in range(2)
+    ]
+    _csv(folder / "norms.csv", rows)
+    found = reading.read(["standard"], ["main", "other"], made)
+    spreads = tables.norms(found.pools)
+    assert spreads["layer"].tolist() == [1, 2] and set(spreads["pool"]) == {"other"}
+    assert spreads["mean"].tolist() == [1.0, 2.0]
+    assert spreads["variance"].tolist() == [0.75, 0.75]  # half of 1 and of 2
+    assert {"norms_mean", "norms_variance"} < set(figures.drawings(found))
+    assert "Batch norms" in text(page.render(page.context(found)))
 
 
 def test_labels_by_a_teacher(made):

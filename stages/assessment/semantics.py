@@ -6,12 +6,15 @@ import torch.nn.functional as F
 
 @torch.no_grad()
 def semantics(network, images, labels, chunk):
-    """``accuracy``, percent of images (N, C, H, W) put into their class (N,), and ``cross_entropy``, the mean of -log p.
+    """``accuracy``, percent of images (N, C, H, W) put into their class (N,), ``cross_entropy``, the mean of -log p, and
+    ``entropy``, that of the predicted probabilities, in nats.
 
     The class is that of the image, not a soft label: against its own labels every teacher is right.
     """
     logits = torch.cat([network(part) for part in images.split(chunk)]).double()
+    logs = logits.log_softmax(1)
     return {
         "accuracy": 100 * float((logits.argmax(1) == labels).double().mean()),
-        "cross_entropy": float(F.cross_entropy(logits, labels)),
+        "cross_entropy": float(F.nll_loss(logs, labels)),
+        "entropy": float(-(logs.exp() * logs).sum(1).mean()),
     }

@@ -18,23 +18,24 @@ class DistilledSet:
     Attributes:
         images: (M, C, H, W) float32, in ``space``; a student is given exactly these numbers (``info['feed']`` is
             ``stored``), nobody clamps or rescales them.
-        labels: (M,) int64, the class each image was made for.
-        targets: (M, K) float32 where ``info['labels']`` is ``soft`` (probabilities) or ``logits``; else None.
+        labels: (M,) int64, the class each image was made for; None where it was made for none.
+        targets: (M, K) float32 where ``info['labels']`` is ``soft`` (probabilities), ``logits`` or ``features``; else None.
         space: the way back to raw pixels.
         info: ``labels`` (the label kind), ``feed``, ``method``, ``ipc``, ``classes``, ``dataset``, and, once a
-            teacher has labelled the set, ``teacher`` (pool, networks, accuracies).
+            teacher has labelled the set, ``teacher`` (pool, networks, accuracies). Where the labels are a file beside
+            the set (``online``: the teachers; ``fkd``: their stored answers) also ``labelling``, the settings by which
+            they answer, and ``label_bytes``.
     """
 
     images: Tensor
-    labels: Tensor
+    labels: Tensor | None
     targets: Tensor | None
     space: Space
     info: dict
 
     def save(self, path):
-        content = {"images": self.images, "labels": self.labels, **self.space.packed()}
-        if self.targets is not None:
-            content["targets"] = self.targets
+        content = {"images": self.images, "labels": self.labels, "targets": self.targets, **self.space.packed()}
+        content = {name: value for name, value in content.items() if value is not None}
         tensors.save(path, content, {**self.info, "space": self.space.kind})
 
     @classmethod
@@ -42,11 +43,11 @@ class DistilledSet:
         """Read what ``save`` wrote. Raises BadInput where it is missing or broken."""
         content, info = tensors.load(Path(path), device)
         space = Space.read(info["space"], content)
-        return cls(content["images"], content["labels"], content.get("targets"), space, info)
+        return cls(content["images"], content.get("labels"), content.get("targets"), space, info)
 
     @property
     def kind(self):
-        """The label kind: hard, soft or logits."""
+        """The label kind: hard, soft, logits, features, online or fkd."""
         return self.info["labels"]
 
     @property
@@ -54,4 +55,4 @@ class DistilledSet:
         """Bytes of the images (4 a number) and of the labels (one byte, or two above 256 classes, a hard label)."""
         width = 1 if len(self.info["classes"]) <= 256 else 2
         labels = self.targets.numel() * 4 if self.targets is not None else len(self.labels) * width
-        return {"images": self.images.numel() * 4, "labels": labels}
+        return {"images": self.images.numel() * 4, "labels": self.info.get("label_bytes", labels)}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from stages.evaluation import students
+from stages.evaluation.settings import Standard
 from stages.networks.words import check
 from stages.runtime import device, tensors
 from stages.runtime.tasks import map_tasks
@@ -27,7 +28,7 @@ class Cell:
 
 def inputs_of_one(inputs, protocol, kind):
     """The inputs that change one student: not how many there are, nor the settings of other label kinds."""
-    other = tuple(f"params:evaluate.{protocol}.{k}." for k in ("hard", "soft", "logits") if k != kind)
+    other = tuple(f"params:evaluate.{protocol}.{k}." for k in Standard.model_fields if k != kind)
     return {k: v for k, v in inputs.items() if k not in _EXTENT and not k.startswith(other)}
 
 

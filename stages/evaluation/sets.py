@@ -12,7 +12,7 @@ def images_of(source, data, kind):
     """``batch_of(indices)`` giving images and targets on the data's device, and how many images there are.
 
     ``source`` is ``("file", path)`` of a DistilledSet, or, from the real training images, ``("chosen", indices)``,
-    ``("mean",)`` (one mean image a class) or ``("whole",)``. ``kind`` is how labels are used: hard, soft or logits.
+    ``("mean",)`` (one mean image a class) or ``("whole",)``. ``kind`` is how labels are used: hard, or any other as they are.
     """
     name, *rest = source
     if name == "whole":

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from stages.params import Section
 from stages.runtime.errors import BadInput
-from stages.training.settings import LabelSettings
+from stages.training.settings import LabelSettings, LessonSettings, OnlineSettings
 
 LOSSES = {"hard": ("ce",), "soft": ("ce",), "logits": ("l1", "mse")}
 # The evaluation pools of the official code of DC and DM, in their order, without the default tokens of a word.
@@ -21,16 +21,14 @@ NETWORK_SETS = {
 }
 
 
-class EvaluateCommon(Section):
-    """``networks`` × ``seeds`` students a set; ``draws`` random sets for the random row.
+class Students(Section):
+    """``networks`` × ``seeds`` students a set.
 
-    An entry of ``networks`` may name one of ``NETWORK_SETS``; here it stands expanded, each network once. ``test_every``
-    is the number of epochs between tests whose best each student records beside its last; 0 makes none.
+    An entry of ``networks`` may name one of ``NETWORK_SETS``; here it stands expanded, each network once.
     """
 
     networks: list[str] = Field(min_length=1)
     seeds: int = Field(ge=1)
-    test_every: int = Field(ge=0)
     precision: Literal["fp32", "bf16"]
     compile: bool
 
@@ -40,6 +38,12 @@ class EvaluateCommon(Section):
         if len(set(values)) != len(values):
             raise ValueError("should name each network once")
         return list(dict.fromkeys(word for value in values for word in NETWORK_SETS.get(value, [value])))
+
+
+class EvaluateCommon(Students):
+    """``test_every``: epochs between tests whose best each student records beside its last; 0 makes none."""
+
+    test_every: int = Field(ge=0)
 
 
 class Draws(Section):
@@ -66,6 +70,8 @@ class Standard(Section):
     hard: LabelSettings
     soft: LabelSettings
     logits: LabelSettings
+    online: OnlineSettings
+    fkd: LessonSettings
 
     @model_validator(mode="after")
     def _losses(self):
@@ -85,12 +91,20 @@ PROTOCOLS = {"standard": Standard, "common": Common}
 
 
 def training_settings(params, protocol, kind):
-    """The LabelSettings under which ``protocol`` trains a set whose labels are of ``kind``, and the kind it uses.
+    """The settings under which ``protocol`` trains a set whose labels are of ``kind``, and the kind it uses.
 
     Raises:
         BadInput: no such protocol, or its section is wrong.
     """
     if protocol not in PROTOCOLS:
-        raise BadInput(f"evaluate.protocols has {protocol!r}, but the protocols are {', '.join(PROTOCOLS)}.")
+        raise BadInput(
+            f"evaluate.protocols has {protocol!r}, but the protocols are {', '.join(PROTOCOLS)}; transfer and kd run on the "
+            "datasets of targets and of evaluate.kd.teachers."
+        )
+    if kind == "features":
+        raise BadInput(
+            f"the protocol {protocol} trains classes, but the set is labelled with features: let evaluate.protocols be [] and "
+            "transfer it to targets, or give it classes by relabel.kind hard, logits or probs."
+        )
     section = params.section(f"evaluate.{protocol}", PROTOCOLS[protocol])
     return (getattr(section, kind), kind) if protocol == "standard" else (section, "hard")

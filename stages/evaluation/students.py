@@ -1,6 +1,7 @@
 """One student: a fresh network trained on a set of images, tested on the full real test set."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,8 +15,8 @@ from stages.runtime.generators import generator
 from stages.runtime.work import Task
 from stages.training.accuracy import accuracy
 from stages.training.loop import Training
-from stages.training.losses import loss_of
-from stages.training.settings import LabelSettings
+from stages.training.losses import divergence, loss_of
+from stages.training.settings import LabelSettings, LessonSettings
 
 WEIGHTS, RECORD = "student.safetensors", "record.json"
 _POINTS = 100
@@ -27,13 +28,16 @@ class Protocol:
 
     ``test_every``: how many epochs lie between the tests whose best is recorded as ``best_test``; 0 makes none. It is
     chosen on the test set, as APM and the validation of CLOM publish it, and never stands for ``accuracy``.
+    ``lesson`` is None, or a top-level function of a Job and of whether a mirrored image keeps its class: it gives what
+    ``Training`` takes as a lesson (with the ``count`` of images) and the temperature of its targets.
     """
 
     kind: str
-    settings: LabelSettings
+    settings: LabelSettings | LessonSettings
     precision: str
     compile: bool
     test_every: int = 0
+    lesson: Callable | None = None
 
 
 @dataclass(frozen=True)
@@ -53,20 +57,26 @@ def train(job):
     """Train the student of ``job``, resuming where an earlier run stopped; weights and record go into the task."""
     state, protocol, settings = job.task.start(), job.protocol, job.protocol.settings
     data = _dataset(job.data, job.device)
-    batch_of, count = images_of(job.source, data, protocol.kind)
+    if protocol.lesson:
+        lesson, temperature = protocol.lesson(job, data.info["flip"])
+        batch_of, count, loss = None, lesson.count, divergence(settings.loss, temperature)
+    else:
+        lesson, loss = None, loss_of(settings.loss)
+        batch_of, count = images_of(job.source, data, protocol.kind)
     # the same seed starts from the same weights on every set, so that sets are compared in pairs
     network = build(job.word, *data.shape, generator(job.seed, "student", job.word)).to(job.device)
     training = Training(
         network,
         batch_of,
         count,
-        loss_of(settings.loss),
+        loss,
         settings,
         job.seed,
         f"student/{job.word}",
         data.info["flip"],
         protocol.precision,
         protocol.compile,
+        lesson,
     )
     curve, last, best = [], (math.nan, math.nan), 0.0
     if state:

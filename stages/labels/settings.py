@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from stages.augment.views import ViewSettings
 from stages.params import Section
 
 
@@ -23,12 +24,41 @@ class Probs(Picked):
     temperature: float = Field(gt=0)
 
 
-KINDS = {"keep": Keep, "hard": Picked, "logits": Picked, "probs": Probs}
+class Online(Probs):
+    """The teacher itself goes with the images and answers each batch of a student's training.
+
+    Its batch norms use in ``mode`` eval what they saw in training; in mode train the statistics of the very batch, as in
+    the official CIFAR code of SRe2L and SC-DD, which never puts the teacher into eval mode (SRe2L++ makes it a feature).
+    """
+
+    mode: Literal["eval", "train"]
+
+
+class Fkd(Online, ViewSettings):
+    """The teacher's answers to ``epochs`` epochs of batches are stored, with all that made those batches (FKD)."""
+
+    epochs: int = Field(ge=1)
+    batch: int = Field(ge=1)
+
+
+class Features(Section):
+    """Features of the pool's first network: those of several networks have no mean."""
+
+
+KINDS = {
+    "keep": Keep,
+    "hard": Picked,
+    "logits": Picked,
+    "probs": Probs,
+    "online": Online,
+    "fkd": Fkd,
+    "features": Features,
+}
 
 
 class RelabelCommon(Section):
     """What every kind reads. ``control`` also labels random real images, where a teacher labels."""
 
-    kind: Literal["keep", "hard", "logits", "probs"]
+    kind: Literal["keep", "hard", "logits", "probs", "online", "fkd", "features"]
     teacher: str
     control: bool

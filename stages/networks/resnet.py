@@ -1,9 +1,9 @@
 """Residual networks (He et al. 2016) in the variants that the papers use.
 
 Stem: 3x3, stride 1, no pooling below 128 pixels; the original 7x7, stride 2 with 3x3 maximum pooling from there on;
-``_P2`` the 3x3 stem padded by 2 at any size (KRR-ST's teachers and ResNet10). ``_AP`` puts average pooling where the
-others stride by 2 and keeps the last maps whole (DC's condensing network). ResNet10 begins with silent branches: the
-scale of each block's last norm is 0 (KRR-ST).
+``_P2`` the 3x3 stem padded by 2 at any size (KRR-ST's teachers and ResNet10). ``W32`` halves all widths. ``_AP`` puts
+average pooling where the others stride by 2 and keeps the last maps whole (DC's condensing network). ResNet10 begins
+with silent branches: the scale of each block's last norm is 0 (KRR-ST).
 """
 
 from torch import nn
@@ -13,13 +13,12 @@ from stages.networks.norms import norm
 from stages.networks.words import LARGE
 
 _BLOCKS = {"ResNet10": (1, 1, 1, 1), "ResNet18": (2, 2, 2, 2), "ResNet50": (3, 4, 6, 3)}
-_WIDTHS = (64, 128, 256, 512)
 
 
 def body(spec, channels, size):
-    """Everything before the classifier: features of 512 (2048 for ResNet50) channels, averaged but for ``_AP``."""
-    layers, inside = _stem(spec, channels, size), 64
-    for stage, (width, blocks) in enumerate(zip(_WIDTHS, _BLOCKS[spec.family], strict=True)):
+    """Everything before the classifier: features of 8 (ResNet50: 32) times the stem's channels, averaged but for ``_AP``."""
+    layers, inside = _stem(spec, channels, size), spec.widths[0]
+    for stage, (width, blocks) in enumerate(zip(spec.widths, _BLOCKS[spec.family], strict=True)):
         for block in range(blocks):
             layers += [Residual(spec, inside, width, stride=2 if stage and not block else 1)]
             inside = layers[-1].channels
@@ -61,11 +60,12 @@ class Residual(nn.Module):
 
 
 def _stem(spec, channels, size):
+    width = spec.widths[0]
     if size >= LARGE and not spec.stem:
-        first = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
-        return [first, norm(spec.norm, 64), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
-    first = nn.Conv2d(channels, 64, 3, padding=2 if spec.stem else 1, bias=False)
-    return [first, norm(spec.norm, 64), nn.ReLU(inplace=True)]
+        first = nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False)
+        return [first, norm(spec.norm, width), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
+    first = nn.Conv2d(channels, width, 3, padding=2 if spec.stem else 1, bias=False)
+    return [first, norm(spec.norm, width), nn.ReLU(inplace=True)]
 
 
 def _conv(inside, outside, kernel, stride=1):

@@ -12,7 +12,8 @@ family              tokens
                     pooling ``AP`` average, ``MP`` maximum, ``NP`` none
 ``AlexNet``         norm ``NN``, ``IN``, ``BN``
 ``VGG11``           norm ``IN``, ``BN``
-``ResNet10/18/50``  norm ``IN``, ``BN``; ``_AP``: stride 1 and average pooling where the others stride by 2;
+``ResNet10/18/50``  ``W64`` channels of the stem and the first stage, doubled by each of the next three;
+                    norm ``IN``, ``BN``; ``_AP``: stride 1 and average pooling where the others stride by 2;
                     ``_P2``: the 3x3 stem padded by 2 (KRR-ST) at any image size
 ``MobileNetV2``     none (batch norm, expansion 2)
 ``AlexCifarNet``    none
@@ -48,23 +49,25 @@ _CHOICES = {
 _FEATURELESS = ("AlexCifarNet", "LeNet", "MLP")
 _RESIDUAL = ("ResNet10", "ResNet18", "ResNet50")
 LARGE = 128  # pixels from which residual networks begin with the 7x7 stem and its maximum pooling
-_BLOCKS, _WIDTH = 3, 128
+_BLOCKS, _WIDTH, _STEM = 3, 128, 64
 _USUAL = """
     ConvNet ConvNetBN ConvNetNN ConvNetLN ConvNetGN ConvNetD1 ConvNetD2 ConvNetD4 ConvNetD5 ConvNetW32 ConvNetW64
     ConvNetW256 ConvNetAS ConvNetAL ConvNetASwish ConvNetASwishBN ConvNetMP ConvNetNP ConvNetW128-256-512BN AlexNet
-    AlexNetIN AlexNetBN VGG11 VGG11BN ResNet10 ResNet10BN ResNet10BN_P2 ResNet18 ResNet18BN ResNet18_AP ResNet18BN_AP
-    ResNet18BN_P2 ResNet50 ResNet50BN MobileNetV2 AlexCifarNet LeNet MLP
+    AlexNetIN AlexNetBN VGG11 VGG11BN ResNet10 ResNet10BN ResNet10BN_P2 ResNet10W32BN ResNet18 ResNet18BN
+    ResNet18_AP ResNet18BN_AP ResNet18BN_P2 ResNet50 ResNet50BN MobileNetV2 AlexCifarNet LeNet MLP
 """
 GRAMMAR = (
     "ConvNet with D<blocks>, W<width> or W<width>-<width>-..., AR|AS|AL|ASwish, IN|BN|LN|GN|NN and AP|MP|NP "
-    "(as ConvNetD4W64BN), AlexNet or AlexNetIN|BN, VGG11 or VGG11BN, ResNet10|18|50 with BN, _AP and _P2, "
+    "(as ConvNetD4W64BN), AlexNet or AlexNetIN|BN, VGG11 or VGG11BN, ResNet10|18|50 with W<width>, BN, _AP and _P2, "
     "MobileNetV2, AlexCifarNet, LeNet or MLP"
 )
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What a word says. ``widths`` is empty but for ConvNet; the other fields hold the table's tokens, or nothing."""
+    """What a word says: ``widths`` are the channels of a ConvNet's blocks or a ResNet's stages, else empty; the other
+    fields hold the table's tokens, or nothing.
+    """
 
     family: str
     widths: tuple = ()
@@ -82,7 +85,7 @@ def parse(word):
     chosen = _tokens(word, family)
     depth, widths = chosen.pop("depth", None), chosen.pop("widths", None)
     defaults = {kind: tokens[0] for kind, tokens in _CHOICES[family].items()}
-    spec = Spec(family, _widths(word, depth, widths) if family == "ConvNet" else (), **{**defaults, **chosen})
+    spec = Spec(family, _widths(word, family, depth, widths), **{**defaults, **chosen})
     if spec.norm == "GN" and any(width % 4 for width in spec.widths):
         raise BadInput(f"{word} cannot split its channels into 4 groups: GN needs widths that are multiples of 4.")
     return spec
@@ -92,7 +95,7 @@ def canonical(word):
     """The one spelling of the network that ``word`` names. Raises BadInput as ``parse``."""
     spec = parse(word)
     chosen = [(getattr(spec, kind), tokens[0]) for kind, tokens in _CHOICES[spec.family].items()]
-    return "".join([spec.family, _written(spec.widths), *(token for token, default in chosen if token != default)])
+    return "".join([spec.family, _written(spec), *(token for token, default in chosen if token != default)])
 
 
 def check(word, channels, size):
@@ -107,7 +110,7 @@ def check(word, channels, size):
     if spec.family == "LeNet" and side < 16:
         raise BadInput(f"LeNet's two 5x5 convolutions leave nothing of {size} pixels; it needs at least 16 pixels.")
     if spec.family in _RESIDUAL and spec.norm == "IN" and _last_side(spec, size) < 2:
-        batch = canonical(word).replace(spec.family, f"{spec.family}BN")
+        batch = canonical(canonical(word).replace(spec.family, f"{spec.family}BN"))
         erased = f"{word} ends in single pixels at {size} pixels, which instance norm erases"
         raise BadInput(f"{erased}; use {batch} or larger images.")
     return spec
@@ -116,6 +119,12 @@ def check(word, channels, size):
 def embeds(word):
     """Whether the network has features before its classifier that methods may match (AlexCifarNet, LeNet and MLP have not)."""
     return parse(word).family not in _FEATURELESS
+
+
+def any_size(word):
+    """Whether the network has as many features at any image size, its last maps being averaged."""
+    spec = parse(word)
+    return spec.family == "MobileNetV2" or (spec.family in _RESIDUAL and not spec.pooling)
 
 
 def first_padding(usual, channels, size):
@@ -132,6 +141,8 @@ def _tokens(word, family):
     patterns = sorted(kinds, key=len, reverse=True)
     if family == "ConvNet":
         patterns += [r"D[1-9]\d?(?!\d)", r"W[1-9]\d{0,4}(?:-[1-9]\d{0,4})*(?![\d-])"]
+    if family in _RESIDUAL:
+        patterns += [r"W[1-9]\d{0,3}(?![\d-])"]
     pattern, rest = "|".join(patterns), word.removeprefix(family)
     if not re.fullmatch(f"(?:{pattern})*", rest):
         raise _unknown(word)
@@ -144,8 +155,12 @@ def _tokens(word, family):
     return chosen
 
 
-def _widths(word, depth, widths):
-    """Channels of each ConvNet block from the tokens ``D...`` and ``W...``."""
+def _widths(word, family, depth, widths):
+    """Channels of each ConvNet block or ResNet stage from the tokens ``D...`` and ``W...``."""
+    if family in _RESIDUAL:
+        return tuple((int(widths[1:]) if widths else _STEM) * 2**stage for stage in range(4))
+    if family != "ConvNet":
+        return ()
     listed = tuple(int(width) for width in widths[1:].split("-")) if widths else (_WIDTH,)
     if len(listed) == 1:
         return listed * (int(depth[1:]) if depth else _BLOCKS)
@@ -154,11 +169,14 @@ def _widths(word, depth, widths):
     return listed
 
 
-def _written(widths):
-    if len(set(widths)) > 1:
-        return "W" + "-".join(map(str, widths))
+def _written(spec):
+    widths = spec.widths
     if not widths:
         return ""
+    if spec.family in _RESIDUAL:
+        return f"W{widths[0]}" if widths[0] != _STEM else ""
+    if len(set(widths)) > 1:
+        return "W" + "-".join(map(str, widths))
     depth = f"D{len(widths)}" if len(widths) != _BLOCKS else ""
     return depth + (f"W{widths[0]}" if widths[0] != _WIDTH else "")
 

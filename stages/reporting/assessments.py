@@ -6,6 +6,7 @@ from stages.reporting import tables, words
 MEANINGS = {
     "accuracy": ("accuracy, %", "images that a model trained on the real data puts into their class (CLOM)"),
     "cross_entropy": ("cross-entropy", "of those models on the images: low where they are sure of the class"),
+    "entropy": ("entropy", "of their predictions, in nats: low where they are sure of any class"),
     "gradient_distance": (
         "gradient distance",
         "cosine distance of the weights’ gradients on real and these images (DC)",

@@ -16,6 +16,7 @@ from stages.reporting import pictures, tables
 WIDTH, DPI = 4.1, 200  # inches of a figure on the page; dots an inch of a PNG
 POINTS = 300  # at most so many points of a curve
 TEACHER_CURVES = {"loss": "training loss", "train_accuracy": "training accuracy, %"}
+NORM_CURVES = {"mean": "std of channels’ running means", "variance": "std of channels’ running variances"}
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,9 @@ def drawings(artefacts):
     """Name to a function that draws that figure in a palette, in the order of the page."""
     grid = pictures.shown(artefacts.images)
     summaries = {name: tables.protocol(artefacts, name) for name in artefacts.evaluation}
-    first = next(iter(summaries.values()))
-    found = {"overview": lambda p: overview(p, grid, first), "distilled": lambda p: images(p, grid)}
+    found = {"distilled": lambda p: images(p, grid)}
+    if summaries:
+        found["overview"] = lambda p: overview(p, grid, next(iter(summaries.values())))
     for name, table in summaries.items():
         for network, lines in table.groupby("network", sort=False):
             found[f"accuracy_{name}_{network}"] = lambda p, t=lines: bars(p, t)
@@ -66,6 +68,9 @@ def drawings(artefacts):
         for column in TEACHER_CURVES:
             if pool.curves[column].notna().any():
                 found[f"teacher_{name}_{column}"] = lambda p, t=pool.curves, c=column: teacher(p, t, c)
+    if (spreads := tables.norms(artefacts.pools)) is not None:
+        for column in NORM_CURVES:
+            found[f"norms_{column}"] = lambda p, c=column: norms(p, spreads, c)
     return found
 
 
@@ -210,6 +215,17 @@ def teacher(palette, curves, column):
         mean = curves[curves["network"] == network].groupby("epoch")[column].mean()
         lines.append((network if len(networks) > 1 else "", _line(palette, i), "-", mean.index, mean))
     return _curves(palette, "epoch", TEACHER_CURVES[column], lines)
+
+
+def norms(palette, spreads, column):
+    """How far the statistics of the channels of each batch norm are apart, a line for each pool and network."""
+    groups = list(spreads.groupby(["pool", "network"], sort=False))
+    names = [f"{pool}: {network}" if len(groups) > 1 else "" for (pool, network), _ in groups]
+    lines = [
+        (name, _line(palette, i), "-", lines["layer"], lines[column])
+        for i, (name, (_, lines)) in enumerate(zip(names, groups, strict=True))
+    ]
+    return _curves(palette, "batch norm, from the image on", NORM_CURVES[column], lines)
 
 
 def _line(palette, i):

@@ -8,7 +8,7 @@ from pathlib import Path
 import jinja2
 from PIL import Image
 
-from stages.reporting import assessments, figures, pictures, tables, words
+from stages.reporting import assessments, figures, pictures, tables, transfers, words
 
 VIEW = 96  # larger images are shown at this size
 RULES = {
@@ -39,9 +39,14 @@ def context(artefacts):
             assessments.section(name, found) | {"guided": _guided(artefacts, name)}
             for name, found in artefacts.assessments.items()
         ],
+        "transfers": [
+            *(t for name, found in artefacts.transfers.items() for t in transfers.section(name, found, _cell)),
+            *(t for name, found in artefacts.taught.items() for t in transfers.taught(name, found, _cell)),
+        ],
         "curves": [(name, drawn[f"distill_{name}"]) for name in ("loss", "guidance") if f"distill_{name}" in drawn],
         "diverged": len(curve) > 0 and not math.isfinite(curve["loss"].iloc[-1]),
         "pools": [_pool(name, pool, drawn) for name, pool in artefacts.pools.items()],
+        "norms": _drawn(drawn, "norms", figures.NORM_CURVES),
         "cost": _cost(artefacts),
         "size": _size(artefacts),
         "labels": _labels(artefacts),
@@ -60,11 +65,15 @@ def render(context):
 
 def sentence(artefacts):
     """The result in one sentence, of the first protocol and network."""
+    if not artefacts.evaluation:
+        return _without_classes(artefacts)
     lines, network = _first(artefacts)
     images, ours = artefacts.images, lines["distilled"]
-    counts = images.labels.bincount(minlength=len(images.info["classes"]))
-    each = f" ({counts[0]} per class)" if (counts == counts[0]).all() else ""
-    verb = "train" if len(images.labels) != 1 else "trains"
+    size, each = len(images.images), ""
+    if images.labels is not None:
+        counts = images.labels.bincount(minlength=len(images.info["classes"]))
+        each = f" ({counts[0]} per class)" if (counts == counts[0]).all() else ""
+    verb = "train" if size != 1 else "trains"
     spread = f" ± {ours.std:.1f}" if ours.n > 1 else ""
     result = f"{words.percent(ours.mean)}{spread} ({words.runs(ours.n)}) on {artefacts.distilled['dataset']}"
     others = []
@@ -75,7 +84,24 @@ def sentence(artefacts):
     if "whole" in lines:
         others.append(f"the whole set {'' if others else 'gives '}{words.percent(lines['whole'].mean)}")
     compared = f"; {', '.join(others)}" if others else ""
-    return f"{words.count(len(images.labels), 'image')}{each} {verb} {network} to {result}{compared}."
+    return f"{words.count(size, 'image')}{each} {verb} {network} to {result}{compared}."
+
+
+def _without_classes(artefacts):
+    """The same where no protocol was asked for: of the first target and network."""
+    images = f"{words.count(len(artefacts.images.images), 'image')} of {artefacts.distilled['dataset']}"
+    if not artefacts.transfers:
+        return f"{images}; no protocol has evaluated them."
+    target, measured = next(iter(artefacts.transfers.items()))
+    rows = measured.rows[measured.rows["protocol"] == measured.rows["protocol"].iloc[0]]
+    network = rows["network"].iloc[0]
+    lines = {line.set: line for line in tables.summary(rows).itertuples() if line.network == network}
+    ours, scratch = lines["distilled"], lines["scratch"]
+    spread = f" ± {ours.std:.1f}" if ours.n > 1 else ""
+    return (
+        f"Pre-trained on {images}, {network} reaches {words.percent(ours.mean)}{spread} ({words.runs(ours.n)}) on {target}; "
+        f"from scratch {words.percent(scratch.mean)}."
+    )
 
 
 def _first(artefacts):
@@ -92,6 +118,10 @@ def _draws(artefacts, name):
 
 def _tiles(artefacts):
     """Key figures: (name, value, what stands under it)."""
+    total, size = _whole_images(artefacts), len(artefacts.images.images)
+    of = f"of {words.count(total)}, {words.share(size, total)}" if total else "distilled"
+    if not artefacts.evaluation:
+        return [("Images", words.count(size), of)]
     lines, network = _first(artefacts)
     name = next(iter(artefacts.evaluation))
     ours = lines["distilled"]
@@ -103,8 +133,6 @@ def _tiles(artefacts):
         whole = lines["whole"].mean
         reached = words.percent(100 * ours.mean / whole)
         tiles.append(("Of the whole set’s accuracy", reached, f"which is {words.percent(whole)}"))
-    total, size = _whole_images(artefacts), len(artefacts.images.labels)
-    of = f"of {words.count(total)}, {words.share(size, total)}" if total else "distilled"
     return [*tiles, ("Images", words.count(size), of)]
 
 
@@ -175,7 +203,7 @@ def _guided(artefacts, pool):
 
 def _sizes(artefacts, name):
     """Set to how many images it has, in words; empty where its stage recorded none."""
-    size, draws = len(artefacts.images.labels), _draws(artefacts, name)
+    size, draws = len(artefacts.images.images), _draws(artefacts, name)
     counts = {"distilled": size, "control": size, "whole": _whole_images(artefacts)}
     counts |= artefacts.baseline[name].info["images"]
     said = {s: words.count(counts[s], "image") if counts.get(s) else "" for s in tables.SETS}
@@ -193,23 +221,29 @@ def _gain(line):
 
 
 def _pool(name, pool, drawn):
+    near = {line.network: _cell(line) for line in tables.neighbours(pool).itertuples()}
     rows = [
         {
             "network": line.network,
             "kept": f"{line.checkpoint}, epoch {line.epoch}",
             "parameters": words.count(line.parameters),
-            "cell": _cell(line),
+            "cells": [_cell(line), near[line.network]] if near else [_cell(line)],
         }
         for line in tables.teachers(pool).itertuples()
     ]
     info = pool.info
-    curves = [(label, drawn.get(f"teacher_{name}_{column}")) for column, label in figures.TEACHER_CURVES.items()]
     return {
         "name": name,
         **{key: info[key] for key in ("dataset", "objective", "precision")},
+        "measures": ["Test accuracy, %", "Nearest neighbours, %"][: 2 if near else 1],
         "rows": rows,
-        "curves": [(label, picture) for label, picture in curves if picture],
+        "curves": _drawn(drawn, f"teacher_{name}", figures.TEACHER_CURVES),
     }
+
+
+def _drawn(drawn, name, curves):
+    """(label, picture) of those of ``curves`` that were drawn."""
+    return [(label, drawn[key]) for column, label in curves.items() if (key := f"{name}_{column}") in drawn]
 
 
 def _cost(artefacts):
@@ -256,8 +290,10 @@ def _labels(artefacts):
     rows = [["Relabelling", info["kind"]], ["Kind", info["labels"]]]
     if teacher := info["teacher"]:
         rows.append(["Teacher", f"pool {teacher['pool']}: {', '.join(teacher['networks'])}"])
-        rows.append(["Its test accuracy", words.percent(teacher["accuracy"])])
-        rows.append(["Agreement with the classes", words.percent(teacher["agreement"])])
+        for name, key in (("Its test accuracy", "accuracy"), ("Agreement with the classes", "agreement")):
+            rows.append([name, "–" if teacher[key] is None else words.percent(teacher[key])])
+    elif info["labels"] == "features":
+        rows.append(["Teacher", f"pool {artefacts.images.info['teacher']}, as the method learnt it"])
     else:
         rows.append(["Teacher", "none: each image has the class it was made for"])
     control = any((m.rows["set"] == "control").any() for m in artefacts.evaluation.values())

@@ -17,10 +17,16 @@ class Shown:
 
 
 def shown(distilled):
-    """The first ``CLASSES`` classes that have images, with their first ``IMAGES`` images."""
+    """The first ``CLASSES`` classes that have images, with their first ``IMAGES`` images.
+
+    Images of no class come in as many columns without a name.
+    """
     raw = distilled.space.decode(distilled.images).clamp(0, 1)
     pixels = (raw * 255).round().byte().permute(0, 2, 3, 1).numpy()
     pixels = np.broadcast_to(pixels, (*pixels.shape[:3], 3)) if pixels.shape[3] == 1 else pixels
+    if distilled.labels is None:
+        columns = (pixels[place : place + IMAGES] for place in range(0, min(len(pixels), CLASSES * IMAGES), IMAGES))
+        return [Shown("", list(column)) for column in columns]
     labels = distilled.labels.numpy()
     present = [c for c in range(len(distilled.info["classes"])) if (labels == c).any()]
     return [Shown(str(distilled.info["classes"][c]), list(pixels[labels == c][:IMAGES])) for c in present[:CLASSES]]
@@ -28,6 +34,9 @@ def shown(distilled):
 
 def extent(distilled):
     """What ``shown`` leaves out, as a sentence; empty where it shows everything."""
+    if distilled.labels is None:
+        most = CLASSES * IMAGES
+        return f"Shown: the first {most} of {len(distilled.images)} images." if len(distilled.images) > most else ""
     counts = distilled.labels.bincount()
     classes, most = int((counts > 0).sum()), int(counts.max())
     parts = [f"{CLASSES} of {classes} classes"] if classes > CLASSES else []

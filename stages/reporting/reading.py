@@ -13,6 +13,8 @@ from stages.runtime.errors import BadInput
 ROW = ("set", "network", "seed", "accuracy", "train_accuracy", "loss")
 ASSESSMENT = ("set", "assessment", "model", "value")
 EVALUATED, BASELINES, WHOLE = ("distilled", "control"), ("random", "kmeans", "mean"), ("whole",)
+CARRIED = ("set", "target", "protocol", "network", "seed", "accuracy", "loss")
+PRETRAINED = ("scratch", "gaussian", "random", "kmeans", "control", "distilled")
 ASSESSED = ("distilled", "control", "random")
 
 
@@ -34,10 +36,17 @@ class Measured:
 
 @dataclass(frozen=True)
 class Pool:
-    """Teachers: pool.json, and their training curves (network, index, epoch, loss, train_accuracy)."""
+    """Teachers.
+
+    Attributes:
+        info: pool.json.
+        curves: of training: columns network, index, epoch, loss, train_accuracy.
+        norms: what batch norms saw: columns network, index, checkpoint, layer, channel, mean, variance; None without any.
+    """
 
     info: dict
     curves: pd.DataFrame
+    norms: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,7 @@ class Artefacts:
         whole: networks trained on the whole training set.
         pools: name to Pool, in the order of params.yaml.
         assessments: pool to Measured, in the order of params.yaml; empty where none was asked for.
+        transfers, taught: target to Measured, likewise: pre-trained networks carried over, and taught by a teacher (kd).
     """
 
     images: DistilledSet
@@ -64,10 +74,12 @@ class Artefacts:
     whole: Measured
     pools: dict
     assessments: dict
+    transfers: dict
+    taught: dict
 
 
-def read(protocols, pools, root=".", assessed=()):
-    """The Artefacts under ``root`` of the named protocols, pools and pools ``assessed`` under; no other folder is read.
+def read(protocols, pools, root=".", assessed=(), targets=(), taught=()):
+    """The Artefacts under ``root`` of the named protocols, pools, pools ``assessed`` under, and targets; nothing else is read.
 
     Raises:
         BadInput: one of them is missing or lacks a column.
@@ -84,6 +96,8 @@ def read(protocols, pools, root=".", assessed=()):
         whole=_measured(reports / "whole", WHOLE),
         pools={name: _pool(root / "models/teachers" / name) for name in pools},
         assessments={name: _measured(reports / "assessment" / name, ASSESSED, ASSESSMENT) for name in assessed},
+        transfers={name: _carried(reports / "transfer", name) for name in targets},
+        taught={name: _carried(reports / "kd", name) for name in taught},
     )
 
 
@@ -102,9 +116,17 @@ def _measured(folder, sets, columns=ROW):
     return Measured(rows, _record(folder / "info.json"))
 
 
+def _carried(folder, target):
+    """The results of the relabelled set and of what it is compared with, together."""
+    both = [_measured(folder / sets / target, PRETRAINED, CARRIED) for sets in ("distilled", "baseline")]
+    return Measured(pd.concat([one.rows for one in both], ignore_index=True), both[0].info)
+
+
 def _pool(folder):
     curves = _table(folder / "curves.csv", ("network", "index", "epoch", "loss", "train_accuracy"))
-    return Pool(_record(folder / "pool.json"), curves)
+    norms = folder / "norms.csv"
+    norms = _table(norms, ("network", "index", "checkpoint", "layer", "mean", "variance")) if norms.is_file() else None
+    return Pool(_record(folder / "pool.json"), curves, norms)
 
 
 def _curve(path):

@@ -5,6 +5,8 @@ import math
 import pandas as pd
 
 SETS = {
+    "scratch": "from scratch",
+    "gaussian": "Gaussian noise",
     "mean": "mean image",
     "kmeans": "k-means",
     "random": "random images",
@@ -87,13 +89,35 @@ def teachers(pool):
     ).reset_index()
 
 
+def neighbours(pool):
+    """One line per network of a Pool: the summary of its accuracies by nearest neighbours; none where it has none."""
+    found = [(each["network"], each["knn"]) for each in pool.info["networks"] if "knn" in each]
+    groups = pd.DataFrame(found, columns=["network", "accuracy"]).groupby("network", sort=False)["accuracy"]
+    return groups.agg(mean="mean", std=lambda a: a.std(ddof=0), n="count").reset_index()
+
+
+def norms(pools):
+    """One line per pool, network and layer of batch norm: the std over its channels of the running ``mean`` and of the
+    running ``variance``, averaged over the teachers. That is how much a layer has to say to images made by its
+    statistics (SC-DD); None where no pool has batch norms.
+    """
+    found = [pool.norms.assign(pool=name) for name, pool in pools.items() if pool.norms is not None]
+    if not found:
+        return None
+    layers = pd.concat(found).groupby(["pool", "network", "index", "checkpoint", "layer"], sort=False)
+    spreads = layers[["mean", "variance"]].std(ddof=0)
+    return spreads.groupby(["pool", "network", "layer"], sort=False).mean().reset_index()
+
+
 def metrics(artefacts):
     """What ``dvc metrics show`` lists: percent with two digits, under sorted names without dots.
 
     ``evaluate.PROTOCOL.NETWORK``, ``evaluate.PROTOCOL.control.NETWORK``, ``baseline.PROTOCOL.SET.NETWORK``,
-    ``whole.NETWORK`` and ``teacher.POOL.NETWORK`` (checkpoint ``last``) hold ``mean`` and ``std``, and where it was
-    recorded ``evaluate.PROTOCOL.best_test.NETWORK``, chosen on the test set; ``distill.loss`` is the last loss of a
-    method that optimises, null where it is not finite; ``assess.POOL.ASSESSMENT`` is a mean over the models.
+    ``whole.NETWORK`` and ``teacher.POOL.NETWORK`` (checkpoint ``last``) hold ``mean`` and ``std``, and where they were
+    recorded ``teacher.POOL.knn.NETWORK``, by nearest neighbours of features, and ``evaluate.PROTOCOL.best_test.NETWORK``,
+    chosen on the test set; ``distill.loss`` is the last loss of a method that optimises, null where it is not finite;
+    ``assess.POOL.ASSESSMENT`` is a mean over the models. Of networks carried over to a target:
+    ``transfer.TARGET.PROTOCOL.SET.NETWORK``, ``kd.TARGET.accuracy|batch_accuracy.SET.NETWORK``.
     """
     found = {"evaluate": {}, "baseline": {}, "whole": _cells(summary(artefacts.whole.rows))["whole"], "teacher": {}}
     for name, measured in artefacts.evaluation.items():
@@ -107,10 +131,20 @@ def metrics(artefacts):
     for name, pool in artefacts.pools.items():
         table = teachers(pool)
         last = table[(table["checkpoint"] == "last") & (table["n"] > 0)]
-        found["teacher"][name] = {line.network: _cell(line) for line in last.itertuples()}
+        near = {line.network: _cell(line) for line in neighbours(pool).itertuples()}
+        found["teacher"][name] = {line.network: _cell(line) for line in last.itertuples()} | (
+            {"knn": near} if near else {}
+        )
     if len(artefacts.curve):
         loss = artefacts.curve["loss"].iloc[-1]
         found["distill"] = {"loss": _digits(loss) if math.isfinite(loss) else None}
+    if artefacts.transfers:
+        found["transfer"] = {name: _by_protocol(measured.rows) for name, measured in artefacts.transfers.items()}
+    if artefacts.taught:
+        found["kd"] = {
+            name: {column: _cells(summary(measured.rows, column=column)) for column in ("accuracy", "batch_accuracy")}
+            for name, measured in artefacts.taught.items()
+        }
     if artefacts.assessments:
         found["assess"] = {name: _assessed(measured) for name, measured in artefacts.assessments.items()}
     return _sorted(found)
@@ -121,6 +155,10 @@ def _cells(table):
     for line in table.itertuples():
         cells.setdefault(line.set, {})[line.network] = _cell(line)
     return cells
+
+
+def _by_protocol(rows):
+    return {name: _cells(summary(group)) for name, group in rows.groupby("protocol")}
 
 
 def _assessed(measured):

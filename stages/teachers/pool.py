@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from stages.containers.spaces import Space
+from stages.containers.spaces import PREFIX, Space
 from stages.networks.build import build
 from stages.networks.words import embeds
 from stages.runtime import tensors
@@ -46,7 +46,7 @@ class Pool:
         self.folder, self.device = Path(folder), device
         with tensors.opened(self.folder / FILE) as view:
             self.info = view.info
-            self.space = Space.read(self.info["space"], {n: view.get(n) for n in view.names if n.startswith("space.")})
+            self.space = Space.read(self.info["space"], {n: view.get(n) for n in view.names if n.startswith(PREFIX)})
         self.space = self.space.to(device)
         self.classes = self.info["classes"]
         self.shape = tuple(self.info["shape"])
@@ -79,6 +79,18 @@ class Pool:
         word = words[int(torch.randint(len(words), (1,), generator=draws))]
         among = [member for member in self.members if member.word == word]
         return among[int(torch.randint(len(among), (1,), generator=draws))]
+
+    def part(self, members):
+        """Weights (name to Tensor) and record of a file of this format that holds these members alone."""
+        wanted = {(member.word, member.index, member.kept) for member in members}
+        networks = [
+            {**entry, "kept": [k for k in entry["kept"] if (entry["network"], entry["index"], k["name"]) in wanted]}
+            for entry in self.info["networks"]
+        ]
+        starts = (PREFIX, *("/".join(map(str, each)) + "/" for each in wanted))
+        with tensors.opened(self.folder / FILE) as view:
+            content = {name: view.get(name) for name in view.names if name.startswith(starts)}
+        return content, {**self.info, "networks": [entry for entry in networks if entry["kept"]]}
 
     def has_features(self, member):
         """Whether a Member's network has features before its classifier."""

@@ -7,8 +7,28 @@ from pydantic import Field, field_validator
 from stages.params import Section, validate
 from stages.runtime.errors import BadInput
 from stages.teachers import objectives
+from stages.training.settings import Milestone
 
 Kept = Literal["last", "best", "best_test"] | Annotated[int, Field(ge=1)]
+
+
+class ProbeSettings(Section):
+    """How a linear classifier is trained on frozen features: SGD with steps of decay, as TrainSettings have them."""
+
+    epochs: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    lr: float = Field(gt=0)
+    momentum: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0)
+    milestones: list[Milestone]
+    decay: float = Field(gt=0, le=1)
+
+
+class KnnSettings(Section):
+    """How many neighbours vote, and the temperature of their weights."""
+
+    k: int = Field(ge=1)
+    temperature: float = Field(gt=0)
 
 
 class PoolSettings(Section):
@@ -16,7 +36,8 @@ class PoolSettings(Section):
 
     ``keep`` lists the epochs whose weights are kept: numbers, ``last``, ``best`` (on a tenth of the training images held
     out for it) and ``best_test`` (the published rule of CLOM and APM: chosen on the test set, and marked wherever it
-    shows). ``training`` is the section of the objective, under its name in params.yaml.
+    shows). ``probe`` and ``knn`` are for networks that were trained without labels; without a probe they have features
+    only. ``training`` is the section of the objective, under its name in params.yaml.
     """
 
     source: str = Field(pattern=r"^(dataset|(sources|targets)/[\w-]+)$")
@@ -27,6 +48,8 @@ class PoolSettings(Section):
     keep: list[Kept] = Field(min_length=1)
     precision: Literal["fp32", "bf16"]
     compile: bool
+    probe: ProbeSettings | None
+    knn: KnnSettings
     training: Section
 
     @field_validator("networks", "keep")

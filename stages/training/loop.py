@@ -1,4 +1,4 @@
-"""Training one network by SGD, a step at a time, so that it can stop between any two."""
+"""Training one network, a step at a time, so that it can stop between any two."""
 
 import math
 
@@ -20,27 +20,29 @@ class Training:
         batch_of: function of an index tensor (n,) that gives images (n, C, H, W) and targets on that device.
         count: how many images there are.
         loss: function of logits and targets.
-        settings: TrainSettings.
+        settings: TrainSettings, or with a lesson LessonSettings.
         seed: names every draw (order, augmentation), with ``name``.
         flip: whether a mirrored image keeps its class.
         precision, compile: ``fp32`` or ``bf16``; whether the network is compiled.
+        lesson: None, or function of epoch and place in it that gives the batches in place of ``batch_of``, order and
+            augmentation; it says how many there are in an epoch as ``steps``.
     """
 
-    def __init__(self, network, batch_of, count, loss, settings, seed, name, flip, precision="fp32", compile=False):
+    def __init__(
+        self, network, batch_of, count, loss, settings, seed, name, flip, precision="fp32", compile=False, lesson=None
+    ):
         self.network, self.batch_of, self.count = network, batch_of, count
         self.loss, self.settings, self.precision = loss, settings, precision
         self.seed, self.name, self.flip = seed, name, flip
-        self.steps_per_epoch = math.ceil(count / settings.batch)
+        self.lesson = lesson
+        self.steps_per_epoch = lesson.steps if lesson else math.ceil(count / settings.batch)
         self.step = 0
         self.epoch_loss = torch.zeros((), dtype=torch.float64, device=self.device)
         self.epoch_hits = torch.zeros((), dtype=torch.int64, device=self.device)
-        self.optimizer = torch.optim.SGD(
-            network.parameters(), settings.lr, settings.momentum, weight_decay=settings.weight_decay, foreach=True
-        )
+        self.optimizer = _optimizer(network.parameters(), settings)
         if compile:
             torch.compiler.reset()  # what this process compiled before must not choose the kernels
         self.forward = torch.compile(network, dynamic=False) if compile else network
-        self.drops = [m if isinstance(m, int) else max(1, round(m * settings.epochs)) for m in settings.milestones]
 
     @property
     def device(self):
@@ -60,15 +62,14 @@ class Training:
         place = self.step % self.steps_per_epoch
         if place == 0:
             self._begin_epoch()
-        index = self.order[place * self.settings.batch : (place + 1) * self.settings.batch]
-        images, targets = self.batch_of(index)
+        images, targets = self.lesson(self.epoch, place) if self.lesson else self._drawn(place)
         with autocast(self.device, self.precision):
-            logits = self.forward(self._augmented(images))
+            logits = self.forward(images)
         loss = self.loss(logits.float(), targets)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
-        self.epoch_loss += loss.detach() * len(index)
+        self.epoch_loss += loss.detach() * len(images)
         hard = targets if targets.ndim == 1 else targets.argmax(1)
         self.epoch_hits += (logits.detach().argmax(1) == hard).sum()
         self.step += 1
@@ -81,9 +82,14 @@ class Training:
         self._set_order()
         self.epoch_loss.zero_()
         self.epoch_hits.zero_()
-        factor = self.settings.decay ** sum(drop <= self.epoch for drop in self.drops)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.lr * factor
+            group["lr"] = self.settings.lr * self.settings.factor(self.epoch)
+
+    def _drawn(self, place):
+        """The batch at a place of the epoch's order, augmented, and its targets."""
+        index = self.order[place * self.settings.batch : (place + 1) * self.settings.batch]
+        images, targets = self.batch_of(index)
+        return self._augmented(images), targets
 
     def _set_order(self):
         self.order = torch.randperm(self.count, generator=self._draws("order", self.epoch)).to(self.device)
@@ -124,3 +130,9 @@ class Training:
         self.epoch_hits = state["epoch_hits"].to(self.device)
         self.network.train()
         self._set_order()
+
+
+def _optimizer(parameters, settings):
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, settings.lr, weight_decay=settings.weight_decay, foreach=True)
+    return torch.optim.SGD(parameters, settings.lr, settings.momentum, weight_decay=settings.weight_decay, foreach=True)

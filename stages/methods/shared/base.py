@@ -69,24 +69,24 @@ class Common(Section):
         return any(a > 0 for a in (self.alpha.values() if isinstance(self.alpha, dict) else [self.alpha]))
 
 
-def of_a_shard(common, settings):
-    """How many shards the set is made in (``settings.shards``, or one), and the Common of each: its share of the images.
+def of_a_shard(method, common, settings):
+    """The numbers of the shards that the set is made in, and the Common of each: its share of the images.
 
     Raises:
         BadInput: the images of a class cannot be shared out evenly.
     """
-    shards = getattr(settings, "shards", 1)
-    if common.ipc % shards:
+    shards = method.shards(common, settings)
+    if common.ipc % len(shards):
         raise BadInput(
-            f"method.ipc is {common.ipc}, which method.{common.name}.shards, {shards}, does not divide: every shard makes "
-            "as many images of a class."
+            f"method.ipc is {common.ipc}, which method.{common.name}.shards, {len(shards)}, does not divide: every shard "
+            "makes as many images of a class."
         )
-    return shards, common.model_copy(update={"ipc": common.ipc // shards})
+    return shards, common.model_copy(update={"ipc": common.ipc // len(shards)})
 
 
 @dataclass
 class Problem:
-    """The task that a method solves: real data on ``device``, common settings, teachers on demand.
+    """The task that a method solves: real data on ``device``, common settings, teachers and guides on demand.
 
     Where a set is made in shards, each is a problem of its own, with its share of the images and draws of its own.
     """
@@ -96,6 +96,7 @@ class Problem:
     device: torch.device
     teachers: Pool
     shard: int = 0
+    guides: Pool | None = None
 
     @property
     def name(self):
@@ -195,7 +196,8 @@ class Method:
 
     ``guided`` says whether its images have a gradient that guidance can add to, ``matches_features`` whether
     ``method.network`` must have features, ``asks_logits`` whether ``method.teacher`` must classify the images as they
-    are. ``images``, with their ``labels``, are those that the next update changes.
+    are, ``reads_batch_norms`` whether its first network must classify and have batch norms. ``kind`` is that of the
+    result's labels. ``images``, with their ``labels``, are those that the next update changes.
 
     The driver calls ``advance`` (one bounded unit of work) ``total`` times, ``apply`` after each that is ready, and
     ``result`` at the end; between any two calls it may save ``state_dict``.
@@ -204,6 +206,8 @@ class Method:
     guided = False
     matches_features = False
     asks_logits = False
+    reads_batch_norms = False
+    kind = "hard"
     images: Tensor | None = None
     labels: Tensor | None = None
     total = 1
@@ -212,6 +216,11 @@ class Method:
     def __init__(self, problem, settings):
         self.problem, self.settings = problem, settings
         self.check(problem.settings, settings, problem.classes)
+
+    @classmethod
+    def shards(cls, common, settings):
+        """The numbers of the shards in which ``common.ipc`` images of each class are made: that many, evenly shared."""
+        return range(getattr(settings, "shards", 1))
 
     @classmethod
     def check(cls, common, settings, classes):

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from stages.containers.pickled import unpickled
 from stages.runtime.errors import BadInput
 
-_WRAPPERS = ("state_dict", "model")  # keys under which a checkpoint holds its weights
+_WRAPPERS = ("state_dict", "model", "teacher")  # keys under which a checkpoint holds its weights (DINO: teacher)
 _PREFIXES = ("module.", "_orig_mod.")  # put before every name by DataParallel and by torch.compile
 
 
@@ -25,7 +25,7 @@ def sha256(path):
 def read(path):
     """The state dict (name to Tensor) in a .safetensors file, or in what torch.save wrote (a file of any other name).
 
-    A dict under ``state_dict`` or ``model`` is taken out, and a prefix that all names have is taken off.
+    A dict under ``state_dict``, ``model`` or ``teacher`` is taken out, and a prefix that all names have is taken off.
 
     Raises:
         BadInput: the file is broken, holds what could run code, or no state dict.

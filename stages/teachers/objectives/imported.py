@@ -16,6 +16,7 @@ from stages.params import Section
 from stages.runtime.errors import BadInput
 from stages.runtime.generators import generator
 from stages.teachers import foreign
+from stages.teachers.foreign.layouts import renamed
 from stages.teachers.foreign.weights import fit, read, sha256
 from stages.teachers.job import Objective, dataset, finish
 
@@ -29,7 +30,8 @@ class Settings(Section):
         origin: ``from`` in params.yaml: a library, whose name of a model ``networks`` holds, or ``file``, where it holds
             a word of ours.
         weights: the library's name of published weights; None: they are in ``file``.
-        file: a state dict, .safetensors or what torch.save wrote, by the names of the library or ours.
+        file: a state dict, .safetensors or what torch.save wrote, by the names of the library or ours; a ResNet's also
+            as the authors of self-supervised methods laid it out (``foreign.layouts``).
         sha256: of the file of the weights; required of a person's file, so that a change of it is noticed.
         classes: ``source`` where the outputs are the classes of the pool's source, in its order; ``none``: only the
             features are used.
@@ -94,7 +96,8 @@ def _network(job, data, path):
         network = foreign.from_file(settings.library, job.word, path, size, classes)
     else:
         network = build(job.word, *data.shape, generator(0, "replaced"))
-        fit(network, read(path), path, ("classifier.",) if classes is None else ())
+        _, state = renamed(read(path))
+        fit(network, state, path, ("classifier.",) if classes is None else ())
     if classes is None:
         return foreign.headless(network)
     if getattr(network.classifier, "out_features", None) != classes:

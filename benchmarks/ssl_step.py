@@ -1,0 +1,95 @@
+"""One step of MoCo v2 on CIFAR-sized images against the straightforward loop, side by side in one run.
+
+    python -m benchmarks.ssl_step [--precision bf16] [--compile] [--network ResNet18BN] [--batch 64] [--steps 5]
+
+The yardstick is the published shape of the loop: fp32, eager, batch norms split in 8, a queue of 4,096 keys, the momentum
+copy moved parameter by parameter; it is given its views, ours makes them in the step. Each line gives the median over the
+steps and the growth of memory during one. The machines are noisy: only figures of one run compare.
+"""
+
+import argparse
+import copy
+from types import SimpleNamespace
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from benchmarks.measure import table
+from stages.networks.build import build
+from stages.runtime import device
+from stages.runtime.generators import generator, seeded
+from stages.selfsupervised.loop import Loop
+from stages.selfsupervised.norms import split
+from stages.teachers.objectives.moco_v2 import MoCo
+
+DIM, QUEUE, SPLITS = 128, 4096, 8
+
+
+def ours(args, images):
+    """One call is one step of the product, its views included."""
+    settings = SimpleNamespace(
+        epochs=10**6, batch=args.batch, optimizer="sgd", lr=0.06, momentum=0.9, weight_decay=5e-4, warmup=0,
+        crop=0.08, blur=0.0, temperature=0.1, queue=QUEUE, ema=0.99, dim=DIM, hidden=0, splits=SPLITS,
+    )  # fmt: skip
+    with seeded(generator(0, "model")), torch.no_grad():
+        model = MoCo(build(args.network, 3, 32, 10, generator(0, "network")), settings, args.precision)
+    views = MoCo.views(settings, 32)
+    loop = Loop(model.to(images.device), views, images, lambda x: x, settings, 0, "benchmark", True, args.compile)
+    return loop.advance
+
+
+def straightforward(args, images):
+    """MoCo's algorithm 1, line by line."""
+    where = images.device
+    with seeded(generator(0, "model")):
+        network = split(build(args.network, 3, 32, 10, generator(0, "network")), SPLITS)
+        head = nn.Linear(network.features_size, DIM)
+    queries = nn.ModuleList([network, head]).to(where)
+    keys = copy.deepcopy(queries)
+    queue, at = F.normalize(torch.randn(DIM, QUEUE, generator=generator(0, "queue")), dim=0).to(where), 0
+    optimizer = torch.optim.SGD(queries.parameters(), 0.06, 0.9, weight_decay=5e-4)
+    first, second = (images[: args.batch].float() / 255 for _ in range(2))
+
+    def encoded(encoder, x):
+        return F.normalize(encoder[1](encoder[0].embed(x)), dim=1)
+
+    def step():
+        nonlocal at
+        with torch.no_grad():
+            for key, query in zip(keys.parameters(), queries.parameters(), strict=True):
+                key.data = key.data * 0.99 + query.data * 0.01
+            order = torch.randperm(args.batch, generator=generator(0, "order", at)).to(where)
+            k = encoded(keys, second[order])[order.argsort()]
+        q = encoded(queries, first)
+        logits = torch.cat([torch.einsum("nc,nc->n", q, k).unsqueeze(1), torch.einsum("nc,ck->nk", q, queue)], 1)
+        loss = F.cross_entropy(logits / 0.1, torch.zeros(args.batch, dtype=torch.long, device=where))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        queue[:, at : at + args.batch] = k.T
+        at = (at + args.batch) % QUEUE
+
+    return step
+
+
+def main(args):
+    device.prepare(args.threads)
+    where = torch.device(args.device)
+    images = torch.randint(0, 256, (4 * args.batch, 3, 32, 32), dtype=torch.uint8, generator=generator(0, "images"))
+    images = images.to(where)
+    name = f"ours {args.precision}{' compiled' if args.compile else ' eager'}"
+    print(f"{args.network}, {args.batch} images of 32 px, two views, {args.threads} threads")
+    table({"straightforward fp32 eager": straightforward(args, images), name: ours(args, images)}, args.steps, where)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", default="ResNet18BN")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    main(parser.parse_args())

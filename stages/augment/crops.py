@@ -1,0 +1,59 @@
+"""Crops as boxes, drawn apart from being cut out, so that they can be stored and made again.
+
+A box is (top, left, height, width) in whole pixels; where it reaches beyond its image there is 0. What is cut out has the
+size of the image again, bilinearly.
+"""
+
+import math
+
+import torch
+
+_STRETCH = math.log(4 / 3)
+_TRIES = 10
+
+
+def whole(count, size):
+    """Boxes (count, 4) int64 that change nothing."""
+    return torch.tensor([0, 0, size, size]).repeat(count, 1)
+
+
+def padded(count, size, generator):
+    """Boxes of the image's own size, moved by up to an eighth of it (4 at 32 px): random crops of a padded image."""
+    reach = round(size / 8)
+    moves = torch.randint(-reach, reach + 1, (count, 2), generator=generator)
+    return torch.cat([moves, torch.full((count, 2), size)], 1)
+
+
+def resized(count, size, lowest, generator):
+    """Boxes inside the image of ``lowest`` to all of its area, sides 3:4 to 4:3: the usual random resized crops.
+
+    As torchvision draws them: the first of ten tries that fits, else the whole image.
+    """
+    share, stretch = torch.rand(2, count, _TRIES, dtype=torch.float64, generator=generator)
+    area = size**2 * (lowest + (1 - lowest) * share)
+    ratio = ((2 * stretch - 1) * _STRETCH).exp()
+    sides = torch.stack([(area / ratio).sqrt(), (area * ratio).sqrt()], 2).round().long()
+    fits = ((sides > 0) & (sides <= size)).all(2)
+    sides = sides[torch.arange(count), fits.int().argmax(1)]
+    sides[~fits.any(1)] = size
+    room = torch.rand(count, 2, dtype=torch.float64, generator=generator) * (size - sides + 1)
+    return torch.cat([room.long(), sides], 1)
+
+
+def cut(images, boxes):
+    """Boxes (N, 4) of images (N, C, S, S), or one (1, 4) for all, as (N, C, S, S).
+
+    Two matrix products give what F.interpolate(align_corners=False) gives of a slice, to rounding (exactly, where nothing
+    is resized); the gradient is the same every time on every device.
+    """
+    size = images.shape[2]
+    top, left, height, width = boxes.to(images.device, images.dtype).T
+    return _weights(top, height, size) @ images @ _weights(left, width, size).mT
+
+
+def _weights(start, length, size):
+    """(N, 1, size, size): the share of each old pixel in each new one, for boxes along one side."""
+    steps = torch.arange(size, device=start.device, dtype=start.dtype)
+    start, length = start.view(-1, 1, 1, 1), length.view(-1, 1, 1, 1)
+    centres = ((steps.unsqueeze(1) + 0.5) * (length / size) - 0.5).clamp_min(0).minimum(length - 1) + start
+    return (1 - (centres - steps).abs()).clamp_min(0)

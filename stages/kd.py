@@ -1,0 +1,76 @@
+"""Pre-train networks on a set, then teach them on the same images what a teacher of another dataset says; test them there.
+
+No image of that dataset is trained on. The control learns the same from noise.
+
+Reads   params.yaml: evaluate.networks, seeds, precision, compile, evaluate.pretrain, evaluate.kd, compute.threads;
+        data/real/dataset; data/real/targets/TARGET; models/teachers/POOL; of SETS distilled: data/relabeled; of SETS
+        baseline: method.ipc
+Writes  reports/kd/SETS/TARGET: rows.csv, info.json, metrics.json
+
+SETS distilled are the relabelled set and its control; SETS baseline are random and k-means images, and Gaussian noise.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from stages import params as parameters
+from stages.containers.real import RealSet
+from stages.evaluation.settings import Images, Students
+from stages.pretraining import cells, distilling
+from stages.pretraining.settings import Distilling, Pretrain
+from stages.runtime import cost, process
+from stages.runtime.errors import BadInput, guarded
+from stages.runtime.inputs import stage_inputs
+from stages.runtime.work import writing
+from stages.teachers.pool import Pool
+
+STAGES = {"distilled": "kd", "baseline": "kd_baseline"}
+
+
+def run(sets, target, teachers):
+    process.begin()
+    params = parameters.load()
+    common = params.fields("evaluate", Students)
+    how = params.section("evaluate.pretrain", Pretrain), common.precision, common.compile
+    settings = params.fields("evaluate.kd", Distilling)
+    compute = params.section("compute", parameters.Compute)
+    folder, pool = Path("data/real/targets") / target, Path("models/teachers") / teachers
+    data, theirs, taught = RealSet.load(cells.DATA), RealSet.load(folder), Pool(pool)
+    if taught.classes != theirs.classes:
+        raise BadInput(f"evaluate.kd.teachers.{target} is {teachers!r}, whose classes are not those of the target.")
+
+    asked = common.networks, common.seeds, ["kd"]
+    if sets == "distilled":
+        wanted = cells.distilled(*asked)
+    else:
+        ipc = params.fields("method", Images).ipc
+        noise = ("noise", ipc * len(data.classes))
+        wanted = [
+            cells.Cell("gaussian", noise, None, word, seed, "kd") for word in asked[0] for seed in range(asked[1])
+        ]
+        wanted += cells.real(data, ipc, *asked)
+
+    def job_of(cell, task, weights, where):
+        images, who = (cells.DATA, cell.source, cell.kind), (cell.word, cell.seed)
+        return distilling.Job(
+            task, folder, pool, *images, weights, settings, *who, common.precision, common.compile, where
+        )
+
+    stage, out = f"{STAGES[sets]}@{target}", f"reports/kd/{sets}/{target}"
+    shapes, work = (data.shape, theirs.shape), (distilling.distil, job_of)
+    with cells.carried(stage, wanted, stage_inputs(stage), how, compute, shapes, *work) as tasks:
+        with writing(out) as partial:
+            first = taught.members[0]
+            teacher = {"pool": teachers, "network": first.word, "accuracy": first.accuracy}
+            cells.write(partial, wanted, tasks, target, {"settings": settings.model_dump(), "teacher": teacher})
+        cost.record(stage, out, tasks)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", choices=list(STAGES))
+    parser.add_argument("target", help="a key of the section evaluate.kd.teachers")
+    parser.add_argument("teachers", metavar="pool", help="the pool that is trained on it: the value at that key")
+    given = parser.parse_args()
+    sys.exit(guarded(run, given.sets, given.target, given.teachers))

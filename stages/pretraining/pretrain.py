@@ -1,0 +1,98 @@
+"""Pre-training one network on a set of images with labels of any kind."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from stages.augment.siamese import augment_batch
+from stages.augment.strategy import resolve
+from stages.containers.distilled import DistilledSet
+from stages.containers.real import RealSet
+from stages.evaluation.sets import images_of
+from stages.networks.build import build
+from stages.params import Section
+from stages.pretraining.steps import Batches, Steps, complete, cosine
+from stages.runtime import tensors
+from stages.runtime.device import autocast
+from stages.runtime.errors import BadInput
+from stages.runtime.generators import generator
+from stages.runtime.work import Task
+from stages.training.loop import Training
+from stages.training.losses import loss_of
+
+WEIGHTS = "pretrained.safetensors"
+USED_AS = {"hard": "hard", "soft": "soft", "logits": "soft", "features": "features"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """Pre-train ``word`` with ``seed`` on ``source`` (see ``evaluation.sets.images_of``), whose labels are used as ``kind``.
+
+    ``settings`` are those of the kind in ``evaluate.pretrain``; ``data`` is the folder of the set's RealSet.
+    """
+
+    task: Task
+    data: Path
+    source: tuple
+    kind: str
+    word: str
+    seed: int
+    settings: Section
+    precision: str
+    compile: bool
+    device: str
+
+
+def used_as(path):
+    """How pre-training uses the labels of the DistilledSet in a file: as hard, soft or features.
+
+    Raises:
+        BadInput: labels that are not stored with the images.
+    """
+    kind = DistilledSet.load(path).kind
+    if kind not in USED_AS:
+        raise BadInput(f"the set has labels of kind {kind}, but pre-training takes {', '.join(USED_AS)}.")
+    return USED_AS[kind]
+
+
+def pretrain(job):
+    """Pre-train the network of ``job``, resuming where an earlier run stopped; its weights go into the task."""
+    data = RealSet.load(job.data).to(job.device)
+    batch_of, count = images_of(job.source, data, job.kind)
+    targets = batch_of(torch.zeros(1, dtype=torch.int64, device=job.device))[1]
+    outputs = len(data.classes) if targets.ndim == 1 else targets.shape[1]
+    # the same seed starts from the same body on every set, so that sets are compared in pairs
+    network = build(job.word, *data.shape[:2], outputs, generator(job.seed, "student", job.word)).to(job.device)
+    name = f"student/{job.word}"
+    if job.kind == "soft":
+        training = _regression(job, network, batch_of, count, name)
+        loss = complete(job.task, training, training.count, lambda: training.at, "step")
+    else:
+        how = job.settings, job.seed, name, data.info["flip"], job.precision, job.compile
+        training = Training(network, batch_of, count, loss_of(job.settings.loss), *how)
+        loss = complete(job.task, training, job.settings.epochs, lambda: training.epoch, "epoch")
+    with job.task.result() as folder:
+        record = {"network": job.word, "seed": job.seed, "loss": loss}
+        tensors.save(folder / WEIGHTS, dict(network.state_dict()), record)
+
+
+def _regression(job, network, batch_of, count, name):
+    """Steps towards soft labels: half the squared error, summed over classes (KIP, FRePo)."""
+    settings, batches = job.settings, Batches(count, job.settings.batch, job.seed, name)
+    forward = torch.compile(network, dynamic=False) if job.compile else network
+
+    def loss_at(step):
+        images, targets = batch_of(batches(step).to(job.device))
+        images = augmented(images, settings.augment, generator(job.seed, name, "augment", step))
+        with autocast(images.device, job.precision):
+            said = forward(images)
+        return (said.float() - targets).square().sum(1).mean() / 2
+
+    optimizer = torch.optim.AdamW(network.parameters(), settings.lr, weight_decay=settings.weight_decay, foreach=True)
+    return Steps(network, loss_at, optimizer, cosine(settings.steps, settings.warmup), settings.steps)
+
+
+def augmented(images, augment, draws):
+    """Images by siamese augmentation with parameters of their own (``dsa``), or as they are (``none``)."""
+    return augment_batch(images, resolve("auto", True), draws) if augment == "dsa" else images

@@ -1,0 +1,53 @@
+"""Optimisers of self-supervised training and their schedule."""
+
+import math
+
+import torch
+
+
+class Lars(torch.optim.SGD):
+    """SGD whose gradients are scaled layer by layer to ``trust`` times the size of the weights (You et al. 2017).
+
+    The scale is clipped so that no layer learns faster than at ``lr`` itself. Biases and norms are taught by plain SGD
+    without weight decay. Both as in solo-learn, whose settings for small images are the ones published.
+    """
+
+    def __init__(self, parameters, lr, momentum, weight_decay, trust):
+        super().__init__(parameters, lr, momentum, foreach=True)
+        self.decay, self.trust = weight_decay, trust
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            layers = [p for p in group["params"] if p.grad is not None and p.ndim > 1]
+            gradients = [p.grad for p in layers]
+            sizes, steepness = torch.stack(torch._foreach_norm(layers)), torch.stack(torch._foreach_norm(gradients))
+            adapted = (sizes > 0) & (steepness > 0)
+            scale = self.trust * sizes / (steepness + self.decay * sizes + 1e-8) / group["lr"]
+            scale = torch.where(adapted, scale.clamp_max(1), 1)
+            torch._foreach_add_(gradients, torch._foreach_mul(layers, (self.decay * adapted).unbind()))
+            torch._foreach_mul_(gradients, scale.unbind())
+        super().step()
+
+
+def optimizer_of(parameters, settings):
+    """The optimiser that ``settings`` (Pretraining) name."""
+    parameters = [p for p in parameters if p.requires_grad]
+    lr, momentum, decay = settings.lr, settings.momentum, settings.weight_decay
+    if settings.optimizer == "lars":
+        return Lars(parameters, lr, momentum, decay, settings.trust)
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr, momentum, weight_decay=decay, foreach=True)
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr, foreach=True)
+
+
+def rate(settings, step, steps):
+    """The learning rate of a step of an epoch of ``steps``: a straight line up, then a cosine down to 0."""
+    before, whole = settings.warmup * steps, settings.epochs * steps
+    if step < before:
+        return settings.lr * (step + 1) / before
+    return settings.lr * (1 + math.cos(math.pi * (step - before) / (whole - before))) / 2

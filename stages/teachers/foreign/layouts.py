@@ -1,0 +1,67 @@
+"""ResNets in the files of those who trained them, renamed to ours: torchvision's names behind a prefix, beside heads.
+
+=============  ========================================================================================
+layout         names
+=============  ========================================================================================
+``moco``       ``encoder_q.conv1...`` beside ``encoder_k`` and ``queue`` (MoCo v1, v2)
+``moco_demo``  ``encoder_q.net.0...``, places in a sequence (its CIFAR-10 demo)
+``moco_v3``    ``base_encoder.conv1...`` beside ``momentum_encoder`` and ``predictor``
+``backbone``   ``backbone.conv1...`` beside a head (DINO, Barlow Twins, solo-learn)
+``plain``      ``conv1...``: with ``fc`` where it classifies (torchvision, linear evaluations), alone (DINO's and
+               Barlow Twins' backbones), or beside ``projection_head`` and ``prototypes`` (SwAV)
+=============  ========================================================================================
+
+``module.``, which parallel training adds, may precede any of them.
+"""
+
+import re
+
+_PREFIXES = {"moco": "encoder_q.", "moco_v3": "base_encoder.", "backbone": "backbone.", "plain": ""}
+_DEMO = {"0": "conv1", "1": "bn1", "3": "layer1", "4": "layer2", "5": "layer3", "6": "layer4"}
+_OWN = ("conv1.", "bn1.", "layer")
+_CLASSIFIER = ("fc.weight", "fc.bias")
+_MODULES = {"conv1": "body.0", "bn1": "body.1", "fc": "classifier"}
+_BLOCK = re.compile(r"layer([1-4])\.(\d+)\.(conv|bn|downsample\.)(\d)\.(\w+)")
+
+
+def renamed(state):
+    """The layout of a ResNet's state dict, and its tensors by our names, heads left out.
+
+    None, and the names as they are but for ``module.``, where it has none of the layouts.
+    """
+    state = {name.removeprefix("module."): value for name, value in state.items()}
+    layout, found = _unwrapped(state)
+    if layout is None:
+        return None, state
+    places = _places(found)
+    return layout, {_ours(name, places): value for name, value in found.items()}
+
+
+def _unwrapped(state):
+    """The layout, and the tensors of the network alone by torchvision's names."""
+    if "encoder_q.net.0.weight" in state:
+        names = [name.split(".", 3) for name in state if name.startswith("encoder_q.net.")]
+        return "moco_demo", {f"{_DEMO[n[2]]}.{n[3]}": state[".".join(n)] for n in names if n[2] in _DEMO}
+    for layout, prefix in _PREFIXES.items():
+        if f"{prefix}conv1.weight" in state:
+            own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+            kept = (*_OWN, *_CLASSIFIER) if layout == "plain" else _OWN
+            return layout, {name: value for name, value in own.items() if name.startswith(kept)}
+    return None, None
+
+
+def _places(found):
+    """Where in the body each (stage, block) stands: after the stem, which has a pooling if its convolution is 7x7."""
+    blocks = {(int(match[1]), int(match[2])) for name in found if (match := _BLOCK.fullmatch(name))}
+    first = 4 if found["conv1.weight"].shape[2] == 7 else 3
+    return {block: first + i for i, block in enumerate(sorted(blocks))}
+
+
+def _ours(name, places):
+    if match := _BLOCK.fullmatch(name):
+        stage, block, kind, place, rest = match.groups()
+        step = 3 * int(place) - (3 if kind == "conv" else 2)  # convolution, norm and ReLU follow each other
+        part = f"shortcut.{place}" if kind == "downsample." else f"branch.{step}"
+        return f"body.{places[int(stage), int(block)]}.{part}.{rest}"
+    module, _, rest = name.partition(".")
+    return f"{_MODULES.get(module, module)}.{rest}"

@@ -1,0 +1,62 @@
+"""Pre-train networks on a set, carry them over to a dataset of targets, and test them there.
+
+Reads   params.yaml: evaluate.networks, seeds, precision, compile, evaluate.pretrain, evaluate.transfer, compute.threads;
+        data/real/dataset; data/real/targets/TARGET; of SETS distilled: data/relabeled; of SETS baseline: method.ipc
+Writes  reports/transfer/SETS/TARGET: rows.csv, info.json, metrics.json
+
+SETS distilled are the relabelled set and its control; SETS baseline are random and k-means images, and no images: from scratch.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from stages import params as parameters
+from stages.containers.real import RealSet
+from stages.evaluation.settings import Images, Students
+from stages.pretraining import cells, protocols
+from stages.pretraining.settings import Pretrain, Transfer
+from stages.runtime import cost, process
+from stages.runtime.errors import guarded
+from stages.runtime.inputs import stage_inputs
+from stages.runtime.work import writing
+
+STAGES = {"distilled": "transfer", "baseline": "transfer_baseline"}
+
+
+def run(sets, target):
+    process.begin()
+    params = parameters.load()
+    common = params.fields("evaluate", Students)
+    how = params.section("evaluate.pretrain", Pretrain), common.precision, common.compile
+    settings = params.section("evaluate.transfer", Transfer)
+    compute = params.section("compute", parameters.Compute)
+    folder = Path("data/real/targets") / target
+    data, theirs = RealSet.load(cells.DATA), RealSet.load(folder)
+
+    asked = common.networks, common.seeds, settings.protocols
+    if sets == "distilled":
+        wanted = cells.distilled(*asked)
+    else:
+        ipc = params.fields("method", Images).ipc
+        wanted = [cells.Cell("scratch", (), None, w, s, p) for p in asked[2] for w in asked[0] for s in range(asked[1])]
+        wanted += cells.real(data, ipc, *asked)
+
+    def job_of(cell, task, weights, where):
+        by = cell.protocol, getattr(settings, cell.protocol)
+        return protocols.Job(task, folder, weights, *by, cell.word, cell.seed, common.precision, common.compile, where)
+
+    stage, out = f"{STAGES[sets]}@{target}", f"reports/transfer/{sets}/{target}"
+    shapes, work = (data.shape, theirs.shape), (protocols.transfer, job_of)
+    with cells.carried(stage, wanted, stage_inputs(stage), how, compute, shapes, *work) as tasks:
+        with writing(out) as partial:
+            cells.write(partial, wanted, tasks, target, {"settings": settings.model_dump()})
+        cost.record(stage, out, tasks)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", choices=list(STAGES))
+    parser.add_argument("target", help="a key of the section targets")
+    given = parser.parse_args()
+    sys.exit(guarded(run, given.sets, given.target))

@@ -1,0 +1,503 @@
+"""Pre-training, transfer and distillation against torch's own loops, resumed at every step, paired, and refusing bad input."""
+
+import math
+
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+
+from stages import check, params
+from stages.augment.siamese import augment_batch
+from stages.augment.standard import crop_flip
+from stages.augment.strategy import resolve
+from stages.containers.distilled import DistilledSet
+from stages.containers.real import RealSet, Split
+from stages.containers.spaces import Space
+from stages.evaluation.settings import training_settings
+from stages.labels.predict import features
+from stages.networks.build import build
+from stages.params import Compute, validate
+from stages.pretraining import cells, distilling, protocols
+from stages.pretraining.pretrain import WEIGHTS, Job, pretrain, used_as
+from stages.pretraining.settings import Distilling, Finetune, Linear, Pretrain
+from stages.pretraining.steps import Batches, cosine
+from stages.runtime import tensors
+from stages.runtime.errors import BadInput
+from stages.runtime.generators import generator
+from stages.runtime.work import Task, claimed
+from stages.teachers.pool import Pool
+from stages.training.accuracy import accuracy
+from tests.test_methods import CLASSES, SIZE, pool_in
+
+torch.set_num_threads(1)
+WORD = "ConvNetW6D2BN"
+HARD = {
+    "loss": "ce", "epochs": 3, "batch": 4, "lr": 0.05, "momentum": 0.9, "weight_decay": 0.01, "milestones": [2],
+    "decay": 0.1, "augment": "none",
+}  # fmt: skip
+SOFT = {"steps": 7, "batch": 4, "lr": 0.003, "weight_decay": 0.01, "warmup": 3, "augment": "none"}
+PRETRAIN = {"hard": HARD, "soft": SOFT, "features": {**HARD, "loss": "mse", "milestones": []}}
+FINETUNE = {"steps": 6, "batch": 10, "lr": 0.02, "momentum": 0.9, "weight_decay": 0.01, "crop": 2}
+LINEAR = {"steps": 6, "batch": 10, "lr": 0.2, "momentum": 0.9, "weight_decay": 0.0}
+KD = {"epochs": 3, "batch": 4, "lr": 0.01, "lr_gaussian": 0.02, "weight_decay": 0.0, "augment": "none"}
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+
+def real_set(name="noise", classes=CLASSES, channels=3, per_class=9, flip=True):
+    draws = generator(0, name)
+    images = torch.randint(0, 256, (classes * per_class, channels, SIZE, SIZE), dtype=torch.uint8, generator=draws)
+    split = Split(images, torch.arange(classes).repeat(per_class))
+    names = [f"{name} {c}" for c in range(classes)]
+    info = {"name": name, "classes": names, "channels": channels, "size": SIZE, "flip": flip}
+    space = Space.normalised([0.4, 0.5, 0.6][:channels], [0.2, 0.25, 0.3][:channels])
+    return RealSet(split, Split(images.flip(0), split.labels.flip(0)), space, info)
+
+
+def made_set(kind, count=6, width=5):
+    draws = generator(0, "made", kind)
+    images, labels = torch.rand(count, 3, SIZE, SIZE, generator=draws), torch.arange(count) % CLASSES
+    targets = None if kind == "hard" else torch.rand(count, width, generator=draws)
+    labels = None if kind == "features" else labels
+    return DistilledSet(images, labels, targets, Space.raw(), {"labels": kind, "classes": ["a", "b", "c"]})
+
+
+@pytest.fixture
+def files(tmp_path):
+    real_set().save(tmp_path / "data/real/dataset")
+    real_set("other", 4, per_class=7, flip=False).save(tmp_path / "data/real/targets/other")
+    for kind in ("hard", "soft", "logits", "features"):
+        made_set(kind, width=5 if kind == "features" else CLASSES).save(tmp_path / f"{kind}.safetensors")
+    (tmp_path / "pool").mkdir()
+    pool_in(tmp_path / "pool", (WORD,), classes=("w", "x", "y", "z"))
+    return tmp_path
+
+
+def finished(work, job_of, name, kills=()):
+    """The finished task of a job; it is killed after each of its steps in ``kills`` and started again."""
+
+    def checkpoint(task, state):
+        save(task, state)
+        if state["training"].get("at") in kills and state["training"]["at"] not in killed:
+            killed.append(state["training"]["at"])
+            raise KeyboardInterrupt
+
+    save, killed = Task.checkpoint, []
+    with pytest.MonkeyPatch.context() as patch, claimed([Task.of(name, {}, [list(kills)], {}, 0.0)]) as (task,):
+        patch.setattr(Task, "due", lambda task: True)
+        patch.setattr(Task, "checkpoint", checkpoint)
+        for _ in kills:
+            with pytest.raises(KeyboardInterrupt):
+                work(job_of(task))
+        work(job_of(task))
+        assert sorted(killed) == sorted(kills)
+    return task.finished()
+
+
+def pretraining(files, kind, settings=None, seed=0):
+    used = used_as(files / f"{kind}.safetensors")
+    given = validate(Pretrain, {**PRETRAIN, used: {**PRETRAIN[used], **(settings or {})}}, "evaluate.pretrain")
+    source = ("file", str(files / f"{kind}.safetensors"))
+    data = files / "data/real/dataset"
+    return lambda task: Job(task, data, source, used, WORD, seed, getattr(given, used), "fp32", False, "cpu")
+
+
+def weights_of(folder):
+    return tensors.load(folder / WEIGHTS)[0]
+
+
+def close(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-4, atol=1e-6)
+
+
+# Steps
+
+
+def test_batches_show_every_image_once_an_epoch_whatever_was_asked_before():
+    batches = Batches(10, 4, 0, "any")
+    epochs = [torch.cat([batches(e * 3 + place) for place in range(3)]) for e in range(3)]
+    assert all(torch.equal(epoch.sort().values, torch.arange(10)) for epoch in epochs)
+    assert not torch.equal(epochs[0], epochs[1]) and len(batches(2)) == 2
+    assert torch.equal(Batches(10, 4, 0, "any")(4), batches(4)) and not torch.equal(
+        Batches(10, 4, 1, "any")(4), batches(4)
+    )
+
+
+def test_the_rate_is_torchs_cosine_after_a_linear_warmup():
+    leaf = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.SGD([leaf], 1.0)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 20)
+    for step in range(20):
+        assert cosine(20)(step) == pytest.approx(schedule.get_last_lr()[0], abs=1e-12)
+        optimizer.step()
+        schedule.step()
+    assert [cosine(20, 4)(step) for step in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert cosine(20, 4)(12) == pytest.approx(0.5) and cosine(20, 4)(19) == pytest.approx(
+        (1 + math.cos(math.pi * 15 / 16)) / 2
+    )
+
+
+# Pre-training
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft", "logits", "features"])
+def test_pre_training_is_the_published_one_for_each_kind_of_labels(files, kind):
+    made = DistilledSet.load(files / f"{kind}.safetensors")
+    targets = made.labels if kind == "hard" else made.targets
+    outputs = CLASSES if kind == "hard" else targets.shape[1]
+    network = build(WORD, 3, SIZE, outputs, generator(0, "student", WORD))
+    name = f"student/{WORD}"
+    if used_as(files / f"{kind}.safetensors") == "soft":
+        optimizer = torch.optim.AdamW(network.parameters(), 0.003, weight_decay=0.01)
+        rates = [0.001, 0.002, 0.003] + [0.003 * (1 + math.cos(math.pi * t / 4)) / 2 for t in range(4)]
+        order = [
+            part for e in range(4) for part in torch.randperm(6, generator=generator(0, name, "order", e)).split(4)
+        ]
+        steps = list(zip(order[:7], rates, strict=True))
+    else:
+        optimizer = torch.optim.SGD(network.parameters(), 0.05, 0.9, weight_decay=0.01)
+        steps = [
+            (part, 0.005 if e == 2 and kind == "hard" else 0.05)
+            for e in range(3)
+            for part in torch.randperm(6, generator=generator(0, name, "order", e)).split(4)
+        ]
+    for index, rate in steps:
+        optimizer.param_groups[0]["lr"] = rate
+        said, wanted = network(made.images[index]), targets[index]
+        if kind == "hard":
+            loss = F.cross_entropy(said, wanted)
+        elif kind == "features":
+            loss = ((said - wanted) ** 2).mean()
+        else:
+            loss = (0.5 * (said - wanted) ** 2).sum(1).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    close(weights_of(finished(pretrain, pretraining(files, kind), "pretrain")), dict(network.state_dict()))
+
+
+def test_the_body_starts_the_same_whatever_the_labels_are(files):
+    bodies = [build(WORD, 3, SIZE, outputs, generator(3, "student", WORD)).body for outputs in (CLASSES, 512)]
+    for a, b in zip(*(body.state_dict().values() for body in bodies), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_soft_pre_training_resumed_at_every_step_gives_the_same_bits(files):
+    whole = weights_of(finished(pretrain, pretraining(files, "soft", {"augment": "dsa"}), "pretrain"))
+    killed = weights_of(finished(pretrain, pretraining(files, "soft", {"augment": "dsa"}), "pretrain", (1, 2, 5)))
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
+
+
+def test_labels_that_are_not_with_the_images_are_refused(files):
+    made_set("soft").save(files / "a.safetensors")
+    made = DistilledSet.load(files / "a.safetensors")
+    made.info["labels"] = "online"
+    made.save(files / "a.safetensors")
+    with pytest.raises(
+        BadInput, match=r"^the set has labels of kind online, but pre-training takes hard, soft, logits, features\.$"
+    ):
+        used_as(files / "a.safetensors")
+
+
+# Transfer
+
+
+def carrying(files, protocol="finetune", weights=None, **settings):
+    schema, values = {"finetune": (Finetune, FINETUNE), "linear": (Linear, LINEAR)}[protocol]
+    given = validate(schema, {**values, **settings}, f"evaluate.transfer.{protocol}")
+    target = files / "data/real/targets/other"
+    return lambda task: protocols.Job(task, target, weights, protocol, given, WORD, 0, "fp32", False, "cpu")
+
+
+def test_everything_but_the_classifier_is_carried_over(files):
+    folder = finished(pretrain, pretraining(files, "features"), "pretrain")
+    fresh, carried = (
+        protocols.carried(WORD, (3, SIZE, 4), w, generator(0, "transfer", WORD)) for w in (None, folder / WEIGHTS)
+    )
+    before = weights_of(folder)
+    assert any("running_var" in name for name in before)
+    for name, value in carried.state_dict().items():
+        wanted = fresh.state_dict()[name] if name.startswith("classifier.") else before[name]
+        assert torch.equal(value, wanted), name
+    assert not torch.equal(fresh.body[0].weight, carried.body[0].weight)
+
+
+def test_fine_tuning_is_the_published_one(files):
+    folder = finished(pretrain, pretraining(files, "features"), "pretrain")
+    data = RealSet.load(files / "data/real/targets/other")
+    network = protocols.carried(WORD, data.shape, folder / WEIGHTS, generator(0, "transfer", WORD))
+    optimizer = torch.optim.SGD(network.parameters(), 0.02, 0.9, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 6)
+    name = f"transfer/{WORD}"
+    order = [part for e in range(2) for part in torch.randperm(28, generator=generator(0, name, "order", e)).split(10)]
+    for step, index in enumerate(order):
+        raw = crop_flip(data.train.images[index] / 255, generator(0, name, "augment", step), False, 2)
+        assert (raw == 0).any(), "what comes in from outside is black, not the mean"
+        optimizer.zero_grad()
+        F.cross_entropy(network(data.space.encode(raw)), data.train.labels[index]).backward()
+        optimizer.step()
+        schedule.step()
+    record = tensors.load_json(
+        finished(protocols.transfer, carrying(files, weights=folder / WEIGHTS), "transfer") / "record.json"
+    )
+    assert record["steps"] == 6 and record["accuracy"] == pytest.approx(accuracy(network, data, data.test))
+
+
+def test_linear_evaluation_trains_the_classifier_alone_on_frozen_features(files):
+    folder = finished(pretrain, pretraining(files, "features"), "pretrain")
+    data = RealSet.load(files / "data/real/targets/other")
+    network = protocols.carried(WORD, data.shape, folder / WEIGHTS, generator(0, "transfer", WORD)).eval()
+    with torch.no_grad():
+        known = network.embed(data.encode(data.train.images))
+    optimizer = torch.optim.SGD(network.classifier.parameters(), 0.2, 0.9)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 6)
+    for e in range(2):
+        for index in torch.randperm(28, generator=generator(0, f"linear/{WORD}", "order", e)).split(10):
+            optimizer.zero_grad()
+            F.cross_entropy(network.classifier(known[index]), data.train.labels[index]).backward()
+            optimizer.step()
+            schedule.step()
+    done = finished(protocols.transfer, carrying(files, "linear", folder / WEIGHTS), "transfer")
+    assert tensors.load_json(done / "record.json")["accuracy"] == pytest.approx(accuracy(network, data, data.test))
+
+
+@pytest.mark.parametrize("protocol", ["finetune", "linear"])
+def test_a_transfer_resumed_at_any_step_gives_the_same_record(files, protocol):
+    whole, killed = (
+        tensors.load_json(finished(protocols.transfer, carrying(files, protocol), "transfer", kills) / "record.json")
+        for kills in ((), (1, 4))
+    )
+    assert whole == killed
+
+
+def test_steps_auto_are_the_published_ones():
+    settings = validate(Finetune, {**FINETUNE, "steps": "auto"}, "evaluate.transfer.finetune")
+    assert [settings.on(name) for name in ("cifar10", "tinyimagenet", "cars", "svhn")] == [10000, 10000, 5000, 5000]
+
+
+# Distillation without data of the target
+
+
+def teaching(files, source, kind=None, weights=None, **settings):
+    given = validate(Distilling, {**KD, **settings}, "evaluate.kd")
+    target, made_from = files / "data/real/targets/other", files / "data/real/dataset"
+    where = files / "pool", made_from, source, kind, weights, given
+    return lambda task: distilling.Job(task, target, *where, WORD, 0, "fp32", False, "cpu")
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_distillation_is_the_published_one(files, noise):
+    folder = finished(pretrain, pretraining(files, "features"), "pretrain")
+    data = RealSet.load(files / "data/real/targets/other")
+    student = protocols.carried(WORD, data.shape, None if noise else folder / WEIGHTS, generator(0, "transfer", WORD))
+    teacher = build(WORD, 3, SIZE, 4, generator(1, "teacher", WORD)).train()
+    images = DistilledSet.load(files / "features.safetensors").images
+    optimizer = torch.optim.AdamW(student.parameters(), 0.02 if noise else 0.01, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 3)
+    name, step = f"kd/{WORD}", 0
+    for epoch in range(3):
+        for index in torch.randperm(6, generator=generator(0, name, "order", epoch)).split(4):
+            draws = generator(0, name, "noise", step)
+            batch = torch.randn((len(index), 3, SIZE, SIZE), generator=draws) if noise else images[index]
+            with torch.no_grad():
+                wanted = teacher(batch).softmax(1)
+            optimizer.zero_grad()
+            F.cross_entropy(student(batch), wanted).backward()
+            optimizer.step()
+            step += 1
+        schedule.step()
+    source = ("noise", 6) if noise else ("file", str(files / "features.safetensors"))
+    job_of = teaching(files, source, None if noise else "features", None if noise else folder / WEIGHTS)
+    record = tensors.load_json(finished(distilling.distil, job_of, "kd") / "record.json")
+    assert record["steps"] == 6 and record["accuracy"] == pytest.approx(accuracy(student, data, data.test))
+    with torch.no_grad():
+        said = student.train()(data.encode(data.test.images)).argmax(1)
+    assert record["batch_accuracy"] == pytest.approx(100 * float((said == data.test.labels).float().mean()))
+
+
+def test_a_distillation_resumed_at_any_step_gives_the_same_record(files):
+    job_of = teaching(files, ("file", str(files / "hard.safetensors")), "hard", augment="dsa")
+    records = [
+        tensors.load_json(finished(distilling.distil, job_of, "kd", kills) / "record.json") for kills in ((), (1, 3))
+    ]
+    assert records[0] == records[1]
+
+
+def test_images_are_augmented_one_operation_a_batch(files):
+    job = teaching(files, ("file", str(files / "hard.safetensors")), "hard", augment="dsa")(None)
+    images_at, batches = distilling._images(job, "kd/any", RealSet.load(job.data))
+    images = DistilledSet.load(files / "hard.safetensors").images
+    for step in range(4):
+        draws = generator(0, "kd/any", "augment", step)
+        assert torch.equal(images_at(step), augment_batch(images[batches(step)], resolve("auto", True), draws))
+
+
+def test_by_the_batch_leaves_what_a_network_saw_in_training():
+    network = build(WORD, 3, SIZE, 4, generator(0, "any")).eval()
+    copy, images = distilling.by_the_batch(network), torch.randn(5, 3, SIZE, SIZE, generator=generator(0, "images"))
+    before = {name: value.clone() for name, value in copy.state_dict().items()}
+    with torch.no_grad():
+        said = copy(images)
+    assert all(torch.equal(value, before[name]) for name, value in copy.state_dict().items())
+    torch.testing.assert_close(said, network.train()(images).detach())
+
+
+# Cells
+
+
+def stage_inputs_of(stage):
+    shared = {"params:evaluate.networks": [WORD], "params:evaluate.seeds": 2, "params:evaluate.precision": "fp32"}
+    shared |= {f"params:evaluate.pretrain.{kind}.lr": 1.0 for kind in ("hard", "soft", "features")}
+    shared |= {
+        "deps:data/relabeled": "a",
+        "deps:data/real/targets/other": "b",
+        f"deps:stages/{stage}.py": "c",
+        "cmd": stage,
+    }
+    return shared | ({"params:evaluate.kd.lr": 1.0, "deps:models/teachers/kd": "d"} if stage == "kd" else {
+        "params:evaluate.transfer.finetune.lr": 1.0, "params:evaluate.transfer.linear.lr": 1.0,
+        "params:evaluate.transfer.protocols": ["finetune"],
+    })  # fmt: skip
+
+
+def test_one_pre_trained_network_serves_every_protocol_target_and_teacher():
+    compute, made = Compute(device="cpu", workers=1, threads=1, checkpoint=1.0), {}
+    cell = cells.Cell("distilled", ("file", "x"), "features", WORD, 0, "finetune")
+    inputs = stage_inputs_of("transfer")
+    task = cells._pretraining(cell, inputs, made, compute)
+    for other in (
+        stage_inputs_of("kd"),
+        inputs | {"deps:data/real/targets/other": "another", "cmd": "another"},
+        inputs | {"params:evaluate.transfer.finetune.lr": 2.0, "params:evaluate.seeds": 9},
+        inputs | {"params:evaluate.pretrain.hard.lr": 2.0},
+    ):
+        assert cells._pretraining(cell, other, made, compute).folder == task.folder
+    for other in (inputs | {"params:evaluate.pretrain.features.lr": 2.0}, inputs | {"deps:data/relabeled": "another"}):
+        assert cells._pretraining(cell, other, made, compute).folder != task.folder
+
+
+def test_a_cell_is_made_anew_only_for_what_changes_it():
+    compute, made, inputs = Compute(device="cpu", workers=1, threads=1, checkpoint=1.0), {}, stage_inputs_of("transfer")
+    cell = cells.Cell("distilled", ("file", "x"), "features", WORD, 0, "finetune")
+    scratch = cells.Cell("scratch", (), None, WORD, 0, "finetune")
+
+    def same(one, change):
+        return (
+            cells._task("t", one, inputs, made, compute).folder
+            == cells._task("t", one, inputs | change, made, compute).folder
+        )
+
+    assert same(cell, {"params:evaluate.transfer.linear.lr": 2.0, "params:evaluate.seeds": 9})
+    assert same(cell, {"params:evaluate.transfer.protocols": ["finetune", "linear"]})
+    assert not same(cell, {"params:evaluate.transfer.finetune.lr": 2.0})
+    assert not same(cell, {"params:evaluate.pretrain.features.lr": 2.0})
+    assert same(scratch, {f"params:evaluate.pretrain.{kind}.lr": 2.0 for kind in ("hard", "soft", "features")})
+
+
+def test_a_target_of_another_shape_is_refused_in_one_sentence(files):
+    real_set("grey", channels=1).save(files / "grey")
+    shapes = real_set().shape, RealSet.load(files / "grey").shape
+    with pytest.raises(
+        BadInput, match=r"^the target's images are 1×8×8, but those of the dataset, .* 3×8×8: .* colour\.$"
+    ):
+        cells.carried("t", [], {}, (), None, shapes, None, None).__enter__()
+
+
+# Feature labels
+
+
+def test_feature_labels_are_those_of_the_first_network(files):
+    pool, made = Pool(files / "pool"), made_set("hard")
+    said = features(pool, made.images, made.space)
+    wanted = pool.network(pool.members[0]).embed(pool.space.encode(made.images))
+    assert torch.equal(said, wanted)
+
+
+def test_no_protocol_of_classes_takes_feature_labels():
+    given = params.load(check.__file__.rpartition("/stages/")[0] + "/params.yaml")
+    for protocol in ("standard", "common"):
+        with pytest.raises(
+            BadInput, match=rf"^the protocol {protocol} trains classes, but the set is labelled with features: .*\.$"
+        ):
+            training_settings(given, protocol, "features")
+
+
+# Settings
+
+
+def checked(change):
+    given = params.load(check.__file__.rpartition("/stages/")[0] + "/params.yaml")
+    for path, value in change.items():
+        *above, last = path.split(".")
+        at = given.values
+        for key in above:
+            at = at[key]
+        at[last] = value
+    check.check_all(given)
+
+
+def test_the_default_transfers_to_nothing():
+    checked({})
+    checked({"evaluate.protocols": []})
+    checked({"method.name": "krr_st", "evaluate.protocols": []})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"method.name": "krr_st"}, "^the protocol standard trains classes, but the set is labelled with features"),
+        ({"relabel.kind": "features"}, "^the protocol standard trains classes"),
+        (
+            {"method.name": "krr_st", "evaluate.protocols": [], "method.alpha": 1.0},
+            "has no image gradient that guidance",
+        ),
+        (
+            {"targets.c": {"name": "cifar10"}},
+            r"^targets\.c has 3 channels of 32 px, but the images of the dataset have 1 of 8 px",
+        ),
+        (
+            {"evaluate.kd.teachers": {"c": "main"}},
+            r"^evaluate\.kd\.teachers\.c is of no dataset of targets, which has none\.$",
+        ),
+        (
+            {"targets.c": {"name": "digits"}, "evaluate.kd.teachers": {"c": "main"}},
+            r"^evaluate\.kd\.teachers\.c is 'main', whose teachers do not classify that target: their source is dataset\.$",
+        ),
+        (
+            {"targets.c": {"name": "digits"}, "evaluate.kd.teachers": {"c": "none"}},
+            r"^evaluate\.kd\.teachers\.c is 'none', but the pools",
+        ),
+        (
+            {"evaluate.protocols": ["transfer"]},
+            r"^evaluate\.protocols has 'transfer', but the protocols are standard, common; transfer",
+        ),
+        ({"evaluate.transfer.protocols": []}, r"^evaluate\.transfer\.protocols "),
+        ({"evaluate.pretrain.features.loss": "ce"}, r"features\.loss must be mse for features labels"),
+        ({"evaluate.pretrain.soft.warmup": 10000}, "warms up for 10000 of 10000 steps"),
+        ({"evaluate.transfer.finetune.steps": 0}, r"^evaluate\.transfer\.finetune\.steps is 0"),
+        ({"evaluate.kd.student": "eval"}, r"^evaluate\.kd\.student is not a setting"),
+    ],
+)
+def test_bad_settings_are_one_sentence(change, words):
+    with pytest.raises(BadInput, match=words) as caught:
+        checked(change)
+    assert "\n" not in str(caught.value)
+
+
+def test_rows_name_set_target_protocol_network_and_seed(files):
+    folder = finished(protocols.transfer, carrying(files), "transfer")
+    cell = cells.Cell("scratch", (), None, WORD, 0, "finetune")
+    (files / "out").mkdir()
+    with claimed([Task.of("transfer", {}, [[]], {}, 0.0)]) as _:
+        task = Task.of("transfer", {}, [[]], {}, 0.0)
+        assert task.finished() == folder
+        cells.write(files / "out", [cell], [task], "other", {"settings": {}})
+    rows = pd.read_csv(files / "out/rows.csv")
+    assert rows.columns.tolist() == ["set", "target", "protocol", "network", "seed", "accuracy", "loss", "steps"]

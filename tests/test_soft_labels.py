@@ -1,0 +1,449 @@
+"""Labels that teachers give to batches: on the fly and stored, and training on them."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stages import check, evaluate, relabel
+from stages.augment import crops
+from stages.augment.views import ViewSettings, draw, show
+from stages.containers.distilled import FILE, DistilledSet
+from stages.containers.spaces import Space
+from stages.evaluation import students
+from stages.labels import lessons, storing
+from stages.labels.lessons import Online, Stored
+from stages.labels.predict import answering, picked
+from stages.networks.build import build
+from stages.runtime import tensors
+from stages.runtime.errors import BadInput
+from stages.runtime.generators import generator
+from stages.runtime.work import Task, claimed
+from stages.teachers.pool import FILE as TEACHERS
+from stages.teachers.pool import Pool
+from stages.training.loop import Training
+from stages.training.losses import divergence
+from stages.training.settings import LessonSettings, OnlineSettings
+from tests.test_methods import CLASSES, SIZE, pool_in, real_set
+from tests.test_recover import changed, pool_of
+
+TRAINING = {
+    "loss": "kl",
+    "epochs": 4,
+    "optimizer": "adamw",
+    "lr": 0.01,
+    "momentum": 0.9,
+    "weight_decay": 0.01,
+    "schedule": "cosine",
+    "warmup": 0,
+    "horizon": None,
+    "milestones": [],
+    "decay": 0.1,
+}
+VIEW = {"augment": "rrc", "crop": 0.3, "mix": "cutmix", "alpha": 1.0}
+FKD = {"pick": "one", "temperature": 4.0, "mode": "eval", "epochs": 4, "batch": 4, **VIEW}
+VIEWS = [
+    {**VIEW, "augment": augment, "mix": mix}
+    for augment, mix in (("none", "none"), ("crop_flip", "mixup"), ("rrc", "none"), ("rrc", "cutmix"))
+]
+
+
+@pytest.fixture(autouse=True)
+def own_root(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+
+
+def images_of(count=10, seed=0, size=SIZE):
+    return torch.randn(count, 3, size, size, generator=generator(seed, "images"))
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(4, 40), st.floats(0.01, 1), st.integers(0, 1000))
+def test_random_resized_crops_are_inside_and_as_large_as_asked(size, lowest, seed):
+    boxes = crops.resized(50, size, lowest, generator(seed, "boxes"))
+    top, left, height, width = boxes.T
+    assert (boxes >= 0).all() and (top + height <= size).all() and (left + width <= size).all()
+    assert (height >= 1).all() and (width >= 1).all()
+    slack = size + 1  # each side is rounded to a whole pixel
+    assert (height * width >= lowest * size**2 - slack).all()
+    whole = (height == size) & (width == size)
+    assert (((height / width) <= 4 / 3 + 4 / width) | whole).all()
+
+
+def test_crops_reach_every_place_and_every_size():
+    boxes = crops.resized(4000, 8, 0.08, generator(0, "boxes"))
+    area = (boxes[:, 2] * boxes[:, 3]).double() / 64
+    assert 0.5 < area.mean() < 0.58 and area.min() < 0.15 and area.max() > 0.95
+    assert set(boxes[boxes[:, 2] == 4][:, 0].tolist()) == set(range(5))
+    moved = crops.padded(500, 32, generator(0, "boxes"))
+    assert set(moved[:, 0].tolist()) == set(range(-4, 5)) and (moved[:, 2:] == 32).all()
+
+
+def test_a_cut_is_a_slice_resized_and_beyond_the_image_is_0():
+    images = images_of().double().requires_grad_()
+    boxes = crops.resized(10, SIZE, 0.1, generator(0, "boxes"))
+    found = crops.cut(images, boxes)
+    parts = [
+        F.interpolate(image[None, :, t : t + h, le : le + w], (SIZE, SIZE), mode="bilinear", align_corners=False)
+        for image, (t, le, h, w) in zip(images, boxes.tolist(), strict=True)
+    ]
+    torch.testing.assert_close(found, torch.cat(parts))
+    weights = torch.randn(found.shape, dtype=torch.float64, generator=generator(0, "w"))
+    ours, theirs = (torch.autograd.grad((x * weights).sum(), images)[0] for x in (found, torch.cat(parts)))
+    torch.testing.assert_close(ours, theirs)
+    one = crops.cut(images, boxes[:1])
+    torch.testing.assert_close(one, crops.cut(images, boxes[:1].repeat(10, 1)))
+
+    boxes = crops.padded(10, SIZE, generator(0, "boxes"))
+    padded = F.pad(images, [1] * 4)
+    for image, found, (top, left, _, _) in zip(padded, crops.cut(images, boxes), boxes.tolist(), strict=True):
+        assert torch.equal(found, image[:, top + 1 : top + 1 + SIZE, left + 1 : left + 1 + SIZE])
+    assert torch.equal(crops.cut(images, crops.whole(10, SIZE)), images)
+
+
+def test_mixtures_are_those_of_the_published_formulas():
+    images = images_of()
+    view = draw(10, SIZE, ViewSettings(**{**VIEW, "augment": "none", "mix": "mixup"}), True, generator(0, "v"))
+    weight = view.weight.item()
+    assert 0 < weight < 1 and not view.mirror.any()
+    torch.testing.assert_close(show(images, view), weight * images + (1 - weight) * images[view.partners])
+
+    view = draw(10, SIZE, ViewSettings(**{**VIEW, "augment": "none"}), True, generator(0, "v"))
+    top, left, bottom, right = view.window.tolist()
+    wanted = images.clone()
+    wanted[:, :, top:bottom, left:right] = images[view.partners][:, :, top:bottom, left:right]
+    assert view.weight == 1 and (bottom - top) * (right - left) > 0
+    assert torch.equal(show(images, view), wanted)
+
+    view = draw(10, SIZE, ViewSettings(**{**VIEW, "augment": "crop_flip", "mix": "none"}), True, generator(0, "v"))
+    moved = crops.cut(images, view.boxes)
+    wanted = torch.stack([m.flip(2) if flip else m for m, flip in zip(moved, view.mirror, strict=True)])
+    assert torch.equal(show(images, view), wanted) and 0 < view.mirror.sum() < 10
+    assert not draw(10, SIZE, ViewSettings(**VIEW), False, generator(0, "v")).mirror.any()
+
+
+def test_shares_are_drawn_from_the_beta_distribution():
+    weights = torch.stack(
+        [
+            draw(1, SIZE, ViewSettings(**{**VIEW, "mix": "mixup", "alpha": 0.8}), True, generator(0, "v", i)).weight
+            for i in range(800)
+        ]
+    )
+    assert float(weights.mean()) == pytest.approx(0.5, abs=0.04)
+    assert float(weights.var()) == pytest.approx(1 / (4 * (2 * 0.8 + 1)), abs=0.01)  # of Beta(a, a)
+
+
+@pytest.mark.parametrize(("name", "scale"), [("kl", 1), ("kl_t2", 900)])
+def test_the_divergence_is_the_mean_over_the_batch_of_the_softened_one(name, scale):
+    s, t = (torch.randn(5, 7, dtype=torch.float64, generator=generator(0, n)) * 9 for n in "st")
+    p, q = (t / 30).softmax(1), (s / 30).softmax(1)
+    wanted = scale * (p * (p.log() - q.log())).sum() / 5
+    torch.testing.assert_close(divergence(name, 30.0)(s, t), wanted)
+    assert torch.autograd.gradcheck(lambda x: divergence(name, 30.0)(x, t), s.requires_grad_())
+
+
+def lesson_of(pool, images, view=VIEW, mode="eval", batch=4, seed=0, name="fkd"):
+    answer = answering(pool, real_set().space, "one", mode)
+    return Online(images, answer, ViewSettings(**view), batch, True, seed, name)
+
+
+def student(lesson, word="ConvNetW4D1BN", temperature=4.0, seed=0, **changes):
+    network = build(word, 3, SIZE, CLASSES, generator(seed, "student"))
+    loss = divergence("kl", temperature)
+    how = LessonSettings(**{**TRAINING, **changes})
+    return Training(network, None, lesson.count, loss, how, seed, "s", True, lesson=lesson)
+
+
+def trained(made):
+    losses = []
+    while not made.done:
+        losses += [made.advance() or ()]
+    return made.network.state_dict(), [each for each in losses if each]
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.values(), b.values(), strict=True))
+
+
+def store(lesson, epochs, tasks_folder="work"):
+    """The stored labels of a lesson in a file, from the tasks of the stage."""
+    tasks = storing.tasks("distilled.safetensors", {"deps:x": tasks_folder}, epochs, {"device": "cpu"}, 60.0)
+    with claimed([task for task, _ in tasks]) as missing:
+        for task, span in tasks:
+            if task in missing:
+                storing.store(task, lesson, span)
+    return storing.stored(tasks), len(missing)
+
+
+def saved(path, content, epochs=4, batch=4):
+    tensors.save(path, content, {"epochs": epochs, "batch": batch})
+    return path
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_stored_labels_train_as_the_teacher_itself_does(tmp_path, monkeypatch, view):
+    """In full precision bit for bit; as stored, in half precision, to rounding."""
+    pool, images = pool_of(tmp_path / "pool"), images_of()
+    online = lesson_of(pool, images, view)
+
+    def replayed(dtype, **how):
+        monkeypatch.setattr(lessons, "STORED", dtype)
+        content, _ = store(online, 4, str(dtype))
+        assert content["0/logits"].dtype == dtype
+        return trained(student(Stored(images, saved(tmp_path / f"{dtype}.st", content), 4), **how))
+
+    (wanted, losses), (found, again) = trained(student(online)), replayed(torch.float32)
+    assert same(wanted, found) and losses == again
+    plain = {"optimizer": "sgd", "lr": 0.5, "word": "ConvNetW4D1NN"}
+    (wanted, _), (found, _) = trained(student(online, **plain)), replayed(torch.float16, **plain)
+    for name, before in build(plain["word"], 3, SIZE, CLASSES, generator(0, "student")).state_dict().items():
+        moved = float((wanted[name] - before).norm())
+        assert moved > 0 and float((wanted[name] - found[name]).norm()) < 0.01 * moved
+
+
+def test_what_is_stored_is_what_made_each_batch(tmp_path):
+    pool, images = pool_of(tmp_path), images_of()
+    online = lesson_of(pool, images)
+    content, _ = store(online, 2)
+    shapes = {name: tuple(content[f"1/{name}"].shape) for name in lessons.NAMES}
+    assert shapes == {
+        "order": (10,), "boxes": (10, 4), "mirror": (10,), "partners": (10,), "logits": (10, CLASSES),
+        "weight": (3,), "window": (3, 4),
+    }  # fmt: skip
+    assert sorted(content["1/order"].tolist()) == list(range(10))
+    index, view = online.drawn(1, 2)
+    assert torch.equal(content["1/order"][8:], index.int()) and torch.equal(content["1/window"][2], view.window.short())
+    logits = pool.network(pool.members[0])(show(images[index], view))
+    assert torch.equal(content["1/logits"][8:], logits.half())
+
+
+def test_stored_labels_are_the_same_whenever_the_work_stops(tmp_path, monkeypatch):
+    online = lesson_of(pool_of(tmp_path / "pool"), images_of())
+    whole, _ = store(online, 2, "whole")
+
+    class Killed(Exception):
+        pass
+
+    answer, stops = online.answer, [0]
+
+    def dying(seen):
+        stops[0] += 1
+        if stops[0] % 2 == 0:
+            raise Killed
+        return answer(seen)
+
+    monkeypatch.setattr(online, "answer", dying)
+    ((task, span),) = storing.tasks("distilled.safetensors", {}, 2, {"device": "cpu"}, 0.0)
+    monkeypatch.setattr(Task, "due", lambda task: True)
+    for _ in range(20):
+        try:
+            storing.store(task, online, span)
+            break
+        except Killed:
+            pass
+    found = storing.stored([(task, span)])
+    assert stops[0] == 11  # six batches, and five deaths
+    assert whole.keys() == found.keys() and all(torch.equal(whole[name], found[name]) for name in whole)
+
+
+def test_more_epochs_reuse_those_that_are_stored(tmp_path):
+    online = lesson_of(pool_of(tmp_path), images_of(4))
+    ten, fresh = store(online, 10)
+    twelve, more = store(online, 12)
+    assert (fresh, more) == (1, 1)
+    assert all(torch.equal(twelve[name], ten[name]) for name in ten) and len(twelve) == 12 * len(lessons.NAMES)
+
+
+def test_fewer_epochs_than_training_asks_for_are_refused(tmp_path):
+    content, _ = store(lesson_of(pool_of(tmp_path / "pool"), images_of()), 2)
+    path = saved(tmp_path / "labels.st", content, epochs=2)
+    with pytest.raises(BadInput, match=r"epochs is 3, but labels are stored for 2 \(relabel\.fkd\.epochs\)"):
+        Stored(images_of(), path, 3)
+    change = {"relabel.kind": "fkd", "relabel.fkd.epochs": 100}
+    with pytest.raises(BadInput, match=r"standard\.fkd\.epochs is 300, but relabel\.fkd\.epochs stores labels for 100"):
+        check.check_all(changed(change))
+    check.check_all(changed({**change, "evaluate.standard.fkd.epochs": 100}))
+    check.check_all(changed({**change, "evaluate.protocols": ["common"]}))
+
+
+@pytest.mark.parametrize("kind", ["online", "fkd"])
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_training_stopped_at_every_step_gives_the_same_bits(tmp_path, kind, optimizer):
+    pool, images = pool_of(tmp_path / "pool"), images_of()
+    online, task = lesson_of(pool, images), Task("x", tmp_path / "task", {}, 0.0)
+    path = saved(tmp_path / "labels.st", store(online, 4)[0])
+
+    def fresh():
+        lesson = lesson_of(pool, images) if kind == "online" else Stored(images, path, 4)
+        return student(lesson, optimizer=optimizer, warmup=1)
+
+    wanted, losses = trained(fresh())
+    made, seen = fresh(), []
+    task.start()
+    while not made.done:
+        seen += [made.advance() or ()]
+        task.checkpoint(made.state_dict())
+        made = fresh()
+        made.load_state_dict(task.start())
+    assert same(wanted, made.network.state_dict()) and [each for each in seen if each] == losses
+
+
+def test_training_agrees_with_torchs_own_loop_and_schedules(tmp_path):
+    """AdamW under a warm-up and a cosine, which torch's schedulers give after every epoch."""
+    pool, images = pool_of(tmp_path), images_of()
+    lesson = lesson_of(pool, images)
+    word = "ConvNetW4D1NN"  # before a norm a bias has no gradient but rounding, which AdamW makes large
+    plain = build(word, 3, SIZE, CLASSES, generator(0, "student"))
+    optimizer = torch.optim.AdamW(plain.parameters(), 0.01, weight_decay=0.01)
+    warmup = torch.optim.lr_scheduler.LinearLR(optimizer, 0.01, total_iters=2)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 4)
+    schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warmup, cosine], [2])
+    for epoch in range(6):
+        for place in range(3):
+            seen, logits = lesson(epoch, place)
+            loss = F.kl_div((plain(seen) / 4).log_softmax(1), (logits / 4).softmax(1), reduction="batchmean")
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        schedule.step()
+    found, _ = trained(student(lesson, word, epochs=6, warmup=2))
+    for a, b in zip(found.values(), plain.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_learning_rates_follow_their_schedule():
+    def factors(**changes):
+        how = LessonSettings(**{**TRAINING, "epochs": 200, **changes})
+        return [how.factor(epoch) for epoch in range(200)]
+
+    cosine = factors()
+    assert cosine[0] == 1 and cosine[100] == pytest.approx(0.5) and cosine[199] < 1e-3
+    assert factors(horizon=600)[199] == pytest.approx(0.75, abs=0.01)  # as the code of SC-DD has it
+    assert factors(horizon=50)[50:] == [0] * 150
+    stepped = factors(schedule="milestones", milestones=[0.5, 180], warmup=5)
+    assert stepped[0] == 0.01 and stepped[5] == 1 and stepped[100] == 0.1 and stepped[180] == pytest.approx(0.01)
+    with pytest.raises(ValueError, match="must end before epoch 5"):
+        factors(epochs=5, warmup=5)
+
+
+def test_a_teacher_in_train_mode_uses_the_statistics_of_the_batch_and_keeps_its_own(tmp_path):
+    pool, images = pool_of(tmp_path), images_of()
+    network = pool.network(pool.members[0])
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    said = {mode: answering(pool, real_set().space, "one", mode) for mode in ("train", "eval")}
+    plain = build(pool.members[0].word, *pool.shape, generator(0, "any"))
+    plain.load_state_dict(before)
+    for part in (images[:6], images[6:]):
+        plain.load_state_dict(before)
+        torch.testing.assert_close(said["train"](part), plain.train()(part))
+        torch.testing.assert_close(said["eval"](part), plain.load_state_dict(before) and plain.eval()(part))
+    assert same(network.state_dict(), before) and not any(m.training for m in network.modules())
+
+
+def test_answers_are_means_of_logits_in_the_pools_own_space(tmp_path):
+    pool = pool_in(tmp_path, ("ConvNetW8D2", "ConvNetW4D2"), space=Space.raw())
+    space, images = real_set().space, images_of()
+    each = [pool.network(member)(space.decode(images)) for member in pool.members]
+    torch.testing.assert_close(answering(pool, space, "mean", "eval")(images), sum(each) / 2)
+    torch.testing.assert_close(answering(pool, space, "one", "eval")(images), each[0])
+
+
+def test_a_pool_can_be_cut_down_to_some_of_its_members(tmp_path):
+    pool = pool_in(tmp_path / "pool", ("ConvNetW8D2", "ConvNetW4D2"))
+    content, info = pool.part(picked(pool, "one"))
+    tensors.save(tmp_path / "part" / TEACHERS, content, info)
+    part = Pool(tmp_path / "part")
+    assert [member.word for member in part.members] == ["ConvNetW8D2"] and part.space.same(pool.space)
+    assert not any(name.startswith("ConvNetW4D2") for name in content)
+    images = images_of()
+    assert torch.equal(part.network(part.members[0])(images), pool.network(pool.members[0])(images))
+
+
+def stage(tmp_path, monkeypatch, kind, control=True, **changes):
+    """The stage relabel on a small distilled set, without DVC; returns the folder of its out."""
+    monkeypatch.chdir(tmp_path)
+    data = real_set()
+    data = replace(data, test=replace(data.test, images=data.test.images.clone(), labels=data.test.labels.clone()))
+    data.save("data/real/dataset")
+    pool_of(tmp_path / "models/teachers/main")
+    images = data.encode(data.train.images[:6])
+    info = {"labels": "hard", "feed": "stored", "method": "scdd", "ipc": 2, "seed": 0, "classes": data.classes}
+    labels = data.train.labels[:6]
+    DistilledSet(images, labels, None, data.space, {**info, "dataset": "noise"}).save(f"data/distilled/{FILE}")
+    values = {
+        "relabel": {
+            "kind": kind, "teacher": "main", "control": control,
+            "online": {"pick": "one", "temperature": 4.0, "mode": "eval", **changes},
+            "fkd": {**FKD, **changes},
+        },
+        "compute": {"device": "cpu", "workers": 1, "threads": 1, "checkpoint": 60.0},
+    }  # fmt: skip
+    monkeypatch.setattr(relabel.process, "begin", lambda: None)
+    monkeypatch.setattr(relabel.parameters, "load", lambda: relabel.parameters.Params(values))
+    monkeypatch.setattr(relabel, "stage_inputs", lambda name: {"deps:x": 1, "params:relabel.fkd.epochs": 4})
+    monkeypatch.setattr(relabel.cost, "record", lambda *_: None)
+    relabel.run()
+    return tmp_path / relabel.OUT
+
+
+def job_of(path, kind, word="ConvNetW4D1BN"):
+    how = {**TRAINING, **({"batch": 4, **VIEW} if kind == "online" else {})}
+    settings = (OnlineSettings if kind == "online" else LessonSettings)(**how)
+    protocol = students.Protocol(kind, settings, "fp32", False, lesson=evaluate.LESSONS[kind])
+    task = Task.of("student", {"deps:x": kind}, path.name, {"device": "cpu"})
+    return students.Job(task, path.parents[1] / "real/dataset", ("file", str(path)), word, 3, protocol, "cpu")
+
+
+@pytest.mark.parametrize("kind", ["online", "fkd"])
+def test_relabelled_sets_and_their_controls_teach_students(tmp_path, monkeypatch, kind):
+    out = stage(tmp_path, monkeypatch, kind)
+    pool = Pool(tmp_path / "models/teachers/main")
+    assert tensors.load_json(out / "info.json")["bytes"]["images"] == 6 * 3 * SIZE**2 * 4
+    for name in (FILE, "control.safetensors"):
+        made = DistilledSet.load(out / name)
+        assert made.kind == kind and made.targets is None and made.labels.tolist().count(0) == 2
+        assert made.info["teacher"]["pool"] == "main"
+        if kind == "fkd":
+            logits = 4 * 6 * CLASSES * 2
+            draws = 4 * (6 * (4 + 4 * 2 + 1 + 4) + 2 * (4 + 4 * 2))
+            assert made.bytes["labels"] == logits + draws == tensors.load_json(out / "info.json")["bytes"]["labels"]
+        else:
+            weights = sum(value.numel() for value in pool.network(pool.members[0]).parameters())
+            assert made.bytes["labels"] > 4 * weights
+        job = job_of(out / name, kind)
+        with claimed([job.task]):
+            students.train(job)
+        record = tensors.load_json(job.task.finished() / students.RECORD)
+        assert 0 <= record["accuracy"] <= 100 and math.isfinite(record["loss"]) and record["steps"] == 8
+        lesson, temperature = evaluate.LESSONS[kind](job, True)
+        seen, logits = lesson(2, 1)
+        assert temperature == 4.0
+        wanted = answering(pool, made.space, "one", "eval")(seen)
+        torch.testing.assert_close(logits, wanted, atol=2e-3, rtol=2e-3)
+
+
+def test_stored_and_live_labels_differ_between_the_set_and_its_control(tmp_path, monkeypatch):
+    """The same draws, other images: a pair that differs in the images alone."""
+    out = stage(tmp_path, monkeypatch, "fkd")
+    ours, control = (tensors.load(lessons.labels_of(out / name))[0] for name in (FILE, "control.safetensors"))
+    assert all(torch.equal(ours[name], control[name]) for name in ours if not name.endswith("logits"))
+    assert not torch.equal(ours["0/logits"], control["0/logits"])
+    (tmp_path / "alone").mkdir()
+    assert not (stage(tmp_path / "alone", monkeypatch, "fkd", control=False) / "control.safetensors").exists()
+
+
+def test_kinds_that_cannot_be_are_refused():
+    for change, words in [
+        ({"relabel.online.mode": "test"}, "relabel.online.mode is 'test', but should be 'eval' or 'train'"),
+        ({"relabel.fkd.mix": "blend"}, "relabel.fkd.mix is 'blend'"),
+        ({"relabel.fkd.crop": 0.0}, "relabel.fkd.crop is 0.0, but should be greater than 0"),
+        ({"evaluate.standard.online.optimizer": "adam"}, "evaluate.standard.online.optimizer is 'adam'"),
+        ({"evaluate.standard.fkd.loss": "ce"}, "evaluate.standard.fkd.loss is 'ce'"),
+        ({"evaluate.standard.online.warmup": 200}, "a warmup of 200 epochs, which must end before epoch 200"),
+    ]:
+        with pytest.raises(BadInput, match=words):
+            check.check_all(changed(change))
