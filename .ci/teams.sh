@@ -47,6 +47,7 @@ git -C "$work/origin.git" symbolic-ref HEAD refs/heads/main
 say "one clone sets the remote up, runs the workflow and three experiments"
 person ada
 python -m stages.recipes use matching/dm-cifar10-1 --quick
+sed -i 's/^  threads: .*/  threads: 1/' params.yaml
 dvc remote add -d store "ssh://$(id -un)@127.0.0.1:$port$work/store"
 dvc config exp.auto_push true
 dvc config exp.git_remote origin
@@ -58,6 +59,7 @@ git commit -qm "Small, for this test; the team's remote"
 git push -q
 dvc push -q --run-cache
 for experiment in "${experiments[@]}"; do
+  git checkout -q . # an experiment in the workspace leaves its parameters there
   dvc exp run -S "$experiment" >"$work/ada.log" 2>&1 || { cat "$work/ada.log"; exit 1; }
   say "ada: dvc exp run -S $experiment executed: $(executed "$work/ada.log")"
 done
@@ -66,6 +68,7 @@ say "another clone repeats them"
 person bob
 key
 for experiment in "${experiments[@]}"; do
+  git checkout -q .
   dvc exp run --pull -S "$experiment" >"$work/bob.log" 2>&1 || { cat "$work/bob.log"; exit 1; }
   say "bob: dvc exp run --pull -S $experiment executed: $(executed "$work/bob.log")"
   [ "$(executed "$work/bob.log")" = "'report' " ] || { cat "$work/bob.log"; exit 1; }

@@ -66,6 +66,8 @@ def test_the_weights_of_clom_are_those_of_its_table():
         ("matching/dm-tinyimagenet-10", 12.9, 0.4, (5, 20)),
         ("matching/dm-fashionmnist-1", 71.5, 0.5, (None, None)),
         ("apm-shards/cifar10-10", 83.3, None, (None, None)),
+        ("scdd/scdd-cifar100-50", 53.4, 1.1, (None, None)),
+        ("scdd/cda-tinyimagenet-100", 53.2, None, (None, None)),
     ],
 )
 def test_claims_are_joined_from_the_table(name, mean, std, over):
@@ -183,6 +185,13 @@ def test_the_section_shows_what_is_measured_and_keeps_every_row():
     assert claims.section([]).shown.empty
 
 
+def test_rows_of_transfer_are_measured_target_by_target():
+    row = rows.find("krr-transfer/krr_st-cifar100")
+    paths = rows.metrics(row.recipe, row.settings)
+    assert paths == [f"transfer.{t}.finetune.distilled.ConvNetW128-256-512BN" for t in ("cifar100", "cifar10")]
+    assert len(rows.metrics(row.recipe, overlay.quick(row.settings))) == 2
+
+
 def test_finished_sets_are_skipped_and_five_sets_are_five_seeds(monkeypatch):
     row = rows.find("matching/dc-cifar10-10")
     monkeypatch.setattr(
@@ -228,6 +237,7 @@ def test_costs_grow_with_what_is_asked():
     assert large["distill"] > small["distill"] and large["evaluate"] == pytest.approx(50 * small["evaluate"])
     assert of_row_named("matching/random-cifar10-1").keys() == {"teacher main", "evaluate", "baseline", "whole"}
     assert of_row_named("apm/cifar10-50")["teacher main"] > 50 * small["teacher main"]
+    assert of_row_named("scdd/sre2l-cifar100-50")["distill"] < of_row_named("krr-transfer/krr_st-cifar100")["distill"]
 
 
 def test_lists_and_details_are_printed(capsys):

@@ -13,7 +13,18 @@ NOTE = (
     "z is their difference in its standard errors; blank where the claim has no spread or states no numbers, or one set "
     "only is measured. A row marked quick ran small, on digits, and is no reproduction."
 )
-_COLUMNS = ("scale", "claimed", "measured", "over", "between sets", "between networks", "difference", "z", "claimed by")
+_COLUMNS = (
+    "of",
+    "scale",
+    "claimed",
+    "measured",
+    "over",
+    "between sets",
+    "between networks",
+    "difference",
+    "z",
+    "claimed by",
+)
 
 
 def section(results):
@@ -26,13 +37,11 @@ def section(results):
 
 
 def _lines(row, results):
-    recipe, published = row.recipe, row.settings["evaluate.networks"]
+    published = rows.metrics(row.recipe, row.settings)
     for scale, by_seed in (of_row(row, results) or {PUBLISHED: {}}).items():
-        here = published if scale == PUBLISHED else quick(row.settings)["evaluate.networks"]
+        here = published if scale == PUBLISHED else rows.metrics(row.recipe, quick(row.settings))
         for theirs, ours in zip(published, here, strict=True):
-            claim = row.claims.get(recipe.metric.format(network=theirs))
-            metric = recipe.metric.format(network=ours)
-            yield _line(row, scale, metric, claim, measured(list(by_seed.values()), metric))
+            yield _line(row, scale, ours, row.claims.get(theirs), measured(list(by_seed.values()), ours))
 
 
 def _line(row, scale, metric, claim, found):
@@ -67,6 +76,7 @@ def _shown(line):
         )
     return {
         "row": line["row"],
+        "of": line["metric"].removeprefix("evaluate."),
         "scale": line["scale"],
         "claimed": claimed,
         "measured": f"{line['mean']:.2f}",

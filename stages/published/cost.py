@@ -62,7 +62,8 @@ def _pool(params, name):
         return 0
     count, shape = _of(params, pool["source"])
     each = sum(flops(word, *shape) for word in pool["networks"]) * pool["count"]
-    return each * _STEP * settings["epochs"] * count
+    views = 1 if pool["objective"] == "supervised" else 2
+    return each * _STEP * views * settings["epochs"] * count
 
 
 def _method(method, images, shape, params):
@@ -82,4 +83,10 @@ def _method(method, images, shape, params):
         batch = min(settings["batch_syn"] or images, images)
         students = settings["iterations"] / settings["refresh"] * settings["epochs"] * _STEP * batch
         return one * (students + settings["iterations"] * (settings["snapshots"] + 1) * _STEP * batch)
+    teacher = flops(merged(params, method["teacher"])["networks"][0], *shape)
+    if method["name"] in ("scdd", "sre2l", "cda"):
+        return settings["iterations"] * images * _STEP * teacher
+    if method["name"] == "krr_st":
+        made = settings["images"] or images
+        return settings["iterations"] * (settings["batch_real"] * (teacher + one) + 2 * _STEP * made * one)
     return 0

@@ -58,7 +58,7 @@ class Recipe(Section):
         also, cells: see there; later ones win.
         claims: where results are claimed, the first that has a row.
         eval_archs: network word to the name that claims.csv gives it, where a row has several networks.
-        metric: path of the accuracy in reports/metrics.json, ``{network}`` in it.
+        metric: path of the accuracy in reports/metrics.json, with ``{network}`` and perhaps ``{target}`` in it.
     """
 
     paper: str
@@ -155,6 +155,12 @@ def selected(name):
 def every():
     """All Rows of all recipes."""
     return [row for name in names() for row in rows(name)]
+
+
+def metrics(recipe, settings):
+    """The paths in reports/metrics.json that measure a row of ``settings``, network by network."""
+    targets = settings["targets"] if "{target}" in recipe.metric else [None]
+    return [recipe.metric.format(network=n, target=t) for n in settings["evaluate.networks"] for t in targets]
 
 
 def _read(path):
