@@ -86,7 +86,8 @@ def forget(params):
 
 
 def notes(params):
-    """Sentences about values that are sized for digits while another dataset is chosen."""
+    """Sentences about values that are sound, but perhaps not meant: sized for digits while another dataset is chosen, ..."""
+    yield from _uneven(params)
     if params.value("dataset.name") == "digits":
         return
     chosen = params.value("method.name")
@@ -95,6 +96,17 @@ def notes(params):
         of_another = section == "method" and "." in rest and not rest.startswith(f"{chosen}.")
         if params.value(path) == small and not of_another:
             yield f"{path} is {small}, sized for digits; {published} suits CIFAR-10."
+
+
+def _uneven(params):
+    """A method whose number of images has no need of classes is compared with rows that count by class."""
+    images, ipc = params.value("method.krr_st.images"), params.value("method.ipc")
+    known = facts(params.value("dataset.name"))
+    if params.value("method.name") == "krr_st" and images and known and images != ipc * known.classes:
+        yield (
+            f"method.krr_st.images is {images}, but the random and k-means images beside it are {ipc * known.classes}, "
+            f"method.ipc = {ipc} of each class."
+        )
 
 
 def _dataset(params):

@@ -38,6 +38,7 @@ def made(word, channels=3, size=32, classes=10, seed=0):
         ("ResNet10BN_P2", 3, 64, 512, 5_160_768),
         ("ResNet10W32BN", 3, 32, 100, 1_252_100),  # by hand
         ("ResNet18BN", 3, 32, 10, 11_173_962),
+        ("ResNet18BN_P2", 3, 64, 10, 11_173_962),
         ("ResNet18BN", 3, 224, 1000, 11_689_512),  # torchvision's
         ("ResNet50BN", 3, 224, 1000, 25_557_032),
     ],
@@ -92,6 +93,24 @@ def test_shapes_and_features(word, channels, size, features):
     else:
         with pytest.raises(BadInput, match="has no features"):
             network.embed(x)
+
+
+@pytest.mark.parametrize(
+    ("word", "size", "features"),
+    [
+        ("ConvNetW128-256-512BN", 32, 8192),
+        ("ConvNetW64-128-256-512BN", 64, 8192),
+        ("ConvNetW32-64-128-256-512BN", 224, 25088),
+        ("VGG11BN", 32, 512),
+        ("VGG11BN", 64, 2048),
+        ("AlexNetBN", 64, 12288),
+        ("MobileNetV2", 64, 1280),
+        ("ResNet10BN_P2", 64, 512),
+        ("ResNet18BN_P2", 64, 512),
+    ],
+)
+def test_the_networks_of_krr_st_have_the_published_features(word, size, features):
+    assert made(word, 3, size).features_size == features
 
 
 @pytest.mark.parametrize(("word", "side"), [("ResNet18BN", 4), ("ResNet18BN_P2", 5)])

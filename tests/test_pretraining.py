@@ -458,6 +458,18 @@ def test_the_default_transfers_to_nothing():
     checked({"method.name": "krr_st", "evaluate.protocols": []})
 
 
+def test_a_set_of_another_size_than_its_controls_is_noted():
+    given = params.load(check.__file__.rpartition("/stages/")[0] + "/params.yaml")
+    given.values["method"] |= {"name": "krr_st", "ipc": 10}
+    for images, said in ((None, 0), (100, 0), (1000, 1)):
+        given.values["method"]["krr_st"]["images"] = images
+        assert len(list(check.notes(given))) == said
+    (note,) = check.notes(given)
+    assert note == (
+        "method.krr_st.images is 1000, but the random and k-means images beside it are 100, method.ipc = 10 of each class."
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
