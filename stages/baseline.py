@@ -1,5 +1,7 @@
 """Train the same networks by the same protocol on sets that nobody distilled: random, k-means and class-mean images.
 
+Of a dataset whose images stay in files, only random ones: the others look at all pixels at once.
+
 Reads   params.yaml: method.ipc, evaluate.networks, seeds, draws, test_every, precision, compile and evaluate.<PROTOCOL>,
         compute.threads; data/real/dataset
 Writes  reports/baseline/<PROTOCOL>: rows.csv, curves.csv, info.json, metrics.json
@@ -12,7 +14,7 @@ from pathlib import Path
 from stages import params as parameters
 from stages.containers.real import RealSet
 from stages.evaluation import cells, students
-from stages.evaluation.sets import k_means_choice, random_choice
+from stages.evaluation.sets import affords_all_pixels, k_means_choice, random_choice
 from stages.evaluation.settings import Draws, EvaluateCommon, Images, training_settings
 from stages.runtime import cost, process
 from stages.runtime.errors import guarded
@@ -35,11 +37,13 @@ def run(protocol):
     stage, out = f"baseline@{protocol}", f"reports/baseline/{protocol}"
     inputs = cells.inputs_of_one(stage_inputs(stage), protocol, "hard")
     how = students.Protocol("hard", settings, common.precision, common.compile, common.test_every)
-    wanted = list(_cells(data, common.networks, common.seeds, draws, ipc))
+    all_pixels = affords_all_pixels(data)
+    wanted = list(_cells(data, common.networks, common.seeds if all_pixels else 0, draws, ipc))
     with cells.trained(stage, wanted, inputs, how, DATA, data, compute) as tasks:
         with writing(out) as folder:
-            count = len(data.classes)
-            images = {"random": ipc * count, "kmeans": ipc * count, "mean": count}
+            images = {"random": ipc * len(data.classes)}
+            if all_pixels:
+                images |= {"kmeans": images["random"], "mean": len(data.classes)}
             info = {"protocol": protocol, "labels": "hard", "images": images, "settings": settings.model_dump()}
             cells.write(folder, wanted, tasks, info)
         cost.record(stage, out, tasks)
@@ -47,7 +51,7 @@ def run(protocol):
 
 def _cells(data, networks, seeds, draws, ipc):
     """One student a random draw, with a seed of its own; ``seeds`` students of each of the other sets."""
-    nearest = ("chosen", k_means_choice(data, ipc))
+    nearest = ("chosen", k_means_choice(data, ipc)) if seeds else None
     for word in networks:
         for draw in range(draws):
             yield cells.Cell(

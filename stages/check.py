@@ -273,8 +273,10 @@ def _set_lr(params):
 
 def _label_kind(params):
     """The kind of the set's labels as far as the parameters tell it: features, or what can stand for classes."""
-    kind = params.value("relabel.kind")
-    made = methods.load(params.value("method.name")).METHOD.kind if kind == "keep" else kind
+    name, made = params.value("method.name"), params.value("relabel.kind")
+    if made == "keep":
+        module = methods.load(name)
+        made = module.METHOD.labels_of(params.section(f"method.{name}", module.Settings))
     return "features" if made == "features" else "hard"
 
 

@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from stages.comparison import accuracies, assessments, correlation, page, results
+from stages.comparison import accuracies, assessments, claims, correlation, page, results
 from stages.reporting import figures
 from stages.runtime import process, tensors
 from stages.runtime.errors import guarded
@@ -21,7 +21,12 @@ def run(names, every, metric, out):
     process.begin()
     found = results.read(names, every)
     metric = accuracies.main_accuracy(found, metric)
-    sections = [accuracies.section(found), assessments.section(found), correlation.section(found, metric)]
+    sections = [
+        accuracies.section(found),
+        claims.section(found),
+        assessments.section(found),
+        correlation.section(found, metric),
+    ]
     write(sections, Path(out))
     print(page.text(sections))
     print(f"\nWritten: {out}/index.html", file=sys.stderr)

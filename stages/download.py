@@ -3,7 +3,8 @@
 Reads   params.yaml: the section dataset, or sources.NAME or targets.NAME where KEY is sources/NAME or targets/NAME;
         published files from data/raw/DATASET, then from the folder $DD_MIRROR, else from the network (and keeps them in
         the former); an imagefolder from its archive
-Writes  data/real/dataset, data/real/sources/NAME or data/real/targets/NAME: dataset.safetensors
+Writes  data/real/dataset, data/real/sources/NAME or data/real/targets/NAME: dataset.safetensors; where images stay in
+        files, these are unpacked into data/raw/images, or linked there
 """
 
 import argparse
@@ -35,6 +36,8 @@ def run(key):
     channels, size, classes = dataset.shape
     counts = f"{len(dataset.train):,} train and {len(dataset.test):,} test images"
     print(f"{settings.name}: {counts}, {classes} classes, {size}x{size}x{channels}, {dataset.info['stats']} statistics")
+    if not dataset.in_memory:
+        print(f"They are decoded when they are wanted, from {dataset.train.images.root}.")
 
 
 if __name__ == "__main__":

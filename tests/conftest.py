@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 from ruamel.yaml import YAML
 
@@ -14,6 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ["OMP_NUM_THREADS"] = (
     "1"  # read when torch is imported: two test processes of two spinning threads each crawl
 )
+hypothesis.settings.register_profile("any machine", deadline=None)  # a test must not fail because others work
+hypothesis.settings.load_profile("any machine")
 
 # The default, made small: seconds a stage instead of a minute. Every setting stays on its real path.
 SMALL = {

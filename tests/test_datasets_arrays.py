@@ -78,6 +78,7 @@ def test_mnist(tmp_path):
         gzip.compress(b""),
         gzip.compress(bytes(5000))[:-9],
     ],
+    ids=["not gzip", "short", "another magic", "empty", "cut off"],  # the bytes themselves hold the time
 )
 def test_a_broken_idx_file_is_named(tmp_path, content):
     (tmp_path / "broken.gz").write_bytes(content)

@@ -333,7 +333,7 @@ def foreign(tmp_path, kind):
 @pytest.mark.parametrize("kind", ["safetensors", "npz", "png", "pt"])
 def test_a_foreign_set_is_imported_as_it_is(tmp_path, kind):
     path, images, labels = foreign(tmp_path, kind)
-    method = method_of("imported", settings={"file": str(path), "space": "raw"})
+    method = method_of("imported", settings={"file": str(path), "space": "raw", "labels": "hard"})
     method.advance()
     made = method.result()
     order = labels.argsort(stable=True)
@@ -353,7 +353,7 @@ def test_a_foreign_set_is_imported_as_it_is(tmp_path, kind):
 )
 def test_a_foreign_set_that_does_not_fit_is_refused(tmp_path, content, words):
     save_file(content, tmp_path / "a.safetensors")
-    method = method_of("imported", settings={"file": str(tmp_path / "a.safetensors"), "space": "raw"})
+    method = method_of("imported", settings={"file": str(tmp_path / "a.safetensors"), "space": "raw", "labels": "hard"})
     with pytest.raises(BadInput, match=words):
         method.result()
 
@@ -364,7 +364,7 @@ def test_a_foreign_file_that_is_none_is_refused(tmp_path, name, monkeypatch):
     if name != "data/none":
         (tmp_path / name).write_bytes(b"nothing of use")
     with pytest.raises(BadInput):
-        method_of("imported", settings={"file": name, "space": "raw"}).result()
+        method_of("imported", settings={"file": name, "space": "raw", "labels": "hard"}).result()
 
 
 class Code:
@@ -375,7 +375,9 @@ class Code:
 def test_a_result_file_that_holds_code_is_refused_unrun(tmp_path, capsys):
     torch.save({"data": [[torch.zeros(6, 3, 8, 8), torch.arange(6)]], "more": Code()}, tmp_path / "a.pt")
     with pytest.raises(BadInput, match="could run code, and is refused"):
-        method_of("imported", settings={"file": str(tmp_path / "a.pt"), "space": "normalised"}).result()
+        method_of(
+            "imported", settings={"file": str(tmp_path / "a.pt"), "space": "normalised", "labels": "hard"}
+        ).result()
     assert capsys.readouterr().out == ""
 
 
@@ -383,7 +385,9 @@ def test_a_result_file_that_holds_code_is_refused_unrun(tmp_path, capsys):
 def test_a_pt_file_of_another_layout_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "a.pt")
     with pytest.raises(BadInput, match="no result file of DC's code"):
-        method_of("imported", settings={"file": str(tmp_path / "a.pt"), "space": "normalised"}).result()
+        method_of(
+            "imported", settings={"file": str(tmp_path / "a.pt"), "space": "normalised", "labels": "hard"}
+        ).result()
 
 
 def test_an_unknown_method_says_which_there_are():

@@ -195,6 +195,15 @@ def test_soft_pre_training_resumed_at_every_step_gives_the_same_bits(files):
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
 
 
+@pytest.mark.parametrize("flip", [True, False])
+def test_soft_pre_training_mirrors_where_that_keeps_the_class(files, monkeypatch, flip):
+    real_set(flip=flip).save(files / "data/real/dataset")
+    seen = []
+    monkeypatch.setattr("stages.pretraining.pretrain.augment_batch", lambda x, s, d: seen.append(s) or x)
+    finished(pretrain, pretraining(files, "soft", {"augment": "dsa"}), "pretrain")
+    assert set(seen) == {resolve("auto", flip)} and ("flip" in resolve("auto", flip)) == flip
+
+
 def test_labels_that_are_not_with_the_images_are_refused(files):
     made_set("soft").save(files / "a.safetensors")
     made = DistilledSet.load(files / "a.safetensors")

@@ -82,7 +82,7 @@ def reference(images, labels, pool, method, iteration):
     draws = generator(0, method.problem.settings.name, "update", method.index, method.block, iteration)
     given = x
     if settings.crop:
-        top, left, height, width = crops.resized(1, SIZE, method.lowest(iteration), draws)[0].tolist()
+        top, left, height, width = crops.resized(1, SIZE, (method.lowest(iteration), 1.0), draws)[0].tolist()
         part = x[:, :, top : top + height, left : left + width]
         given = F.interpolate(part, (SIZE, SIZE), mode="bilinear", align_corners=False)
     if settings.flip and torch.rand((), generator=draws) < 0.5:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torchvision.transforms.v2 import functional as published
 
+from stages.augment.crops import resized
 from stages.containers.real import RealSet
 from stages.containers.spaces import Space
 from stages.networks.build import build
@@ -113,7 +114,7 @@ def moment(epoch=0, done=0.0):
 
 @given(st.integers(4, 64), st.tuples(st.floats(0.05, 1), st.floats(0.05, 1)).map(sorted), st.integers(0, 2**30))
 def test_boxes_have_the_area_and_the_shape_asked_for(size, area, seed):
-    top, left, height, width = crops.boxes(20, size, area, generator(seed, "boxes")).T
+    top, left, height, width = resized(20, size, area, generator(seed, "boxes")).T
     assert (torch.stack([top, left]) >= 0).all() and (top + height <= size).all() and (left + width <= size).all()
     whole = (height == size) & (width == size)
     least, most = (share * size**2 for share in area)
@@ -170,7 +171,7 @@ def test_chances_and_strengths_are_those_of_the_view():
 
 @pytest.mark.parametrize("size", [8, 16, 40])
 def test_crops_are_torchvisions(size):
-    whole, boxes = images(), crops.boxes(6, 16, (0.05, 1.0), draws())
+    whole, boxes = images(), resized(6, 16, (0.05, 1.0), draws())
     mirror = torch.tensor([True, False] * 3)
     made = crops.cut(whole, boxes, size, mirror)
     for image, box, flipped, result in zip(whole, boxes.tolist(), mirror, made, strict=True):

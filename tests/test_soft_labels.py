@@ -64,7 +64,7 @@ def images_of(count=10, seed=0, size=SIZE):
 @settings(deadline=None, max_examples=40)
 @given(st.integers(4, 40), st.floats(0.01, 1), st.integers(0, 1000))
 def test_random_resized_crops_are_inside_and_as_large_as_asked(size, lowest, seed):
-    boxes = crops.resized(50, size, lowest, generator(seed, "boxes"))
+    boxes = crops.resized(50, size, (lowest, 1.0), generator(seed, "boxes"))
     top, left, height, width = boxes.T
     assert (boxes >= 0).all() and (top + height <= size).all() and (left + width <= size).all()
     assert (height >= 1).all() and (width >= 1).all()
@@ -75,7 +75,7 @@ def test_random_resized_crops_are_inside_and_as_large_as_asked(size, lowest, see
 
 
 def test_crops_reach_every_place_and_every_size():
-    boxes = crops.resized(4000, 8, 0.08, generator(0, "boxes"))
+    boxes = crops.resized(4000, 8, (0.08, 1.0), generator(0, "boxes"))
     area = (boxes[:, 2] * boxes[:, 3]).double() / 64
     assert 0.5 < area.mean() < 0.58 and area.min() < 0.15 and area.max() > 0.95
     assert set(boxes[boxes[:, 2] == 4][:, 0].tolist()) == set(range(5))
@@ -85,7 +85,7 @@ def test_crops_reach_every_place_and_every_size():
 
 def test_a_cut_is_a_slice_resized_and_beyond_the_image_is_0():
     images = images_of().double().requires_grad_()
-    boxes = crops.resized(10, SIZE, 0.1, generator(0, "boxes"))
+    boxes = crops.resized(10, SIZE, (0.1, 1.0), generator(0, "boxes"))
     found = crops.cut(images, boxes)
     parts = [
         F.interpolate(image[None, :, t : t + h, le : le + w], (SIZE, SIZE), mode="bilinear", align_corners=False)

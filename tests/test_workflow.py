@@ -50,7 +50,7 @@ SETTINGS = [
     ({"teacher.main.count": 2}, {"teacher@main", "report"}),
     ({"teacher.more": {"source": "dataset", "objective": "supervised", "count": 1}}, {"teacher@more", "report"}),
     ({"sources.other": {"name": "digits"}}, {"source@other"}),
-    ({"targets.other": {"name": "digits"}}, {"target@other"}),
+    ({"targets.other": {"name": "digits"}}, {"target@other", "transfer@other", "transfer_baseline@other", "report"}),
     ({"dataset.stats": "computed"}, {"download"}),
     ({"compute.threads": 2}, EVERYTHING - {"download", "report"}),
     ({"compute.device": "cpu"}, None),
@@ -81,7 +81,7 @@ EDITS = [
     ("stages/teachers/objectives/supervised.py", {"teacher@main"}),
     ("stages/evaluation/sets.py", RESULTS),
     ("stages/assessment/gradients.py", set()),
-    ("stages/labels/predict.py", {"relabel"}),
+    ("stages/labels/predict.py", {"relabel", "evaluate@standard"}),
     ("stages/reporting/page.py", {"report"}),
     ("stages/whole.py", {"whole"}),
     ("stages/check.py", set()),
@@ -168,12 +168,31 @@ def test_more_seeds_and_teachers_copy_what_is_done(reproduced, copy_of):
     assert len(after) - len(before) == 1
 
 
+CARRIED_OVER = {  # to a target: everything that the stages transfer and kd do, made short
+    "targets.other": {"name": "digits"},
+    "teacher.kd": {"source": "targets/other", "objective": "supervised"},
+    "evaluate.kd.teachers": {"other": "kd"},
+    "evaluate.kd.epochs": 1,
+    "evaluate.pretrain.hard.epochs": 1,
+    "evaluate.transfer.finetune.steps": 1,
+}
+WAYS = {  # what foreach gives a stage
+    "teacher": ("main", "main"),
+    "assess": ("main", "main"),
+    "evaluate": ("standard", "standard"),
+    "baseline": ("standard", "standard"),
+    "transfer": ("other", "other"),
+    "kd": ("other", "kd"),
+}
+
+
 def test_a_stage_reads_only_the_parameters_it_tracks(reproduced, copy_of):
     """What each stage reads of params.yaml, recorded, is what dvc.yaml tracks for it (or places it: compute)."""
     import yaml
 
     clone = copy_of(reproduced)
-    clone.set({"evaluate.assess.teachers": ["main"]})
+    clone.set({"evaluate.assess.teachers": ["main"], **CARRIED_OVER})
+    clone.run("dvc", "repro", "-q", "target@other", "teacher@kd")
     workflow = yaml.safe_load(clone.path("dvc.yaml").read_text())["stages"]
     values = clone.path("params.yaml").read_text()
     recorder = (
@@ -191,10 +210,10 @@ def test_a_stage_reads_only_the_parameters_it_tracks(reproduced, copy_of):
         if name in ("check", "source", "target"):
             continue
         body = body.get("do", body)
-        key = {"teacher": "main", "assess": "main", "evaluate": "standard", "baseline": "standard"}.get(name)
-        fill = lambda text, key=key: (  # noqa: E731
-            text.replace("${key}", key or "")
-            .replace("${item}", key or "")
+        key, item = WAYS.get(name.removesuffix("_baseline"), ("", ""))
+        fill = lambda text, key=key, item=item: (  # noqa: E731
+            text.replace("${key}", key)
+            .replace("${item}", item)
             .replace("${method.name}", "dm")
             .replace("${relabel.kind}", "keep")
         )

@@ -24,15 +24,17 @@ def padded(count, size, generator):
     return torch.cat([moves, torch.full((count, 2), size)], 1)
 
 
-def resized(count, size, lowest, generator):
-    """Boxes inside the image of ``lowest`` to all of its area, sides 3:4 to 4:3: the usual random resized crops.
+def resized(count, size, area, generator):
+    """Boxes inside the image, of a share of it within ``area`` (least, most), sides 3:4 to 4:3: random resized crops.
 
-    As torchvision draws them: the first of ten tries that fits, else the whole image.
+    As torchvision draws them: the share uniform, the logarithm of width by height too, the first of ten tries that fits,
+    else the whole image.
     """
     share, stretch = torch.rand(2, count, _TRIES, dtype=torch.float64, generator=generator)
-    area = size**2 * (lowest + (1 - lowest) * share)
+    least, most = area
+    pixels = size**2 * (least + (most - least) * share)
     ratio = ((2 * stretch - 1) * _STRETCH).exp()
-    sides = torch.stack([(area / ratio).sqrt(), (area * ratio).sqrt()], 2).round().long()
+    sides = torch.stack([(pixels / ratio).sqrt(), (pixels * ratio).sqrt()], 2).round().long()
     fits = ((sides > 0) & (sides <= size)).all(2)
     sides = sides[torch.arange(count), fits.int().argmax(1)]
     sides[~fits.any(1)] = size

@@ -76,7 +76,7 @@ def _boxes(count, size, settings, generator):
     if settings.augment == "crop_flip":
         return crops.padded(count, size, generator)
     if settings.augment == "rrc":
-        return crops.resized(count, size, settings.crop, generator)
+        return crops.resized(count, size, (settings.crop, 1.0), generator)
     return crops.whole(count, size)
 
 

@@ -21,20 +21,36 @@ class Result:
             of its parameters is ``workspace (not reproduced)``.
         params: dotted path to value, of the whole params.yaml.
         metrics: dotted path to value, of reports/metrics.json; empty where the run left none.
+        reproduced: whether the metrics may be those of the parameters; False of such a workspace.
     """
 
     name: str
     params: dict
     metrics: dict
+    reproduced: bool = True
 
 
 def read(names=(), every=False):
+    """``gathered``, at least two.
+
+    Raises:
+        BadInput: as there, or there are not two results to compare.
+    """
+    results = gathered(names, every)
+    if len(results) < 2:
+        raise BadInput(
+            f"there is one result only ({results[0].name}), nothing to compare it to: `dvc exp run -S ...` makes another."
+        )
+    return results
+
+
+def gathered(names=(), every=False):
     """The Results of ``names`` (experiments, revisions, ``workspace``), in that order, each different one once.
 
     Without names: HEAD, its experiments, or with ``every`` those of all commits, and the workspace.
 
     Raises:
-        BadInput: a name is unknown, a file in a revision does not read, or there are not two results to compare.
+        BadInput: a name is unknown, or a file in a revision does not read.
     """
     experiments = _experiments(every or bool(names))
     wanted = names or [HEAD, *experiments, WORKSPACE]
@@ -44,12 +60,7 @@ def read(names=(), every=False):
         params, metrics = (flat(_parsed(reader, texts, name, file)) for file, reader in _READERS.items())
         key = repr((params, metrics))
         found[key] = Result(f"{found[key].name}, {name}" if key in found else name, params, metrics)
-    results = [_marked(result) for result in found.values()]
-    if len(results) < 2:
-        raise BadInput(
-            f"there is one result only ({results[0].name}), nothing to compare it to: `dvc exp run -S ...` makes another."
-        )
-    return results
+    return [_marked(result) for result in found.values()]
 
 
 def flat(values, before=""):
@@ -76,7 +87,7 @@ def _experiments(every):
 
 def _marked(result):
     if result.name == WORKSPACE and _asked(lambda repo: repo.status()):
-        return replace(result, name=f"{WORKSPACE} (not reproduced)")
+        return replace(result, name=f"{WORKSPACE} (not reproduced)", reproduced=False)
     return result
 
 

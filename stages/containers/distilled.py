@@ -36,16 +36,24 @@ class DistilledSet:
     info: dict
 
     def save(self, path):
+        tensors.save(path, *self.packed())
+
+    def packed(self):
+        """Tensors by name and the record of them, as a file holds them."""
         content = {"images": self.images, "labels": self.labels, "targets": self.targets, **self.space.packed()}
         content = {name: value for name, value in content.items() if value is not None}
-        tensors.save(path, content, {**self.info, "space": self.space.kind})
+        return content, {**self.info, "space": self.space.kind}
+
+    @classmethod
+    def unpacked(cls, content, info):
+        """The set that ``packed`` took apart."""
+        space = Space.read(info["space"], content)
+        return cls(content["images"], content.get("labels"), content.get("targets"), space, info)
 
     @classmethod
     def load(cls, path, device="cpu"):
         """Read what ``save`` wrote. Raises BadInput where it is missing or broken."""
-        content, info = tensors.load(Path(path), device)
-        space = Space.read(info["space"], content)
-        return cls(content["images"], content.get("labels"), content.get("targets"), space, info)
+        return cls.unpacked(*tensors.load(Path(path), device))
 
     @property
     def kind(self):

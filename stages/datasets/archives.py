@@ -1,9 +1,10 @@
-"""Members of a directory, tar or zip, one after the other in memory: nothing is ever extracted onto the disk."""
+"""Members of a directory, tar, zip or listing, one after the other in memory: nothing is extracted onto the disk here."""
 
 import gzip
 import hashlib
 import lzma
 import os
+import re
 import stat
 import struct
 import tarfile
@@ -18,6 +19,7 @@ MEMBER = 4 << 30  # bytes of one member, which is held in memory
 RATIO = 1000  # unpacked to packed bytes, beyond FLOOR: photographs never come near it
 FLOOR = 256 << 20
 
+_LISTED = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 _OPENERS = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\x00": lzma.open}
 # What the three libraries raise on damaged bytes, among them OSError with no file to it.
 _BROKEN = (
@@ -37,22 +39,28 @@ _BROKEN = (
 def members(path, wanted=lambda name: True):
     """Yield (name, bytes) of each regular file of a directory or archive whose name is ``wanted``.
 
-    A directory is walked in sorted order, an archive is read in its own. Names use ``/`` and are relative.
+    A directory is walked in sorted order, an archive is read in its own. A listing is what ``sha256sum`` prints of files
+    in its own folder: each is held against its line. Names use ``/`` and are relative.
 
     Raises:
         BadInput: the path is missing or no archive; it is cut short, corrupt or encrypted; it holds a link, a device,
-            a name twice, an absolute or climbing name, or so much that it can only be a bomb.
+            a name twice, an absolute or climbing name, or so much that it can only be a bomb; a listed file is missing
+            or another.
     """
     path = Path(path)
     if path.is_dir():
         yield from _directory(path, wanted)
+    elif lists(path):
+        yield from _listing(path, wanted)
     elif path.is_file():
         try:
             yield from _zip(path, wanted) if _starts(path, b"PK\x03\x04") else _tar(path, wanted)
         except _BROKEN as error:
             raise BadInput(f"{path} is no archive, or a broken one ({error}): fetch or pack it again.") from error
     else:
-        raise BadInput(f"{path} is missing: it should be a directory or a .zip, .tar, .tar.gz or .tar.xz file.")
+        raise BadInput(
+            f"{path} is missing: it should be a directory, a .zip, .tar, .tar.gz or .tar.xz file, or a listing."
+        )
 
 
 def digest(path):
@@ -66,6 +74,36 @@ def digest(path):
         total.update(f"{len(name.encode())} {name} {len(content)} ".encode())
         total.update(content)
     return total.hexdigest()
+
+
+def lists(path):
+    """Whether a path is that of a listing."""
+    return Path(path).is_file() and _LISTED.match(_start(path, 80).decode(errors="replace")) is not None
+
+
+def _listing(path, wanted):
+    check = _Members(path)
+    with open(path, encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, 1):
+            if not (found := _LISTED.fullmatch(line.rstrip("\n"))):
+                raise BadInput(f"{path} has line {number} of another form: it should be what sha256sum prints.")
+            sha256, name = found.groups()
+            check(name, folder=False, regular=True, size=0)
+            if wanted(name := _plain(name)):
+                yield name, _listed(path, name, sha256)
+
+
+def _listed(path, name, sha256):
+    """The content of a file beside the listing ``path``."""
+    try:
+        content = (path.parent / name).read_bytes()
+    except OSError as error:
+        raise BadInput(
+            f"{path} lists {name}, which cannot be read ({error.strerror}): list the files again."
+        ) from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise BadInput(f"{path} lists {name} with another sha256 than it has: list the files again, or put it back.")
+    return content
 
 
 def _directory(root, wanted):
@@ -173,8 +211,12 @@ def _plain(name):
 
 
 def _starts(path, start):
+    return _start(path, len(start)) == start
+
+
+def _start(path, count):
     with open(path, "rb") as file:
-        return file.read(len(start)) == start
+        return file.read(count)
 
 
 def _raise(error):

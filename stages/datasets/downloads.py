@@ -32,23 +32,32 @@ def fetch(file, folder, mirror=None):
             download fails; the sentence says where to put the file by hand.
     """
     folder = Path(folder)
-    mirror = mirror or os.environ.get(MIRROR)
-    places = [folder / file.name]
-    if mirror:
-        places += [Path(mirror) / folder.name / file.name, Path(mirror) / file.name]
-    for place in places:
-        if place.is_file():
-            return _verified(file, place)
+    if place := found(file, folder, mirror):
+        return _verified(file, place)
     if not file.urls:
-        raise BadInput(f"{file.name} has to be fetched by hand from {file.page}: {_by_hand(file, folder)}.")
+        raise BadInput(by_hand(file, folder))
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder / f"{file.name}.lock"):
-        if not places[0].is_file():
+    place = folder / file.name
+    with locked(folder / f"{file.name}.lock"):
+        if not place.is_file():
             partial = folder / f"{file.name}.partial"
             _download(file, partial)
-            os.replace(partial, places[0])
-            return places[0]
-    return _verified(file, places[0])
+            os.replace(partial, place)
+            return place
+    return _verified(file, place)
+
+
+def found(file, folder, mirror=None):
+    """Where a ``catalogue.File`` is, in ``folder`` or a mirror as ``fetch`` says, verified or not; None if nowhere."""
+    places, mirror = [Path(folder) / file.name], mirror or os.environ.get(MIRROR)
+    if mirror:
+        places += [Path(mirror) / Path(folder).name / file.name, Path(mirror) / file.name]
+    return next((place for place in places if place.is_file()), None)
+
+
+def by_hand(file, folder):
+    """The sentence about a file that is behind a login."""
+    return f"{file.name} has to be fetched by hand from {file.page}: {_by_hand(file, folder)}."
 
 
 def _verified(file, path):
@@ -136,7 +145,7 @@ def _by_hand(file, folder):
 
 
 @contextlib.contextmanager
-def _locked(path):
+def locked(path):
     """Hold a file lock; it ends with the process, and the empty file stays."""
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -13,7 +13,7 @@ SPLITS = ("train", "test", "val")
 LAYOUT = "train/CLASS/* and test/CLASS/* (or val/CLASS/*)"
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """Where an image lies; sorts in the order of the dataset."""
 
     split: str
@@ -32,13 +32,28 @@ def imagefolder(path, size, colour):
         BadInput: the layout is another, train and test differ in classes, or what ``archives.members`` and
             ``pictures.decode`` refuse.
     """
-    arrays = pictures.decode(archives.members(path, lambda name: _place(name) is not None), size, colour)
-    places = {name: _place(name) for name in arrays}
-    if len(tops := {place.top or "." for place in places.values()}) > 1:
+    arrays = pictures.decode(archives.members(path, belongs), size, colour)
+    return splits(path, arrays, places(path, arrays))
+
+
+def belongs(name):
+    """Whether a file is an image of an imagefolder. Raises BadInput where it lies too deep, or beside its class."""
+    return _place(name) is not None
+
+
+def trains(name):
+    """Whether an image is one of the training split."""
+    return _place(name).split == "train"
+
+
+def places(path, names):
+    """The place of each image by name. Raises BadInput where they are of more than one imagefolder."""
+    found = {name: _place(name) for name in names}
+    if len(tops := {place.top or "." for place in found.values()}) > 1:
         raise BadInput(f"{path} holds more than one dataset ({', '.join(sorted(tops))}): give one of them.")
-    if {"test", "val"} <= {place.split for place in places.values()}:
+    if {"test", "val"} <= {place.split for place in found.values()}:
         raise BadInput(f"{path} has both test/ and val/: keep the one that is to be tested on.")
-    return _splits(path, arrays, places)
+    return found
 
 
 def tinyimagenet(path, size, colour):
@@ -56,14 +71,14 @@ def tinyimagenet(path, size, colour):
                 yield name, content
 
     arrays = pictures.decode(images(), size, "rgb" if colour == "auto" else colour)
-    return _splits(path, arrays, {name: _tiny_place(name, notes) for name in arrays})
+    return splits(path, arrays, {name: _tiny_place(name, notes) for name in arrays})
 
 
 def _tiny_place(name, notes):
     folder, _, file = name.rpartition("/")
     if "/val/" in name:
-        return _Place("val", notes.get(file, ""), file)
-    return _Place("train", folder.split("/")[-2], file)
+        return Place("val", notes.get(file, ""), file)
+    return Place("train", folder.split("/")[-2], file)
 
 
 def _in_tiny(name):
@@ -71,7 +86,7 @@ def _in_tiny(name):
 
 
 def _place(name):
-    """The _Place of an image, or None of a file that is no part of the dataset."""
+    """The Place of an image, or None of a file that is no part of the dataset."""
     parts = PurePosixPath(name).parts
     if any(part.startswith((".", "__MACOSX")) for part in parts):
         return None
@@ -80,12 +95,15 @@ def _place(name):
         return None
     if len(parts) != 3:
         raise BadInput(f"{name} is not where an image should be: the layout is {LAYOUT}.")
-    return _Place(*parts, top)
+    return Place(*parts, top)
 
 
-def _splits(path, arrays, places):
-    """Stack the arrays of each split, sorted; channels are RGB as soon as one image is."""
-    channels = 3 if any(pixels.ndim == 3 for pixels in arrays.values()) else 1
+def ordered(path, places):
+    """The order of an imagefolder: by split (train, test) the sorted names and their labels (N,); and the class names.
+
+    Raises:
+        BadInput: a split has no images, or they differ in classes.
+    """
     names = {"train": [], "test": []}
     for name in sorted(places, key=places.get):
         names["train" if places[name].split == "train" else "test"].append(name)
@@ -93,12 +111,18 @@ def _splits(path, arrays, places):
     classes = sorted(set(labels["train"]))
     _check_classes(path, classes, set(labels["test"]))
     number = {label: i for i, label in enumerate(classes)}
+    return names, {split: torch.tensor([number[label] for label in labels[split]]) for split in names}, classes
+
+
+def splits(path, arrays, places):
+    """(train, test, class names): the arrays of each split, stacked in the order of their places.
+
+    ``arrays`` is emptied; channels are RGB as soon as one image is. Raises BadInput where the splits differ in classes.
+    """
+    channels = 3 if any(pixels.ndim == 3 for pixels in arrays.values()) else 1
+    names, labels, classes = ordered(path, places)
     train, test = (
-        Split(
-            pictures.stack([arrays.pop(name) for name in names[split]], channels),
-            torch.tensor([number[label] for label in labels[split]]),
-        )
-        for split in names
+        Split(pictures.stack([arrays.pop(name) for name in names[split]], channels), labels[split]) for split in names
     )
     return train, test, classes
 

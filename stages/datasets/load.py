@@ -6,7 +6,7 @@ import torch
 
 from stages.containers.real import RealSet, Split
 from stages.containers.spaces import Space
-from stages.datasets import archives, arrays, folders, normalise, pictures
+from stages.datasets import archives, arrays, finegrained, folders, indexing, normalise, pictures
 from stages.datasets.catalogue import CATALOGUE
 from stages.datasets.downloads import fetch
 from stages.runtime.errors import BadInput
@@ -25,10 +25,16 @@ def read(settings, raw_root):
     else:
         paths = [fetch(file, Path(raw_root) / settings.name) for file in dataset.files]
         files = [_record(file, path) for file, path in zip(dataset.files, paths, strict=True)]
-    train, test, classes = _splits(settings, paths)
+    if indexing.wanted(settings, paths[0] if paths else None):
+        index = indexing.read(paths[0], settings.size, settings.colour, Path(raw_root) / "images")
+        (train, test, classes), statistics = index.splits, lambda: normalise.moments(index.counts)
+        form = {"index": index.name, "colour": settings.colour}
+    else:
+        train, test, classes = _splits(settings, paths)
+        statistics, form = lambda: normalise.statistics(train.images), {}
     classes = list(dataset.classes or classes)
     _check(settings.name, train, test, classes)
-    space, stats = _space(settings, dataset, train.images)
+    space, stats = _space(settings, dataset, train.images, statistics)
     info = {
         "name": settings.name,
         "classes": classes,
@@ -37,13 +43,15 @@ def read(settings, raw_root):
         "flip": dataset.flip if settings.flip == "auto" else settings.flip,
         "stats": stats,
         "files": files,
+        **form,
     }
     return RealSet(train, test, space, info)
 
 
 def _splits(settings, paths):
-    if settings.name in folders.READERS:
-        return folders.READERS[settings.name](*paths, settings.size, settings.colour)
+    encoded = {**folders.READERS, **finegrained.READERS}
+    if settings.name in encoded:
+        return encoded[settings.name](*paths, settings.size, settings.colour)
     splits = arrays.READERS[settings.name](*paths)
     return *(Split(pictures.reshape(s.images, settings.size, settings.colour), s.labels) for s in splits), None
 
@@ -64,9 +72,11 @@ def _check(name, train, test, classes):
             raise BadInput(f"{name} has no {which} image of class '{classes[int(lacking[0])]}': every class needs one.")
 
 
-def _space(settings, dataset, images):
+def _space(settings, dataset, images, statistics):
+    """The Space, and whether its ``statistics`` (a function that finds them) are computed or published."""
     if settings.zca:
         return normalise.whitening(images), "computed"
-    if settings.stats == "published" and dataset.stats and dataset.channels == images.shape[1]:
-        return Space.normalised(*dataset.stats), "published"
-    return Space.normalised(*normalise.statistics(images)), "computed"
+    published = dataset.statistics(images.shape[-1])
+    if settings.stats == "published" and published and dataset.channels == images.shape[1]:
+        return Space.normalised(*published), "published"
+    return Space.normalised(*statistics()), "computed"

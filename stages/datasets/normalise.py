@@ -13,18 +13,23 @@ EPSILON = 0.1
 
 
 def statistics(images):
-    """(mean, std) of each channel of uint8 images (N, C, H, W), as floats for pixels in [0, 1].
+    """(mean, std) of each channel of uint8 images (N, C, H, W), as floats for pixels in [0, 1]; see ``moments``."""
+    channels = images.shape[1]
+    counts = torch.zeros(channels, 256, dtype=torch.int64)
+    for chunk in images.split(CHUNK):
+        for c in range(channels):
+            counts[c] += torch.bincount(chunk[:, c].flatten(), minlength=256)
+    return moments(counts)
+
+
+def moments(counts):
+    """(mean, std) of each channel from how often it has each value: counts (C, 256) int64.
 
     Counting values keeps the sums exact, so the result depends on no order; the std is the population's.
 
     Raises:
         BadInput: a channel holds one value only.
     """
-    channels = images.shape[1]
-    counts = torch.zeros(channels, 256, dtype=torch.int64)
-    for chunk in images.split(CHUNK):
-        for c in range(channels):
-            counts[c] += torch.bincount(chunk[:, c].flatten(), minlength=256)
     counts, values = counts.double(), torch.arange(256, dtype=torch.float64) / 255
     shares = counts / counts.sum(1, keepdim=True)
     mean = shares @ values

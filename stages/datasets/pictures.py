@@ -1,39 +1,32 @@
 """Encoded images to uint8 tensors: decoded in memory, resized and recoloured with PIL."""
 
-import io
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
+from stages.containers.pixels import opened, planes, shaped
 from stages.runtime.errors import BadInput
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
-GREY = ("1", "L", "LA")
-COLOUR = ("RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr")
 BATCH = 1 << 20  # bytes of images that one thread decodes at a time
 AHEAD = 32  # batches read before the first of them must be decoded: bounds the memory of a large archive
 
 
-def decode(members, size=None, colour="auto"):
+def decode(members, size=None, colour="auto", squash=False):
     """Decode (name, bytes) pairs to a dict of name to uint8 array, (H, W) where grey and (H, W, 3) where coloured.
 
     Args:
         members: an iterable; it is read only a little ahead of the decoding threads.
-        size: pixels of a side: the shorter side is resized to it (Lanczos) and the middle square kept. None keeps the
-            pixels as they are, and then all images must be squares of one size.
-        colour: ``auto`` (as the file is), ``grey`` (ITU-R 601 luma) or ``rgb``. Transparency is dropped, and a
-            camera's note of how it was held is not followed, as in torchvision's ImageFolder.
+        size, colour, squash: as in ``containers.pixels.opened``; without a size all images must be squares of one size.
 
     Raises:
         BadInput: an image that does not decode, has too many pixels or 16-bit ones, or sides that do not agree.
     """
-    Image.init()  # not safe to leave to the threads
     arrays = {}
-    for name, pixels in _in_order(members, lambda name, content: _decoded(name, content, size, colour)):
+    for name, pixels in in_order(members, lambda *member: np.asarray(opened(*member, size, colour, squash))):
         arrays[name] = pixels
         _check_side(name, pixels, *next(iter(arrays.items())))
     return arrays
@@ -47,7 +40,7 @@ def stack(arrays, channels):
     side = len(arrays[0])
     images = np.empty((len(arrays), channels, side, side), np.uint8)
     for i, pixels in enumerate(arrays):
-        images[i] = pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        images[i] = planes(pixels)
         arrays[i] = None
     return torch.from_numpy(images)
 
@@ -58,12 +51,13 @@ def reshape(images, size=None, colour="auto"):
     if size in (None, side) and colour in ("auto", {1: "grey", 3: "rgb"}[channels]):
         return images
     arrays = images.squeeze(1).numpy() if channels == 1 else images.permute(0, 2, 3, 1).contiguous().numpy()
-    arrays = [np.asarray(_shaped(Image.fromarray(pixels), size, colour)) for pixels in arrays]
+    arrays = [np.asarray(shaped(Image.fromarray(pixels), size, colour)) for pixels in arrays]
     return stack(arrays, 1 if arrays[0].ndim == 2 else 3)
 
 
-def _in_order(members, work):
+def in_order(members, work):
     """Yield (name, work(name, content)) in the order of ``members``, from threads."""
+    Image.init()  # not safe to leave to the threads
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         waiting = deque()
         for batch in _batches(members):
@@ -84,31 +78,6 @@ def _batches(members):
             yield batch
             batch, size = [], 0
     yield batch
-
-
-def _decoded(name, content, size, colour):
-    try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            if image.width * image.height > Image.MAX_IMAGE_PIXELS:
-                raise BadInput(f"{name} has {image.width}x{image.height} pixels, which only a bomb has: it is refused.")
-            if image.mode not in GREY + COLOUR:
-                raise BadInput(f"{name} has pixels of kind {image.mode}: images should be grey or RGB with 8 bits.")
-            return np.asarray(_shaped(image, size, colour))
-    except BadInput:
-        raise
-    except MemoryError:
-        raise
-    except Exception as error:  # PIL's decoders raise nearly anything on broken data
-        raise BadInput(f"{name} does not decode as an image ({error}): replace or remove it.") from error
-
-
-def _shaped(image, size, colour):
-    if colour == "auto":
-        colour = "grey" if image.mode in GREY else "rgb"
-    image = image.convert("L" if colour == "grey" else "RGB")
-    if size is None or image.size == (size, size):
-        return image
-    return ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
 
 
 def _check_side(name, pixels, first, firsts):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, field_validator
 
-from stages.datasets.catalogue import CATALOGUE, facts
+from stages.datasets.catalogue import CATALOGUE, INDEXED, facts
 from stages.params import Section
 from stages.runtime.errors import BadInput
 
@@ -16,13 +16,15 @@ class DatasetSettings(Section):
 
     Attributes:
         name: a key of the catalogue.
-        archive: a user's archive or directory, for ``imagefolder``; ``data/none`` for every other name.
+        archive: a user's archive, directory or listing, for ``imagefolder``; ``data/none`` for every other name.
         size: pixels of a side to resize to; None keeps the native ones (Imagenette's vary: it needs a size).
         colour: ``grey`` or ``rgb`` converts; ``auto`` keeps what the files are, and takes a mixture as RGB.
         flip: whether a mirrored image keeps its class, which augmentations respect; ``auto``: as the catalogue says.
         stats: ``published`` takes the channels' published mean and std, where there are any for those channels, else
             computes them as ``computed`` does; the container's ``stats`` says which it was.
         zca: whiten with ZCA instead of normalising channels.
+        form: ``whole`` (all pixels in memory) or ``index`` (images stay in files and are decoded when they are wanted);
+            ``auto``: index above 8 GB of pixels, see ``indexing``.
     """
 
     name: str
@@ -32,6 +34,7 @@ class DatasetSettings(Section):
     flip: Literal["auto"] | bool
     stats: Literal["published", "computed"]
     zca: bool
+    form: Literal["auto", "whole", "index"]
 
     @field_validator("name")
     @classmethod
@@ -45,7 +48,9 @@ class DatasetSettings(Section):
     def _where_it_matters(cls, archive, info):
         name = info.data.get("name")
         if name == "imagefolder" and archive in ("", NONE):
-            raise ValueError("imagefolder needs the path of a directory or of a .zip, .tar, .tar.gz or .tar.xz file")
+            raise ValueError(
+                "imagefolder needs the path of a directory, a .zip, .tar, .tar.gz or .tar.xz file, or a listing"
+            )
         if name and name != "imagefolder" and archive != NONE:
             raise ValueError(f"{name} is read from its published files: only imagefolder takes an archive, else {NONE}")
         return archive
@@ -57,6 +62,19 @@ class DatasetSettings(Section):
         if size is None and known and known.size is None:
             raise ValueError(f"{info.data['name']}'s images differ in size: it should be a number of pixels")
         return size
+
+    @field_validator("form")
+    @classmethod
+    def _where_images_are_files(cls, form, info):
+        if form == "index" and (name := info.data.get("name")) not in INDEXED:
+            raise ValueError(f"{name} is read whole: only {' and '.join(INDEXED)} can be index, else auto or whole")
+        if form == "index" and info.data.get("zca"):
+            raise ValueError(
+                "zca looks at all pixels at once, which an index does not hold: set zca to false or form to whole"
+            )
+        if form == "index" and info.data.get("size", 0) is None:
+            raise ValueError("an index needs the size that images are decoded to: set the size")
+        return form
 
 
 class SourceSettings(DatasetSettings):
@@ -74,6 +92,7 @@ class SourceSettings(DatasetSettings):
     flip: Literal["auto"] | bool = "auto"
     stats: Literal["published", "computed"] = "published"
     zca: bool = False
+    form: Literal["auto", "whole", "index"] = "auto"
     sha256: str | None = None
 
 

@@ -1,5 +1,7 @@
 """The sets of images that students are trained on, as (batch_of, count) for ``training.loop.Training``."""
 
+import sys
+
 import torch
 
 from stages.containers.distilled import DistilledSet
@@ -17,7 +19,7 @@ def images_of(source, data, kind):
     name, *rest = source
     if name == "whole":
         split = data.train
-        return lambda index: (data.encode(split.images[index]), split.labels[index]), len(split)
+        return lambda index: (data.encode(split.images[index]), split.labels[index.to(split.labels.device)]), len(split)
     images, targets = _from_file(data, kind, *rest) if name == "file" else _SETS[name](data, *rest)
     return lambda index: (images[index], targets[index]), len(images)
 
@@ -33,6 +35,13 @@ def k_means_choice(data, ipc):
     pixels = (data.encode(data.train.images[members.to(data.train.labels.device)]) for members in _enough(data, ipc))
     chosen = (k_means(each.flatten(1), ipc, seed=0) for each in pixels)
     return _joined(members[which] for members, which in zip(data.members, chosen, strict=True))
+
+
+def affords_all_pixels(data):
+    """Whether there are to be sets that look at all pixels, k-means and class means; says so where images stay in files."""
+    if not data.in_memory:
+        print("note: the images are decoded when they are wanted: no k-means and no class means.", file=sys.stderr)
+    return data.in_memory
 
 
 def _from_file(data, kind, path):

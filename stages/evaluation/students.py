@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from stages.console.progress import Progress
+from stages.containers.indexed import indices_on
 from stages.containers.real import RealSet
 from stages.evaluation.sets import images_of
 from stages.networks.build import build, flops
@@ -77,6 +78,7 @@ def train(job):
         protocol.precision,
         protocol.compile,
         lesson,
+        order_on=indices_on(data.train.images) if job.source == ("whole",) else None,
     )
     curve, last, best = [], (math.nan, math.nan), 0.0
     if state:

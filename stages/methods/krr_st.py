@@ -32,6 +32,7 @@ from pydantic import Field
 
 from stages.augment.standard import crop_flip
 from stages.containers.distilled import DistilledSet
+from stages.containers.indexed import indices_on
 from stages.containers.spaces import Space
 from stages.methods.shared.base import Method, Tick
 from stages.methods.shared.regressor import Regressor
@@ -148,8 +149,8 @@ class KRRST(Method):
         return slice(place * self.settings.batch_real, (place + 1) * self.settings.batch_real)
 
     def _raw(self, index):
-        data = self.problem.data
-        return data.train.images[index.to(self.problem.device)].float() / 255
+        images = self.problem.data.train.images
+        return images[index.to(indices_on(images))].float() / 255
 
     @torch.no_grad()
     def _asked(self, images):

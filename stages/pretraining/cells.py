@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from stages.containers.distilled import FILE
-from stages.evaluation.sets import k_means_choice, random_choice
+from stages.evaluation.sets import affords_all_pixels, k_means_choice, random_choice
 from stages.networks.words import check
 from stages.pretraining import pretrain
 from stages.pretraining.pretrain import WEIGHTS, used_as
@@ -58,15 +58,18 @@ def distilled(networks, seeds, protocols):
 
 
 def real(data, ipc, networks, seeds, protocols):
-    """Cells of random and of k-means images of the RealSet, ``ipc`` a class with their labels; each seed has its draw."""
-    nearest = ("chosen", k_means_choice(data, ipc))
+    """Cells of random and of k-means images of the RealSet, ``ipc`` a class with their labels; each seed has its draw.
+
+    Only of random ones where its images stay in files.
+    """
+    nearest = [("kmeans", ("chosen", k_means_choice(data, ipc)))] if affords_all_pixels(data) else []
     random = [("chosen", random_choice(data, ipc, seed)) for seed in range(seeds)]
     return [
         Cell(name, source, "hard", word, seed, protocol)
         for protocol in protocols
         for word in networks
         for seed in range(seeds)
-        for name, source in (("random", random[seed]), ("kmeans", nearest))
+        for name, source in [("random", random[seed]), *nearest]
     ]
 
 

@@ -105,7 +105,8 @@ def _images(job, name, data):
 
     def taken(step):
         images, _ = batch_of(batches(step).to(job.device))
-        return augmented(images, job.settings.augment, generator(job.seed, name, "augment", step))
+        # mirrored whatever the set shows, as published: the teacher labels what it is given
+        return augmented(images, job.settings.augment, generator(job.seed, name, "augment", step), True)
 
     return taken, batches
 

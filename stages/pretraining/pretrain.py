@@ -66,7 +66,7 @@ def pretrain(job):
     network = build(job.word, *data.shape[:2], outputs, generator(job.seed, "student", job.word)).to(job.device)
     name = f"student/{job.word}"
     if job.kind == "soft":
-        training = _regression(job, network, batch_of, count, name)
+        training = _regression(job, network, batch_of, count, name, data.info["flip"])
         loss = complete(job.task, training, training.count, lambda: training.at, "step")
     else:
         how = job.settings, job.seed, name, data.info["flip"], job.precision, job.compile
@@ -77,14 +77,14 @@ def pretrain(job):
         tensors.save(folder / WEIGHTS, dict(network.state_dict()), record)
 
 
-def _regression(job, network, batch_of, count, name):
+def _regression(job, network, batch_of, count, name, flip):
     """Steps towards soft labels: half the squared error, summed over classes (KIP, FRePo)."""
     settings, batches = job.settings, Batches(count, job.settings.batch, job.seed, name)
     forward = torch.compile(network, dynamic=False) if job.compile else network
 
     def loss_at(step):
         images, targets = batch_of(batches(step).to(job.device))
-        images = augmented(images, settings.augment, generator(job.seed, name, "augment", step))
+        images = augmented(images, settings.augment, generator(job.seed, name, "augment", step), flip)
         with autocast(images.device, job.precision):
             said = forward(images)
         return (said.float() - targets).square().sum(1).mean() / 2
@@ -93,6 +93,9 @@ def _regression(job, network, batch_of, count, name):
     return Steps(network, loss_at, optimizer, cosine(settings.steps, settings.warmup), settings.steps)
 
 
-def augmented(images, augment, draws):
-    """Images by siamese augmentation with parameters of their own (``dsa``), or as they are (``none``)."""
-    return augment_batch(images, resolve("auto", True), draws) if augment == "dsa" else images
+def augmented(images, augment, draws, flip):
+    """Images by siamese augmentation with parameters of their own (``dsa``), or as they are (``none``).
+
+    ``flip`` says whether a mirrored image may stand for it.
+    """
+    return augment_batch(images, resolve("auto", flip), draws) if augment == "dsa" else images

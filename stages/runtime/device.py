@@ -41,6 +41,7 @@ def _first_free(indices):
             for index, file in files.items():
                 with contextlib.suppress(BlockingIOError):
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    print(f"Leased GPU {index}.", file=sys.stderr, flush=True)
                     yield index
                     return
             if not told:

@@ -1,32 +1,6 @@
-"""Random resized crops of a batch: boxes are drawn apart from being cut out, which is two matrix products.
-
-As torchvision's RandomResizedCrop and the resizing of PIL have them, with antialiasing; the same on every device.
-"""
-
-import math
+"""Crops of a batch resized to any size, two matrix products, as PIL resizes: with antialiasing; the same on every device."""
 
 import torch
-
-_STRETCH = math.log(4 / 3)
-_TRIES = 10
-
-
-def boxes(count, size, area, generator):
-    """(top, left, height, width) in whole pixels of ``count`` boxes inside an image of ``size``: (count, 4) int64.
-
-    Their share of the image is uniform in ``area`` (least, most), the logarithm of width by height between 3:4 and 4:3:
-    the first of ten tries that fits, else the whole image.
-    """
-    share, stretch = torch.rand(2, count, _TRIES, dtype=torch.float64, generator=generator)
-    least, most = area
-    pixels = size**2 * (least + (most - least) * share)
-    ratio = ((2 * stretch - 1) * _STRETCH).exp()
-    sides = torch.stack([(pixels / ratio).sqrt(), (pixels * ratio).sqrt()], 2).round().long()
-    fits = ((sides > 0) & (sides <= size)).all(2)
-    sides = sides[torch.arange(count), fits.int().argmax(1)]
-    sides[~fits.any(1)] = size
-    room = torch.rand(count, 2, dtype=torch.float64, generator=generator) * (size - sides + 1)
-    return torch.cat([room.long(), sides], 1)
 
 
 def cut(images, boxes, size, mirror):

@@ -2,6 +2,7 @@
 
 import torch
 
+from stages.containers.indexed import indices_on
 from stages.runtime.generators import generator
 from stages.selfsupervised.model import Encoder, Moment
 from stages.selfsupervised.optimizers import optimizer_of, rate
@@ -14,7 +15,7 @@ class Loop:
     Args:
         model: a Model, on its device.
         views: the Views that each image is shown in.
-        images: (N, C, S, S) uint8 on that device.
+        images: (N, C, S, S) uint8 on that device, or files that are decoded onto it.
         encode: function of raw images in [0, 1] to the space that the network is given.
         settings: Pretraining.
         seed: names every draw (order, views, the model's own), with ``name``.
@@ -74,7 +75,7 @@ class Loop:
 
     def _set_order(self):
         order = torch.randperm(len(self.images), generator=self._draws("order", self.epoch))
-        self.order = order.to(self.images.device)
+        self.order = order.to(indices_on(self.images))
 
     def _draws(self, purpose, index):
         return generator(self.seed, self.name, purpose, index)

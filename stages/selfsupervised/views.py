@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stages.augment.crops import resized
 from stages.selfsupervised import colours, crops
 
 _JITTERED, _GREY, _MIRRORED = 0.8, 0.2, 0.5  # how likely: the same in all the papers
@@ -49,7 +50,7 @@ class Drawn:
     """The numbers of one view of n images, on the CPU.
 
     Attributes:
-        boxes: (n, 4) int64, see ``crops``.
+        boxes: (n, 4) int64, see ``augment.crops``.
         mirror, grey, solarize: (n,) bool.
         jitter: (n, 4) what brightness, contrast, saturation and hue are changed by.
         order: the order of these four, one for the batch, so that a batch stays one.
@@ -67,7 +68,7 @@ class Drawn:
 
 def draw(view, count, size, flip, generator):
     """Drawn numbers of ``view`` for ``count`` images of ``size`` pixels; ``flip``: a mirrored image keeps its class."""
-    boxes = crops.boxes(count, size, view.area, generator)
+    boxes = resized(count, size, view.area, generator)
     order = torch.randperm(4, generator=generator).tolist()
     numbers = torch.rand(10, count, generator=generator)
     mirrored, jittered, grey, blurred, solarized = numbers[:5] < torch.tensor(

@@ -24,17 +24,19 @@ class Training:
         seed: names every draw (order, augmentation), with ``name``.
         flip: whether a mirrored image keeps its class.
         precision, compile: ``fp32`` or ``bf16``; whether the network is compiled.
+        order_on: the device of the indices that ``batch_of`` is given; None: that of the network.
         lesson: None, or function of epoch and place in it that gives the batches in place of ``batch_of``, order and
             augmentation; it says how many there are in an epoch as ``steps``.
     """
 
     def __init__(
-        self, network, batch_of, count, loss, settings, seed, name, flip, precision="fp32", compile=False, lesson=None
-    ):
+        self, network, batch_of, count, loss, settings, seed, name, flip, precision="fp32", compile=False, lesson=None,
+        order_on=None,
+    ):  # fmt: skip
         self.network, self.batch_of, self.count = network, batch_of, count
         self.loss, self.settings, self.precision = loss, settings, precision
         self.seed, self.name, self.flip = seed, name, flip
-        self.lesson = lesson
+        self.lesson, self.order_on = lesson, order_on or self.device
         self.steps_per_epoch = lesson.steps if lesson else math.ceil(count / settings.batch)
         self.step = 0
         self.epoch_loss = torch.zeros((), dtype=torch.float64, device=self.device)
@@ -92,7 +94,7 @@ class Training:
         return self._augmented(images), targets
 
     def _set_order(self):
-        self.order = torch.randperm(self.count, generator=self._draws("order", self.epoch)).to(self.device)
+        self.order = torch.randperm(self.count, generator=self._draws("order", self.epoch)).to(self.order_on)
 
     def _augmented(self, images):
         kind = self.settings.augment

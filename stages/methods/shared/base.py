@@ -10,6 +10,7 @@ from torch import Tensor
 from stages.augment.strategy import operations, resolve
 from stages.containers.adapt import adapt
 from stages.containers.distilled import DistilledSet
+from stages.containers.indexed import indices_on
 from stages.containers.real import RealSet
 from stages.networks.build import build, flops
 from stages.params import Section
@@ -137,7 +138,8 @@ class Problem:
 
     def real(self, indices):
         """Training images (N, C, H, W), float32 in the dataset's space, on the device."""
-        return self.data.encode(self.data.train.images[indices.to(self.device)])
+        images = self.data.train.images
+        return self.data.encode(images[indices.to(indices_on(images))])
 
     def initial_images(self):
         """What optimisation starts from, by ``method.init``: random real images of each class, or N(0, 1) in the space."""
@@ -228,6 +230,11 @@ class Method:
     def shards(cls, common, settings):
         """The numbers of the shards in which ``common.ipc`` images of each class are made: that many, evenly shared."""
         return range(getattr(settings, "shards", 1))
+
+    @classmethod
+    def labels_of(cls, settings):
+        """The kind of the result's labels under the method's settings."""
+        return cls.kind
 
     @classmethod
     def check(cls, common, settings, classes):

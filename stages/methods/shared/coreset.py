@@ -23,19 +23,19 @@ class Coreset(Method):
 
     def advance(self):
         members = self.problem.data.members[self.at]
-        features = self._features(self.problem.real(members))
+        features = self._features(members)
         self.chosen += members[self.choose(features.cpu(), self.problem.settings.ipc)].tolist()
         self.at += 1
         return Tick(ready=False)
 
     @torch.no_grad()
-    def _features(self, images):
-        """Pixels, or the features (N, F) under the first teacher of ``method.teacher``, which was trained on all data."""
+    def _features(self, members):
+        """Pixels of training images, or features (N, F) under the first teacher of ``method.teacher``, trained on all data."""
         if self.settings.features == "pixels":
-            return images.flatten(1)
-        pool = self.problem.teachers
+            return self.problem.real(members).flatten(1)
+        problem, pool = self.problem, self.problem.teachers
         network = pool.network(pool.members[0])
-        chunks = self.problem.to_teacher(images, pool).split(self.problem.settings.chunk)
+        chunks = (problem.to_teacher(problem.real(part), pool) for part in members.split(problem.settings.chunk))
         return torch.cat([network.embed(chunk) for chunk in chunks])
 
     def result(self):

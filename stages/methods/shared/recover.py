@@ -119,7 +119,7 @@ class Recover(Method):
         """The block as an update sees it: cropped, mirrored, rolled."""
         settings, images, draws = self.settings, self.images, self._draws("update", iteration)
         if settings.crop:
-            images = crops.cut(images, crops.resized(1, images.shape[2], self.lowest(iteration), draws))
+            images = crops.cut(images, crops.resized(1, images.shape[2], (self.lowest(iteration), 1.0), draws))
         if settings.flip and self.problem.data.info["flip"] and float(torch.rand((), generator=draws)) < 0.5:
             images = images.flip(3)
         low, high = settings.jitter

@@ -1,6 +1,7 @@
 """A teacher trained on real images and their labels."""
 
 from stages.console.progress import Progress
+from stages.containers.indexed import indices_on
 from stages.networks.build import build
 from stages.runtime.errors import BadInput
 from stages.runtime.generators import generator
@@ -28,6 +29,7 @@ def train(job):
         data.info["flip"],
         settings.precision,
         settings.compile,
+        order_on=indices_on(shown.images),
     )
     kept, curve = {}, []
     if state:

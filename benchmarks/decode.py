@@ -1,0 +1,101 @@
+"""Decoding on load against torchvision's ImageFolder in a DataLoader, side by side in one run.
+
+    python -m benchmarks.decode ARCHIVE [--size 224] [--images 256] [--batch 64] [--longer 500] [--steps 3]
+
+ARCHIVE is an imagefolder's. All contestants resize the shorter side and crop the middle, Lanczos, to uint8 batches, in the
+order of the files or in a random one; the DataLoader has as many workers as there are cores, or none. ``--longer`` first
+makes JPEGs of that many pixels by three quarters of it out of the images, as photographs of ImageNet are: without it nothing
+is resized where the archive's images have the size already. Each line gives images a second, the median over the steps,
+contestants taking turns. The machines are noisy: only figures of one run compare.
+"""
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Subset
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
+
+from benchmarks.measure import race
+from stages.datasets import indexing
+from stages.runtime.generators import generator
+
+
+def ours(images, order, batch):
+    """One call decodes the images at ``order``."""
+
+    def step():
+        for indices in order.split(batch):
+            images[indices]
+
+    return step
+
+
+def ours_in_order(images, batch):
+    def step():
+        for _ in images.split(batch):
+            pass
+
+    return step
+
+
+def theirs(folder, order, size, batch, workers):
+    """The same by ImageFolder and DataLoader; the workers stay."""
+    resize = v2.Resize(size, v2.InterpolationMode.LANCZOS)
+    files = ImageFolder(folder, v2.Compose([resize, v2.CenterCrop(size), v2.PILToTensor()]))
+    loader = DataLoader(Subset(files, order.tolist()), batch, num_workers=workers, persistent_workers=workers > 0)
+
+    def step():
+        for _ in loader:
+            pass
+
+    return step
+
+
+def enlarged(root, longer):
+    """Replace each JPEG by one of another size."""
+    for path in root.rglob("*.jp*g"):
+        with Image.open(path) as image:
+            larger = image.convert("RGB").resize((longer, longer * 3 // 4), Image.Resampling.BICUBIC)
+        larger.save(path, quality=90)
+
+
+def main(args):
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        train = indexing.read(Path(args.archive), args.size, "rgb", Path(folder)).splits[0]
+        root = train.images.root
+        if args.longer:
+            enlarged(root, args.longer)
+            train = indexing.read(root, args.size, "rgb", Path(folder) / "again").splits[0]
+        mask = torch.zeros(len(train), dtype=torch.bool)
+        mask[torch.randperm(len(train), generator=generator(0, "images"))[: args.images]] = True
+        some, order = train.images[mask], mask.nonzero().squeeze(1)
+        shuffled = order[torch.randperm(len(order), generator=generator(0, "order"))]
+        photographs = next(root.rglob("train"))
+        named = {
+            "ImageFolder, no workers, in order": theirs(photographs, order, args.size, args.batch, 0),
+            f"ImageFolder, {os.cpu_count()} workers, in order": theirs(
+                photographs, order, args.size, args.batch, os.cpu_count()
+            ),
+            "decoded on load, in order": ours_in_order(some, args.batch),
+            "decoded on load, random": ours(train.images, shuffled, args.batch),
+        }
+        seconds = race(named, args.steps, torch.device("cpu"))
+        for name, each in seconds.items():
+            print(f"{name:36s} {len(order) / each:8.0f} images a second")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("archive")
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--longer", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=3)
+    main(parser.parse_args())

@@ -1,0 +1,108 @@
+"""The self-check: what stands in the way is one line, and stale stages come with reasons and what they cost."""
+
+import socket
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from dvc.repo import Repo
+
+from stages import doctor
+from stages.runtime import tensors
+from stages.runtime.errors import guarded
+
+PARAMS = (Path(__file__).resolve().parents[1] / "params.yaml").read_text()
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A repository with the product's params.yaml and one stage."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(doctor.process, "begin", lambda: None)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    subprocess.run(["git", "init", "-q"], check=True)
+    Path("params.yaml").write_text(PARAMS)
+    Path("dvc.yaml").write_text(
+        "stages:\n  s:\n    cmd: cp params.yaml out\n    params: [method.alpha]\n    outs: [out]\n"
+    )
+    with Repo.init() as repo:
+        repo.reproduce()
+    return tmp_path
+
+
+def said(capsys):
+    out, err = capsys.readouterr()
+    return out, err
+
+
+def remote(url, name="store"):
+    with Repo() as repo, repo.config.edit("repo") as config:
+        config.setdefault("remote", {})[name] = {"url": url}
+
+
+def test_a_sound_machine_and_repository(here, capsys):
+    assert guarded(doctor.run) == 0
+    out, err = said(capsys)
+    for title in ("device", "disk", "cache", "remotes", "data", "stages"):
+        assert f"\n{title}" in f"\n{out}"
+    assert "dataset: digits, there" in out and "all up to date" in out and err == ""
+
+
+def test_a_stale_stage_has_its_reason_and_its_cost(here, capsys):
+    lock = doctor.outs(Path("dvc.lock"))
+    tensors.save_json(Path("reports/cost.json"), {lock["s"][0]: {"stage": "s", "seconds": 150.0}})
+    Path("params.yaml").write_text(PARAMS.replace("alpha: 0.0 ", "alpha: 10.0 "))
+    assert guarded(doctor.run) == 0
+    out, _ = said(capsys)
+    assert "s: method.alpha modified; 2 min last time" in out
+    assert "stale, and what follows from them; 2 min last time together" in out
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ([{"changed deps": {"params.yaml": {"a.b": "modified"}, "data/x": "deleted"}}], "a.b modified, data/x deleted"),
+        (["changed command", {"changed outs": {"o": "not in cache"}}], "changed command, o not in cache"),
+    ],
+)
+def test_reasons_are_dvcs_in_words(changes, text):
+    assert doctor.why(changes) == text
+
+
+def test_remotes_answer_or_refuse(here, capsys):
+    Path("there").mkdir()
+    remote(str(here / "there" / "store"))
+    assert guarded(doctor.run) == 0
+    assert "answers; nothing was pushed to it yet" in said(capsys)[0]
+    remote("/nowhere/at/all")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        remote(f"ssh://nobody@127.0.0.1:{free.getsockname()[1]}/x", "team")  # bound, but nobody listens
+        assert guarded(doctor.run) == 2
+    out, err = said(capsys)
+    assert "the remote store (/nowhere/at/all) refuses: there is no folder /nowhere/at" in out
+    assert "the remote team (ssh://nobody@127.0.0.1:" in out and "refuses: " in out
+    assert err == "error: 2 lines above, of remotes, must be put right first.\n"
+
+
+def test_a_remote_that_keeps_silent_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(doctor, "PATIENCE", 0.05)
+    monkeypatch.setattr(doctor, "_answers", lambda repo, name: __import__("time").sleep(0.5))
+    (line,) = doctor.remotes(SimpleNamespace(config={"remote": {"a": {"url": "u"}}}))
+    assert isinstance(line, doctor.Fault) and "does not answer within" in line
+
+
+def test_datasets_are_there_to_be_fetched_or_missing(here, monkeypatch, capsys):
+    monkeypatch.delenv("DD_MIRROR", raising=False)
+    assert doctor._dataset("dataset", {"name": "mnist"}) == "dataset: mnist, 11.6\u202fMB will be downloaded"
+    locked = doctor._dataset("sources.a", {"name": "imagenet64"})
+    assert isinstance(locked, doctor.Fault) and "fetched by hand" in locked
+    own = doctor._dataset("dataset", {"name": "imagefolder", "archive": "/nowhere.zip"})
+    assert isinstance(own, doctor.Fault) and own == "dataset.archive is /nowhere.zip, which is not there"
+
+
+def test_a_gpu_that_is_asked_for_and_absent(monkeypatch):
+    monkeypatch.setattr(doctor.torch.cuda, "device_count", lambda: 0)
+    assert any(isinstance(line, doctor.Fault) for line in doctor.devices("cuda:0", 2))
+    assert not any(isinstance(line, doctor.Fault) for line in doctor.devices("auto", 2))

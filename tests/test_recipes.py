@@ -1,0 +1,249 @@
+"""Recipes: every row applies and passes the check at both scales, claims are the published ones, nothing is queued twice."""
+
+import csv
+import subprocess
+from pathlib import Path
+
+import pytest
+from dvc.utils.hydra import apply_overrides
+
+from stages import check, recipes
+from stages import params as parameters
+from stages.comparison import claims
+from stages.comparison.results import Result, flat
+from stages.published import cost, overlay, queueing, rows
+from stages.published.measured import Measured, matches, measured, of_row, z_score
+from stages.runtime.errors import BadInput, guarded
+
+ROOT = Path(__file__).resolve().parents[1]
+BASE = parameters.load(ROOT / "params.yaml").values
+SETTINGS = {"published": lambda row: row.settings, "quick": lambda row: overlay.quick(row.settings)}
+
+
+def of(row, scale):
+    return overlay.applied(BASE, SETTINGS[scale](row))
+
+
+@pytest.mark.parametrize("scale", SETTINGS)
+@pytest.mark.parametrize("name", rows.names())
+def test_every_row_passes_the_check(name, scale):
+    for row in rows.rows(name):
+        check.check_all(parameters.Params(of(row, scale)))
+
+
+@pytest.mark.parametrize("name", rows.names())
+def test_every_row_is_complete_and_its_name_unique(name):
+    published = rows.scales()["published"]
+    for row in rows.rows(name):
+        strange = [path for path in row.settings if path not in published and not path.startswith("teacher.")]
+        assert not strange, f"{row.name} sets {strange}, to which no other row gives a value: scales.yaml should"
+        assert len(row.claims) <= len(row.settings["evaluate.networks"])
+    assert len({row.name for row in rows.rows(name)}) == len(rows.rows(name))
+
+
+def test_what_the_default_sizes_for_digits_a_row_sizes_as_published():
+    for path, (_, published) in check.SIZED_FOR_DIGITS.items():
+        assert rows.scales()["published"][path] == published, path
+
+
+def test_the_weights_of_clom_are_those_of_its_table():
+    with open(rows.FOLDER / rows.CLAIMS, encoding="utf-8", newline="") as file:
+        lines = [line for line in csv.DictReader(file) if line["table"] == "repo weight table"]
+    names = {"FashionMNIST": "fashionmnist", "CIFAR10": "cifar10", "CIFAR100": "cifar100"}
+    for line in lines:
+        method = line["method"].partition("+")[0].lower()
+        row = rows.find(f"clom/{method}-clom-{names[line['dataset']]}-{line['ipc']}")
+        assert row.settings["method.alpha"] == float(line["mean"]), row.name
+        assert row.claims == {}
+    assert len(lines) == 18
+
+
+@pytest.mark.parametrize(
+    ("name", "mean", "std", "over"),
+    [
+        ("matching/dc-cifar10-10", 44.9, 0.5, (5, 20)),
+        ("matching/dsa-cifar100-50", 42.8, 0.4, (5, 20)),
+        ("matching/dm-tinyimagenet-10", 12.9, 0.4, (5, 20)),
+        ("matching/dm-fashionmnist-1", 71.5, 0.5, (None, None)),
+        ("apm-shards/cifar10-10", 83.3, None, (None, None)),
+        ("scdd/scdd-cifar100-50", 53.4, 1.1, (None, None)),
+        ("scdd/cda-tinyimagenet-100", 53.2, None, (None, None)),
+    ],
+)
+def test_claims_are_joined_from_the_table(name, mean, std, over):
+    (claim,) = rows.find(name).claims.values()
+    assert (claim.mean, claim.std, (claim.sets, claim.networks)) == (mean, std, over)
+    assert claim.source
+
+
+def test_a_filter_that_several_lines_answer_is_refused():
+    with pytest.raises(BadInput, match="one should be meant"):
+        rows._line({"paper": "DC (ICLR21)", "table": "1", "method": "DC"})
+
+
+def test_rows_start_from_the_same_values_whatever_params_yaml_held():
+    first = of(rows.find("clom-contrastive/cifar100-cos"), "published")
+    assert "ood" in first["sources"] and "ood" in first["teacher"]
+    row = rows.find("apm/cifar10-50")
+    again = overlay.applied(first, row.settings)
+    wanted = flat(row.settings)
+    assert again["sources"] == {} and list(again["teacher"]) == ["main"]
+    assert matches(wanted, flat(again)) and not matches(wanted, flat(first))
+
+
+@pytest.mark.parametrize(
+    "name", ["clom-contrastive/cifar100-cos", "clom-pool/dsa", "apm/cifar10-1000", "matching/dc-mnist-1"]
+)
+def test_the_overrides_lead_to_the_row_and_back(name):
+    wanted = of(rows.find(name), "published")
+    for start, end in ((BASE, wanted), (wanted, BASE)):
+        assert overridden(start, overlay.flags(start, end)) == end
+    assert overlay.flags(wanted, wanted) == []
+
+
+def overridden(values, flags):
+    """What DVC makes of ``-S`` overrides."""
+    file = Path("overridden.yaml").absolute()
+    file.write_text(overlay.text(ROOT.joinpath("params.yaml").read_text(), values))
+    apply_overrides(file, flags)
+    return parameters.parse(file.read_text())
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(recipes.process, "begin", lambda: None)
+
+
+def test_use_writes_the_row_and_keeps_comments_and_what_no_recipe_names():
+    before = (ROOT / "params.yaml").read_text().replace("workers: 1 ", "workers: 7 ")
+    Path("params.yaml").write_text(before)
+    recipes.use("clom/dc-clom-cifar10-10", "published", 3)
+    after = Path("params.yaml").read_text()
+    values = parameters.parse(after)
+    assert values["method"]["alpha"] == 1000.0 and values["method"]["seed"] == 3 and values["compute"]["workers"] == 7
+    lost = before.count("#") - after.count("#")
+    assert lost == 2, "those beside the lists' entries that went, of what suits digits"
+    changed = {line for line in before.splitlines() if line not in after.splitlines()}
+    assert len(changed) < 30 and not any("lr_img" in line for line in changed)
+    recipes.use("matching/dc-mnist-1", "quick", 0)
+    assert parameters.load().values["teacher"]["main"]["count"] == 1
+
+
+def result(row, seed, mean, std=0.5, scale="published", **more):
+    settings = SETTINGS[scale](row) | {"method.seed": seed}
+    (network,) = settings["evaluate.networks"]
+    metrics = {f"evaluate.standard.{network}.mean": mean, f"evaluate.standard.{network}.std": std}
+    return Result(f"s{seed}", flat(overlay.applied(BASE, settings)), metrics, **more)
+
+
+def test_results_are_recognised_by_their_settings():
+    row, other = rows.find("matching/dc-cifar10-10"), rows.find("matching/dc-cifar10-50")
+    found = of_row(row, [result(other, 0, 1.0), result(row, 0, 2.0), result(row, 1, 3.0), result(row, 1, 9.0)])
+    assert {seed: each.metrics["evaluate.standard.ConvNet.mean"] for seed, each in found["published"].items()} == {
+        0: 2,
+        1: 3,
+    }
+    assert of_row(row, [result(row, 0, 2.0, scale="quick")]).keys() == {"quick"}
+    assert of_row(row, [result(row, 0, 2.0, reproduced=False)]) == {}
+    plain = rows.find("clom/dc-plain-cifar10-10")
+    assert of_row(plain, [result(row, 0, 2.0)]), "the same settings measure the rows of two tables"
+
+
+def test_spreads_are_told_apart():
+    row = rows.find("matching/dc-cifar10-10")
+    found = measured([result(row, 0, 40.0, 1.0), result(row, 1, 44.0, 1.0)], "evaluate.standard.ConvNet")
+    within = 1.0 * 20 / 19  # the unbiased variance of 20 networks
+    assert (found.mean, found.sets, found.networks) == (42.0, 2, 20)
+    assert found.between_networks**2 == pytest.approx(within)
+    assert found.between_sets**2 == pytest.approx(8.0 - within / 20)
+    single = measured([result(row, 0, 40.0)], "evaluate.standard.ConvNet")
+    assert single.between_sets is None and measured([result(row, 0, 1.0)], "nope") is None
+
+
+def test_z_is_the_difference_in_standard_errors_or_blank():
+    claim = next(iter(rows.find("matching/dc-cifar10-10").claims.values()))
+    found = Measured(45.9, 5, 20, 0.3, 0.4)
+    theirs = 0.5**2 * (0.36 / 5 + 0.64 / 100)
+    ours = 0.3**2 / 5 + 0.4**2 / 100
+    assert z_score(claim, found) == pytest.approx(1.0 / (theirs + ours) ** 0.5)
+    assert z_score(claim, Measured(45.9, 1, 20, None, 0.4)) is None
+    unstated = next(iter(rows.find("matching/dm-fashionmnist-1").claims.values()))
+    assert z_score(unstated, found) is None
+
+
+def test_the_section_shows_what_is_measured_and_keeps_every_row():
+    row = rows.find("matching/dc-cifar10-10")
+    quick = rows.find("apm/cifar10-50")
+    content = claims.section([result(row, 0, 44.0), result(row, 1, 45.0), result(quick, 0, 30.0, scale="quick")])
+    shown = content.shown.set_index("row")
+    assert shown.loc[row.name, "claimed"] == "44.9 ± 0.5" and shown.loc[row.name, "difference"] == "−0.40"
+    assert shown.loc[row.name, "z"].startswith("−") and shown.loc[row.name, "over"] == "2 × 20"
+    assert list(shown.loc[f"{quick.name} (quick)", ["claimed", "difference", "z"]]) == ["75.1", "", ""]
+    assert set(content.values["row"]) == {each.name for each in rows.every()}
+    assert claims.section([]).shown.empty
+
+
+def test_rows_of_transfer_are_measured_target_by_target():
+    row = rows.find("krr-transfer/krr_st-cifar100")
+    paths = rows.metrics(row.recipe, row.settings)
+    assert paths == [f"transfer.{t}.finetune.distilled.ConvNetW128-256-512BN" for t in ("cifar100", "cifar10")]
+    assert len(rows.metrics(row.recipe, overlay.quick(row.settings))) == 2
+
+
+def test_finished_sets_are_skipped_and_five_sets_are_five_seeds(monkeypatch):
+    row = rows.find("matching/dc-cifar10-10")
+    monkeypatch.setattr(
+        queueing.results, "gathered", lambda every: [result(row, 1, 44.0), result(row, 0, 1.0, scale="quick")]
+    )
+    assert [seed for _, seed in queueing.missing([row], "published", None)] == [0, 2, 3, 4]
+    assert [seed for _, seed in queueing.missing([row], "quick", 2)] == [1]
+
+
+def test_names_of_experiments_are_references():
+    for row in rows.every():
+        name = queueing.experiment(row, "quick", 0)
+        assert subprocess.run(["git", "check-ref-format", f"refs/exps/{name}"], check=False).returncode == 0, name
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("nope", "'nope' is no recipe; there are apm, "),
+        ("aps", "'aps' is no recipe; near it are apm"),
+        ("clom/dc-clom-cifar10-11", "is no row; near it are clom/dc-clom-cifar10-10"),
+        (
+            "apm/imagenet64-10",
+            "apm/imagenet64-10 needs imagenet64, which is not there: Imagenet64_train_part1_npz.zip has to",
+        ),
+    ],
+)
+def test_what_is_not_there_is_one_sentence(name, sentence, monkeypatch, capsys):
+    monkeypatch.delenv("DD_MIRROR", raising=False)
+    before = (ROOT / "params.yaml").read_text()
+    Path("params.yaml").write_text(before)
+    assert guarded(recipes.use, name, "published", 0) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and sentence in said and said.count("\n") == 1
+    assert Path("params.yaml").read_text() == before
+
+
+def test_costs_grow_with_what_is_asked():
+    def of_row_named(name):
+        return cost.estimate(parameters.Params(of(rows.find(name), "published")))
+
+    small, large = of_row_named("matching/dm-cifar10-1"), of_row_named("matching/dm-cifar10-50")
+    assert large["distill"] > small["distill"] and large["evaluate"] == pytest.approx(50 * small["evaluate"])
+    assert of_row_named("matching/random-cifar10-1").keys() == {"teacher main", "evaluate", "baseline", "whole"}
+    assert of_row_named("apm/cifar10-50")["teacher main"] > 50 * small["teacher main"]
+    assert of_row_named("scdd/sre2l-cifar100-50")["distill"] < of_row_named("krr-transfer/krr_st-cifar100")["distill"]
+
+
+def test_lists_and_details_are_printed(capsys):
+    Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
+    recipes.listing()
+    recipes.listing("clom")
+    recipes.show("apm/cifar10-50", "published", 0)
+    recipes.flags("apm/cifar10-50", "quick", 0)
+    said = capsys.readouterr().out
+    assert "clom/dc-clom-cifar10-10" in said and "Unknown: " in said and "-S 'method.name=apm'" in said
