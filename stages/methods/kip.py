@@ -13,8 +13,8 @@ until X has moved and then takes, at once, those labels that answer the whole tr
 of real images, the Label Solve of the papers. The papers' large results are of convolutional kernels, which took
 hundreds of accelerators and are not here.
 
-With guidance, the teacher's gradient is some thousand times that of L, so that published alphas would drown it:
-``method.guidance.scale`` relative with an alpha of at most 1 keeps it. It sees each image's first class.
+With guidance: at alpha 1 the teacher's gradient measured 24 to 63 times that of L on digits, so that an absolute alpha of about
+0.01, or one of at most 1 on ``method.guidance.scale`` relative, is sane. The teacher sees each image's first class.
 """
 
 import math

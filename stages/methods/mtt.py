@@ -17,8 +17,9 @@ and all draws are named by the update and the step, so that the walk can be take
 - ``tesla``, TESLA's approximation (Cui et al., ICML 2023, arXiv 2211.10586): θ_k is taken to be constant in the gradient of
   g_k, which leaves λ_k = λ_N. It is no longer the gradient of L, but the memory is that of one step too.
 
-With guidance, the teacher's gradient is on another scale than that of L, so that published alphas do not fit:
-``method.guidance.scale`` relative with an alpha of about 1 weighs both alike.
+With guidance: at alpha 1 the teacher's gradient measured 0.1 to 3.5 times that of L on digits, so that alphas published for
+other methods, some thousand, would drown it. An absolute alpha of 0.1 to 1, or 1 on ``method.guidance.scale`` relative, is
+sane.
 """
 
 from functools import partial
