@@ -145,6 +145,7 @@ def _method(params, shape, pools):
         )
     for path, pool in {"method.teacher": common.teacher, "method.guidance.teacher": common.guidance.teacher}.items():
         _pool(path, pool, pools)
+    chosen.check_teachers(common, settings, pools[common.teacher])
     if chosen.matches_features and not embeds(common.network):
         raise BadInput(f"method.network is {common.network}, which has no features that {common.name} could match.")
     if chosen.asks_logits and _source(params, source := pools[common.teacher].source).zca != params.value(
@@ -241,6 +242,7 @@ def _evaluate(params, shape, pools):
         training_settings(params, protocol, "hard")
     for protocol in protocols:
         training_settings(params, protocol, _label_kind(params))
+    _set_lr(params)
     _pretraining(params, shape, pools)
     for word in common.networks:
         _network("evaluate.networks", word, shape)
@@ -255,6 +257,17 @@ def _stored_epochs(params):
     if used and wanted > stored:
         raise BadInput(
             f"evaluate.standard.fkd.epochs is {wanted}, but relabel.fkd.epochs stores labels for {stored} only."
+        )
+
+
+def _set_lr(params):
+    """Students can learn at the set's own rate where the method learns one."""
+    name = params.value("method.name")
+    asked = params.value("evaluate.standard.hard.set_lr") and "standard" in params.value("evaluate.protocols")
+    if asked and params.value("relabel.kind") in ("keep", "hard") and not methods.load(name).METHOD.learns_lr:
+        raise BadInput(
+            f"evaluate.standard.hard.set_lr is true, but {name} learns no learning rate with its images, as mtt does: set it "
+            "to false."
         )
 
 

@@ -30,7 +30,10 @@ def run(protocol):
     common = params.fields("evaluate", EvaluateCommon)
     saving = params.fields("evaluate", Saving)
     compute = params.section("compute", parameters.Compute)
-    settings, kind = training_settings(params, protocol, DistilledSet.load(SETS["distilled"]).kind)
+    made = DistilledSet.load(SETS["distilled"])
+    settings, kind = training_settings(params, protocol, made.kind)
+    if (protocol, kind) == ("standard", "hard"):
+        settings = settings.of_set(made.info)
 
     wanted = [
         cells.Cell((("set", name),), ("file", str(path)), word, seed)

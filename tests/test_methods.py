@@ -91,7 +91,8 @@ SETTINGS = {
     **{name: {"features": "teacher"} for name in ("herding", "kcenter", "kmeans")},
 }
 
-OF_CLASSES = [name for name in methods.names() if name not in ("imported", "krr_st")]  # those have tests of their own
+ON_THEIR_OWN = ("frepo", "imported", "kip", "krr_st", "mtt")  # they have tests of their own
+OF_CLASSES = [name for name in methods.names() if name not in ON_THEIR_OWN]
 
 
 def method_of(name, pool=None, data=None, settings=None, **common):

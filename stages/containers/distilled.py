@@ -19,12 +19,14 @@ class DistilledSet:
         images: (M, C, H, W) float32, in ``space``; a student is given exactly these numbers (``info['feed']`` is
             ``stored``), nobody clamps or rescales them.
         labels: (M,) int64, the class each image was made for; None where it was made for none.
-        targets: (M, K) float32 where ``info['labels']`` is ``soft`` (probabilities), ``logits`` or ``features``; else None.
+        targets: (M, K) float32 where ``info['labels']`` is ``soft`` (probabilities), ``logits``, ``regression`` (vectors that a
+            method learnt as a regression's targets) or ``features``; else None.
         space: the way back to raw pixels.
         info: ``labels`` (the label kind), ``feed``, ``method``, ``ipc``, ``classes``, ``dataset``, and, once a
             teacher has labelled the set, ``teacher`` (pool, networks, accuracies). Where the labels are a file beside
             the set (``online``: the teachers; ``fkd``: their stored answers) also ``labelling``, the settings by which
-            they answer, and ``label_bytes``.
+            they answer, and ``label_bytes``. Where the method learnt with the images at which learning rate students should
+            learn them, also ``lr``.
     """
 
     images: Tensor
@@ -47,7 +49,7 @@ class DistilledSet:
 
     @property
     def kind(self):
-        """The label kind: hard, soft, logits, features, online or fkd."""
+        """The label kind: hard, soft, logits, regression, features, online or fkd."""
         return self.info["labels"]
 
     @property

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from stages.params import Section
 from stages.runtime.errors import BadInput
-from stages.training.settings import LabelSettings, LessonSettings, OnlineSettings
+from stages.training.settings import LabelSettings, LessonSettings, OnlineSettings, RegressionSettings
 
 LOSSES = {"hard": ("ce",), "soft": ("ce",), "logits": ("l1", "mse")}
 # The evaluation pools of the official code of DC and DM, in their order, without the default tokens of a word.
@@ -64,12 +64,33 @@ class Saving(Section):
     save_models: bool
 
 
+class HardSettings(LabelSettings):
+    """``set_lr``: whether the set's own learning rate, which MTT learns with the images, stands in for ``lr``.
+
+    The random, k-means and mean images beside it have none, and are learnt at ``lr``.
+    """
+
+    set_lr: bool
+
+    def of_set(self, info):
+        """The settings for the DistilledSet of such an ``info``. Raises BadInput where it has no learning rate of its own."""
+        if not self.set_lr:
+            return self
+        if "lr" not in info:
+            raise BadInput(
+                f"evaluate.standard.hard.set_lr is true, but the set, made by {info['method']}, has no learning rate of its "
+                "own, as mtt learns one: set it to false."
+            )
+        return self.model_copy(update={"lr": info["lr"]})
+
+
 class Standard(Section):
     """The protocol ``standard``: settings by the kind of the labels."""
 
-    hard: LabelSettings
+    hard: HardSettings
     soft: LabelSettings
     logits: LabelSettings
+    regression: RegressionSettings
     online: OnlineSettings
     fkd: LessonSettings
 

@@ -29,6 +29,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 
+from stages.methods.shared.asking import as_they_are
 from stages.methods.shared.base import Method, Tick
 from stages.networks.build import flops, initialise
 from stages.params import Section
@@ -163,7 +164,7 @@ class APM(Method):
 
     def __init__(self, problem, settings):
         super().__init__(problem, settings)
-        _check(problem.teachers, problem.data)
+        as_they_are("apm", problem.teachers, problem.data)
         drops = [m if isinstance(m, int) else max(1, round(m * settings.iterations)) for m in settings.milestones]
         self.sgd = SparseSGD(problem.initial_images(), settings.lr_img, settings.momentum, drops, settings.decay)
         self.all_labels = problem.labels()
@@ -350,19 +351,6 @@ class APM(Method):
             "images_backward": backward,
             "gflop": round(passes / 1e9, 1),
         }
-
-
-def _check(pool, data):
-    """Raise BadInput where the teachers' logits for the images as they are would mean nothing."""
-    name = f"method.teacher is {pool.info['pool']!r}, which"
-    if pool.classes != data.classes:
-        raise BadInput(f"{name} has no logits for the classes of the dataset, but apm asks its teacher for them.")
-    if pool.shape != data.shape or not pool.space.same(data.space):
-        theirs, ours = (f"{each.space.kind} images of {each.shape[1]} px" for each in (pool, data))
-        raise BadInput(
-            f"{name} takes {theirs}, but the dataset has {ours}: apm asks for teachers of the same size, channels and "
-            "whitening or normalisation."
-        )
 
 
 METHOD = APM

@@ -177,8 +177,10 @@ class KRRST(Method):
         """A fresh network of the pool, with as many outputs as the target model has features."""
         common, settings, width = self.problem.settings, self.settings, self.targets.shape[1]
         network = build(common.network, *self.problem.data.shape[:2], width, self.problem.draws("pool", place))
-        sgd = settings.pool_lr, settings.pool_momentum, settings.pool_decay
-        return Regressor(network.to(self.problem.device), self.answer, *sgd, common.precision)
+        network = network.to(self.problem.device)
+        how = {"momentum": settings.pool_momentum, "weight_decay": settings.pool_decay, "foreach": True}
+        optimizer = torch.optim.SGD(network.parameters(), settings.pool_lr, **how)
+        return Regressor(network, self.answer, optimizer, common.precision)
 
     def result(self):
         if not self.targets.isfinite().all():

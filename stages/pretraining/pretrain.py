@@ -22,7 +22,7 @@ from stages.training.loop import Training
 from stages.training.losses import loss_of
 
 WEIGHTS = "pretrained.safetensors"
-USED_AS = {"hard": "hard", "soft": "soft", "logits": "soft", "features": "features"}
+USED_AS = {"hard": "hard", "soft": "soft", "logits": "soft", "regression": "soft", "features": "features"}
 
 
 @dataclass(frozen=True)

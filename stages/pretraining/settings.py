@@ -31,7 +31,7 @@ class SoftSettings(Section):
 class Pretrain(Section):
     """How a network learns a set before it is carried over, as KRR-ST's code does for each method it compares.
 
-    ``hard``: cross-entropy; ``soft``: half the squared error, summed over classes, of probabilities or logits;
+    ``hard``: cross-entropy; ``soft``: half the squared error, summed over classes, of probabilities, logits or regression's;
     ``features``: the mean squared error.
     """
 

@@ -72,7 +72,7 @@ def split(data):
     return tuple(Split(data.train.images[mask], data.train.labels[mask]) for mask in (~held, held))
 
 
-def finish(job, data, network, kept, curve, classifies=True, **more):
+def finish(job, data, network, kept, curve, classifies=True, beside=None, **more):
     """Leave a network as the result of its task.
 
     Args:
@@ -82,11 +82,12 @@ def finish(job, data, network, kept, curve, classifies=True, **more):
         curve: rows of epoch, loss and training accuracy (percent, or None).
         classifies: whether the network's outputs are the classes of ``data``, so that it has a test accuracy; else its
             classifier is left out.
+        beside: tensors by name that are stored beside the weights.
         more: what else its record should say.
     """
     record = {"network": job.word, "index": job.index, "parameters": parameters(network), "curve": curve, "kept": []}
     record |= {"classes": data.classes if classifies else None, "shape": list(data.shape[:2]), "space": data.space.kind}
-    weights = data.space.packed()
+    weights = data.space.packed() | (beside or {})
     for name in map(str, job.settings.keep):
         network.load_state_dict(kept[name]["weights"])
         for key, value in kept[name]["weights"].items():

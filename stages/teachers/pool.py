@@ -19,6 +19,11 @@ from stages.teachers import foreign
 FILE, RECORD = "teachers.safetensors", "pool.json"
 
 
+def epoch_name(epoch):
+    """What a trajectory calls all parameters, as one vector, after so many epochs."""
+    return f"trajectory/{epoch}"
+
+
 @dataclass(frozen=True)
 class Member:
     """One set of weights: the ``index``-th network ``word``, at the epoch kept as ``kept``.
@@ -79,6 +84,11 @@ class Pool:
         word = words[int(torch.randint(len(words), (1,), generator=draws))]
         among = [member for member in self.members if member.word == word]
         return among[int(torch.randint(len(among), (1,), generator=draws))]
+
+    def parameters(self, member, epoch):
+        """All parameters (P,) of a Member of a pool of trajectories after so many epochs, 0 being before the first."""
+        with tensors.opened(self.folder / FILE) as view:
+            return view.get(f"{member.word}/{member.index}/{epoch_name(epoch)}").to(self.device)
 
     def part(self, members):
         """Weights (name to Tensor) and record of a file of this format that holds these members alone."""

@@ -12,6 +12,15 @@ from stages.params import Section
 Milestone = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]
 
 
+def known_augmentation(value):
+    """The ``augment`` of TrainSettings as it is. Raises BadInput where it is none."""
+    if value.startswith("dc_"):
+        operations(value.removeprefix("dc_"), DC_OPERATIONS)
+    elif value not in ("none", "dsa", "crop_flip"):
+        operations(value)
+    return value
+
+
 class TrainSettings(Section):
     """SGD with momentum and steps of decay.
 
@@ -35,20 +44,45 @@ class TrainSettings(Section):
         """What the learning rate is multiplied by in an epoch, counted from 0."""
         return _stepped(self, epoch)
 
-    @field_validator("augment")
-    @classmethod
-    def _known(cls, value):
-        if value.startswith("dc_"):
-            operations(value.removeprefix("dc_"), DC_OPERATIONS)
-        elif value not in ("none", "dsa", "crop_flip"):
-            operations(value)
-        return value
+    _known = field_validator("augment")(known_augmentation)
 
 
 class LabelSettings(TrainSettings):
     """Training on labels of one kind, with the loss that follows it."""
 
     loss: Literal["ce", "l1", "mse"]
+
+
+class RegressionSettings(Section):
+    """Training on label vectors that were learnt by regression, by Adam on the squared error (as FRePo does).
+
+    The learning rate rises over ``warmup`` epochs, then falls along half a cosine to a hundredth. The official code counts
+    steps: the same where all images are one ``batch``. ``augment`` as in TrainSettings.
+    """
+
+    optimizer: ClassVar[str] = "adamw"
+
+    loss: Literal["mse"]
+    epochs: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    lr: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    warmup: int = Field(ge=0)
+    augment: str
+
+    _known = field_validator("augment")(known_augmentation)
+
+    @model_validator(mode="after")
+    def _after_warmup(self):
+        if self.warmup >= self.epochs:
+            raise ValueError(f"has a warmup of {self.warmup} epochs, which must end before epoch {self.epochs}")
+        return self
+
+    def factor(self, epoch):
+        """What the learning rate is multiplied by in an epoch, counted from 0."""
+        if epoch < self.warmup:
+            return (epoch + 1) / self.warmup
+        return 0.01 + 0.99 * (1 + math.cos(math.pi * (epoch - self.warmup) / (self.epochs - self.warmup))) / 2
 
 
 class LessonSettings(Section):

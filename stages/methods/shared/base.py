@@ -165,8 +165,12 @@ class Problem:
 
     def hard_set(self, images, labels, **info):
         """A DistilledSet with hard labels in the dataset's space."""
+        return self.labelled_set(images, labels, None, "hard", **info)
+
+    def labelled_set(self, images, labels, targets, kind, **info):
+        """A DistilledSet with the classes ``labels`` and the label vectors ``targets`` of a kind, in the dataset's space."""
         info = {
-            "labels": "hard",
+            "labels": kind,
             "feed": "stored",
             "method": self.settings.name,
             "ipc": self.settings.ipc,
@@ -175,7 +179,8 @@ class Problem:
             "dataset": self.data.info["name"],
             **info,
         }
-        return DistilledSet(images.detach(), labels, None, self.data.space, info)
+        targets = None if targets is None else targets.detach()
+        return DistilledSet(images.detach(), labels, targets, self.data.space, info)
 
 
 def _shape(shape):
@@ -196,7 +201,8 @@ class Method:
 
     ``guided`` says whether its images have a gradient that guidance can add to, ``matches_features`` whether
     ``method.network`` must have features, ``asks_logits`` whether ``method.teacher`` must classify the images as they
-    are, ``reads_batch_norms`` whether its first network must classify and have batch norms. ``kind`` is that of the
+    are, ``reads_batch_norms`` whether its first network must classify and have batch norms, ``learns_lr`` whether the
+    result says at which learning rate students should learn it. ``kind`` is that of the
     result's labels. ``images``, with their ``labels``, are those that the next update changes.
 
     The driver calls ``advance`` (one bounded unit of work) ``total`` times, ``apply`` after each that is ready, and
@@ -207,6 +213,7 @@ class Method:
     matches_features = False
     asks_logits = False
     reads_batch_norms = False
+    learns_lr = False
     kind = "hard"
     images: Tensor | None = None
     labels: Tensor | None = None
@@ -226,6 +233,10 @@ class Method:
     def check(cls, common, settings, classes):
         """Raise BadInput where the method's settings do not suit ``common`` (of one shard) and the number of ``classes``,
         None where only the dataset's files can tell."""
+
+    @classmethod
+    def check_teachers(cls, common, settings, pool):
+        """Raise BadInput where the PoolSettings of ``method.teacher`` do not suit the method."""
 
     @property
     def updates(self):

@@ -1,6 +1,5 @@
-"""A network that learns a distilled set of images and target vectors, one step on the whole set at a time."""
+"""A network that learns a distilled set of images and target vectors, a step at a time."""
 
-import torch
 import torch.nn.functional as F
 
 from stages.networks.build import initialise
@@ -13,17 +12,16 @@ class Regressor:
     Args:
         network: on its device.
         answer: function of the network and images that gives its outputs; compiled or not.
-        lr, momentum, weight_decay: of SGD.
+        optimizer: of the network's parameters.
         precision: ``fp32`` or ``bf16``.
     """
 
-    def __init__(self, network, answer, lr, momentum, weight_decay, precision):
+    def __init__(self, network, answer, optimizer, precision):
         self.network, self.answer, self.precision = network.requires_grad_(False), answer, precision
-        self.optimizer = torch.optim.SGD(network.parameters(), lr, momentum, weight_decay=weight_decay, foreach=True)
-        self.steps = 0
+        self.optimizer, self.steps = optimizer, 0
 
     def learn(self, images, targets):
-        """One step on the mean squared error of all images (M, C, S, S) and targets (M, D), in train mode."""
+        """One step on the mean squared error of images (M, C, S, S) and targets (M, D), in train mode."""
         network = self.network.train().requires_grad_(True)
         with autocast(images.device, self.precision):
             said = self.answer(network, images.detach())

@@ -1,4 +1,4 @@
-"""Kernel ridge regression on features: the last linear layer of a network, fitted in closed form."""
+"""Kernel ridge regression, and with features as its kernel: the last linear layer of a network, fitted in closed form."""
 
 import torch
 
@@ -25,7 +25,15 @@ def answers(synthetic, targets, real, ridge):
     """
     synthetic, targets, real = synthetic.double(), targets.double(), real.double()
     kernel = synthetic @ synthetic.T + 1
-    weight = ridge * kernel.detach().trace()
+    return (real @ synthetic.T + 1) @ solved(kernel, targets, ridge * kernel.detach().trace(), ridge)
+
+
+def solved(kernel, targets, weight, ridge):
+    """(K + λ I)^-1 Y of a float64 kernel (M, M) and targets (M, D), where λ, the ``weight``, came of ``ridge``; differentiable.
+
+    Raises:
+        BadInput: the kernel is singular, or not finite.
+    """
     factor, fault = torch.linalg.cholesky_ex(kernel + torch.diag(weight.expand(len(kernel))))
     pivots, rounding = factor.diagonal().square(), len(kernel) * torch.finfo(kernel.dtype).eps
     if int(fault) or not bool(
@@ -35,4 +43,4 @@ def answers(synthetic, targets, real, ridge):
             f"the kernel of {len(kernel)} images is singular or not finite at ridge {ridge:g}: a larger ridge or a smaller "
             "learning rate is wanted."
         )
-    return (real @ synthetic.T + 1) @ torch.cholesky_solve(targets, factor)
+    return torch.cholesky_solve(targets, factor)

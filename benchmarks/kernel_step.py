@@ -1,0 +1,149 @@
+"""One update of FRePo or KIP at CIFAR-10 size against the straightforward loop, side by side in one run.
+
+    python -m benchmarks.kernel_step [--method frepo] [--ipc 10] [--precision bf16] [--compile] [--chunk 64] [--steps 3]
+
+The yardsticks are the published shapes of the loops, eagerly. FRePo: all 1,024 real images through the network at once,
+the kernels and the solve in float32, then a step of the network. KIP: the kernels in float64 by autograd through the
+whole formula, their diagonal too, and a general solve. Each line gives the median over the updates and the growth of
+memory during one. The machines are noisy: only figures of one run compare.
+"""
+
+import argparse
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from benchmarks.dm_step import CLASSES, GUIDANCE, data_like_cifar
+from benchmarks.measure import table
+from stages import methods
+from stages.methods.shared.base import Common, Problem
+from stages.runtime import device
+from stages.runtime.generators import generator
+
+REAL, WIDTHS = 1024, (128, 256, 512)
+SETTINGS = {
+    "frepo": {
+        "iterations": 10**6, "optimizer": "lamb", "lr": 0.0003, "batch_real": REAL, "ridge": 1e-6, "mirror": False,
+        "pool": 10, "pool_steps": 10**6, "pool_lr": 0.0003, "batch_syn": 500,
+    },
+    "kip": {"iterations": 10**6, "lr": 0.04, "batch_real": 500, "depth": 1, "ridge": 1e-6, "labels": "fixed"},
+}  # fmt: skip
+
+
+def ours(args, data, where):
+    """One call is one update of the product."""
+    common = {
+        "name": args.method, "ipc": args.ipc, "seed": 0, "network": "ConvNetW128-256-512BN", "init": "real",
+        "augment": "auto", "alpha": 0.0, "teacher": "main", "guidance": GUIDANCE,
+        "precision": args.precision, "compile": args.compile, "chunk": args.chunk,
+    }  # fmt: skip
+    module = methods.load(args.method)
+    problem = Problem(data.to(where), Common(**common), where, None)
+    method = module.METHOD(problem, module.Settings(**SETTINGS[args.method]))
+
+    def update():
+        method.advance()
+        method.apply()
+
+    return update
+
+
+def initial(args, data):
+    """Images that need a gradient, their labels, and centred one-hot labels."""
+    images = data.encode(torch.cat([data.train.images[m[: args.ipc]] for m in data.members])).requires_grad_()
+    labels = torch.arange(CLASSES, device=images.device).repeat_interleave(args.ipc)
+    return images, F.one_hot(labels, CLASSES).float() - 1 / CLASSES
+
+
+def frepo(args, data, where):
+    """The published loop."""
+    data = data.to(where)
+    images, targets = initial(args, data)
+    targets.requires_grad_()
+    optimizer = torch.optim.Adam([images, targets], 0.0003)
+    blocks = []
+    for before, after in zip((3, *WIDTHS), WIDTHS, strict=False):
+        blocks += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(), nn.AvgPool2d(2)]
+    body = nn.Sequential(*blocks, nn.Flatten()).to(where)
+    network = nn.Sequential(body, nn.Linear(WIDTHS[-1] * 16, CLASSES).to(where))
+    learner, draws = torch.optim.Adam(network.parameters(), 0.0003), generator(0, "straightforward")
+
+    def update():
+        network.eval()
+        index = torch.randperm(len(data.train), generator=draws)[:REAL].to(where)
+        with torch.no_grad():
+            real = body(data.encode(data.train.images[index]))
+        wanted = F.one_hot(data.train.labels[index], CLASSES).float() - 1 / CLASSES
+        synthetic = body(images)
+        kernel = synthetic @ synthetic.T
+        kernel = kernel + 1e-6 * kernel.trace() / len(kernel) * torch.eye(len(kernel), device=where)
+        said = real @ synthetic.T @ torch.linalg.solve(kernel, targets)
+        top = targets.topk(2, dim=1).values
+        margin = (top[:, 0] - top[:, 1]).clamp_max(1 / CLASSES).mean()
+        optimizer.zero_grad()
+        ((said - wanted).square().sum(1).mean() / 2 - margin).backward()
+        optimizer.step()
+        loss = F.mse_loss(network.train()(images.detach()), targets.detach())
+        learner.zero_grad()
+        loss.backward()
+        learner.step()
+
+    return update
+
+
+def plain_kernel(x, z):
+    """The kernel of one hidden layer as it is written, its diagonal like every other entry."""
+    x, z = x.flatten(1), z.flatten(1)
+    covariance = 2 / x.shape[1] * x @ z.T + 0.01
+    norms = torch.sqrt((2 / x.shape[1] * (x * x).sum(1) + 0.01)[:, None] * (2 / x.shape[1] * (z * z).sum(1) + 0.01))
+    angle = torch.acos((covariance / norms).clamp(-1 + 1e-7, 1 - 1e-7))
+    rectified = norms / (2 * math.pi) * (torch.sin(angle) + (math.pi - angle) * torch.cos(angle))
+    return 2 * rectified + 0.01 + 2 * covariance * (math.pi - angle) / (2 * math.pi)
+
+
+def kip(args, data, where):
+    """The published loop."""
+    data = data.to(where)
+    images, targets = initial(args, data)
+    optimizer, draws = torch.optim.Adam([images], 0.04), generator(0, "straightforward")
+    targets = targets.double()
+
+    def update():
+        index = torch.cat([m[torch.randperm(len(m), generator=draws)[:500]] for m in data.members]).to(where)
+        real = data.encode(data.train.images[index]).double()
+        wanted = F.one_hot(data.train.labels[index], CLASSES).double() - 1 / CLASSES
+        doubles = images.double()
+        kernel = plain_kernel(doubles, doubles)
+        kernel = kernel + 1e-6 * kernel.trace() / len(kernel) * torch.eye(len(kernel), device=where).double()
+        said = plain_kernel(real, doubles) @ torch.linalg.solve(kernel, targets)
+        optimizer.zero_grad()
+        ((said - wanted).square().mean() / 2).backward()
+        optimizer.step()
+
+    return update
+
+
+def main(args):
+    device.prepare(args.threads)
+    where = torch.device(args.device)
+    data = data_like_cifar()
+    name = f"ours {args.precision}{' compiled' if args.compile else ' eager'} chunk {args.chunk}"
+    named = {"straightforward eager": {"frepo": frepo, "kip": kip}[args.method](args, data, where)}
+    named[name] = ours(args, data, where)
+    print(f"{args.method}, IPC {args.ipc}:")
+    table(named, args.steps, where)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--method", default="frepo", choices=["frepo", "kip"])
+    parser.add_argument("--ipc", type=int, default=10)
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--chunk", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    main(parser.parse_args())

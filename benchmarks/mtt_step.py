@@ -1,0 +1,176 @@
+"""One update of MTT at CIFAR-10 size, three ways to its gradient, against the straightforward loop, side by side in one run.
+
+    python -m benchmarks.mtt_step [--walk 10] [--ipc 10] [--precision bf16] [--compile] [--chunk 64] [--steps 3]
+    python -m benchmarks.mtt_step --memory 2 4 8 16        memory of an update against the student's steps
+    python -m benchmarks.mtt_step --cosine 5 10 20 50      TESLA's gradient beside the exact one, on real experts
+
+The yardstick is the published shape of the loop, eagerly and in fp32: all steps of the student in one graph, through which
+the gradient goes back at once. Each line gives the median over the updates and the growth of memory during one. The
+machines are noisy: only figures of one run compare. ``--cosine`` reads data/real/dataset and models/teachers/POOL, where
+`dvc repro` has made a pool whose objective is trajectory, and takes real images at the learning rate of method.mtt.
+"""
+
+import argparse
+import statistics
+import tempfile
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch.func import functional_call
+from torch.nn.utils import parameters_to_vector
+
+from benchmarks.dm_step import CLASSES, GUIDANCE, data_like_cifar
+from benchmarks.matching_step import PlainNetwork
+from benchmarks.measure import growth, table
+from stages import params
+from stages.augment.siamese import augment_batch
+from stages.augment.strategy import resolve
+from stages.containers.real import RealSet
+from stages.methods.mtt import MTT, ROUTES, Settings
+from stages.methods.shared.base import Common, Problem
+from stages.networks.build import build
+from stages.runtime import device, tensors
+from stages.runtime.generators import generator
+from stages.teachers.pool import FILE, Pool, epoch_name
+
+LR_IMG, LR_NET = 100.0, 0.01
+
+
+def pool_for(data, folder):
+    """A pool of one expert that was nowhere twice: random weights at each of three epochs."""
+    entry = {"network": "ConvNet", "index": 0, "kept": [{"name": "last", "epoch": 2, "accuracy": 10.0}]}
+    info = {"pool": "main", "space": data.space.kind, "classes": data.classes, "shape": list(data.shape)}
+    info |= {"objective": "trajectory", "settings": {"epochs": 2}, "networks": [entry]}
+    weights = data.space.packed()
+    for epoch in range(3):
+        network = build("ConvNet", *data.shape, generator(0, "expert", epoch))
+        weights[f"ConvNet/0/{epoch_name(epoch)}"] = parameters_to_vector(network.parameters())
+    tensors.save(Path(folder) / FILE, weights, info)
+    return folder
+
+
+def common_of(args, **changed):
+    common = {
+        "name": "mtt", "ipc": args.ipc, "seed": 0, "network": "ConvNet", "init": "real", "augment": "auto", "alpha": 0.0,
+        "teacher": "main", "guidance": GUIDANCE,
+        "precision": args.precision, "compile": args.compile, "chunk": args.chunk,
+    }  # fmt: skip
+    return Common(**{**common, **changed})
+
+
+def ours(args, data, folder, where, gradient, walk):
+    """One call is one update of the product."""
+    settings = Settings(
+        iterations=10**6, steps=walk, expert_epochs=2, max_start=1, batch_syn=None, lr_img=LR_IMG, momentum=0.5,
+        lr_net=LR_NET, lr_lr=0.0, gradient=gradient,
+    )  # fmt: skip
+    method = MTT(Problem(data.to(where), common_of(args), where, Pool(folder, where)), settings)
+
+    def update():
+        method.advance()
+        method.apply()
+
+    return update
+
+
+def straightforward(args, data, where):
+    """The published loop."""
+    data = data.to(where)
+    images = data.encode(torch.cat([data.train.images[m[: args.ipc]] for m in data.members])).requires_grad_()
+    labels = torch.arange(CLASSES, device=where).repeat_interleave(args.ipc)
+    rate = torch.tensor(LR_NET, device=where).requires_grad_()
+    optimizer = torch.optim.SGD([{"params": [images], "lr": LR_IMG}, {"params": [rate], "lr": 0.0}], momentum=0.5)
+    network, strategy, draws = PlainNetwork().to(where), resolve("auto", True), generator(0, "straightforward")
+    shapes = {name: parameter.shape for name, parameter in network.named_parameters()}
+    start, wanted = (parameters_to_vector(PlainNetwork().to(where).parameters()).detach() for _ in range(2))
+
+    def update():
+        vector = start.clone().requires_grad_()
+        for _ in range(args.walk):
+            index = torch.randperm(len(images), generator=draws)
+            seen = augment_batch(images[index], strategy, draws)
+            parts = vector.split([shape.numel() for shape in shapes.values()])
+            named = {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+            loss = F.cross_entropy(functional_call(network, named, (seen,)), labels[index])
+            (gradient,) = torch.autograd.grad(loss, vector, create_graph=True)
+            vector = vector - rate * gradient
+        optimizer.zero_grad()
+        ((vector - wanted).square().sum() / (start - wanted).square().sum()).backward()
+        optimizer.step()
+
+    return update
+
+
+def race(args, where):
+    data = data_like_cifar()
+    how = f"{args.precision}{' compiled' if args.compile else ' eager'} chunk {args.chunk}"
+    with tempfile.TemporaryDirectory() as folder:
+        pool_for(data, folder)
+        named = {"straightforward fp32 eager": straightforward(args, data, where)}
+        for gradient in ROUTES:
+            named[f"ours {gradient} {how}"] = ours(args, data, folder, where, gradient, args.walk)
+        print(f"IPC {args.ipc}, {args.walk} steps of the student:")
+        table(named, args.steps, where)
+
+
+def memory(args, where):
+    data = data_like_cifar()
+    print("steps " + "".join(f"{gradient:>14s}" for gradient in ROUTES) + "   MiB")
+    with tempfile.TemporaryDirectory() as folder:
+        pool_for(data, folder)
+        for walk in args.memory:
+            grown = []
+            for gradient in ROUTES:
+                update = ours(args, data, folder, where, gradient, walk)
+                update()
+                grown.append(growth(update, where) / 2**20)
+            print(f"{walk:5d} " + "".join(f"{each:14,.0f}" for each in grown), flush=True)
+
+
+def cosine(args, where):
+    """Segments of every expert from its first epochs, real images: the mean cosine of both gradients, by the images."""
+    data, pool = RealSet.load("data/real/dataset").to(where), Pool(f"models/teachers/{args.pool}", where)
+    given = params.load().section("method.mtt", Settings)
+    common = common_of(args, network=pool.words[0], teacher=args.pool)
+    print("steps   cosine to the exact gradient: mean, least, greatest; norm as a share of it")
+    for walk in args.cosine:
+        method = MTT(Problem(data, common, where, pool), given.model_copy(update={"steps": walk}))
+        rows = []
+        for update in range(args.segments):
+            start, wanted = method._segment(method.problem.draws("segment", update))
+            steps = [lambda x, u=update, k=k, seen=method._seen: seen(u, k, x) for k in range(walk)]
+            case = method.student, steps, start, wanted, method.lr.detach(), method.images.detach()
+            exact, near = (ROUTES[gradient](*case)[0].flatten() for gradient in ("adjoint", "tesla"))
+            rows.append((float(F.cosine_similarity(near, exact, dim=0)), float(near.norm() / exact.norm())))
+        found, norms = zip(*rows, strict=True)
+        mean, share = statistics.mean(found), statistics.mean(norms)
+        print(f"{walk:5d} {mean:8.3f} {min(found):8.3f} {max(found):8.3f} {share:8.2f}", flush=True)
+
+
+def main(args):
+    device.prepare(args.threads)
+    where = torch.device(args.device)
+    if args.memory:
+        memory(args, where)
+    elif args.cosine:
+        cosine(args, where)
+    else:
+        race(args, where)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--walk", type=int, default=10, help="steps of the student")
+    parser.add_argument("--ipc", type=int, default=10)
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--chunk", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=3, help="updates that are timed")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--memory", type=int, nargs="+", metavar="WALK")
+    parser.add_argument("--cosine", type=int, nargs="+", metavar="WALK")
+    parser.add_argument("--pool", default="main")
+    parser.add_argument("--segments", type=int, default=10)
+    main(parser.parse_args())
