@@ -1,8 +1,8 @@
 """Queue again the experiments that were running when their worker or the machine was killed. A command, no stage.
 
 Reads   DVC's queue, params.yaml
-Writes  DVC's queue: what DVC still shows as running, though nothing runs it, leaves, and waits again under its name with
-        its parameters. What its stages had finished is not computed again.
+Writes  DVC's queue: what DVC still shows as running, though nothing runs it, is noted as failed and waits again under its
+        name with its parameters. What its stages had finished is not computed again.
 """
 
 import argparse
@@ -22,7 +22,6 @@ def run():
     here, lost = parameters.load().values, abandoned()
     for name, params in lost.items():
         _dvc("queue", "kill", name)  # nothing is left to kill: DVC notes that it failed
-        _dvc("queue", "remove", name)
         flags = overlay.flags(here, params)
         _dvc("exp", "run", "--queue", "--name", name, *(part for flag in flags for part in ("--set-param", flag)))
     print(f"{len(lost)} queued again{': ' * bool(lost)}{', '.join(lost)}. `dvc queue start -j N` goes on.")

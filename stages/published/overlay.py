@@ -7,12 +7,13 @@ import re
 
 from ruamel.yaml import YAML
 
-from stages.networks.words import parse
+from stages.comparison.results import flat
+from stages.networks.words import check, parse
 from stages.published.rows import scales
+from stages.runtime.errors import BadInput
 
 _MAPS = ("sources", "targets")
 _WORDS = re.compile(r"teacher\.[\w-]+\.networks|evaluate\.networks|method\.network")
-_LETTERS_OR_VGG = re.compile(r"[A-Z]|VGG11\w*")
 
 
 def applied(values, settings):
@@ -35,8 +36,7 @@ def quick(settings):
     rule = scales()["quick"]
     small = {path: _small(path, value, rule) for path, value in settings.items()}
     small |= {path: value for path, value in rule["instead"].items() if path in settings}
-    large = any(_LETTERS_OR_VGG.fullmatch(word) for path in settings for word in _words_of(path, settings[path]))
-    size = rule["size_of_pools"] if large else rule["size"]
+    size = next(size for size in rule["sizes"] if all(_fits(word, size) for word in _words(small)))
     small |= {"dataset.name": rule["dataset"], "dataset.size": size}
     for section in _MAPS:
         stands_in = {"name": rule["dataset"], "size": size}
@@ -114,10 +114,18 @@ def _capped(value, most):
     return min(value, most) if isinstance(value, (int, float)) and most is not None else value
 
 
-def _words_of(path, value):
-    if not _WORDS.fullmatch(path):
-        return []
-    return value if isinstance(value, list) else [value]
+def _words(settings):
+    """The network words of settings."""
+    found = [value for path, value in flat(settings).items() if _WORDS.fullmatch(path)]
+    return [word for value in found for word in (value if isinstance(value, list) else [value])]
+
+
+def _fits(word, size):
+    try:
+        check(word, 1, size)
+    except BadInput:
+        return False
+    return True
 
 
 def _narrow(word, rule):
