@@ -1,6 +1,5 @@
 """FRePo against a plain reference in float64: its loss, its optimisers, its pool, resumed, and what it refuses."""
 
-import json
 import math
 from dataclasses import replace
 
@@ -15,11 +14,10 @@ from stages.networks.build import build
 from stages.params import validate
 from stages.runtime.errors import BadInput
 from stages.runtime.generators import generator
-from stages.runtime.work import _pack, _unpack
 from stages.training.loop import Training
 from stages.training.losses import loss_of
 from stages.training.settings import RegressionSettings
-from tests.test_methods import CLASSES, GUIDANCE, IPC, SIZE, method_of, pool_in, real_set
+from tests.test_methods import CLASSES, GUIDANCE, IPC, SIZE, method_of, pool_in, real_set, run
 
 WORD, COUNT = "ConvNetW6D2BN", CLASSES * IPC
 SETTINGS = {
@@ -31,21 +29,6 @@ SETTINGS = {
 def method_in(data=None, common=None, **settings):
     common = {"network": WORD, **(common or {})}
     return method_of("frepo", data=data, settings={**SETTINGS, **settings}, **common)
-
-
-def run(method, stops=(), again=None):
-    """The finished method; before each unit in ``stops`` it is saved, made anew by ``again`` and loaded."""
-    while method.at < method.total:
-        if method.at in stops:
-            content = {}
-            packed = json.loads(json.dumps(_pack(method.state_dict(), content)))
-            state = _unpack(packed, {name: value.clone() for name, value in content.items()})
-            torch.rand(3)
-            method = again()
-            method.load_state_dict(state)
-        method.advance()
-        method.apply()
-    return method
 
 
 def in_float64(network):

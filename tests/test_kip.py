@@ -1,6 +1,5 @@
 """KIP: its kernel against wide networks, its steps against a plain reference, its labels against least squares."""
 
-import json
 from itertools import pairwise
 
 import numpy as np
@@ -13,29 +12,13 @@ from stages.methods.shared.guidance import Guidance
 from stages.params import validate
 from stages.runtime.errors import BadInput
 from stages.runtime.generators import generator
-from stages.runtime.work import _pack, _unpack
-from tests.test_methods import CLASSES, GUIDANCE, IPC, SIZE, method_of, pool_in, real_set
+from tests.test_methods import CLASSES, GUIDANCE, IPC, SIZE, method_of, pool_in, real_set, run
 
 SETTINGS = {"iterations": 6, "lr": 0.04, "batch_real": 7, "depth": 1, "ridge": 1e-6, "labels": "fixed"}
 
 
 def method_in(common=None, **settings):
     return method_of("kip", settings={**SETTINGS, **settings}, **(common or {}))
-
-
-def run(method, stops=(), again=None):
-    """The finished method; before each unit in ``stops`` it is saved, made anew by ``again`` and loaded."""
-    while method.at < method.total:
-        if method.at in stops:
-            content = {}
-            packed = json.loads(json.dumps(_pack(method.state_dict(), content)))
-            state = _unpack(packed, {name: value.clone() for name, value in content.items()})
-            torch.rand(3)
-            method = again()
-            method.load_state_dict(state)
-        if method.advance().ready:
-            method.apply()
-    return method
 
 
 def images_of(count, seed=0):

@@ -1,6 +1,5 @@
 """KRR-ST against plain references in float64, resumed with its pool, blind to labels, and refusing what cannot work."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -16,8 +15,7 @@ from stages.methods.shared.ridge import answers
 from stages.networks.build import build
 from stages.runtime.errors import BadInput
 from stages.runtime.generators import generator
-from stages.runtime.work import _pack, _unpack
-from tests.test_methods import CLASSES, SIZE, method_of, pool_in, real_set
+from tests.test_methods import CLASSES, SIZE, method_of, pool_in, real_set, run
 
 WORD = "ConvNetW6D2BN"
 SETTINGS = {
@@ -46,21 +44,6 @@ def method_in(folder, data=None, space=None, words=(WORD,), size=SIZE, common=No
 def to_the_first_update(method):
     while method.at < method.before:
         assert not method.advance().ready
-    return method
-
-
-def run(method, stops=(), again=None):
-    """The finished method; before each unit in ``stops`` it is saved, made anew by ``again`` and loaded."""
-    while method.at < method.total:
-        if method.at in stops:
-            content = {}
-            packed = json.loads(json.dumps(_pack(method.state_dict(), content)))
-            state = _unpack(packed, {name: value.clone() for name, value in content.items()})
-            torch.rand(3)  # whatever others draw does not matter
-            method = again()
-            method.load_state_dict(state)
-        if method.advance().ready:
-            method.apply()
     return method
 
 

@@ -19,6 +19,7 @@ from stages.networks.build import build
 from stages.runtime import tensors
 from stages.runtime.errors import BadInput
 from stages.runtime.generators import generator
+from stages.runtime.work import _pack, _unpack
 from stages.selection import herding, k_center, k_means
 from stages.teachers.pool import FILE, Pool
 
@@ -101,6 +102,21 @@ def method_of(name, pool=None, data=None, settings=None, **common):
     return module.METHOD(problem, module.Settings(**{**SETTINGS.get(name, {}), **(settings or {})}))
 
 
+def run(method, stops=(), again=None):
+    """The finished method; before each unit in ``stops`` it is saved, made anew by ``again`` and loaded."""
+    while method.at < method.total:
+        if method.at in stops:
+            content = {}
+            packed = json.loads(json.dumps(_pack(method.state_dict(), content)))
+            state = _unpack(packed, {name: value.clone() for name, value in content.items()})
+            torch.rand(3)  # whatever others draw does not matter
+            method = again()
+            method.load_state_dict(state)
+        if method.advance().ready:
+            method.apply()
+    return method
+
+
 def dm_reference(method):
     """The gradient of one DM step in float64, as equation 6 reads: class by class, one network, one augmentation a class."""
     problem = method.problem
@@ -168,26 +184,10 @@ def test_dm_takes_the_published_step():
 
 @pytest.mark.parametrize("name", OF_CLASSES)
 def test_a_method_resumed_between_any_two_steps_gives_the_same_bits(name, tmp_path):
-    def run(stops):
-        pool = pool_in(tmp_path, ("ConvNetW8D2BN",))
-        method = method_of(name, pool)
-        for at in range(method.total):
-            if at in stops:
-                state = method.state_dict()
-                content = {}
-                from stages.runtime.work import _pack, _unpack
-
-                state = _unpack(
-                    json.loads(json.dumps(_pack(state, content))), {k: v.clone() for k, v in content.items()}
-                )
-                torch.rand(3)  # whatever others draw does not matter
-                method = method_of(name, pool)
-                method.load_state_dict(state)
-            if method.advance().ready:
-                method.apply()
-        return method.result()
-
-    whole, stopped = run([]), run([1, 2, 4])
+    pool = pool_in(tmp_path, ("ConvNetW8D2BN",))
+    whole, stopped = (
+        run(method_of(name, pool), stops, lambda: method_of(name, pool)).result() for stops in ([], [1, 2, 4])
+    )
     assert torch.equal(whole.images, stopped.images) and torch.equal(whole.labels, stopped.labels)
 
 

@@ -1,6 +1,5 @@
 """Trajectories that can be read at any epoch, and MTT: its gradient three ways, its steps, resumed, and what it refuses."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -21,7 +20,7 @@ from stages.params import Params, validate
 from stages.runtime import tensors
 from stages.runtime.errors import BadInput
 from stages.runtime.generators import generator
-from stages.runtime.work import Task, _pack, _unpack, claimed
+from stages.runtime.work import Task, claimed
 from stages.teachers import job
 from stages.teachers.objectives import trajectory
 from stages.teachers.pool import Pool
@@ -29,7 +28,7 @@ from stages.teachers.settings import settled
 from stages.training.loop import Training
 from stages.training.losses import loss_of
 from tests.conftest import ROOT
-from tests.test_methods import CLASSES, IPC, SIZE, method_of, real_set
+from tests.test_methods import CLASSES, IPC, SIZE, method_of, real_set, run
 
 WORD, COUNT, EPOCHS = "ConvNetW4D2", CLASSES * IPC, 4
 TRAINING = {
@@ -89,21 +88,6 @@ def pool(tmp_path_factory):
 
 def method_in(pool, common=None, **settings):
     return method_of("mtt", pool, settings={**SETTINGS, **settings}, network=WORD, **(common or {}))
-
-
-def run(method, stops=(), again=None):
-    """The finished method; before each unit in ``stops`` it is saved, made anew by ``again`` and loaded."""
-    while method.at < method.total:
-        if method.at in stops:
-            content = {}
-            packed = json.loads(json.dumps(_pack(method.state_dict(), content)))
-            state = _unpack(packed, {name: value.clone() for name, value in content.items()})
-            torch.rand(3)
-            method = again()
-            method.load_state_dict(state)
-        method.advance()
-        method.apply()
-    return method
 
 
 def test_every_epoch_of_an_expert_is_what_plain_training_passes_through(pool):
