@@ -15,7 +15,7 @@ from stages.containers.distilled import DistilledSet
 from stages.containers.real import RealSet, Split
 from stages.containers.spaces import Space
 from stages.evaluation.settings import training_settings
-from stages.labels.predict import features
+from stages.labels.predict import by_the_batch, features
 from stages.networks.build import build
 from stages.params import Compute, validate
 from stages.pretraining import cells, distilling, protocols
@@ -350,7 +350,7 @@ def test_images_are_augmented_one_operation_a_batch(files):
 
 def test_by_the_batch_leaves_what_a_network_saw_in_training():
     network = build(WORD, 3, SIZE, 4, generator(0, "any")).eval()
-    copy, images = distilling.by_the_batch(network), torch.randn(5, 3, SIZE, SIZE, generator=generator(0, "images"))
+    copy, images = by_the_batch(network), torch.randn(5, 3, SIZE, SIZE, generator=generator(0, "images"))
     before = {name: value.clone() for name, value in copy.state_dict().items()}
     with torch.no_grad():
         said = copy(images)

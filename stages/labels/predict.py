@@ -46,7 +46,7 @@ def answering(pool, space, pick, mode, precision="fp32"):
     """
     networks = [pool.network(member) for member in picked(pool, pick)]
     if mode == "train":
-        networks = [_by_the_batch(copy.deepcopy(network)) for network in networks]
+        networks = [by_the_batch(network) for network in networks]
     same = pool.space.same(space)
 
     @torch.no_grad()
@@ -59,8 +59,9 @@ def answering(pool, space, pick, mode, precision="fp32"):
     return answer
 
 
-def _by_the_batch(network):
-    """The network, its batch norms changed to the statistics of what they are given."""
+def by_the_batch(network):
+    """A copy of a network whose batch norms take the statistics of what they are given, and keep none of them."""
+    network = copy.deepcopy(network)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.train().track_running_stats = False  # what it saw in training stays as it was

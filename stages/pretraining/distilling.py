@@ -6,16 +6,15 @@ is tested, in batches of ``TESTED``; here it is tested in eval mode too. The tea
 is given, although other images are what it was trained on.
 """
 
-import copy
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from stages.containers.real import RealSet
 from stages.evaluation.sets import images_of
+from stages.labels.predict import by_the_batch
 from stages.params import Section
 from stages.pretraining.pretrain import augmented
 from stages.pretraining.protocols import RECORD, carried
@@ -109,15 +108,6 @@ def _images(job, name, data):
         return augmented(images, job.settings.augment, generator(job.seed, name, "augment", step), True)
 
     return taken, batches
-
-
-def by_the_batch(network):
-    """A copy of a network whose batch norms take the statistics of what they are given, and keep none of them."""
-    network = copy.deepcopy(network)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.train().track_running_stats = False
-    return network
 
 
 @torch.no_grad()

@@ -8,13 +8,18 @@ from typing import Any
 
 import torch
 
+from stages.console.progress import Progress
+from stages.containers.indexed import indices_on
 from stages.containers.real import RealSet, Split
-from stages.networks.build import parameters
+from stages.networks.build import build, parameters
 from stages.params import Section
 from stages.runtime import tensors
 from stages.runtime.errors import BadInput
+from stages.runtime.generators import generator
 from stages.runtime.work import Task
 from stages.training.accuracy import accuracy
+from stages.training.loop import Training
+from stages.training.losses import loss_of
 
 RESULT = "teacher.safetensors"
 
@@ -70,6 +75,41 @@ def split(data):
         raise BadInput("teacher keep 'best' holds out every tenth image of a class, but no class has ten; keep 'last'.")
     held = held.to(data.train.labels.device)
     return tuple(Split(data.train.images[mask], data.train.labels[mask]) for mask in (~held, held))
+
+
+def training_of(job, data, shown):
+    """The Training of a fresh network of ``job`` on the Split ``shown`` and its labels, by the settings of its section."""
+    settings, name = job.settings, f"teacher/{job.word}/{job.index}"
+    network = build(job.word, *data.shape, generator(settings.seed, "teacher", job.word, job.index)).to(job.device)
+    return Training(
+        network,
+        lambda index: (data.encode(shown.images[index]), shown.labels[index]),
+        len(shown),
+        loss_of("ce"),
+        settings.training,
+        settings.seed,
+        name,
+        data.info["flip"],
+        settings.precision,
+        settings.compile,
+        order_on=indices_on(shown.images),
+    )
+
+
+def complete(job, training, curve, after, state):
+    """Bring a Training to its end; each epoch adds a row to ``curve`` and calls ``after``.
+
+    ``state`` is a function that gives what a checkpoint holds beside the training and the curve.
+    """
+    epochs, live = job.settings.training.epochs, job.task.folder / "live.csv"
+    with Progress(job.task.label, epochs, start=training.epoch, unit="epoch", live=live) as bar:
+        while not training.done:
+            if finished := training.advance():
+                curve.append([training.epoch, *finished])
+                after()
+                bar.advance(loss=finished[0], accuracy=finished[1])
+            if job.task.due():
+                job.task.checkpoint({"training": training.state_dict(), "curve": curve, **state()})
 
 
 def finish(job, data, network, kept, curve, classifies=True, beside=None, **more):

@@ -1,14 +1,8 @@
 """A teacher trained on real images and their labels."""
 
-from stages.console.progress import Progress
-from stages.containers.indexed import indices_on
-from stages.networks.build import build
 from stages.runtime.errors import BadInput
-from stages.runtime.generators import generator
-from stages.teachers.job import Objective, dataset, finish, split
+from stages.teachers.job import Objective, complete, dataset, finish, split, training_of
 from stages.training.accuracy import accuracy
-from stages.training.loop import Training
-from stages.training.losses import loss_of
 from stages.training.settings import TrainSettings
 
 
@@ -17,36 +11,12 @@ def train(job):
     data = dataset(job.data, job.device)
     settings, state = job.settings, job.task.start()
     shown, validation = split(data) if "best" in settings.keep else (data.train, None)
-    network = build(job.word, *data.shape, generator(settings.seed, "teacher", job.word, job.index)).to(job.device)
-    training = Training(
-        network,
-        lambda index: (data.encode(shown.images[index]), shown.labels[index]),
-        len(shown),
-        loss_of("ce"),
-        settings.training,
-        settings.seed,
-        f"teacher/{job.word}/{job.index}",
-        data.info["flip"],
-        settings.precision,
-        settings.compile,
-        order_on=indices_on(shown.images),
-    )
-    kept, curve = {}, []
+    training, kept, curve = training_of(job, data, shown), {}, []
     if state:
         training.load_state_dict(state["training"])
         kept, curve = state["kept"], state["curve"]
-
-    with Progress(
-        job.task.label, settings.training.epochs, start=training.epoch, unit="epoch", live=job.task.folder / "live.csv"
-    ) as bar:
-        while not training.done:
-            if finished := training.advance():
-                curve.append([training.epoch, *finished])
-                _keep(kept, training, settings, data, validation)
-                bar.advance(loss=finished[0], accuracy=finished[1])
-            if job.task.due():
-                job.task.checkpoint({"training": training.state_dict(), "kept": kept, "curve": curve})
-    finish(job, data, network, kept, curve)
+    complete(job, training, curve, lambda: _keep(kept, training, settings, data, validation), lambda: {"kept": kept})
+    finish(job, data, training.network, kept, curve)
 
 
 def _keep(kept, training, settings, data, validation):

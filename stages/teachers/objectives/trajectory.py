@@ -7,49 +7,22 @@ Its parameters before the first epoch and after each one are stored as one vecto
 
 from torch.nn.utils import parameters_to_vector
 
-from stages.console.progress import Progress
-from stages.networks.build import build
 from stages.runtime.errors import BadInput
-from stages.runtime.generators import generator
-from stages.teachers.job import Objective, dataset, finish
+from stages.teachers.job import Objective, complete, dataset, finish, training_of
 from stages.teachers.pool import epoch_name
-from stages.training.loop import Training
-from stages.training.losses import loss_of
 from stages.training.settings import TrainSettings
 
 
 def train(job):
     """Train the expert of ``job``, resuming where an earlier run stopped; it and its epochs go into the task."""
     data = dataset(job.data, job.device)
-    settings, state = job.settings, job.task.start()
-    network = build(job.word, *data.shape, generator(settings.seed, "teacher", job.word, job.index)).to(job.device)
-    training = Training(
-        network,
-        lambda index: (data.encode(data.train.images[index]), data.train.labels[index]),
-        len(data.train),
-        loss_of("ce"),
-        settings.training,
-        settings.seed,
-        f"teacher/{job.word}/{job.index}",
-        data.info["flip"],
-        settings.precision,
-        settings.compile,
-    )
+    state, training = job.task.start(), training_of(job, data, data.train)
+    network = training.network
     passed, curve = [_parameters(network)], []
     if state:
         training.load_state_dict(state["training"])
         passed, curve = state["passed"], state["curve"]
-
-    with Progress(
-        job.task.label, settings.training.epochs, start=training.epoch, unit="epoch", live=job.task.folder / "live.csv"
-    ) as bar:
-        while not training.done:
-            if finished := training.advance():
-                curve.append([training.epoch, *finished])
-                passed.append(_parameters(network))
-                bar.advance(loss=finished[0], accuracy=finished[1])
-            if job.task.due():
-                job.task.checkpoint({"training": training.state_dict(), "passed": passed, "curve": curve})
+    complete(job, training, curve, lambda: passed.append(_parameters(network)), lambda: {"passed": passed})
     kept = {"last": {"weights": dict(network.state_dict()), "epoch": training.epoch}}
     beside = {epoch_name(epoch): vector for epoch, vector in enumerate(passed)}
     finish(job, data, network, kept, curve, beside=beside)
