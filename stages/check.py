@@ -160,6 +160,8 @@ def _method(params, shape, pools):
     chosen.check_teachers(common, settings, pools[common.teacher])
     if chosen.matches_features and not embeds(common.network):
         raise BadInput(f"method.network is {common.network}, which has no features that {common.name} could match.")
+    if chosen.asks_logits or chosen.reads_batch_norms:
+        _knows_classes(params, common, pools[common.teacher])
     if chosen.asks_logits and _source(params, source := pools[common.teacher].source).zca != params.value(
         "dataset.zca"
     ):
@@ -168,20 +170,24 @@ def _method(params, shape, pools):
             "asks for teachers that take the images as they are."
         )
     if chosen.reads_batch_norms:
-        _batch_norms(params, common, pools[common.teacher])
+        _batch_norms(common, pools[common.teacher])
     if common.guided:
         _guidance(params, common, shape, pools[common.guidance.teacher])
     _network("method.network", common.network, shape)
 
 
-def _batch_norms(params, common, pool):
-    """What a teacher must be whose batch norms a method reads; only the words of our networks say whether it has any."""
-    objective, first = objectives.load(pool.objective), pool.networks[0]
-    if not (objective.classifies(pool) and _may_share_classes(params, pool.source)):
+def _knows_classes(params, common, pool):
+    """What a teacher must be whose word a method takes."""
+    if not (objectives.load(pool.objective).classifies(pool) and _may_share_classes(params, pool.source)):
         raise BadInput(
             f"method.teacher is {common.teacher!r}, whose networks do not know the classes of the dataset, but {common.name} "
             "asks for each image's class."
         )
+
+
+def _batch_norms(common, pool):
+    """What a teacher must be whose batch norms a method reads; only the words of our networks say whether it has any."""
+    objective, first = objectives.load(pool.objective), pool.networks[0]
     if first in objective.words(pool) and parse(first).norm != "BN":
         raise BadInput(
             f"method.teacher is {common.teacher!r}, whose first network is {first}, but {common.name} reads batch norms: "

@@ -343,6 +343,10 @@ def test_settings_that_could_not_work_are_one_sentence(change, words):
         ({"ipc": 2, "shards": 2, "batch_syn": 20}, "there are only 10 images of each shard"),
         ({"ipc": 2, "teacher": "white"}, "method.teacher is 'white', whose source, sources/white, has another zca"),
         ({"ipc": 2, "epochs": 7}, "they do not divide 7 epochs"),
+        (
+            {"ipc": 2, "teacher": "blind"},
+            "method.teacher is 'blind', whose networks do not know the classes of the dataset",
+        ),
     ],
 )
 def test_the_check_refuses_them_too(change, words):
@@ -351,6 +355,7 @@ def test_the_check_refuses_them_too(change, words):
     values["method"]["apm"] |= {k: v for k, v in change.items() if k in values["method"]["apm"]}
     values["sources"] = {"white": {"name": "digits", "zca": True}}
     values["teacher"]["white"] = {"source": "sources/white"}
+    values["teacher"]["blind"] = {"source": "dataset", "objective": "barlow_twins", "probe": None}
     with pytest.raises(BadInput, match=words):
         check.check_all(Params(values))
 
