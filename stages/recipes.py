@@ -41,7 +41,7 @@ def show(name, scale, seed):
     if recipe.unknown:
         print(textwrap.fill(f"Unknown: {recipe.unknown}", 120))
     print(f"\nClaimed: {_claimed(row)}\nSets: method.seed 0 to {recipe.sets - 1}\n")
-    for path, value in _settings(row, scale, seed).items():
+    for path, value in queueing.settings(row, scale, seed).items():
         print(f"  {path:45} {words.value(value)}")
     estimate = cost.estimate(params)
     print("\nEstimated arithmetic of a set, shared stages included:")
@@ -80,13 +80,11 @@ def queue(name, scale, sets):
     )
 
 
-def _settings(row, scale, seed):
-    return overlay.quick(row.seeded(seed)) if scale == QUICK else row.seeded(seed)
-
-
 def _target(name, scale, seed):
     """The Params of a row over params.yaml. Raises BadInput where they are wrong, or a dataset is not there."""
-    params = parameters.Params(overlay.applied(parameters.load().values, _settings(rows.find(name), scale, seed)))
+    params = parameters.Params(
+        overlay.applied(parameters.load().values, queueing.settings(rows.find(name), scale, seed))
+    )
     check_all(params)
     sections = [params.value("dataset"), *params.value("sources").values(), *params.value("targets").values()]
     for dataset in dict.fromkeys(section["name"] for section in sections):

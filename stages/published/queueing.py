@@ -33,10 +33,15 @@ def waiting():
         return {entry.name for entry in [*queue.iter_queued(), *queue.iter_active()]}
 
 
+def settings(row, scale, seed):
+    """Those of one set of a row."""
+    return row.seeded(seed) if scale == PUBLISHED else overlay.quick(row.seeded(seed))
+
+
 def queue(values, row, scale, seed):
     """Queue one set of a row over the params.yaml ``values``. Raises BadInput with what DVC says where it refuses."""
-    settings = row.seeded(seed) if scale == PUBLISHED else overlay.quick(row.seeded(seed))
-    flags = [f"-S{flag}" for flag in overlay.flags(values, overlay.applied(values, settings))]
+    wanted = overlay.applied(values, settings(row, scale, seed))
+    flags = [f"-S{flag}" for flag in overlay.flags(values, wanted)]
     command = ["dvc", "exp", "run", "--queue", "-n", experiment(row, scale, seed), *flags]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
