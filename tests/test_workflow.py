@@ -10,6 +10,7 @@ from dvc.repo import Repo
 from PIL import Image
 
 from stages import check, params
+from stages.containers.real import RealSet
 from stages.runtime.errors import BadInput
 from tests.conftest import Clone
 
@@ -126,6 +127,15 @@ def test_workers_change_no_bit(reproduced, copy_of):
     clone.set({"compute.workers": 3})
     clone.run("dvc", "repro", "-f", "-s", "baseline@standard")
     assert clone.lock == reproduced.lock
+
+
+@pytest.mark.parametrize(("key", "stage"), [("sources", "source@other"), ("targets", "target@other")])
+def test_the_run_cache_knows_the_size_of_an_entry(reproduced, copy_of, key, stage):
+    clone = copy_of(reproduced)
+    for size in (8, 12, 8):
+        clone.set({f"{key}.other": {"name": "digits", "size": size}})
+        clone.run("dvc", "repro", stage)
+        assert RealSet.load(clone.path(f"data/real/{key}/other")).shape[1] == size
 
 
 NO_PROGRESS = """
