@@ -12,7 +12,7 @@ from pathlib import Path
 from stages.comparison import accuracies, assessments, claims, correlation, page, results
 from stages.reporting import figures
 from stages.runtime import process, tensors
-from stages.runtime.errors import guarded
+from stages.runtime.errors import BadInput, guarded
 
 OUT = "reports/compare"
 
@@ -20,10 +20,14 @@ OUT = "reports/compare"
 def run(names, every, metric, out):
     process.begin()
     found = results.read(names, every)
-    metric = accuracies.main_accuracy(found, metric)
+    metric, published = accuracies.main_accuracy(found, metric), claims.section(found)
+    if len(found) < 2 and published.shown.empty:
+        raise BadInput(
+            f"there is one result only ({found[0].name}), nothing to compare it to: `dvc exp run -S ...` makes another."
+        )
     sections = [
         accuracies.section(found),
-        claims.section(found),
+        published,
         assessments.section(found),
         correlation.section(found, metric),
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from dvc.utils.hydra import apply_overrides
 
-from stages import check, recipes
+from stages import check, compare, recipes
 from stages import params as parameters
 from stages.comparison import claims
 from stages.comparison.results import Result, flat
@@ -184,6 +184,13 @@ def test_the_section_shows_what_is_measured_and_keeps_every_row():
     assert claims.section([]).shown.empty
 
 
+def test_one_result_alone_is_held_against_its_claim(monkeypatch, tmp_path, capsys):
+    row = rows.find("matching/dc-cifar10-10")
+    monkeypatch.setattr(compare.results, "read", lambda names, every: [result(row, 0, 44.0)])
+    assert guarded(compare.run, [], False, None, str(tmp_path)) == 0
+    assert "−0.90" in capsys.readouterr().out
+
+
 def test_rows_of_transfer_are_measured_target_by_target():
     row = rows.find("krr-transfer/krr_st-cifar100")
     paths = rows.metrics(row.recipe, row.settings)
@@ -194,7 +201,7 @@ def test_rows_of_transfer_are_measured_target_by_target():
 def test_finished_sets_are_skipped_and_five_sets_are_five_seeds(monkeypatch):
     row = rows.find("matching/dc-cifar10-10")
     monkeypatch.setattr(
-        queueing.results, "gathered", lambda every: [result(row, 1, 44.0), result(row, 0, 1.0, scale="quick")]
+        queueing.results, "read", lambda every: [result(row, 1, 44.0), result(row, 0, 1.0, scale="quick")]
     )
     assert [seed for _, seed in queueing.missing([row], "published", None)] == [0, 2, 3, 4]
     assert [seed for _, seed in queueing.missing([row], "quick", 2)] == [1]

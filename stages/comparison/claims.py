@@ -14,7 +14,7 @@ NOTE = (
     "many sets × networks, or where one set only is measured. A quick row ran small, on digits, and is no reproduction. Who "
     "claims it, and what is unknown, stands in claims.csv."
 )
-_COLUMNS = ("claimed", "measured", "difference", "z", "over", "sd sets", "sd nets", "claimed over", "of")
+_COLUMNS = ("of", "claimed", "measured", "difference", "z", "over", "sd sets", "sd nets", "claimed over")
 
 
 def section(results):
@@ -61,6 +61,7 @@ def _shown(line):
     claimed, std = _number(line["claimed_mean"]) or "unknown", line["claimed_std"]
     return {
         "row": line["row"] + " (quick)" * (line["scale"] != PUBLISHED),
+        "of": line["metric"].removeprefix("evaluate.standard."),
         "claimed": claimed if std is None else f"{claimed} ± {std:g}",
         "measured": f"{line['mean']:.2f}",
         "difference": _number(line["difference"], "+.2f"),
@@ -69,7 +70,6 @@ def _shown(line):
         "sd sets": _number(line["between_sets"], ".2f"),
         "sd nets": _number(line["between_networks"], ".2f"),
         "claimed over": f"{line['claimed_sets']} × {line['claimed_networks']}" if line["claimed_sets"] else "",
-        "of": line["metric"].removeprefix("evaluate.standard."),
     }
 
 

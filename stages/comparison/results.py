@@ -31,20 +31,6 @@ class Result:
 
 
 def read(names=(), every=False):
-    """``gathered``, at least two.
-
-    Raises:
-        BadInput: as there, or there are not two results to compare.
-    """
-    results = gathered(names, every)
-    if len(results) < 2:
-        raise BadInput(
-            f"there is one result only ({results[0].name}), nothing to compare it to: `dvc exp run -S ...` makes another."
-        )
-    return results
-
-
-def gathered(names=(), every=False):
     """The Results of ``names`` (experiments, revisions, ``workspace``), in that order, each different one once.
 
     Without names: HEAD, its experiments, or with ``every`` those of all commits, and the workspace.

@@ -16,7 +16,7 @@ def experiment(row, scale, seed):
 
 def missing(rows, scale, sets):
     """(row, seed) of each set that no result measures; ``sets`` None: as many as the table has."""
-    found = results.gathered(every=True)
+    found = results.read(every=True)
     for row in rows:
         having = of_row(row, found).get(scale, {})
         for seed in range(sets or row.recipe.sets):
