@@ -14,7 +14,7 @@ import argparse
 import torch
 
 from stages import params
-from stages.containers.distilled import DistilledSet
+from stages.containers.distilled import FILE, DistilledSet
 from stages.containers.real import RealSet
 from stages.methods.krr_st import KRRST, Settings
 from stages.methods.shared.base import Common, Problem
@@ -77,7 +77,7 @@ def main(args):
     device.prepare(args.threads)
     data, pool = RealSet.load("data/real/dataset"), Pool(f"models/teachers/{given.value('method.teacher')}")
     common = Common(**{name: given.value(f"method.{name}") for name in Common.model_fields})
-    made = DistilledSet.load("data/distilled")
+    made = DistilledSet.load(f"data/distilled/{FILE}")
     method = KRRST(Problem(data, common, torch.device("cpu"), pool), given.section("method.krr_st", Settings))
     raw = [split.images.float() / 255 for split in (data.train, data.test)]
     unseen, wanted = data.space.encode(raw[1]), features(pool, raw[1])
