@@ -4,6 +4,7 @@ import json
 import math
 import re
 import subprocess
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -15,7 +16,10 @@ from scipy import stats
 from stages import compare
 from stages.comparison import accuracies, assessments, correlation, page, results
 from stages.comparison.results import Result, flat
+from stages.params import parse
 from stages.runtime.errors import BadInput, guarded
+
+ROOT = Path(__file__).resolve().parents[1]
 
 METRIC = "evaluate.standard.ConvNet"
 
@@ -195,6 +199,18 @@ def test_a_workspace_whose_parameters_were_not_run_is_marked(inside):
     found = results.read()
     assert [r.name for r in found] == ["HEAD", "one", "two", "workspace (not reproduced)"]
     assert correlation.section(found, METRIC).values["n"].tolist() == [3]
+
+
+def test_results_whose_lock_is_of_other_parameters_or_of_a_part_are_marked():
+    params = results.flat(parse((ROOT / "params.yaml").read_text()))
+    stages = parse((ROOT / "dvc.lock").read_text())["stages"]
+    assert results._of_one_run(params, stages) and results._of_one_run(params, {})
+    assert not results._of_one_run(params | {"method.ipc": 10}, stages)
+    alone = stages | {"distill": stages["distill"] | {"outs": [{"path": "data/distilled", "md5": "another"}]}}
+    assert not results._of_one_run(params, alone)
+    gone = {"deps": [{"path": "data/distilled", "md5": "of long ago"}]}
+    assert results._of_one_run(params, stages | {"evaluate@gone": gone})
+    assert not results._of_one_run(params, stages | {"evaluate@standard": gone})
 
 
 def test_a_revision_without_results_has_blanks(inside):

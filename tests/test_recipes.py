@@ -2,6 +2,7 @@
 
 import csv
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,21 @@ def test_results_are_recognised_by_their_settings():
     assert of_row(row, [result(row, 0, 2.0, reproduced=False)]) == {}
     plain = rows.find("clom/dc-plain-cifar10-10")
     assert of_row(plain, [result(row, 0, 2.0)]), "the same settings measure the rows of two tables"
+
+
+@pytest.mark.parametrize(
+    "change", [{"method.dsa.lr_img": 50.0}, {"evaluate.standard.hard.lr": 0.5}, {"method.augment": "none"}]
+)
+def test_a_row_with_another_setting_is_not_that_row(change):
+    row = rows.find("matching/dsa-cifar10-10")
+    made = result(row, 0, 2.0)
+    assert of_row(row, [made])
+    assert of_row(row, [replace(made, params=made.params | change)]) == {}
+
+
+def test_metrics_of_other_settings_do_not_measure_a_row():
+    row = rows.find("matching/dc-cifar10-10")
+    assert of_row(row, [replace(result(row, 0, 2.0), metrics={"evaluate.standard.ConvNetD2W64NN.mean": 80.0})]) == {}
 
 
 def test_spreads_are_told_apart():

@@ -9,7 +9,7 @@ from stages.params import parse
 from stages.runtime.errors import BadInput
 
 WORKSPACE, HEAD = "workspace", "HEAD"
-_READERS = {"params.yaml": parse, "reports/metrics.json": json.loads}
+_READERS = {"params.yaml": parse, "reports/metrics.json": json.loads, "dvc.lock": parse}
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,11 @@ class Result:
     """What one run gave.
 
     Attributes:
-        name: of the experiment or revision; several, where they hold the same. A workspace whose metrics are not those
-            of its parameters is ``workspace (not reproduced)``.
+        name: of the experiment or revision; several, where they hold the same. One whose metrics are not those of its
+            parameters has ``(not reproduced)`` behind it.
         params: dotted path to value, of the whole params.yaml.
         metrics: dotted path to value, of reports/metrics.json; empty where the run left none.
-        reproduced: whether the metrics may be those of the parameters; False of such a workspace.
+        reproduced: whether the metrics may be those of the parameters; False of such a one.
     """
 
     name: str
@@ -43,9 +43,11 @@ def read(names=(), every=False):
     found = {}
     for name in wanted:
         texts = _texts(name, experiments)
-        params, metrics = (flat(_parsed(reader, texts, name, file)) for file, reader in _READERS.items())
+        params, metrics, lock = (_parsed(reader, texts, name, file) for file, reader in _READERS.items())
+        params, metrics = flat(params), flat(metrics)
         key = repr((params, metrics))
-        found[key] = Result(f"{found[key].name}, {name}" if key in found else name, params, metrics)
+        named = f"{found[key].name}, {name}" if key in found else name
+        found[key] = Result(named, params, metrics, _of_one_run(params, lock.get("stages", {})))
     return [_marked(result) for result in found.values()]
 
 
@@ -71,9 +73,30 @@ def _experiments(every):
     return found
 
 
+def _of_one_run(params, stages):
+    """Whether the stages of a dvc.lock ran with these parameters, each on what the others made; True of an empty lock.
+
+    Not so where one stage alone was run anew, or parameters were committed that were never run.
+    """
+    checked = flat(stages.get("check", {}).get("params", {}).get("params.yaml", {}))
+    stages = [stage for name, stage in stages.items() if "@" not in name or name.partition("@")[2] in _keys(params)]
+    made = {out["path"]: out.get("md5") for stage in stages for out in stage.get("outs", [])}
+    used = [(dep["path"], dep.get("md5")) for stage in stages for dep in stage.get("deps", [])]
+    same = all(params.get(path) == value for path, value in checked.items())
+    return same and all(made.get(path, md5) == md5 for path, md5 in used)
+
+
+def _keys(params):
+    """The names of pools, sources, targets and protocols: DVC keeps stages in its lock whose names are gone."""
+    listed = [name for path in ("evaluate.protocols", "evaluate.assess.teachers") for name in params.get(path) or []]
+    maps = "teacher.", "sources.", "targets."
+    return {*listed, *(path.split(".")[1] for path in params if path.startswith(maps))}
+
+
 def _marked(result):
-    if result.name == WORKSPACE and _asked(lambda repo: repo.status()):
-        return replace(result, name=f"{WORKSPACE} (not reproduced)", reproduced=False)
+    stale = result.name == WORKSPACE and _asked(lambda repo: repo.status())
+    if stale or not result.reproduced:
+        return replace(result, name=f"{result.name} (not reproduced)", reproduced=False)
     return result
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from stages.comparison.results import flat
 from stages.published.overlay import quick
+from stages.published.rows import metrics
 
 PUBLISHED, QUICK = "published", "quick"
 _SEED = "method.seed"
@@ -30,12 +31,14 @@ class Measured:
 
 
 def of_row(row, results):
-    """Scale (``published``, ``quick``) to seed to the first Result that measures the row, of those that have metrics."""
+    """Scale (``published``, ``quick``) to seed to the first Result that measures the row: its settings and its metrics."""
     found = {}
     for scale, settings in ((PUBLISHED, row.settings), (QUICK, quick(row.settings))):
         wanted = flat({path: value for path, value in settings.items() if path != _SEED})
+        paths = metrics(row.recipe, settings)
         for result in results:
-            if result.metrics and result.reproduced and matches(wanted, result.params):
+            known = any(f"{path}.mean" in result.metrics for path in paths)
+            if known and result.reproduced and matches(wanted, result.params):
                 found.setdefault(scale, {}).setdefault(result.params[_SEED], result)
     return found
 

@@ -191,14 +191,37 @@ def _settings(recipe, where):
 
 
 def _relevant(settings):
-    """The settings without sections of methods and of kinds of labels that are not chosen: they change nothing."""
-    chosen = {"method": (settings["method.name"], "guidance"), "relabel": (settings["relabel.kind"],)}
+    """The settings without sections that are not chosen (of methods, objectives and kinds of labels): they change nothing."""
+    chosen = {
+        "method": {settings["method.name"], "guidance"},
+        "relabel": {settings["relabel.kind"]},
+        "teacher.main": {"probe", *_objectives(settings)},
+        "evaluate.standard": {"hard", _kind(settings)} if "standard" in settings["evaluate.protocols"] else set(),
+    }
+    carried = {"evaluate.pretrain.", "evaluate.transfer."} if not settings["targets"] else set()
+    unused = tuple(carried | ({"evaluate.kd."} if not settings["evaluate.kd.teachers"] else set()))
 
     def matters(path):
-        section, *rest = path.split(".")
-        return section not in chosen or len(rest) < 2 or rest[0] in chosen[section]
+        for section, wanted in chosen.items():
+            rest = path.removeprefix(f"{section}.").split(".")
+            if path.startswith(f"{section}.") and len(rest) > 1:
+                return rest[0] in wanted
+        return path == "evaluate.kd.teachers" or not path.startswith(unused)
 
     return {path: value for path, value in settings.items() if matters(path)}
+
+
+def _objectives(settings):
+    """Those of all pools; what a pool leaves out it takes from main."""
+    pools = [value for path, value in settings.items() if path.startswith("teacher.") and isinstance(value, dict)]
+    return {settings["teacher.main.objective"], *(pool["objective"] for pool in pools if "objective" in pool)}
+
+
+def _kind(settings):
+    """The kind of the labels that students learn from."""
+    kind = {"probs": "soft"}.get(settings["relabel.kind"], settings["relabel.kind"])
+    own = "regression" if settings["method.name"] in ("frepo", "kip") else "hard"
+    return own if kind == "keep" else kind
 
 
 def _matches(where, wanted):
