@@ -1,6 +1,7 @@
 """Pre-training, transfer and distillation against torch's own loops, resumed at every step, paired, and refusing bad input."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -436,6 +437,22 @@ def test_no_protocol_of_classes_takes_feature_labels():
             BadInput, match=rf"^the protocol {protocol} trains classes, but the set is labelled with features: .*\.$"
         ):
             training_settings(given, protocol, "features")
+
+
+@pytest.mark.parametrize("work", ["pretrain", "finetune", "kd", "training"])
+def test_what_a_process_compiled_before_is_forgotten_before_a_network_is_compiled(files, monkeypatch, work):
+    said = []
+    monkeypatch.setattr(torch.compiler, "reset", lambda: said.append("reset"))
+    monkeypatch.setattr(torch, "compile", lambda network, **_: said.append("compile") or network)
+    job_of = {
+        "pretrain": pretraining(files, "soft"),
+        "finetune": carrying(files),
+        "kd": teaching(files, ("noise", 6)),
+        "training": pretraining(files, "hard"),
+    }[work]
+    does = {"finetune": protocols.transfer, "kd": distilling.distil}.get(work, pretrain)
+    finished(does, lambda task: replace(job_of(task), compile=True), work)
+    assert said == ["reset", "compile"]
 
 
 # Settings

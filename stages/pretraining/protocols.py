@@ -12,7 +12,7 @@ from stages.networks.build import build
 from stages.params import Section
 from stages.pretraining.steps import Batches, Steps, complete, cosine
 from stages.runtime import tensors
-from stages.runtime.device import autocast
+from stages.runtime.device import autocast, compiled
 from stages.runtime.generators import generator
 from stages.runtime.work import Task
 from stages.training.accuracy import accuracy
@@ -62,7 +62,7 @@ def carried(word, shape, weights, draws):
 def _finetune(job, network, data, steps):
     settings, name = job.settings, f"transfer/{job.word}"
     batches = Batches(len(data.train), settings.batch, job.seed, name)
-    forward = torch.compile(network, dynamic=False) if job.compile else network
+    forward = compiled(network) if job.compile else network
 
     def loss_at(step):
         index = batches(step).to(job.device)
