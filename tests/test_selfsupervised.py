@@ -329,6 +329,13 @@ def test_moco_v3_contrasts_both_ways():
     torch.testing.assert_close(model(views, moment(done=0.5)).double(), wanted, atol=1e-5, rtol=1e-5)
 
 
+def test_only_the_projector_of_moco_v3_ends_in_a_batch_norm():
+    model, _ = model_of("moco_v3")
+    heads = [[type(layer).__name__ for layer in head.layers] for head in (model.online.head, model.predictor)]
+    assert heads == [["Linear", "BatchNorm1d", "ReLU", "Linear", *end] for end in (["BatchNorm1d"], [])]
+    assert all(head.layers[i].bias is None for head in (model.online.head, model.predictor) for i in (0, 3))
+
+
 def test_swav_swaps_balanced_assignments():
     model, settings = model_of("swav", queue_start=0)
     model.queue.copy_(F.normalize(torch.randn(model.queue.shape, generator=draws("queue")), dim=2))
