@@ -287,6 +287,16 @@ def test_a_transfer_resumed_at_any_step_gives_the_same_record(files, protocol):
     assert whole == killed
 
 
+@pytest.mark.parametrize("protocol", ["finetune", "linear"])
+def test_images_are_encoded_in_full_precision(files, monkeypatch, protocol):
+    """Whitening is a product of matrices, which autocast would round to bf16 in training, but not in the test."""
+    rounded, encode = [], Space.encode
+    monkeypatch.setattr(Space, "encode", lambda *x: rounded.append(torch.is_autocast_enabled("cpu")) or encode(*x))
+    job_of = carrying(files, protocol)
+    finished(protocols.transfer, lambda task: replace(job_of(task), precision="bf16"), "transfer")
+    assert rounded and not any(rounded)
+
+
 def test_steps_auto_are_the_published_ones():
     settings = validate(Finetune, {**FINETUNE, "steps": "auto"}, "evaluate.transfer.finetune")
     assert [settings.on(name) for name in ("cifar10", "tinyimagenet", "cars", "svhn")] == [10000, 10000, 5000, 5000]
