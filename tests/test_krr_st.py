@@ -271,6 +271,8 @@ def test_the_result_says_what_it_is_and_survives_a_file(tmp_path):
     assert made.labels is None and made.kind == "features" and made.info["feed"] == "stored"
     assert made.space.kind == "raw", "networks are given the raw pixels"
     assert made.bytes == {"images": 7 * 3 * SIZE * SIZE * 4, "labels": made.targets.numel() * 4}
+    beside = replace(made, targets=None, info={**made.info, "labels": "online", "label_bytes": 9})
+    assert beside.bytes["labels"] == 9, "no classes to count where teachers go with the set"
     made.save(tmp_path / "set.safetensors")
     found = DistilledSet.load(tmp_path / "set.safetensors")
     assert found.labels is None and same(found, made) and found.space.same(made.space)

@@ -483,6 +483,8 @@ def test_the_default_transfers_to_nothing():
     checked({})
     checked({"evaluate.protocols": []})
     checked({"method.name": "krr_st", "evaluate.protocols": []})
+    checked({"method.name": "krr_st", "relabel.kind": "online", "evaluate.protocols": ["standard"]})
+    checked({"method.name": "krr_st", "relabel.kind": "probs", "evaluate.protocols": ["common"]})
 
 
 def test_a_set_of_another_size_than_its_controls_is_noted():
@@ -502,6 +504,19 @@ def test_a_set_of_another_size_than_its_controls_is_noted():
     [
         ({"method.name": "krr_st"}, "^the protocol standard trains classes, but the set is labelled with features"),
         ({"relabel.kind": "features"}, "^the protocol standard trains classes"),
+        (
+            {"method.name": "krr_st", "relabel.kind": "online", "evaluate.protocols": ["common"]},
+            r"^the protocol common trains classes, but the set of krr_st has none, and relabel\.kind online .* probs\.$",
+        ),
+        (
+            {
+                "method.name": "imported",
+                "method.imported.labels": "features",
+                "relabel.kind": "fkd",
+                "evaluate.protocols": ["common"],
+            },
+            r"^the protocol common trains classes, but the set of imported has none, and relabel\.kind fkd ",
+        ),
         (
             {"method.name": "krr_st", "evaluate.protocols": [], "method.alpha": 1.0},
             "has no image gradient that guidance",
