@@ -46,13 +46,13 @@ class Settings(Section):
     """``file`` is the path; ``space`` and ``labels`` say what its numbers are, where it does not say it itself.
 
     space: ``raw`` (uint8, or floats in [0, 1]), which students are given in the dataset's space; ``normalised``: in that space
-    already; ``fed``: raw, and students are given just that. labels: ``hard`` (N,), ``soft`` or ``logits`` (N, classes), or
-    ``features`` (N, D).
+    already; ``fed``: raw, and students are given just that. labels: ``hard`` (N,), ``soft``, ``logits`` or ``regression``
+    (vectors that a method learnt as a regression's targets, as FRePo and KIP do) (N, classes), or ``features`` (N, D).
     """
 
     file: str = Field(min_length=1)
     space: Literal["raw", "normalised", "fed"]
-    labels: Literal["hard", "soft", "logits", "features"]
+    labels: Literal["hard", "soft", "logits", "regression", "features"]
 
 
 class Imported(Method):
@@ -84,7 +84,7 @@ class Imported(Method):
         if made.kind != self.settings.labels:
             raise BadInput(
                 f"{path} has labels of kind {made.kind}, but method.imported.labels is {self.settings.labels}: hard, soft, "
-                "logits and features can be imported."
+                "logits, regression and features can be imported."
             )
         if made.info["classes"] != self.problem.data.classes:
             raise BadInput(
