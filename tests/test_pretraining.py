@@ -381,7 +381,8 @@ def stage_inputs_of(stage):
         f"deps:stages/{stage}.py": "c",
         "cmd": stage,
     }
-    return shared | ({"params:evaluate.kd.lr": 1.0, "deps:models/teachers/kd": "d"} if stage == "kd" else {
+    of_kd = {"params:evaluate.kd.lr": 1.0, "deps:models/teachers/kd": "d", "deps:stages/labels": "e"}
+    return shared | (of_kd if stage == "kd" else {
         "params:evaluate.transfer.finetune.lr": 1.0, "params:evaluate.transfer.linear.lr": 1.0,
         "params:evaluate.transfer.protocols": ["finetune"],
     })  # fmt: skip
