@@ -354,6 +354,33 @@ def test_an_npz_with_code_is_refused_unrun(capsys):
 IMAGES = torch.rand(COUNT, 3, SIZE, SIZE)
 
 
+def damaged():
+    """A compressed npz whose first bytes of data are no more what zlib wrote."""
+    file = io.BytesIO()
+    np.savez_compressed(file, images=IMAGES.numpy(), labels=LABELS.numpy())
+    content = bytearray(file.getvalue())
+    content[60:80] = b"\xff" * 20
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.pt", b"images, labels\n", "does not read as what torch.save writes: export images and labels"),
+        ("a.pt", b"", "does not read as what torch.save writes"),
+        ("a.pt", b"\x80\x02\xff", "does not read as what torch.save writes"),
+        ("a.npz", b"", "does not read: "),
+        ("a.npz", b"images, labels\n", "does not read: "),
+        ("a.npz", damaged(), "does not read: Error -3 while decompressing"),
+    ],
+)
+def test_a_broken_file_is_one_sentence(name, content, words):
+    Path(name).write_bytes(content)
+    with pytest.raises(BadInput, match=rf"^{name} {words}.*\.$") as caught:
+        imported(name)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("content", "kind", "words"),
     [

@@ -16,6 +16,7 @@ and the npz that ``stages.export`` writes. Of all others ``space`` and ``labels`
 import json
 import re
 import sys
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -39,6 +40,7 @@ from stages.runtime.errors import BadInput
 PAIRS = {"x_syn.pt": "y_syn.pt", "images_best.pt": "labels_best.pt"}
 RATE = "lr_best.pt"
 CURE = "export images and labels as .safetensors"
+_BROKEN = (SafetensorError, BadZipFile, zlib.error, EOFError, ValueError, TypeError, OSError, NotImplementedError)
 RECORD = {"labels", "classes", "dataset", "method", "space"}  # what this pipeline notes of every set
 
 
@@ -139,7 +141,7 @@ def _read(path, classes, channels):
             content = _first_run(unpickled(path, CURE), path)
         else:
             raise BadInput(f"{path} is neither .safetensors nor .npz nor .pt nor a folder.")
-    except (SafetensorError, BadZipFile, ValueError, TypeError, OSError) as error:
+    except _BROKEN as error:
         raise BadInput(f"{path} does not read: {str(error).rstrip('.')}.") from error
     if info is not None and not (isinstance(info, dict) and info.keys() >= RECORD):
         raise BadInput(f"{path} carries a record that this pipeline did not write: export its images and labels alone.")
