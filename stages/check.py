@@ -281,7 +281,7 @@ def _stored_epochs(params):
 
 
 def _set_lr(params):
-    """Students can learn at the set's own rate where the method learns one."""
+    """Students can learn at the set's own rate where the method learns one, or its file may bring one."""
     name = params.value("method.name")
     asked = params.value("evaluate.standard.hard.set_lr") and "standard" in params.value("evaluate.protocols")
     if asked and params.value("relabel.kind") in ("keep", "hard") and not methods.load(name).METHOD.learns_lr:

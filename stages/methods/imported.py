@@ -58,6 +58,8 @@ class Settings(Section):
 
 
 class Imported(Method):
+    learns_lr = True  # its file may say one; where it does not, evaluation refuses
+
     @classmethod
     def labels_of(cls, settings):
         return settings.labels
