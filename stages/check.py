@@ -337,6 +337,16 @@ def _pretraining(params, shape, pools):
             raise BadInput(
                 f"{path} is {pool!r}, whose teachers do not classify that target: their source is {taught.source}."
             )
+        _same_shape(f"{path} is {pool!r}, which takes", taught, _shape(_source(params, taught.source)))
+
+
+def _same_shape(takes, pool, shape):
+    """The teachers of kd must take images of the ``shape`` of their target, which the student is given too."""
+    theirs = objectives.load(pool.objective).shape(pool, shape)
+    if any(None not in pair and pair[0] != pair[1] for pair in zip(shape, theirs, strict=True)):
+        raise BadInput(
+            f"{takes} {theirs[0]} channels of {theirs[1]} px, but the images of the target are {shape[0]} of {shape[1]} px."
+        )
 
 
 def _network(path, word, shape):

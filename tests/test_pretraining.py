@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stages import check, params
+from stages import check, kd, params
 from stages.augment.siamese import augment_batch
 from stages.augment.standard import crop_flip
 from stages.augment.strategy import resolve
@@ -431,6 +431,18 @@ def test_a_target_of_another_shape_is_refused_in_one_sentence(files):
         cells.carried("t", [], {}, (), None, shapes, None, None).__enter__()
 
 
+def test_a_teacher_that_does_not_know_the_target_is_refused_in_one_sentence(files):
+    names = [f"other {c}" for c in range(4)]
+    theirs, which = RealSet.load(files / "data/real/targets/other"), "evaluate.kd.teachers.other is 'p'"
+    kd._check(pool_in(files / "pool", (WORD,), classes=names), theirs, which)
+    with pytest.raises(
+        BadInput, match=r"^evaluate\.kd\.teachers\.other is 'p', whose classes are not those of the target"
+    ):
+        kd._check(pool_in(files / "pool", (WORD,)), theirs, which)
+    with pytest.raises(BadInput, match=r"is 'p', which takes 3 channels of 16 px, but .* target are 3 of 8 px\.$"):
+        kd._check(pool_in(files / "pool", (WORD,), classes=names, size=16), theirs, which)
+
+
 # Feature labels
 
 
@@ -500,6 +512,12 @@ def test_a_set_of_another_size_than_its_controls_is_noted():
     )
 
 
+LARGE = {
+    "source": "targets/c", "objective": "imported", "networks": ["resnet18"],
+    "imported": {"weights": "IMAGENET1K_V1", "classes": "source"},
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -537,6 +555,10 @@ def test_a_set_of_another_size_than_its_controls_is_noted():
         (
             {"targets.c": {"name": "digits"}, "evaluate.kd.teachers": {"c": "none"}},
             r"^evaluate\.kd\.teachers\.c is 'none', but the pools",
+        ),
+        (
+            {"targets.c": {"name": "digits"}, "evaluate.kd.teachers": {"c": "large"}, "teacher.large": LARGE},
+            r"^evaluate\.kd\.teachers\.c is 'large', which takes 3 channels of 224 px, but .* target are 1 of 8 px\.$",
         ),
         (
             {"evaluate.protocols": ["transfer"]},
