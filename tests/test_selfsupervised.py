@@ -387,6 +387,21 @@ def test_views_of_one_size_share_their_batch_norms():
     assert made[1].shape == made[0].shape
 
 
+def test_split_norms_keep_what_they_replace():
+    network = build(RESIDUAL, 1, 8, 3, draws("network"))
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor in (module.bias.data, module.running_mean, module.running_var):
+                tensor += torch.rand(tensor.shape, generator=draws("norm"))
+    before, x = copy.deepcopy(network).eval(), torch.randn(4, 1, 8, 8, generator=draws("x"))
+    divided = norms.split(network, 2)
+    assert any((m.weight == 0).all() for m in divided.modules() if isinstance(m, nn.BatchNorm2d)), "ends of blocks"
+    torch.testing.assert_close(divided.eval().embed(x), before.embed(x))
+    again = norms.whole(divided).state_dict()
+    for name, value in before.state_dict().items():
+        torch.testing.assert_close(again[name], value)
+
+
 def test_split_norms_are_norms_of_the_parts():
     network = build(WORD, 1, 8, 3, draws("network"))
     plain, divided = [copy.deepcopy(network) for _ in range(2)], norms.split(copy.deepcopy(network), 2)
