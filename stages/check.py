@@ -260,6 +260,8 @@ def _evaluate(params, shape, pools):
         training_settings(params, protocol, "hard")
     for protocol in protocols:
         training_settings(params, protocol, _label_kind(params))
+    if "common" in protocols:
+        _common_classes(params)
     _set_lr(params)
     _pretraining(params, shape, pools)
     for word in common.networks:
@@ -279,7 +281,7 @@ def _stored_epochs(params):
 
 
 def _set_lr(params):
-    """Students can learn at the set's own rate where the method learns one."""
+    """Students can learn at the set's own rate where the method learns one, or its file may bring one."""
     name = params.value("method.name")
     asked = params.value("evaluate.standard.hard.set_lr") and "standard" in params.value("evaluate.protocols")
     if asked and params.value("relabel.kind") in ("keep", "hard") and not methods.load(name).METHOD.learns_lr:
@@ -289,13 +291,27 @@ def _set_lr(params):
         )
 
 
+def _common_classes(params):
+    """The protocol ``common`` trains classes, which labels in a file beside a set do not give it."""
+    name, made = params.value("method.name"), params.value("relabel.kind")
+    if made in ("online", "fkd") and _kind_made(params) == "features":
+        raise BadInput(
+            f"the protocol common trains classes, but the set of {name} has none, and relabel.kind {made} gives it none: let "
+            "evaluate.protocols be without common, or give it classes by relabel.kind hard, logits or probs."
+        )
+
+
 def _label_kind(params):
     """The kind of the set's labels as far as the parameters tell it: features, or what can stand for classes."""
-    name, made = params.value("method.name"), params.value("relabel.kind")
-    if made == "keep":
-        module = methods.load(name)
-        made = module.METHOD.labels_of(params.section(f"method.{name}", module.Settings))
-    return "features" if made == "features" else "hard"
+    made = params.value("relabel.kind")
+    return "features" if (_kind_made(params) if made == "keep" else made) == "features" else "hard"
+
+
+def _kind_made(params):
+    """The kind of the labels that the method makes."""
+    name = params.value("method.name")
+    module = methods.load(name)
+    return module.METHOD.labels_of(params.section(f"method.{name}", module.Settings))
 
 
 def _pretraining(params, shape, pools):
@@ -321,6 +337,16 @@ def _pretraining(params, shape, pools):
             raise BadInput(
                 f"{path} is {pool!r}, whose teachers do not classify that target: their source is {taught.source}."
             )
+        _same_shape(f"{path} is {pool!r}, which takes", taught, _shape(_source(params, taught.source)))
+
+
+def _same_shape(takes, pool, shape):
+    """The teachers of kd must take images of the ``shape`` of their target, which the student is given too."""
+    theirs = objectives.load(pool.objective).shape(pool, shape)
+    if any(None not in pair and pair[0] != pair[1] for pair in zip(shape, theirs, strict=True)):
+        raise BadInput(
+            f"{takes} {theirs[0]} channels of {theirs[1]} px, but the images of the target are {shape[0]} of {shape[1]} px."
+        )
 
 
 def _network(path, word, shape):

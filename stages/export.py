@@ -22,7 +22,7 @@ from stages.runtime.errors import BadInput, guarded
 from stages.runtime.work import writing
 
 SET, DATA = f"data/relabeled/{FILE}", "data/real/dataset"
-KINDS = ("hard", "soft", "logits", "features")
+KINDS = ("hard", "soft", "logits", "regression", "features")
 
 
 def run(layout, path, chosen):

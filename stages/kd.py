@@ -37,8 +37,7 @@ def run(sets, target, teachers):
     compute = params.section("compute", parameters.Compute)
     folder, pool = Path("data/real/targets") / target, Path("models/teachers") / teachers
     data, theirs, taught = RealSet.load(cells.DATA), RealSet.load(folder), Pool(pool)
-    if taught.classes != theirs.classes:
-        raise BadInput(f"evaluate.kd.teachers.{target} is {teachers!r}, whose classes are not those of the target.")
+    _check(taught, theirs, f"evaluate.kd.teachers.{target} is {teachers!r}")
 
     asked = common.networks, common.seeds, ["kd"]
     if sets == "distilled":
@@ -65,6 +64,17 @@ def run(sets, target, teachers):
             teacher = {"pool": teachers, "network": first.word, "accuracy": first.accuracy}
             cells.write(partial, wanted, tasks, target, {"settings": settings.model_dump(), "teacher": teacher})
         cost.record(stage, out, tasks)
+
+
+def _check(taught, theirs, which):
+    """A pool must know the target: the student is given what the teacher is given."""
+    if taught.classes != theirs.classes:
+        raise BadInput(f"{which}, whose classes are not those of the target.")
+    if taught.shape[:2] != theirs.shape[:2]:
+        (ours, size), (channels, wanted) = taught.shape[:2], theirs.shape[:2]
+        raise BadInput(
+            f"{which}, which takes {ours} channels of {size} px, but the images of the target are {channels} of {wanted} px."
+        )
 
 
 if __name__ == "__main__":

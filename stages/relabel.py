@@ -147,7 +147,7 @@ def _answers(name, made, how):
     """The pool's answers to all batches of the set ``name``, from its finished tasks or made now."""
     settings, flip = how.settings, RealSet.load(DATA).info["flip"]
     answer = answering(how.pool, made.space, settings.pick, settings.mode)
-    lesson = Online(made.images, answer, settings, settings.batch, flip, made.info["seed"], "fkd")
+    lesson = Online(made.images, made.space, answer, settings, settings.batch, flip, made.info["seed"], "fkd")
     for task, epochs in how.tasks[name]:
         if not task.finished():
             storing.store(task, lesson, epochs)

@@ -86,7 +86,7 @@ def same(ours, theirs):
 # Out and in again
 
 
-@pytest.mark.parametrize("kind", ["hard", "soft", "logits", "features"])
+@pytest.mark.parametrize("kind", ["hard", "soft", "logits", "regression", "features"])
 def test_an_npz_comes_back_to_the_same_bits(kind):
     made = made_set(kind, space=Space.raw() if kind == "features" else None, teacher="main")
     found = imported(f"{exported(made, 'npz')}/distilled.npz", labels=kind)
@@ -286,6 +286,8 @@ def test_the_sets_that_krr_st_compares_with_have_labels_of_other_kinds():
     centred = torch.eye(CLASSES)[LABELS] - 1 / CLASSES
     soft = imported(kept(centred, "set/y_syn.pt"), space="normalised", labels="logits")
     assert torch.equal(soft.targets, centred) and torch.equal(soft.labels, LABELS) and torch.equal(soft.images, images)
+    learnt = imported("set", space="normalised", labels="regression")
+    assert learnt.kind == "regression" and torch.equal(learnt.targets, centred) and torch.equal(learnt.labels, LABELS)
     with pytest.raises(
         BadInput, match=r"has labels that are no probabilities: method\.imported\.labels should be logits\.$"
     ):
@@ -352,6 +354,33 @@ def test_an_npz_with_code_is_refused_unrun(capsys):
 IMAGES = torch.rand(COUNT, 3, SIZE, SIZE)
 
 
+def damaged():
+    """A compressed npz whose first bytes of data are no more what zlib wrote."""
+    file = io.BytesIO()
+    np.savez_compressed(file, images=IMAGES.numpy(), labels=LABELS.numpy())
+    content = bytearray(file.getvalue())
+    content[60:80] = b"\xff" * 20
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.pt", b"images, labels\n", "does not read as what torch.save writes: export images and labels"),
+        ("a.pt", b"", "does not read as what torch.save writes"),
+        ("a.pt", b"\x80\x02\xff", "does not read as what torch.save writes"),
+        ("a.npz", b"", "does not read: "),
+        ("a.npz", b"images, labels\n", "does not read: "),
+        ("a.npz", damaged(), "does not read: Error -3 while decompressing"),
+    ],
+)
+def test_a_broken_file_is_one_sentence(name, content, words):
+    Path(name).write_bytes(content)
+    with pytest.raises(BadInput, match=rf"^{name} {words}.*\.$") as caught:
+        imported(name)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("content", "kind", "words"),
     [
@@ -369,6 +398,11 @@ IMAGES = torch.rand(COUNT, 3, SIZE, SIZE)
             {"images": IMAGES, "labels": torch.rand(COUNT, 512)},
             "logits",
             r"\(6, 3\) .* method\.imported\.labels is logits\.$",
+        ),
+        (
+            {"images": IMAGES, "labels": torch.rand(COUNT, 512)},
+            "regression",
+            r"\(6, 3\) .* method\.imported\.labels is regression\.$",
         ),
         ({"images": IMAGES, "labels": LABELS}, "features", r"with labels \(6,\), but \(6, D\) are wanted"),
         (

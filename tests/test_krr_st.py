@@ -227,6 +227,16 @@ def test_resumed_between_any_two_units_it_gives_the_same_bits(tmp_path, crop):
             assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
+def test_answers_that_are_kept_go_back_to_the_device(tmp_path):
+    method = run(method_in(tmp_path, crop_flip=False))
+    state, again = method.state_dict(), method_in(tmp_path, crop_flip=False)
+    again.problem.device = torch.device("meta")  # a checkpoint is read on the CPU, whatever it was made on
+    again.load_state_dict(state)
+    assert again.known.device.type == "meta"
+    again.load_state_dict(state | {"known": None})
+    assert again.known is None
+
+
 def test_no_label_of_the_source_is_read(tmp_path):
     """Labels in another order, or that are no classes at all, change no bit; the classes' images are never asked for."""
     data = real_set()
@@ -261,6 +271,8 @@ def test_the_result_says_what_it_is_and_survives_a_file(tmp_path):
     assert made.labels is None and made.kind == "features" and made.info["feed"] == "stored"
     assert made.space.kind == "raw", "networks are given the raw pixels"
     assert made.bytes == {"images": 7 * 3 * SIZE * SIZE * 4, "labels": made.targets.numel() * 4}
+    beside = replace(made, targets=None, info={**made.info, "labels": "online", "label_bytes": 9})
+    assert beside.bytes["labels"] == 9, "no classes to count where teachers go with the set"
     made.save(tmp_path / "set.safetensors")
     found = DistilledSet.load(tmp_path / "set.safetensors")
     assert found.labels is None and same(found, made) and found.space.same(made.space)

@@ -1,13 +1,14 @@
 """Pre-training, transfer and distillation against torch's own loops, resumed at every step, paired, and refusing bad input."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
 
-from stages import check, params
+from stages import check, kd, params
 from stages.augment.siamese import augment_batch
 from stages.augment.standard import crop_flip
 from stages.augment.strategy import resolve
@@ -286,6 +287,16 @@ def test_a_transfer_resumed_at_any_step_gives_the_same_record(files, protocol):
     assert whole == killed
 
 
+@pytest.mark.parametrize("protocol", ["finetune", "linear"])
+def test_images_are_encoded_in_full_precision(files, monkeypatch, protocol):
+    """Whitening is a product of matrices, which autocast would round to bf16 in training, but not in the test."""
+    rounded, encode = [], Space.encode
+    monkeypatch.setattr(Space, "encode", lambda *x: rounded.append(torch.is_autocast_enabled("cpu")) or encode(*x))
+    job_of = carrying(files, protocol)
+    finished(protocols.transfer, lambda task: replace(job_of(task), precision="bf16"), "transfer")
+    assert rounded and not any(rounded)
+
+
 def test_steps_auto_are_the_published_ones():
     settings = validate(Finetune, {**FINETUNE, "steps": "auto"}, "evaluate.transfer.finetune")
     assert [settings.on(name) for name in ("cifar10", "tinyimagenet", "cars", "svhn")] == [10000, 10000, 5000, 5000]
@@ -370,7 +381,8 @@ def stage_inputs_of(stage):
         f"deps:stages/{stage}.py": "c",
         "cmd": stage,
     }
-    return shared | ({"params:evaluate.kd.lr": 1.0, "deps:models/teachers/kd": "d"} if stage == "kd" else {
+    of_kd = {"params:evaluate.kd.lr": 1.0, "deps:models/teachers/kd": "d", "deps:stages/labels": "e"}
+    return shared | (of_kd if stage == "kd" else {
         "params:evaluate.transfer.finetune.lr": 1.0, "params:evaluate.transfer.linear.lr": 1.0,
         "params:evaluate.transfer.protocols": ["finetune"],
     })  # fmt: skip
@@ -419,6 +431,18 @@ def test_a_target_of_another_shape_is_refused_in_one_sentence(files):
         cells.carried("t", [], {}, (), None, shapes, None, None).__enter__()
 
 
+def test_a_teacher_that_does_not_know_the_target_is_refused_in_one_sentence(files):
+    names = [f"other {c}" for c in range(4)]
+    theirs, which = RealSet.load(files / "data/real/targets/other"), "evaluate.kd.teachers.other is 'p'"
+    kd._check(pool_in(files / "pool", (WORD,), classes=names), theirs, which)
+    with pytest.raises(
+        BadInput, match=r"^evaluate\.kd\.teachers\.other is 'p', whose classes are not those of the target"
+    ):
+        kd._check(pool_in(files / "pool", (WORD,)), theirs, which)
+    with pytest.raises(BadInput, match=r"is 'p', which takes 3 channels of 16 px, but .* target are 3 of 8 px\.$"):
+        kd._check(pool_in(files / "pool", (WORD,), classes=names, size=16), theirs, which)
+
+
 # Feature labels
 
 
@@ -436,6 +460,22 @@ def test_no_protocol_of_classes_takes_feature_labels():
             BadInput, match=rf"^the protocol {protocol} trains classes, but the set is labelled with features: .*\.$"
         ):
             training_settings(given, protocol, "features")
+
+
+@pytest.mark.parametrize("work", ["pretrain", "finetune", "kd", "training"])
+def test_what_a_process_compiled_before_is_forgotten_before_a_network_is_compiled(files, monkeypatch, work):
+    said = []
+    monkeypatch.setattr(torch.compiler, "reset", lambda: said.append("reset"))
+    monkeypatch.setattr(torch, "compile", lambda network, **_: said.append("compile") or network)
+    job_of = {
+        "pretrain": pretraining(files, "soft"),
+        "finetune": carrying(files),
+        "kd": teaching(files, ("noise", 6)),
+        "training": pretraining(files, "hard"),
+    }[work]
+    does = {"finetune": protocols.transfer, "kd": distilling.distil}.get(work, pretrain)
+    finished(does, lambda task: replace(job_of(task), compile=True), work)
+    assert said == ["reset", "compile"]
 
 
 # Settings
@@ -456,6 +496,8 @@ def test_the_default_transfers_to_nothing():
     checked({})
     checked({"evaluate.protocols": []})
     checked({"method.name": "krr_st", "evaluate.protocols": []})
+    checked({"method.name": "krr_st", "relabel.kind": "online", "evaluate.protocols": ["standard"]})
+    checked({"method.name": "krr_st", "relabel.kind": "probs", "evaluate.protocols": ["common"]})
 
 
 def test_a_set_of_another_size_than_its_controls_is_noted():
@@ -470,11 +512,30 @@ def test_a_set_of_another_size_than_its_controls_is_noted():
     )
 
 
+LARGE = {
+    "source": "targets/c", "objective": "imported", "networks": ["resnet18"],
+    "imported": {"weights": "IMAGENET1K_V1", "classes": "source"},
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"method.name": "krr_st"}, "^the protocol standard trains classes, but the set is labelled with features"),
         ({"relabel.kind": "features"}, "^the protocol standard trains classes"),
+        (
+            {"method.name": "krr_st", "relabel.kind": "online", "evaluate.protocols": ["common"]},
+            r"^the protocol common trains classes, but the set of krr_st has none, and relabel\.kind online .* probs\.$",
+        ),
+        (
+            {
+                "method.name": "imported",
+                "method.imported.labels": "features",
+                "relabel.kind": "fkd",
+                "evaluate.protocols": ["common"],
+            },
+            r"^the protocol common trains classes, but the set of imported has none, and relabel\.kind fkd ",
+        ),
         (
             {"method.name": "krr_st", "evaluate.protocols": [], "method.alpha": 1.0},
             "has no image gradient that guidance",
@@ -494,6 +555,10 @@ def test_a_set_of_another_size_than_its_controls_is_noted():
         (
             {"targets.c": {"name": "digits"}, "evaluate.kd.teachers": {"c": "none"}},
             r"^evaluate\.kd\.teachers\.c is 'none', but the pools",
+        ),
+        (
+            {"targets.c": {"name": "digits"}, "evaluate.kd.teachers": {"c": "large"}, "teacher.large": LARGE},
+            r"^evaluate\.kd\.teachers\.c is 'large', which takes 3 channels of 224 px, but .* target are 1 of 8 px\.$",
         ),
         (
             {"evaluate.protocols": ["transfer"]},

@@ -250,6 +250,15 @@ def test_a_verifier_watches_and_changes_nothing(tmp_path):
     assert watched.cost()["images_forward"] == 2 * recovered_images() == 2 * watched.cost()["images_backward"]
 
 
+def test_a_verifier_of_another_shape_is_asked_where_guidance_adapts(tmp_path):
+    pool, guides = pool_of(tmp_path / "a"), pool_of(tmp_path / "b", "ConvNetW4D2", size=16)
+    guidance = {**COMMON["guidance"], "adapt": True}
+    watched = recovered(pool, guides=guides, common={"guidance": guidance}, verify=True)
+    assert 0 <= float(watched.advance().values["verified"]) <= 100
+    with pytest.raises(BadInput, match=r"take 3×16×16, but the images are 3×8×8.*guidance\.adapt true adapts"):
+        recovered(pool, guides=guides, verify=True).advance()
+
+
 def recovered_images():
     return CLASSES * SETTINGS["iterations"]
 

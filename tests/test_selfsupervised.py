@@ -329,6 +329,13 @@ def test_moco_v3_contrasts_both_ways():
     torch.testing.assert_close(model(views, moment(done=0.5)).double(), wanted, atol=1e-5, rtol=1e-5)
 
 
+def test_only_the_projector_of_moco_v3_ends_in_a_batch_norm():
+    model, _ = model_of("moco_v3")
+    heads = [[type(layer).__name__ for layer in head.layers] for head in (model.online.head, model.predictor)]
+    assert heads == [["Linear", "BatchNorm1d", "ReLU", "Linear", *end] for end in (["BatchNorm1d"], [])]
+    assert all(head.layers[i].bias is None for head in (model.online.head, model.predictor) for i in (0, 3))
+
+
 def test_swav_swaps_balanced_assignments():
     model, settings = model_of("swav", queue_start=0)
     model.queue.copy_(F.normalize(torch.randn(model.queue.shape, generator=draws("queue")), dim=2))
@@ -378,6 +385,21 @@ def test_views_of_one_size_share_their_batch_norms():
     made = by_size(copy.deepcopy(encoder), [large[0], small_batch(), large[1]])
     torch.testing.assert_close(torch.cat([made[0], made[2]]), copy.deepcopy(encoder)(torch.cat(large)))
     assert made[1].shape == made[0].shape
+
+
+def test_split_norms_keep_what_they_replace():
+    network = build(RESIDUAL, 1, 8, 3, draws("network"))
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor in (module.bias.data, module.running_mean, module.running_var):
+                tensor += torch.rand(tensor.shape, generator=draws("norm"))
+    before, x = copy.deepcopy(network).eval(), torch.randn(4, 1, 8, 8, generator=draws("x"))
+    divided = norms.split(network, 2)
+    assert any((m.weight == 0).all() for m in divided.modules() if isinstance(m, nn.BatchNorm2d)), "ends of blocks"
+    torch.testing.assert_close(divided.eval().embed(x), before.embed(x))
+    again = norms.whole(divided).state_dict()
+    for name, value in before.state_dict().items():
+        torch.testing.assert_close(again[name], value)
 
 
 def test_split_norms_are_norms_of_the_parts():

@@ -342,7 +342,8 @@ def test_students_learn_at_the_rate_that_the_set_brings(pool):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "refused"), [("dm", "keep", True), ("mtt", "keep", False), ("dm", "logits", False)]
+    ("name", "kind", "refused"),
+    [("dm", "keep", True), ("mtt", "keep", False), ("imported", "keep", False), ("dm", "logits", False)],
 )
 def test_a_rate_that_no_set_will_bring_is_refused_before_anything_is_trained(name, kind, refused):
     values = parameters.load(ROOT / "params.yaml").values

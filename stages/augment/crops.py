@@ -1,7 +1,7 @@
 """Crops as boxes, drawn apart from being cut out, so that they can be stored and made again.
 
-A box is (top, left, height, width) in whole pixels; where it reaches beyond its image there is 0. What is cut out has the
-size of the image again, bilinearly.
+A box is (top, left, height, width) in whole pixels; where it reaches beyond its image there is 0, or what is asked for.
+What is cut out has the size of the image again, bilinearly.
 """
 
 import math
@@ -42,15 +42,22 @@ def resized(count, size, area, generator):
     return torch.cat([room.long(), sides], 1)
 
 
-def cut(images, boxes):
+def cut(images, boxes, beyond=None):
     """Boxes (N, 4) of images (N, C, S, S), or one (1, 4) for all, as (N, C, S, S).
+
+    ``beyond`` (1, C, 1, 1) stands where a box reaches beyond its image; None: 0.
 
     Two matrix products give what F.interpolate(align_corners=False) gives of a slice, to rounding (exactly, where nothing
     is resized); the gradient is the same every time on every device.
     """
     size = images.shape[2]
     top, left, height, width = boxes.to(images.device, images.dtype).T
-    return _weights(top, height, size) @ images @ _weights(left, width, size).mT
+    down, across = _weights(top, height, size), _weights(left, width, size)
+    found = down @ images @ across.mT
+    if beyond is None:
+        return found
+    inside = (down.sum(3, keepdim=True) > 0) & (across.sum(3).unsqueeze(2) > 0)
+    return torch.where(inside, found, beyond)
 
 
 def _weights(start, length, size):

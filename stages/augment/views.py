@@ -18,7 +18,7 @@ from stages.params import Section
 
 
 class ViewSettings(Section):
-    """``augment``: none, crop_flip (random crop with padding of an eighth, and mirror) or rrc (random resized crop of
+    """``augment``: none, crop_flip (random crop with black padding of an eighth, and mirror) or rrc (random resized crop of
     ``crop`` to all of the area, and mirror); ``mix``: none, mixup or cutmix, its share drawn from Beta(alpha, alpha).
     """
 
@@ -59,10 +59,10 @@ def draw(count, size, settings, flip, generator):
     return View(boxes, mirror & flip & (settings.augment != "none"), partners, weight, window)
 
 
-def show(images, view):
-    """Images (n, C, S, S) as ``view`` has them."""
+def show(images, view, beyond=None):
+    """Images (n, C, S, S) as ``view`` has them; ``beyond`` (1, C, 1, 1) stands beside a cropped image, None: 0."""
     device, size = images.device, images.shape[2]
-    images = crops.cut(images, view.boxes)
+    images = crops.cut(images, view.boxes, beyond)
     images = torch.where(view.mirror.to(device).view(-1, 1, 1, 1), images.flip(3), images)
     partners = images[view.partners.to(device)]
     top, left, bottom, right = view.window.tolist()

@@ -63,6 +63,11 @@ class DistilledSet:
     @property
     def bytes(self):
         """Bytes of the images (4 a number) and of the labels (one byte, or two above 256 classes, a hard label)."""
-        width = 1 if len(self.info["classes"]) <= 256 else 2
-        labels = self.targets.numel() * 4 if self.targets is not None else len(self.labels) * width
-        return {"images": self.images.numel() * 4, "labels": self.info.get("label_bytes", labels)}
+        return {"images": self.images.numel() * 4, "labels": self._label_bytes()}
+
+    def _label_bytes(self):
+        if "label_bytes" in self.info:  # a file beside the set, whose images may have no classes
+            return self.info["label_bytes"]
+        if self.targets is not None:
+            return self.targets.numel() * 4
+        return len(self.labels) * (1 if len(self.info["classes"]) <= 256 else 2)

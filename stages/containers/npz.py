@@ -17,7 +17,8 @@ def load(path):
     """The tensors (name to Tensor) of any npz file, and its record, None where it has none.
 
     Raises:
-        ValueError, TypeError, OSError, BadZipFile: it is no npz file, or holds other things than numbers.
+        ValueError, TypeError, OSError, EOFError, BadZipFile, zlib.error, NotImplementedError: it is no npz file, or a broken
+            one, or holds other things than numbers.
     """
     with np.load(path, allow_pickle=False) as file:
         info = json.loads(file["info"].item()) if "info" in file.files else None

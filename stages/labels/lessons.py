@@ -27,7 +27,7 @@ class Online:
     """Batches that are drawn, and answered, as they are asked for.
 
     Args:
-        images: (N, C, S, S).
+        images: (N, C, S, S), in ``space``.
         answer: function of images (n, C, S, S) that gives logits (n, K), see ``answering``.
         views: ViewSettings.
         batch: how many images a batch has; the last of an epoch may have fewer.
@@ -35,8 +35,9 @@ class Online:
         seed, name: name every draw (order, augmentation).
     """
 
-    def __init__(self, images, answer, views, batch, flip, seed, name):
+    def __init__(self, images, space, answer, views, batch, flip, seed, name):
         self.images, self.answer, self.views, self.batch, self.flip = images, answer, views, batch, flip
+        self.black = black(space, images)
         self.seed, self.name = seed, name
         self.count = len(images)
         self.steps = math.ceil(self.count / batch)
@@ -54,19 +55,20 @@ class Online:
 
     def answered(self, index, view):
         """Images under a View, and their logits."""
-        seen = show(self.images[index.to(self.images.device)], view)
+        seen = show(self.images[index.to(self.images.device)], view, self.black)
         return seen, self.answer(seen)
 
 
 class Stored:
-    """Batches that were drawn and answered before.
+    """Batches that were drawn and answered before; ``images`` (N, C, S, S) are in ``space``.
 
     Raises:
         BadInput: fewer epochs are stored than ``epochs``.
     """
 
-    def __init__(self, images, path, epochs):
+    def __init__(self, images, space, path, epochs):
         self.images, self.path, self.epoch = images, path, None
+        self.black = black(space, images)
         self.count = len(images)
         with tensors.opened(path) as view:
             stored, self.batch = view.info["epochs"], view.info["batch"]
@@ -83,13 +85,21 @@ class Stored:
                 self.content = {name: view.get(f"{epoch}/{name}") for name in NAMES}
             self.epoch = epoch
         index, view, logits = self._batch(place)
-        return show(self.images[index.to(self.images.device)], view), logits.to(self.images.device).float()
+        seen = show(self.images[index.to(self.images.device)], view, self.black)
+        return seen, logits.to(self.images.device).float()
 
     def _batch(self, place):
         part = slice(place * self.batch, (place + 1) * self.batch)
         index, boxes, mirror, partners, logits = (self.content[name][part] for name in _OF_IMAGES)
         weight, window = (self.content[name][place] for name in _OF_BATCHES)
         return index.long(), View(boxes.long(), mirror, partners.long(), weight, window.long()), logits
+
+
+def black(space, images):
+    """What stands beside images (N, C, S, S) in ``space`` that are cropped: black, since the published code pads before it
+    normalises. (1, C, 1, 1); None, which means 0, where they are whitened: no number there is one pixel's, and 0 is the mean.
+    """
+    return None if space.kind == "whitened" else space.encode(images.new_zeros(1, images.shape[1], 1, 1))
 
 
 def packed(index, view, logits):
@@ -111,14 +121,14 @@ def online(job, flip):
     how, settings = made.info["labelling"], job.protocol.settings
     pool = Pool(Path(job.source[1]).parent, job.device)
     answer = answering(pool, made.space, how["pick"], how["mode"], job.protocol.precision)
-    lesson = Online(made.images, answer, settings, settings.batch, flip, job.seed, f"student/{job.word}")
+    lesson = Online(made.images, made.space, answer, settings, settings.batch, flip, job.seed, f"student/{job.word}")
     return lesson, how["temperature"]
 
 
 def fkd(job, flip):
     """The lesson and its temperature for a student whose set has its labels beside it."""
     made = DistilledSet.load(job.source[1], job.device)
-    lesson = Stored(made.images, labels_of(job.source[1]), job.protocol.settings.epochs)
+    lesson = Stored(made.images, made.space, labels_of(job.source[1]), job.protocol.settings.epochs)
     return lesson, made.info["labelling"]["temperature"]
 
 

@@ -16,6 +16,7 @@ and the npz that ``stages.export`` writes. Of all others ``space`` and ``labels`
 import json
 import re
 import sys
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -39,6 +40,7 @@ from stages.runtime.errors import BadInput
 PAIRS = {"x_syn.pt": "y_syn.pt", "images_best.pt": "labels_best.pt"}
 RATE = "lr_best.pt"
 CURE = "export images and labels as .safetensors"
+_BROKEN = (SafetensorError, BadZipFile, zlib.error, EOFError, ValueError, TypeError, OSError, NotImplementedError)
 RECORD = {"labels", "classes", "dataset", "method", "space"}  # what this pipeline notes of every set
 
 
@@ -46,16 +48,18 @@ class Settings(Section):
     """``file`` is the path; ``space`` and ``labels`` say what its numbers are, where it does not say it itself.
 
     space: ``raw`` (uint8, or floats in [0, 1]), which students are given in the dataset's space; ``normalised``: in that space
-    already; ``fed``: raw, and students are given just that. labels: ``hard`` (N,), ``soft`` or ``logits`` (N, classes), or
-    ``features`` (N, D).
+    already; ``fed``: raw, and students are given just that. labels: ``hard`` (N,), ``soft``, ``logits`` or ``regression``
+    (vectors that a method learnt as a regression's targets, as FRePo and KIP do) (N, classes), or ``features`` (N, D).
     """
 
     file: str = Field(min_length=1)
     space: Literal["raw", "normalised", "fed"]
-    labels: Literal["hard", "soft", "logits", "features"]
+    labels: Literal["hard", "soft", "logits", "regression", "features"]
 
 
 class Imported(Method):
+    learns_lr = True  # its file may say one; where it does not, evaluation refuses
+
     @classmethod
     def labels_of(cls, settings):
         return settings.labels
@@ -84,7 +88,7 @@ class Imported(Method):
         if made.kind != self.settings.labels:
             raise BadInput(
                 f"{path} has labels of kind {made.kind}, but method.imported.labels is {self.settings.labels}: hard, soft, "
-                "logits and features can be imported."
+                "logits, regression and features can be imported."
             )
         if made.info["classes"] != self.problem.data.classes:
             raise BadInput(
@@ -139,7 +143,7 @@ def _read(path, classes, channels):
             content = _first_run(unpickled(path, CURE), path)
         else:
             raise BadInput(f"{path} is neither .safetensors nor .npz nor .pt nor a folder.")
-    except (SafetensorError, BadZipFile, ValueError, TypeError, OSError) as error:
+    except _BROKEN as error:
         raise BadInput(f"{path} does not read: {str(error).rstrip('.')}.") from error
     if info is not None and not (isinstance(info, dict) and info.keys() >= RECORD):
         raise BadInput(f"{path} carries a record that this pipeline did not write: export its images and labels alone.")

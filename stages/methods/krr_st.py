@@ -211,7 +211,8 @@ class KRRST(Method):
         }
 
     def load_state_dict(self, state):
-        self.at, self.known, self.learnt = state["at"], state["known"], state["learnt"]
+        self.at, self.learnt = state["at"], state["learnt"]
+        self.known = state["known"] if state["known"] is None else state["known"].to(self.problem.device)
         self.images.data.copy_(state["images"])
         self.targets.data.copy_(state["targets"])
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state["optimizer"]})

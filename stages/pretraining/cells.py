@@ -23,8 +23,8 @@ SETS = {"distilled": LABELLED / FILE, "control": LABELLED / "control.safetensors
 # What changes no cell: how many others there are, and which.
 _EXTENT = ("params:evaluate.networks", "params:evaluate.seeds", "params:evaluate.transfer.protocols")
 # What comes after pre-training.
-_AFTER = ("cmd", "deps:data/real/targets/", "deps:models/", "deps:stages/kd.py", "deps:stages/teachers")
-_AFTER += ("deps:stages/transfer.py", "params:evaluate.kd.", "params:evaluate.transfer.")
+_AFTER = ("cmd", "deps:data/real/targets/", "deps:models/", "deps:stages/kd.py", "deps:stages/labels")
+_AFTER += ("deps:stages/teachers", "deps:stages/transfer.py", "params:evaluate.kd.", "params:evaluate.transfer.")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from stages.pretraining.pretrain import augmented
 from stages.pretraining.protocols import RECORD, carried
 from stages.pretraining.steps import Batches, Steps, complete, cosine
 from stages.runtime import tensors
-from stages.runtime.device import autocast
+from stages.runtime.device import autocast, compiled
 from stages.runtime.generators import generator
 from stages.runtime.work import Task
 from stages.teachers.pool import Pool
@@ -71,7 +71,7 @@ def distil(job):
 
 def _training(job, student, teacher, data):
     settings, name = job.settings, f"kd/{job.word}"
-    forward = torch.compile(student, dynamic=False) if job.compile else student
+    forward = compiled(student) if job.compile else student
     images_at, batches = _images(job, name, data)
 
     def loss_at(step):

@@ -14,7 +14,7 @@ from stages.networks.build import build
 from stages.params import Section
 from stages.pretraining.steps import Batches, Steps, complete, cosine
 from stages.runtime import tensors
-from stages.runtime.device import autocast
+from stages.runtime.device import autocast, compiled
 from stages.runtime.errors import BadInput
 from stages.runtime.generators import generator
 from stages.runtime.work import Task
@@ -80,7 +80,7 @@ def pretrain(job):
 def _regression(job, network, batch_of, count, name, flip):
     """Steps towards soft labels: half the squared error, summed over classes (KIP, FRePo)."""
     settings, batches = job.settings, Batches(count, job.settings.batch, job.seed, name)
-    forward = torch.compile(network, dynamic=False) if job.compile else network
+    forward = compiled(network) if job.compile else network
 
     def loss_at(step):
         images, targets = batch_of(batches(step).to(job.device))

@@ -12,7 +12,7 @@ from stages.networks.build import build
 from stages.params import Section
 from stages.pretraining.steps import Batches, Steps, complete, cosine
 from stages.runtime import tensors
-from stages.runtime.device import autocast
+from stages.runtime.device import autocast, compiled
 from stages.runtime.generators import generator
 from stages.runtime.work import Task
 from stages.training.accuracy import accuracy
@@ -62,7 +62,7 @@ def carried(word, shape, weights, draws):
 def _finetune(job, network, data, steps):
     settings, name = job.settings, f"transfer/{job.word}"
     batches = Batches(len(data.train), settings.batch, job.seed, name)
-    forward = torch.compile(network, dynamic=False) if job.compile else network
+    forward = compiled(network) if job.compile else network
 
     def loss_at(step):
         index = batches(step).to(job.device)
@@ -70,8 +70,9 @@ def _finetune(job, network, data, steps):
         if settings.crop:  # before they are normalised, so that what comes in from outside is black
             draws = generator(job.seed, name, "augment", step)
             raw = crop_flip(raw, draws, data.info["flip"], settings.crop)
+        images = data.space.encode(raw)  # in full precision, as it is when the network is tested
         with autocast(raw.device, job.precision):
-            logits = forward(data.space.encode(raw))
+            logits = forward(images)
         return F.cross_entropy(logits.float(), data.train.labels[index])
 
     return Steps(network, loss_at, _sgd(network, settings), cosine(steps), steps)
@@ -92,9 +93,13 @@ def _linear(job, network, data, steps):
 def _features(network, data, precision):
     """Features (N, F) of the training images as they are, of the network in eval mode."""
     network.eval()
-    parts = (data.encode(images) for images in data.train.images.split(_CHUNK))
-    with autocast(data.train.images.device, precision):
-        return torch.cat([network.body(part).flatten(1) for part in parts]).float()
+
+    def of(images):
+        encoded = data.encode(images)  # in full precision, as it is when the network is tested
+        with autocast(images.device, precision):
+            return network.body(encoded).flatten(1)
+
+    return torch.cat([of(images) for images in data.train.images.split(_CHUNK)]).float()
 
 
 def _sgd(network, settings):

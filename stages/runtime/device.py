@@ -74,6 +74,16 @@ def prepare(threads):
     torch.backends.cudnn.allow_tf32 = False
 
 
+def compiled(network):
+    """``network`` compiled for the shapes that it is given.
+
+    What this process compiled before is forgotten: it would choose the kernels, and past Dynamo's limit of recompiles make
+    them eager, so that bits depended on which work shares a process.
+    """
+    torch.compiler.reset()
+    return torch.compile(network, dynamic=False)
+
+
 def autocast(device, precision):
     """The context in which networks run forwards: ``fp32`` as they are, or ``bf16`` where autocast finds it safe."""
     return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=precision == "bf16")

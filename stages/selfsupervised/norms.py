@@ -4,12 +4,19 @@ from torch import nn
 
 
 def split(network, parts):
-    """The network with every batch norm of its maps made to normalise ``parts`` of a batch apart, in place."""
+    """The network with every batch norm of its maps made to normalise ``parts`` of a batch apart, in place.
+
+    Weights and biases stay as they were (a residual block's last may begin at 0), and each part has the statistics.
+    """
     from lightly.models.batchnorm import SplitBatchNorm
 
     for name, module in list(network.named_modules()):
         if isinstance(module, nn.BatchNorm2d):
-            network.set_submodule(name, SplitBatchNorm(module.num_features, parts))
+            made, state = SplitBatchNorm(module.num_features, parts), module.state_dict()
+            for key in ("running_mean", "running_var"):
+                state[key] = state[key].repeat(parts)
+            made.load_state_dict(state)
+            network.set_submodule(name, made)
     return network
 
 

@@ -8,7 +8,7 @@ from stages.augment.dc import augment_dc
 from stages.augment.siamese import augment_batch
 from stages.augment.standard import crop_flip
 from stages.augment.strategy import resolve
-from stages.runtime.device import autocast
+from stages.runtime.device import autocast, compiled
 from stages.runtime.generators import generator
 
 
@@ -42,9 +42,7 @@ class Training:
         self.epoch_loss = torch.zeros((), dtype=torch.float64, device=self.device)
         self.epoch_hits = torch.zeros((), dtype=torch.int64, device=self.device)
         self.optimizer = _optimizer(network.parameters(), settings)
-        if compile:
-            torch.compiler.reset()  # what this process compiled before must not choose the kernels
-        self.forward = torch.compile(network, dynamic=False) if compile else network
+        self.forward = compiled(network) if compile else network
 
     @property
     def device(self):

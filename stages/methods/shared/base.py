@@ -204,7 +204,7 @@ class Method:
     ``guided`` says whether its images have a gradient that guidance can add to, ``matches_features`` whether
     ``method.network`` must have features, ``asks_logits`` whether ``method.teacher`` must classify the images as they
     are, ``reads_batch_norms`` whether its first network must classify and have batch norms, ``learns_lr`` whether the
-    result says at which learning rate students should learn it. ``kind`` is that of the
+    result may say at which learning rate students should learn it. ``kind`` is that of the
     result's labels. ``images``, with their ``labels``, are those that the next update changes.
 
     The driver calls ``advance`` (one bounded unit of work) ``total`` times, ``apply`` after each that is ready, and

@@ -256,7 +256,7 @@ def _verifier(problem):
 
     @torch.no_grad()
     def verified(images, labels):
-        said = network(problem.to_teacher(images, pool)).argmax(1)
+        said = network(problem.to_teacher(images, pool, problem.settings.guidance.adapt)).argmax(1)
         return 100 * (said == labels).float().mean()
 
     return verified

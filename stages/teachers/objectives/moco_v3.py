@@ -1,6 +1,7 @@
 """MoCo v3 (Chen, Xie & He 2021): know the other view of an image among those of the batch, both ways.
 
-Defaults are solo-learn's for CIFAR; on a ResNet the projector has two layers and the predictor too, as officially.
+Defaults are solo-learn's for CIFAR; on a ResNet the projector has two layers and the predictor too, as officially:
+that one ends without a batch norm.
 """
 
 import torch
@@ -31,7 +32,7 @@ class MoCo(Model):
         hidden, dim = settings.hidden, settings.dim
         self.online = Encoder(network, _perceptron(network.features_size, hidden, dim), precision)
         self.momentum = momentum_copy(self.online)
-        self.predictor = _perceptron(dim, hidden, dim)
+        self.predictor = _perceptron(dim, hidden, dim, normed=False)
 
     @property
     def learnt(self):
@@ -57,13 +58,14 @@ class MoCo(Model):
         return 2 * temperature * F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
 
 
-def _perceptron(inside, hidden, outside):
+def _perceptron(inside, hidden, outside, normed=True):
+    """Two layers without biases; ``normed`` says whether a batch norm without weights ends them."""
     from lightly.models.modules.heads import ProjectionHead
 
     return ProjectionHead(
         [
             (inside, hidden, nn.BatchNorm1d(hidden), nn.ReLU()),
-            (hidden, outside, nn.BatchNorm1d(outside, affine=False), None),
+            (hidden, outside, nn.BatchNorm1d(outside, affine=False) if normed else None, None, False),
         ]
     )
 
