@@ -198,6 +198,14 @@ def test_rows_of_transfer_are_measured_target_by_target():
     assert len(rows.metrics(row.recipe, overlay.quick(row.settings))) == 2
 
 
+@pytest.mark.parametrize(("dataset", "mode"), [("cifar100", "train"), ("tinyimagenet", "eval")])
+def test_teachers_that_answer_batches_norm_as_in_the_code_of_the_dataset(dataset, mode):
+    found = {
+        row.settings["relabel.online.mode"] for row in rows.rows("scdd") if row.settings["dataset.name"] == dataset
+    }
+    assert found == {mode}
+
+
 def test_finished_sets_are_skipped_and_five_sets_are_five_seeds(monkeypatch):
     row = rows.find("matching/dc-cifar10-10")
     monkeypatch.setattr(
