@@ -206,6 +206,19 @@ def test_teachers_that_answer_batches_norm_as_in_the_code_of_the_dataset(dataset
     assert found == {mode}
 
 
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        ("krr-transfer/frepo-cifar100", 10_000),
+        ("krr-transfer/frepo-tinyimagenet", 40_000),
+        ("krr-transfer/frepo-imagenet64", 10_000),
+        ("krr-kd/frepo", 40_000),
+    ],
+)
+def test_sets_of_soft_labels_are_learnt_as_long_as_their_source_is_in_the_code(name, steps):
+    assert rows.find(name).settings["evaluate.pretrain.soft.steps"] == steps
+
+
 def test_finished_sets_are_skipped_and_five_sets_are_five_seeds(monkeypatch):
     row = rows.find("matching/dc-cifar10-10")
     monkeypatch.setattr(
