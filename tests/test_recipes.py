@@ -11,6 +11,7 @@ from stages import check, compare, recipes
 from stages import params as parameters
 from stages.comparison import claims
 from stages.comparison.results import Result, flat
+from stages.datasets.catalogue import facts
 from stages.published import cost, overlay, queueing, rows
 from stages.published.measured import Measured, matches, measured, of_row, z_score
 from stages.runtime.errors import BadInput, guarded
@@ -217,6 +218,11 @@ def test_teachers_that_answer_batches_norm_as_in_the_code_of_the_dataset(dataset
 )
 def test_sets_of_soft_labels_are_learnt_as_long_as_their_source_is_in_the_code(name, steps):
     assert rows.find(name).settings["evaluate.pretrain.soft.steps"] == steps
+
+
+def test_a_batch_of_kip_is_5000_images_in_all():
+    row = rows.find("krr-transfer/kip-cifar100")
+    assert row.settings["method.kip.batch_real"] * facts(row.settings["dataset.name"]).classes == 5000
 
 
 def test_finished_sets_are_skipped_and_five_sets_are_five_seeds(monkeypatch):
