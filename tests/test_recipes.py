@@ -11,7 +11,7 @@ from stages import check, compare, recipes
 from stages import params as parameters
 from stages.comparison import claims
 from stages.comparison.results import Result, flat
-from stages.datasets.catalogue import facts
+from stages.datasets.catalogue import CATALOGUE, facts
 from stages.published import cost, overlay, queueing, rows
 from stages.published.measured import Measured, matches, measured, of_row, z_score
 from stages.runtime.errors import BadInput, guarded
@@ -195,8 +195,16 @@ def test_one_result_alone_is_held_against_its_claim(monkeypatch, tmp_path, capsy
 def test_rows_of_transfer_are_measured_target_by_target():
     row = rows.find("krr-transfer/krr_st-cifar100")
     paths = rows.metrics(row.recipe, row.settings)
-    assert paths == [f"transfer.{t}.finetune.distilled.ConvNetW128-256-512BN" for t in ("cifar100", "cifar10")]
-    assert len(rows.metrics(row.recipe, overlay.quick(row.settings))) == 2
+    targets = ("cifar100", "cifar10", "aircraft", "flowers", "cub", "dogs")
+    assert paths == [f"transfer.{t}.finetune.distilled.ConvNetW128-256-512BN" for t in targets]
+    assert len(rows.metrics(row.recipe, overlay.quick(row.settings))) == 6
+
+
+def test_fine_grained_targets_have_published_statistics_at_the_size_of_their_source():
+    for row in rows.rows("krr-transfer"):
+        sizes = {entry["size"] for entry in row.settings["targets"].values()}
+        assert sizes == ({32} if row.settings["dataset.name"] == "cifar100" else {64})
+        assert all(CATALOGUE[entry["name"]].statistics(entry["size"]) for entry in row.settings["targets"].values())
 
 
 @pytest.mark.parametrize(("dataset", "mode"), [("cifar100", "train"), ("tinyimagenet", "eval")])
