@@ -12,6 +12,7 @@ from stages import params as parameters
 from stages.comparison import claims
 from stages.comparison.results import Result, flat
 from stages.datasets.catalogue import CATALOGUE, facts
+from stages.networks.build import flops
 from stages.published import cost, overlay, queueing, rows
 from stages.published.measured import Measured, matches, measured, of_row, z_score
 from stages.runtime.errors import BadInput, guarded
@@ -279,6 +280,19 @@ def test_costs_grow_with_what_is_asked():
     assert of_row_named("matching/random-cifar10-1").keys() == {"teacher main", "evaluate", "baseline", "whole"}
     assert of_row_named("apm/cifar10-50")["teacher main"] > 50 * small["teacher main"]
     assert of_row_named("scdd/sre2l-cifar100-50")["distill"] < of_row_named("krr-transfer/krr_st-cifar100")["distill"]
+    experts, ours = of_row_named("krr-transfer/mtt-cifar100"), flops("ConvNet", 3, 32, 100) / 1e9
+    assert experts["teacher main"] == pytest.approx(100 * 50 * 50_000 * 3 * ours)  # an expert sees each once an epoch
+    assert experts["distill"] == pytest.approx(5000 * 20 * 1000 * 10 * ours)
+
+
+@pytest.mark.parametrize("method", ["krr_st", "dsa", "dm", "mtt", "frepo", "kip"])
+def test_what_is_not_estimated_is_said(method, capsys):
+    Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
+    recipes.show(f"krr-transfer/{method}-cifar100", "published", 0)
+    said = capsys.readouterr().out
+    assert "  distill  " in said and "\nNot estimated: transfer and the pre-training before.\n" in said
+    recipes.show("matching/dc-mnist-1", "published", 0)
+    assert "Not estimated" not in capsys.readouterr().out
 
 
 def test_lists_and_details_are_printed(capsys):
