@@ -271,6 +271,14 @@ def test_what_is_not_there_is_one_sentence(name, sentence, monkeypatch, capsys):
     assert Path("params.yaml").read_text() == before
 
 
+@pytest.mark.parametrize("sets", ["0", "-2", "two", "1.5"])
+def test_sets_are_at_least_one(sets, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        recipes._parser().parse_args(["queue", "matching", f"--sets={sets}"])
+    assert f"--sets: {sets!r} is no whole number of at least 1" in capsys.readouterr().err
+    assert recipes._parser().parse_args(["queue", "matching", "--sets=3"]).sets == 3
+
+
 def test_costs_grow_with_what_is_asked():
     def of_row_named(name):
         return cost.estimate(parameters.Params(of(rows.find(name), "published")))
