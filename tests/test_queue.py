@@ -40,10 +40,13 @@ open("out", "w").write(open("params.yaml").read())
 
 
 @pytest.fixture
-def box(tmp_path, monkeypatch):
+def box(tmp_path, tmp_path_factory, monkeypatch):
     """A Git and DVC repository whose one stage leases a GPU for a second and a half."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv(
+        "TMPDIR", str(tmp_path_factory.mktemp("machine"))
+    )  # its GPUs are simulated: their locks are not the machine's
     for name in ("GIT_AUTHOR", "GIT_COMMITTER"):
         monkeypatch.setenv(f"{name}_NAME", "a")
         monkeypatch.setenv(f"{name}_EMAIL", "a@b")
