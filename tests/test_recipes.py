@@ -229,6 +229,11 @@ def test_sets_of_soft_labels_are_learnt_as_long_as_their_source_is_in_the_code(n
     assert rows.find(name).settings["evaluate.pretrain.soft.steps"] == steps
 
 
+def test_the_pool_of_frepo_learns_from_as_many_images_as_its_published_code_with_lamb_has_it():
+    frepo = of(rows.find("krr-transfer/frepo-tinyimagenet"), "published")["method"]["frepo"]
+    assert (frepo["optimizer"], frepo["batch_syn"]) == ("lamb", 1000)
+
+
 def test_a_batch_of_kip_is_5000_images_in_all():
     row = rows.find("krr-transfer/kip-cifar100")
     assert row.settings["method.kip.batch_real"] * facts(row.settings["dataset.name"]).classes == 5000
