@@ -7,7 +7,8 @@ Writes  nothing; the exit code is 2 where something stands in the way
 import argparse
 import shutil
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TooLong
 from pathlib import Path
 
@@ -61,6 +62,9 @@ def devices(choice, threads):
     lines = [f"cuda:{i} {gpu.name}, {words.size(gpu.total_memory)}" for i, gpu in enumerate(gpus)]
     if choice.startswith("cuda") and not gpus:
         lines.append(Fault(f"compute.device is {choice}, but torch {torch.__version__} sees no GPU here"))
+    elif ":" in choice and int(choice.split(":")[1]) >= len(gpus):
+        seen = words.count(len(gpus), "GPU")
+        lines.append(Fault(f"compute.device is {choice}, but torch {torch.__version__} sees {seen} here"))
     return [*lines, f"cpu, {words.count(threads, 'thread')} (compute.threads); compute.device is {choice}"]
 
 
@@ -87,17 +91,28 @@ def remotes(repo):
 
 
 def _remote(repo, name, url):
-    pool = ThreadPoolExecutor(1)
     try:
-        there = pool.submit(_answers, repo, name).result(PATIENCE)
+        there = _asked(_answers, repo, name).result(PATIENCE)
     except TooLong:
         return Fault(f"the remote {name} ({url}) does not answer within {PATIENCE:.0f} seconds")
     except Exception as error:  # whatever a client of ssh, s3 ... raises
         said = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
         return Fault(f"the remote {name} ({url}) refuses: {said}")
-    finally:
-        pool.shutdown(wait=False)
     return f"{name} ({url}) answers" + ("" if there else "; nothing was pushed to it yet")
+
+
+def _asked(function, *args):
+    """The Future of ``function(*args)`` in a daemon thread: where it never returns, the process still ends."""
+    future = Future()
+
+    def answer():
+        try:
+            future.set_result(function(*args))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=answer, daemon=True).start()
+    return future
 
 
 def _answers(repo, name):

@@ -47,6 +47,8 @@ def show(name, scale, seed):
     print("\nEstimated arithmetic of a set, shared stages included:")
     for stage, giga in [*estimate.items(), ("together", sum(estimate.values()))]:
         print(f"  {stage:20} {words.arithmetic(giga)}")
+    if lacking := cost.left_out(params):
+        print(f"Not estimated: {', '.join(lacking)} and the pre-training before.")
 
 
 def use(name, scale, seed):
@@ -104,6 +106,13 @@ def _claimed(row):
     return ", ".join(said) or "unknown"
 
 
+def _positive(text):
+    """A whole number of at least 1, for argparse."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+    return int(text)
+
+
 def _parser():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -121,7 +130,7 @@ def _parser():
         if command in ("show", "use", "flags"):
             each.add_argument("--seed", type=int, default=0, help="which set: method.seed (default: 0)")
         if command == "queue":
-            each.add_argument("--sets", type=int, help="how many sets of each row (default: as published)")
+            each.add_argument("--sets", type=_positive, help="how many sets of each row (default: as published)")
     return parser
 
 

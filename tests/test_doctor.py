@@ -2,6 +2,7 @@
 
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,8 @@ from stages import doctor
 from stages.runtime import tensors
 from stages.runtime.errors import guarded
 
-PARAMS = (Path(__file__).resolve().parents[1] / "params.yaml").read_text()
+ROOT = Path(__file__).resolve().parents[1]
+PARAMS = (ROOT / "params.yaml").read_text()
 
 
 @pytest.fixture
@@ -93,6 +95,17 @@ def test_a_remote_that_keeps_silent_is_not_waited_for(monkeypatch):
     assert isinstance(line, doctor.Fault) and "does not answer within" in line
 
 
+def test_the_process_ends_though_a_remote_never_answers():
+    script = (
+        "import time, types; from stages import doctor\n"
+        "doctor.PATIENCE, doctor._answers = 0.05, lambda repo, name: time.sleep(600)\n"
+        "print(doctor.remotes(types.SimpleNamespace(config={'remote': {'a': {'url': 'u'}}})))\n"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
+    assert "does not answer within" in done.stdout
+
+
 def test_datasets_are_there_to_be_fetched_or_missing(here, monkeypatch, capsys):
     monkeypatch.delenv("DD_MIRROR", raising=False)
     assert doctor._dataset("dataset", {"name": "mnist"}) == "dataset: mnist, 11.6\u202fMB will be downloaded"
@@ -106,3 +119,12 @@ def test_a_gpu_that_is_asked_for_and_absent(monkeypatch):
     monkeypatch.setattr(doctor.torch.cuda, "device_count", lambda: 0)
     assert any(isinstance(line, doctor.Fault) for line in doctor.devices("cuda:0", 2))
     assert not any(isinstance(line, doctor.Fault) for line in doctor.devices("auto", 2))
+
+
+@pytest.mark.parametrize(("choice", "bad"), [("cuda", 0), ("cuda:1", 0), ("cuda:2", 1), ("cuda:3", 1)])
+def test_a_gpu_beyond_those_that_are_there(choice, bad, monkeypatch):
+    monkeypatch.setattr(doctor.torch.cuda, "device_count", lambda: 2)
+    card = SimpleNamespace(name="a card", total_memory=1e9)
+    monkeypatch.setattr(doctor.torch.cuda, "get_device_properties", lambda index: card)
+    faults = [line for line in doctor.devices(choice, 2) if isinstance(line, doctor.Fault)]
+    assert len(faults) == bad and all("sees 2 GPUs here" in line for line in faults)

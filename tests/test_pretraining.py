@@ -564,6 +564,11 @@ LARGE = {
             {"evaluate.protocols": ["transfer"]},
             r"^evaluate\.protocols has 'transfer', but the protocols are standard, common; transfer",
         ),
+        (
+            {"evaluate.protocols": [{}]},
+            r"^evaluate\.protocols has \{\}, but the protocols are standard, common; transfer",
+        ),
+        ({"evaluate.protocols": [["standard"]]}, r"^evaluate\.protocols has \['standard'\], but the protocols are "),
         ({"evaluate.transfer.protocols": []}, r"^evaluate\.transfer\.protocols "),
         ({"evaluate.pretrain.features.loss": "ce"}, r"features\.loss must be mse for features labels"),
         ({"evaluate.pretrain.soft.warmup": 10000}, "warms up for 10000 of 10000 steps"),

@@ -1,5 +1,7 @@
 """The queue on a box with two GPUs (simulated): leases, a killed worker, a killed machine."""
 
+import contextlib
+import dataclasses
 import itertools
 import json
 import os
@@ -8,9 +10,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
+from dvc_task.proc.process import ProcessInfo
 
 from stages import requeue
 from stages.runtime.errors import guarded
@@ -36,10 +40,13 @@ open("out", "w").write(open("params.yaml").read())
 
 
 @pytest.fixture
-def box(tmp_path, monkeypatch):
+def box(tmp_path, tmp_path_factory, monkeypatch):
     """A Git and DVC repository whose one stage leases a GPU for a second and a half."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv(
+        "TMPDIR", str(tmp_path_factory.mktemp("machine"))
+    )  # its GPUs are simulated: their locks are not the machine's
     for name in ("GIT_AUTHOR", "GIT_COMMITTER"):
         monkeypatch.setenv(f"{name}_NAME", "a")
         monkeypatch.setenv(f"{name}_EMAIL", "a@b")
@@ -138,6 +145,64 @@ def held():
         else:
             found.append((event["slot"], started[event["pid"]]["at"], event["at"]))
     return found
+
+
+REVISIONS = [letter * 40 for letter in "abc"]
+
+
+def entry(revision):
+    return SimpleNamespace(stash_rev=revision, name=f"n-{revision[0]}")
+
+
+@pytest.fixture
+def queue(monkeypatch):
+    """DVC's queue with three experiments that it shows as running, whose number a stranger has; c is a worker's."""
+    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)", "exec-run"])
+    infos = {name: ProcessInfo(stranger.pid, None, None, None, None) for name in REVISIONS}
+    busy = {"worker": [{"args": [{"stash_rev": REVISIONS[2]}]}]}
+    found = SimpleNamespace(iter_active=lambda: map(entry, REVISIONS), worker_status=lambda: busy, proc=infos)
+    repo = SimpleNamespace(experiments=SimpleNamespace(celery_queue=found))
+    monkeypatch.setattr("dvc.repo.Repo", lambda: contextlib.nullcontext(repo))
+    monkeypatch.setattr(requeue, "_params", lambda revision: {"seed": revision[0]})
+    monkeypatch.setattr(requeue.process, "begin", lambda: None)
+    monkeypatch.setattr(requeue.parameters, "load", lambda: SimpleNamespace(values={"seed": 0}))
+    yield found
+    assert stranger.poll() is None, "nobody signalled it"
+    stranger.kill()
+    stranger.wait()
+
+
+def test_a_number_that_another_process_has_is_not_alive(queue):
+    assert requeue.abandoned() == {"n-a": {"seed": "a"}, "n-b": {"seed": "b"}}
+    ended = {name[0]: info.returncode for name, info in queue.proc.items()}
+    assert ended == {"a": -1, "b": -1, "c": None}, "`dvc queue kill` signals what has no return code"
+
+
+def test_the_process_of_dvc_is_alive_until_it_ends(queue):
+    command = [sys.executable, "-c", "import time; time.sleep(120)", "exec-run", "--infofile", f"/x/{REVISIONS[0]}.run"]
+    with subprocess.Popen(command) as ours:
+        queue.proc[REVISIONS[0]] = dataclasses.replace(queue.proc[REVISIONS[0]], pid=ours.pid)
+        until(lambda: psutil.Process(ours.pid).cmdline() == command)
+        assert requeue._alive(queue, REVISIONS[0])
+        assert "n-a" not in requeue.abandoned()
+        ours.kill()
+    assert not requeue._alive(queue, REVISIONS[0]) and not requeue._alive(queue, "never started")
+
+
+def test_one_that_dvc_refuses_does_not_keep_the_next(queue, capsys, monkeypatch):
+    done = []
+
+    def dvc_says(*arguments):
+        if "n-a" in arguments:
+            raise requeue.BadInput("`dvc queue kill` refuses: no.")
+        done.append(arguments)
+
+    monkeypatch.setattr(requeue, "_dvc", dvc_says)
+    assert guarded(requeue.run) == 2
+    out, err = capsys.readouterr()
+    assert [arguments[:2] for arguments in done] == [("queue", "kill"), ("exp", "run")]
+    assert out.startswith("1 queued again: n-b. ")
+    assert err == "error: 1 of 2 could not be queued again: n-a, as `dvc queue kill` refuses: no.\n"
 
 
 def test_without_lost_experiments_nothing_is_queued(box, capsys, monkeypatch):

@@ -12,6 +12,8 @@ from stages import check, compare, recipes
 from stages import params as parameters
 from stages.comparison import claims
 from stages.comparison.results import Result, flat
+from stages.datasets.catalogue import CATALOGUE, facts
+from stages.networks.build import flops
 from stages.published import cost, overlay, queueing, rows
 from stages.published.measured import Measured, matches, measured, of_row, z_score
 from stages.runtime.errors import BadInput, guarded
@@ -210,8 +212,47 @@ def test_one_result_alone_is_held_against_its_claim(monkeypatch, tmp_path, capsy
 def test_rows_of_transfer_are_measured_target_by_target():
     row = rows.find("krr-transfer/krr_st-cifar100")
     paths = rows.metrics(row.recipe, row.settings)
-    assert paths == [f"transfer.{t}.finetune.distilled.ConvNetW128-256-512BN" for t in ("cifar100", "cifar10")]
-    assert len(rows.metrics(row.recipe, overlay.quick(row.settings))) == 2
+    targets = ("cifar100", "cifar10", "aircraft", "flowers", "cub", "dogs")
+    assert paths == [f"transfer.{t}.finetune.distilled.ConvNetW128-256-512BN" for t in targets]
+    assert len(rows.metrics(row.recipe, overlay.quick(row.settings))) == 6
+
+
+def test_fine_grained_targets_have_published_statistics_at_the_size_of_their_source():
+    for row in rows.rows("krr-transfer"):
+        sizes = {entry["size"] for entry in row.settings["targets"].values()}
+        assert sizes == ({32} if row.settings["dataset.name"] == "cifar100" else {64})
+        assert all(CATALOGUE[entry["name"]].statistics(entry["size"]) for entry in row.settings["targets"].values())
+
+
+@pytest.mark.parametrize(("dataset", "mode"), [("cifar100", "train"), ("tinyimagenet", "eval")])
+def test_teachers_that_answer_batches_norm_as_in_the_code_of_the_dataset(dataset, mode):
+    found = {
+        row.settings["relabel.online.mode"] for row in rows.rows("scdd") if row.settings["dataset.name"] == dataset
+    }
+    assert found == {mode}
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        ("krr-transfer/frepo-cifar100", 10_000),
+        ("krr-transfer/frepo-tinyimagenet", 40_000),
+        ("krr-transfer/frepo-imagenet64", 10_000),
+        ("krr-kd/frepo", 40_000),
+    ],
+)
+def test_sets_of_soft_labels_are_learnt_as_long_as_their_source_is_in_the_code(name, steps):
+    assert rows.find(name).settings["evaluate.pretrain.soft.steps"] == steps
+
+
+def test_the_pool_of_frepo_learns_from_as_many_images_as_its_published_code_with_lamb_has_it():
+    frepo = of(rows.find("krr-transfer/frepo-tinyimagenet"), "published")["method"]["frepo"]
+    assert (frepo["optimizer"], frepo["batch_syn"]) == ("lamb", 1000)
+
+
+def test_a_batch_of_kip_is_5000_images_in_all():
+    row = rows.find("krr-transfer/kip-cifar100")
+    assert row.settings["method.kip.batch_real"] * facts(row.settings["dataset.name"]).classes == 5000
 
 
 def test_finished_sets_are_skipped_and_five_sets_are_five_seeds(monkeypatch):
@@ -251,6 +292,14 @@ def test_what_is_not_there_is_one_sentence(name, sentence, monkeypatch, capsys):
     assert Path("params.yaml").read_text() == before
 
 
+@pytest.mark.parametrize("sets", ["0", "-2", "two", "1.5"])
+def test_sets_are_at_least_one(sets, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        recipes._parser().parse_args(["queue", "matching", f"--sets={sets}"])
+    assert f"--sets: {sets!r} is no whole number of at least 1" in capsys.readouterr().err
+    assert recipes._parser().parse_args(["queue", "matching", "--sets=3"]).sets == 3
+
+
 def test_costs_grow_with_what_is_asked():
     def of_row_named(name):
         return cost.estimate(parameters.Params(of(rows.find(name), "published")))
@@ -260,6 +309,19 @@ def test_costs_grow_with_what_is_asked():
     assert of_row_named("matching/random-cifar10-1").keys() == {"teacher main", "evaluate", "baseline", "whole"}
     assert of_row_named("apm/cifar10-50")["teacher main"] > 50 * small["teacher main"]
     assert of_row_named("scdd/sre2l-cifar100-50")["distill"] < of_row_named("krr-transfer/krr_st-cifar100")["distill"]
+    experts, ours = of_row_named("krr-transfer/mtt-cifar100"), flops("ConvNet", 3, 32, 100) / 1e9
+    assert experts["teacher main"] == pytest.approx(100 * 50 * 50_000 * 3 * ours)  # an expert sees each once an epoch
+    assert experts["distill"] == pytest.approx(5000 * 20 * 1000 * 10 * ours)
+
+
+@pytest.mark.parametrize("method", ["krr_st", "dsa", "dm", "mtt", "frepo", "kip"])
+def test_what_is_not_estimated_is_said(method, capsys):
+    Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
+    recipes.show(f"krr-transfer/{method}-cifar100", "published", 0)
+    said = capsys.readouterr().out
+    assert "  distill  " in said and "\nNot estimated: transfer and the pre-training before.\n" in said
+    recipes.show("matching/dc-mnist-1", "published", 0)
+    assert "Not estimated" not in capsys.readouterr().out
 
 
 def test_lists_and_details_are_printed(capsys):

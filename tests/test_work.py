@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -182,13 +183,46 @@ def test_a_full_disk_leaves_no_partial_file():
     assert done.stderr.count("\n") == 1 and "No space left" in done.stderr
 
 
-def test_leases_are_exclusive_and_released():
+@pytest.fixture
+def locks(tmp_path, monkeypatch):
+    """The folder of a machine's locks: a real one would make tests wait for each other and for whoever computes."""
+    monkeypatch.setattr(device.tempfile, "tempdir", str(tmp_path))
+    return tmp_path / "dataset-distillation-gpus"
+
+
+def test_leases_are_exclusive_and_released(locks):
     with device.leased("auto", count=2) as first, device.leased("auto", count=2) as second:
         assert {first.index, second.index} == {0, 1}
     with device.leased("cuda:1", count=2) as again:
         assert again.index == 1
     with device.leased("auto", count=0) as cpu:
         assert cpu.type == "cpu"
+
+
+def test_a_lease_is_of_the_card_and_not_of_its_number_or_the_clone(locks, monkeypatch, tmp_path):
+    def seeing(*cards):
+        properties = [SimpleNamespace(uuid=card) for card in cards]
+        monkeypatch.setattr(device.torch.cuda, "get_device_properties", lambda index: properties[index])
+
+    seeing("card-a", "card-b")
+    with device.leased("cuda:1", count=2):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+        seeing("card-b", "card-a")
+        with device.leased("auto", count=2) as other:
+            assert other.index == 1, "its first is the other's second"
+    assert sorted(path.name for path in locks.iterdir()) == ["card-a.lock", "card-b.lock"]
+
+
+def test_other_users_can_lock_the_same_files(locks):
+    before = os.umask(0o077)
+    try:
+        with device.leased("cuda:0", count=1):
+            assert locks.stat().st_mode & 0o7777 == 0o1777
+            assert (locks / "0.lock").stat().st_mode & 0o777 == 0o666
+        assert os.umask(0o077) == 0o077, "as it was"
+    finally:
+        os.umask(before)
 
 
 @pytest.mark.parametrize("choice", ["cuda", "cuda:2"])

@@ -117,7 +117,7 @@ def training_settings(params, protocol, kind):
     Raises:
         BadInput: no such protocol, or its section is wrong.
     """
-    if protocol not in PROTOCOLS:
+    if not isinstance(protocol, str) or protocol not in PROTOCOLS:  # a mapping or a list is no key at all
         raise BadInput(
             f"evaluate.protocols has {protocol!r}, but the protocols are {', '.join(PROTOCOLS)}; transfer and kd run on the "
             "datasets of targets and of evaluate.kd.teachers."

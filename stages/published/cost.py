@@ -4,7 +4,7 @@ A backward pass counts as two forward ones. Data loading, augmentation, solving 
 which of two rows is the longer one and whether it is minutes or days, no more.
 """
 
-from stages.datasets.catalogue import facts
+from stages.datasets.catalogue import CATALOGUE, facts
 from stages.networks.build import flops
 from stages.teachers.settings import merged
 
@@ -40,13 +40,19 @@ def estimate(params):
         standard[{"keep": "hard", "probs": "soft"}.get(kind, kind)] if "standard" in evaluation["protocols"] else None
     )
     found = {f"teacher {name}": _pool(params, name) for name in params.value("teacher")}
-    found["distill"] = _method(method, images, shape, params)
+    found["distill"] = _method(method, images, count, shape, params)
     if settings:
         control = kind not in ("keep", "hard") and params.value("relabel.control")
         found["evaluate"] = students(settings, images, 1 + control)
         found["baseline"] = students(standard["hard"], images, evaluation["draws"] + 2)
     found["whole"] = students(evaluation["whole"], count, 1)
     return {stage: value / 1e9 for stage, value in found.items() if value}
+
+
+def left_out(params):
+    """Which stages train networks that ``estimate`` leaves out, pre-training included."""
+    stages = {"transfer": params.value("targets"), "kd": params.value("evaluate.kd.teachers")}
+    return [stage for stage, asked in stages.items() if asked]
 
 
 def _of(params, source):
@@ -62,11 +68,11 @@ def _pool(params, name):
         return 0
     count, shape = _of(params, pool["source"])
     each = sum(flops(word, *shape) for word in pool["networks"]) * pool["count"]
-    views = 1 if pool["objective"] == "supervised" else 2
+    views = 1 if pool["objective"] in ("supervised", "trajectory") else 2
     return each * _STEP * views * settings["epochs"] * count
 
 
-def _method(method, images, shape, params):
+def _method(method, images, count, shape, params):
     """Operations of a method, by its loop as its file describes it; 0 for one that selects."""
     one = flops(method["network"], *shape)
     settings = method[method["name"]]
@@ -83,6 +89,12 @@ def _method(method, images, shape, params):
         batch = min(settings["batch_syn"] or images, images)
         students = settings["iterations"] / settings["refresh"] * settings["epochs"] * _STEP * batch
         return one * (students + settings["iterations"] * (settings["snapshots"] + 1) * _STEP * batch)
+    if method["name"] == "mtt":
+        return one * _walked(settings, images)
+    if method["name"] == "frepo":
+        return one * _regressed(settings, images, count, params)
+    if method["name"] == "kip":
+        return _kernels(settings, images, count, shape)
     teacher = flops(merged(params, method["teacher"])["networks"][0], *shape)
     if method["name"] in ("scdd", "sre2l", "cda"):
         return settings["iterations"] * images * _STEP * teacher
@@ -90,3 +102,25 @@ def _method(method, images, shape, params):
         made = settings["images"] or images
         return settings["iterations"] * (settings["batch_real"] * (teacher + one) + 2 * _STEP * made * one)
     return 0
+
+
+def _walked(settings, images):
+    """Forward passes of images by MTT: a gradient's gradient is seven, and retracing the walk another step."""
+    walked = settings["iterations"] * settings["steps"] * min(settings["batch_syn"] or images, images)
+    return walked * (7 if settings["gradient"] == "unrolled" else 7 + _STEP)
+
+
+def _regressed(settings, images, count, params):
+    """Forward passes of images by FRePo, the steps of its pool included."""
+    flip = params.value("dataset.flip")
+    flip = CATALOGUE[params.value("dataset.name")].flip if flip == "auto" else flip
+    moved = images * (2 if settings["mirror"] and flip else 1) + min(images, settings["batch_syn"])
+    return settings["iterations"] * (min(settings["batch_real"], count) + _STEP * moved)
+
+
+def _kernels(settings, images, count, shape):
+    """Operations of KIP, which passes nothing through a network: products of its kernels."""
+    channels, size, classes = shape
+    products = _STEP * settings["iterations"] * (min(settings["batch_real"] * classes, count) + images)
+    products += count * (settings["labels"] == "solved")
+    return 2 * products * images * channels * size**2

@@ -4,17 +4,20 @@ import contextlib
 import fcntl
 import os
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import torch
 
-from stages.runtime import process
 from stages.runtime.errors import BadInput
 
 
 @contextlib.contextmanager
 def leased(choice, count=None):
     """The device that ``choice`` (auto, cpu, cuda, cuda:N) means; a GPU is ours alone while the block runs.
+
+    Alone among all that lease on this machine: clones, users, and processes that see some of its cards only.
 
     Raises:
         BadInput: a GPU is asked for that is not there.
@@ -32,15 +35,14 @@ def leased(choice, count=None):
 
 @contextlib.contextmanager
 def _first_free(indices):
-    folder = process.root() / ".dvc" / "tmp"
-    folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        files = {i: stack.enter_context(open(folder / f"gpu-{i}.lock", "w")) for i in indices}
+        files = {index: stack.enter_context(_lock_file(_card(index))) for index in indices}
         told = False
         while True:
             for index, file in files.items():
                 with contextlib.suppress(BlockingIOError):
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.utime(file.fileno())  # or what clears old files away could take it while it is locked
                     print(f"Leased GPU {index}.", file=sys.stderr, flush=True)
                     yield index
                     return
@@ -48,6 +50,28 @@ def _first_free(indices):
                 print("Every GPU is leased to another stage, waiting.", file=sys.stderr, flush=True)
                 told = True
             time.sleep(1)
+
+
+def _card(index):
+    """What the GPU ``index`` is called by every process here: CUDA_VISIBLE_DEVICES numbers them anew for each."""
+    try:
+        return str(torch.cuda.get_device_properties(index).uuid)
+    except (AttributeError, AssertionError, RuntimeError):  # this torch or driver tells no name
+        return str(index)
+
+
+def _lock_file(card):
+    """The open lock file of a card, in a folder of the whole machine."""
+    folder = Path(tempfile.gettempdir()) / "dataset-distillation-gpus"
+    path = folder / f"{card}.lock"
+    before = os.umask(0)  # every user may lock it, whoever was the first
+    try:
+        folder.mkdir(mode=0o1777, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.touch(mode=0o666, exist_ok=False)
+    finally:
+        os.umask(before)
+    return open(path, "r+")  # creates nothing: Linux refuses that of another user's file in such a folder
 
 
 def made_on(choice):
