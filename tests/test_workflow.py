@@ -133,7 +133,7 @@ def test_workers_change_no_bit(reproduced, copy_of):
 def test_the_run_cache_knows_the_size_of_an_entry(reproduced, copy_of, key, stage):
     clone = copy_of(reproduced)
     for size in (8, 12, 8):
-        clone.set({f"{key}.other": {"name": "digits", "size": size}})
+        clone.set({"dataset.size": size, f"{key}.other": {"name": "digits", "size": size}})  # targets are of its shape
         clone.run("dvc", "repro", stage)
         assert RealSet.load(clone.path(f"data/real/{key}/other")).shape[1] == size
 
