@@ -6,6 +6,7 @@ which of two rows is the longer one and whether it is minutes or days, no more.
 
 from stages.datasets.catalogue import CATALOGUE, facts
 from stages.networks.build import flops
+from stages.published.rows import kind_of_labels
 from stages.teachers.settings import merged
 
 TRAINING_IMAGES = {
@@ -36,9 +37,8 @@ def estimate(params):
 
     kind = params.value("relabel.kind")
     standard = evaluation["standard"]
-    settings = (
-        standard[{"keep": "hard", "probs": "soft"}.get(kind, kind)] if "standard" in evaluation["protocols"] else None
-    )
+    asked = "standard" in evaluation["protocols"]
+    settings = standard[kind_of_labels(method["name"], kind)] if asked else None
     found = {f"teacher {name}": _pool(params, name) for name in params.value("teacher")}
     found["distill"] = _method(method, images, count, shape, params)
     if settings:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from stages import methods
 from stages.params import Section, parse, validate
 from stages.runtime.errors import BadInput
 
@@ -192,11 +193,12 @@ def _settings(recipe, where):
 
 def _relevant(settings):
     """The settings without sections that are not chosen (of methods, objectives and kinds of labels): they change nothing."""
+    learnt = kind_of_labels(settings["method.name"], settings["relabel.kind"])
     chosen = {
         "method": {settings["method.name"], "guidance"},
         "relabel": {settings["relabel.kind"]},
         "teacher.main": {"probe", *_objectives(settings)},
-        "evaluate.standard": {"hard", _kind(settings)} if "standard" in settings["evaluate.protocols"] else set(),
+        "evaluate.standard": {"hard", learnt} if "standard" in settings["evaluate.protocols"] else set(),
     }
     carried = {"evaluate.pretrain.", "evaluate.transfer."} if not settings["targets"] else set()
     unused = tuple(carried | ({"evaluate.kd."} if not settings["evaluate.kd.teachers"] else set()))
@@ -217,11 +219,10 @@ def _objectives(settings):
     return {settings["teacher.main.objective"], *(pool["objective"] for pool in pools if "objective" in pool)}
 
 
-def _kind(settings):
-    """The kind of the labels that students learn from."""
-    kind = {"probs": "soft"}.get(settings["relabel.kind"], settings["relabel.kind"])
-    own = "regression" if settings["method.name"] in ("frepo", "kip") else "hard"
-    return own if kind == "keep" else kind
+def kind_of_labels(method, relabelled):
+    """The kind of the labels that students learn from, by method.name and relabel.kind."""
+    kind = methods.load(method).METHOD.kind if relabelled == "keep" else relabelled
+    return {"probs": "soft"}.get(kind, kind)
 
 
 def _matches(where, wanted):
