@@ -33,7 +33,7 @@ from stages.methods.shared.asking import as_they_are
 from stages.methods.shared.base import Method, Tick
 from stages.networks.build import flops, initialise
 from stages.params import Section
-from stages.runtime.device import autocast
+from stages.runtime.device import autocast, forget
 from stages.runtime.errors import BadInput
 from stages.training.loop import Training
 from stages.training.losses import loss_of
@@ -179,7 +179,7 @@ class APM(Method):
         words = {member.word: member for member in problem.teachers.members}
         self.teachers = {word: copy.deepcopy(problem.teachers.network(member)) for word, member in words.items()}
         if problem.settings.compile:
-            torch.compiler.reset()  # what this process compiled before must not choose the kernels
+            forget()
             for network in (self.student, self.critic, *self.teachers.values()):
                 network.compile(dynamic=False, isolate_recompiles=True)
         self.update, self.training, self.snapshots = 0, None, []

@@ -16,7 +16,7 @@ from stages.augment.siamese import apply, draw
 from stages.methods.shared.base import Method, Tick
 from stages.networks.build import has_features, initialise
 from stages.params import Section
-from stages.runtime.device import autocast
+from stages.runtime.device import autocast, compiled
 from stages.runtime.errors import BadInput
 
 
@@ -44,8 +44,7 @@ class DM(Method):
         if not has_features(self.network):
             raise BadInput(f"method.network is {problem.settings.network}, which has no features that DM could match.")
         self.whole_batch = any(isinstance(m, torch.nn.BatchNorm2d) for m in self.network.modules())
-        compiled = problem.settings.compile
-        self.embed = torch.compile(self.network.embed, dynamic=False) if compiled else self.network.embed
+        self.embed = compiled(self.network.embed) if problem.settings.compile else self.network.embed
 
     def advance(self):
         problem = self.problem

@@ -33,7 +33,7 @@ from stages.methods.shared.base import Method, Tick
 from stages.methods.shared.regressor import Regressor
 from stages.methods.shared.ridge import solved
 from stages.params import Section
-from stages.runtime.device import autocast
+from stages.runtime.device import autocast, compiled
 from stages.runtime.errors import BadInput
 
 LAST = 0.1  # the learning rate at the end, relative to the first
@@ -64,9 +64,7 @@ class FRePo(Method):
 
     def __init__(self, problem, settings):
         super().__init__(problem, settings)
-        fast = partial(torch.compile, dynamic=False) if problem.settings.compile else lambda function: function
-        if problem.settings.compile:
-            torch.compiler.reset()  # what this process compiled before must not choose the kernels
+        fast = compiled if problem.settings.compile else lambda function: function
         self.embed, self.answer = fast(_embed), fast(_answer)
         self.total = settings.iterations
         self.labels = problem.labels()

@@ -39,7 +39,7 @@ from stages.methods.shared.regressor import Regressor
 from stages.methods.shared.ridge import answers
 from stages.networks.build import build, flops
 from stages.params import Section
-from stages.runtime.device import autocast
+from stages.runtime.device import autocast, compiled
 from stages.runtime.errors import BadInput
 
 PAD = 4  # pixels around a real image before it is cropped
@@ -72,7 +72,7 @@ class KRRST(Method):
 
     def __init__(self, problem, settings):
         super().__init__(problem, settings)
-        fast = partial(torch.compile, dynamic=False) if problem.settings.compile else lambda function: function
+        fast = compiled if problem.settings.compile else lambda function: function
         self.embed, self.answer = fast(_embed), fast(_answer)
         self.ask = fast(_target_model(problem.teachers).embed)
         self.count = len(problem.data.train)

@@ -35,7 +35,7 @@ from stages.methods.shared.asking import as_they_are
 from stages.methods.shared.base import Method, Tick
 from stages.networks.words import canonical, parse
 from stages.params import Section
-from stages.runtime.device import autocast
+from stages.runtime.device import autocast, compiled
 from stages.runtime.errors import BadInput
 
 
@@ -64,16 +64,14 @@ class Student:
         network: whose parameters are as the vector has them, in its order.
         chunk: images that pass together; the gradient is that of all.
         precision: ``fp32`` or ``bf16``.
-        compiled: whether ``torch.compile`` takes the gradient, and the gradient's gradient, as one graph each.
+        compile: whether ``torch.compile`` takes the gradient, and the gradient's gradient, as one graph each.
     """
 
-    def __init__(self, network, chunk, precision="fp32", compiled=False):
+    def __init__(self, network, chunk, precision="fp32", compile=False):
         self.network, self.chunk, self.precision = network.requires_grad_(False), chunk, precision
         self.shapes = {name: parameter.shape for name, parameter in network.named_parameters()}
         self.sizes = [shape.numel() for shape in self.shapes.values()]
-        fast = partial(torch.compile, dynamic=False) if compiled else lambda function: function
-        if compiled:
-            torch.compiler.reset()  # what this process compiled before must not choose the kernels
+        fast = compiled if compile else lambda function: function
         gradient = grad(self.loss)
 
         def along(images, vector, labels, direction):

@@ -98,14 +98,19 @@ def prepare(threads):
     torch.backends.cudnn.allow_tf32 = False
 
 
-def compiled(network):
-    """``network`` compiled for the shapes that it is given.
+def forget():
+    """Forget what this process compiled before.
 
-    What this process compiled before is forgotten: it would choose the kernels, and past Dynamo's limit of recompiles make
-    them eager, so that bits depended on which work shares a process.
+    It would choose the kernels, and past Dynamo's limit of recompiles make them eager, so that bits depended on which work
+    shares a process.
     """
     torch.compiler.reset()
-    return torch.compile(network, dynamic=False)
+
+
+def compiled(function):
+    """A network or function compiled for the shapes that it is given, all that was compiled before forgotten."""
+    forget()
+    return torch.compile(function, dynamic=False)
 
 
 def autocast(device, precision):

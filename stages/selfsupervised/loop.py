@@ -3,6 +3,7 @@
 import torch
 
 from stages.containers.indexed import indices_on
+from stages.runtime.device import forget
 from stages.runtime.generators import generator
 from stages.selfsupervised.model import Encoder, Moment
 from stages.selfsupervised.optimizers import optimizer_of, rate
@@ -32,7 +33,7 @@ class Loop:
         self.optimizer = optimizer_of(model.parameters(), settings)
         self.tensors = dict(model.named_parameters()) | dict(model.named_buffers())  # queues are in no state_dict
         if compile:
-            torch.compiler.reset()  # what this process compiled before must not choose the kernels
+            forget()
             for module in model.modules():
                 if isinstance(module, Encoder):
                     module.compile(dynamic=False)

@@ -24,7 +24,7 @@ from stages.augment.siamese import apply, augment_batch, draw
 from stages.methods.shared.base import Method, Tick
 from stages.networks.build import initialise
 from stages.params import Section
-from stages.runtime.device import autocast
+from stages.runtime.device import autocast, compiled
 from stages.runtime.errors import BadInput
 
 LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}  # ipc: outer, inner
@@ -127,9 +127,8 @@ class Matching(Method):
         self.forward = self.network
         self.match = matched(self.network, DISTANCES[settings.distance], problem.settings.precision)
         if problem.settings.compile:
-            torch.compiler.reset()  # what this process compiled before must not choose the kernels
-            self.forward = torch.compile(self.network, dynamic=False)
-            self.match = torch.compile(self.match, dynamic=False)
+            self.forward = compiled(self.network)
+            self.match = compiled(self.match)
 
     @classmethod
     def check(cls, common, settings, classes):

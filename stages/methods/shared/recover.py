@@ -26,7 +26,7 @@ from torch import nn
 from stages.augment import crops
 from stages.methods.shared.base import Method, Tick
 from stages.params import Section
-from stages.runtime.device import autocast
+from stages.runtime.device import autocast, compiled
 from stages.runtime.errors import BadInput
 from stages.runtime.generators import generator
 
@@ -222,13 +222,10 @@ class Watched(nn.Module):
 
 
 @lru_cache(maxsize=1)
-def watching(network, first, compiled):
+def watching(network, first, compile):
     """``Watched``, compiled or not; the shards that one process makes share it."""
     watched = Watched(network, first)
-    if not compiled:
-        return watched
-    torch.compiler.reset()  # what this process compiled before must not choose the kernels
-    return torch.compile(watched, dynamic=False)
+    return compiled(watched) if compile else watched
 
 
 def variation(images):
