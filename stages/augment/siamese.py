@@ -162,22 +162,21 @@ def _gathered(g, matrix):
     """
     middle = (g.shape[2] - 1) / 2
     steps = torch.arange(g.shape[2], device=g.device, dtype=g.dtype) - middle
+    matrix = matrix[:, None]
     inverse = torch.linalg.inv_ex(matrix).inverse
-    reach_x, reach_y = inverse.abs().sum(2)[:, :, None, None].unbind(1)
+    reach_x, reach_y = inverse.abs().sum(3)[..., None, None].unbind(2)
     found_x, found_y = _moved(inverse, steps, steps[:, None])
-    first_x, first_y = (found_x - reach_x).add(middle).floor() + 1, (found_y - reach_y).add(middle).floor() + 1
-    result = torch.zeros_like(g)
-    for row in range(3):
-        for column in range(3):
-            x, y = first_x + column, first_y + row
-            at_x, at_y = _moved(matrix, x - middle, y - middle)
-            weight = _hat(at_x - steps) * _hat(at_y - steps[:, None])
-            result += _taken(g, y.long(), x.long(), weight)
-    return result
+    place = torch.arange(9, device=g.device).view(9, 1, 1)
+    x = (found_x - reach_x).add(middle).floor() + 1 + place % 3
+    y = (found_y - reach_y).add(middle).floor() + 1 + place // 3
+    at_x, at_y = _moved(matrix, x - middle, y - middle)
+    weight = _hat(at_x - steps) * _hat(at_y - steps[:, None])
+    return _taken(g, y.long(), x.long(), weight).sum(2)
 
 
 def _moved(matrix, x, y):
-    (a, b), (c, d) = (row.unbind(1) for row in matrix[:, :, :, None, None].unbind(1))
+    """x and y (..., S, S) under each of ``matrix`` (..., 2, 2)."""
+    (a, b), (c, d) = (row.unbind(-3) for row in matrix[..., None, None].unbind(-4))
     return a * x + b * y, c * x + d * y
 
 
@@ -186,11 +185,12 @@ def _hat(distance):
 
 
 def _taken(x, rows, columns, weight=1.0):
-    """``x`` at whole rows and columns, (N, S, S) or what broadcasts to it, times ``weight``; 0 where outside."""
-    n, channels, size, _ = x.shape
+    """``x`` at whole rows and columns, (N, ..., S, S) or what broadcasts to it, times ``weight``; 0 where outside."""
+    size = x.shape[2]
     inside = (rows >= 0) & (rows < size) & (columns >= 0) & (columns < size)
     index = rows.clamp(0, size - 1) * size + columns.clamp(0, size - 1)
-    taken = x.flatten(2).gather(2, index.view(n, 1, -1).expand(-1, channels, -1)).view_as(x)
+    wanted = index.flatten(1).unsqueeze(1).expand(-1, x.shape[1], -1)
+    taken = x.flatten(2).gather(2, wanted).view(*x.shape[:2], *index.shape[1:])
     return taken * torch.where(inside, weight, 0.0).unsqueeze(1)
 
 
