@@ -6,7 +6,6 @@ Writes  data/checked, always the same bytes, so that nothing downstream reruns f
 
 import argparse
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -47,7 +46,6 @@ SIZED_FOR_DIGITS = {
 def run():
     params = parameters.load()
     check_all(params)
-    forget(params)
     for note in notes(params):
         print(f"note: {note}", file=sys.stderr)
     OUT.parent.mkdir(exist_ok=True)
@@ -64,25 +62,6 @@ def check_all(params):
     _relabel(params, pools)
     _evaluate(params, shape, pools)
     _stored_epochs(params)
-
-
-def forget(params):
-    """Remove the outs of pools and protocols that params.yaml no longer names; DVC's cache keeps them.
-
-    The report depends on their parent folders: what stayed there would enter its hash on this machine alone.
-    """
-    named = {
-        "models/teachers": "teacher",
-        "reports/evaluation": "evaluate.protocols",
-        "reports/baseline": "evaluate.protocols",
-        "reports/assessment": "evaluate.assess.teachers",
-        **{f"reports/transfer/{sets}": "targets" for sets in ("distilled", "baseline")},
-        **{f"reports/kd/{sets}": "evaluate.kd.teachers" for sets in ("distilled", "baseline")},
-    }
-    for folder, path in named.items():
-        for out in Path(folder).glob("*/"):
-            if out.name not in params.value(path):
-                shutil.rmtree(out)
 
 
 def notes(params):
