@@ -176,9 +176,9 @@ def test_what_is_no_longer_named_leaves_no_trace_in_the_report(reproduced, copy_
     clone.run("dvc", "repro")
     assert clone.path("models/teachers/more").is_dir() and report() != alone
     clone.path("params.yaml").write_text(before)
-    again = clone.run("dvc", "repro")
+    ran = clone.run("dvc", "repro").stdout.splitlines()
     assert report() == alone and not clone.path("models/teachers/more").exists()
-    assert [line for line in again.stdout.splitlines() if line.startswith("Running stage")] == ["Running stage 'report':"]
+    assert [line for line in ran if line.startswith("Running stage")] == ["Running stage 'report':"]
 
 
 def test_more_seeds_and_teachers_copy_what_is_done(reproduced, copy_of):
