@@ -260,6 +260,10 @@ def test_sets_of_the_baselines():
     means, labels = images_of(("mean",), data, "hard")[0](torch.arange(3))
     wanted = [data.encode(data.train.images[data.train.labels == c]).mean(0) for c in labels]
     torch.testing.assert_close(means, torch.stack(wanted))
+    alone = torch.get_num_threads()
+    torch.set_num_threads(3 if alone == 1 else 1)
+    assert k_means_choice(data, 4) == sources[1][1]  # whatever the number of threads
+    torch.set_num_threads(alone)
     draws = [random_choice(data, 4, draw) for draw in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2]
     with pytest.raises(BadInput, match="the smallest class has 20"):
