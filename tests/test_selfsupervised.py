@@ -416,6 +416,18 @@ def test_split_norms_are_norms_of_the_parts():
             torch.testing.assert_close(value, (parts[0][name] + parts[1][name]) / 2)
 
 
+def test_split_norms_written_out_for_the_compiler_are_the_same():
+    images = torch.randn(6, 3, 4, 4, dtype=torch.float64, generator=draws(), requires_grad=True)
+    eager = norms.SplitBatchNorm(3, 2).double()
+    torch.nn.init.normal_(eager.weight, generator=draws())
+    written = copy.deepcopy(eager)
+    for norm, made in ((eager, eager(images)), (written, written._written_out(images))):
+        weights = torch.randn(made.shape, dtype=torch.float64, generator=draws())
+        norm.results = made, *torch.autograd.grad((made * weights).sum(), [images, norm.weight, norm.bias])
+    torch.testing.assert_close(written.results, eager.results)
+    torch.testing.assert_close(written.state_dict(), eager.state_dict())
+
+
 def test_keys_come_back_in_the_order_of_their_queries():
     model, _ = model_of("moco_v2", splits=1)
     model.momentum.eval()

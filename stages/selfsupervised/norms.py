@@ -1,6 +1,45 @@
 """Batch norms that see a part of the batch each, as if the parts were on different machines (MoCo's CIFAR-10 demo)."""
 
+import torch
+import torch.nn.functional as F
 from torch import nn
+
+
+class SplitBatchNorm(nn.BatchNorm2d):
+    """Image i of a batch (N, C, H, W) is normalised with all whose index is i modulo ``parts``, which divides N.
+
+    Running statistics (parts * C,) are of each part; evaluation takes their means.
+    """
+
+    def __init__(self, channels, parts):
+        super().__init__(channels)
+        self.parts = parts
+        self.running_mean, self.running_var = self.running_mean.repeat(parts), self.running_var.repeat(parts)
+
+    def means(self):
+        """Running mean and variance (C,) over the parts."""
+        return tuple(values.view(self.parts, -1).mean(0) for values in (self.running_mean, self.running_var))
+
+    def forward(self, images):
+        if not self.training:
+            return F.batch_norm(images, *self.means(), self.weight, self.bias, eps=self.eps)
+        if torch.compiler.is_compiling():
+            return self._written_out(images)
+        parts_as_channels = images.reshape(-1, self.parts * self.num_features, *images.shape[2:])
+        learnt = self.weight.repeat(self.parts), self.bias.repeat(self.parts)
+        running = self.running_mean, self.running_var
+        return F.batch_norm(parts_as_channels, *running, *learnt, True, self.momentum, self.eps).view_as(images)
+
+    def _written_out(self, images):
+        """The same for torch.compile: parts as channels would have it transpose the channels-last maps around every norm."""
+        apart = images.unflatten(0, (-1, self.parts))
+        variance, mean = torch.var_mean(apart.to(self.weight.dtype), (0, 3, 4), correction=0, keepdim=True)
+        count = apart[:, 0, 0].numel()
+        with torch.no_grad():
+            self.running_mean.lerp_(mean.flatten(), self.momentum)
+            self.running_var.lerp_(variance.flatten() * (count / (count - 1)), self.momentum)
+        scale = torch.rsqrt(variance + self.eps) * self.weight.view(-1, 1, 1)
+        return ((apart - mean) * scale + self.bias.view(-1, 1, 1)).to(images.dtype).flatten(0, 1)
 
 
 def split(network, parts):
@@ -8,8 +47,6 @@ def split(network, parts):
 
     Weights and biases stay as they were (a residual block's last may begin at 0), and each part has the statistics.
     """
-    from lightly.models.batchnorm import SplitBatchNorm
-
     for name, module in list(network.named_modules()):
         if isinstance(module, nn.BatchNorm2d):
             made, state = SplitBatchNorm(module.num_features, parts), module.state_dict()
@@ -23,11 +60,9 @@ def split(network, parts):
 def whole(network):
     """``split`` undone, in place: running statistics become their means over the parts."""
     for name, module in list(network.named_modules()):
-        if parts := getattr(module, "num_splits", 0):
-            state = module.state_dict()
-            for key in ("running_mean", "running_var"):
-                state[key] = state[key].view(parts, -1).mean(0)
+        if isinstance(module, SplitBatchNorm):
+            state = module.state_dict() | dict(zip(("running_mean", "running_var"), module.means(), strict=True))
             made = nn.BatchNorm2d(module.num_features, device=module.weight.device)
-            made.load_state_dict({**made.state_dict(), **state})
+            made.load_state_dict(state)
             network.set_submodule(name, made)
     return network
