@@ -37,13 +37,14 @@ def k_means_choice(data, ipc):
 
     One thread clusters one class, as many side by side as torch has threads: how many changes nothing.
     """
+    import sklearn.cluster  # noqa: F401 (slow; here, since a limit holds for the libraries that are loaded)
 
     def chosen(members):
         pixels = data.encode(data.train.images[members.to(data.train.labels.device)])
         return members[k_means(pixels.flatten(1), ipc, seed=0)]
 
     # Each call limits BLAS to a thread of its own and at its end sets back what it found, so the limit is here already.
-    with threadpool_limits(1), ThreadPoolExecutor(torch.get_num_threads()) as pool:
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool, threadpool_limits(1):
         return _joined(pool.map(chosen, _enough(data, ipc)))
 
 
