@@ -76,6 +76,17 @@ def training(settings=None, loss="ce", targets=None, seed=0, count=20):
     return made, batch_of
 
 
+def test_what_comes_in_from_outside_is_black_as_if_padded_before_normalising():
+    data, made = real_set(), training({"augment": "crop_flip"})[0]
+    made.black = data.space.black()
+    made._set_order()
+    seen, _ = made._drawn(0)
+    raw = data.train.images[made.order[:8]].float() / 255
+    padded = crop_flip(raw, generator(0, "t", "augment", 0), False)
+    assert (padded == 0).any()
+    torch.testing.assert_close(seen, data.space.encode(padded))
+
+
 @pytest.mark.parametrize(("loss", "targets"), [("ce", None), ("ce", "soft"), ("l1", "logits"), ("mse", "logits")])
 def test_training_agrees_with_the_plain_loop(loss, targets):
     targets = torch.rand(60, CLASSES, generator=generator(0, "targets")) if targets else None

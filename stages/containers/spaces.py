@@ -55,6 +55,13 @@ class Space:
             return (encoded.flatten(1) @ self.tensors["inverse"] + self.tensors["mean"]).view_as(encoded)
         return encoded
 
+    def black(self):
+        """What stands beside images that are cropped, (1, C, 1, 1): black, since published code pads before it normalises.
+
+        None, which means 0: that is black where images are raw; whitened, no number is one pixel's, and 0 is the mean.
+        """
+        return -self._channel("mean") / self._channel("std") if self.kind == "normalised" else None
+
     def same(self, other):
         """Whether both spaces are the same map, so that nothing has to be converted."""
         return (

@@ -79,6 +79,7 @@ def train(job):
         protocol.compile,
         lesson,
         order_on=indices_on(data.train.images) if job.source == ("whole",) else None,
+        black=data.space.black(),
     )
     curve, last, best = [], (math.nan, math.nan), 0.0
     if state:

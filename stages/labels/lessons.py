@@ -37,7 +37,7 @@ class Online:
 
     def __init__(self, images, space, answer, views, batch, flip, seed, name):
         self.images, self.answer, self.views, self.batch, self.flip = images, answer, views, batch, flip
-        self.black = black(space, images)
+        self.black = space.to(images.device).black()
         self.seed, self.name = seed, name
         self.count = len(images)
         self.steps = math.ceil(self.count / batch)
@@ -68,7 +68,7 @@ class Stored:
 
     def __init__(self, images, space, path, epochs):
         self.images, self.path, self.epoch = images, path, None
-        self.black = black(space, images)
+        self.black = space.to(images.device).black()
         self.count = len(images)
         with tensors.opened(path) as view:
             stored, self.batch = view.info["epochs"], view.info["batch"]
@@ -93,13 +93,6 @@ class Stored:
         index, boxes, mirror, partners, logits = (self.content[name][part] for name in _OF_IMAGES)
         weight, window = (self.content[name][place] for name in _OF_BATCHES)
         return index.long(), View(boxes.long(), mirror, partners.long(), weight, window.long()), logits
-
-
-def black(space, images):
-    """What stands beside images (N, C, S, S) in ``space`` that are cropped: black, since the published code pads before it
-    normalises. (1, C, 1, 1); None, which means 0, where they are whitened: no number there is one pixel's, and 0 is the mean.
-    """
-    return None if space.kind == "whitened" else space.encode(images.new_zeros(1, images.shape[1], 1, 1))
 
 
 def packed(index, view, logits):

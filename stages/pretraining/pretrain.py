@@ -70,7 +70,7 @@ def pretrain(job):
         loss = complete(job.task, training, training.count, lambda: training.at, "step")
     else:
         how = job.settings, job.seed, name, data.info["flip"], job.precision, job.compile
-        training = Training(network, batch_of, count, loss_of(job.settings.loss), *how)
+        training = Training(network, batch_of, count, loss_of(job.settings.loss), *how, black=data.space.black())
         loss = complete(job.task, training, job.settings.epochs, lambda: training.epoch, "epoch")
     with job.task.result() as folder:
         record = {"network": job.word, "seed": job.seed, "loss": loss}

@@ -93,6 +93,7 @@ def training_of(job, data, shown):
         settings.precision,
         settings.compile,
         order_on=indices_on(shown.images),
+        black=data.space.black(),
     )
 
 

@@ -27,16 +27,17 @@ class Training:
         order_on: the device of the indices that ``batch_of`` is given; None: that of the network.
         lesson: None, or function of epoch and place in it that gives the batches in place of ``batch_of``, order and
             augmentation; it says how many there are in an epoch as ``steps``.
+        black: (1, C, 1, 1), what the augmentation crop_flip pads with; None: 0.
     """
 
     def __init__(
         self, network, batch_of, count, loss, settings, seed, name, flip, precision="fp32", compile=False, lesson=None,
-        order_on=None,
+        order_on=None, black=None,
     ):  # fmt: skip
         self.network, self.batch_of, self.count = network, batch_of, count
         self.loss, self.settings, self.precision = loss, settings, precision
         self.seed, self.name, self.flip = seed, name, flip
-        self.lesson, self.order_on = lesson, order_on or self.device
+        self.lesson, self.order_on, self.black = lesson, order_on or self.device, black
         self.steps_per_epoch = lesson.steps if lesson else math.ceil(count / settings.batch)
         self.step = 0
         self.epoch_loss = torch.zeros((), dtype=torch.float64, device=self.device)
@@ -100,7 +101,7 @@ class Training:
             return images
         draws = self._draws("augment", self.step)
         if kind == "crop_flip":
-            return crop_flip(images, draws, self.flip)
+            return crop_flip(images, draws, self.flip, beyond=self.black)
         if kind.startswith("dc_"):
             return augment_dc(images, kind.removeprefix("dc_"), draws)
         return augment_batch(images, resolve("auto", self.flip) if kind == "dsa" else kind, draws)

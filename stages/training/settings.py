@@ -25,8 +25,8 @@ class TrainSettings(Section):
     """SGD with momentum and steps of decay.
 
     ``milestones`` are epochs, or fractions of ``epochs``; at each the learning rate is multiplied by ``decay``.
-    ``augment`` is none, dsa (all siamese families that keep the class), crop_flip (random crop with padding of an eighth
-    and mirror), a siamese strategy such as ``color_crop_cutout``, or DC's own such as ``dc_crop_scale_rotate``.
+    ``augment`` is none, dsa (all siamese families that keep the class), crop_flip (random crop with black padding of an
+    eighth, and mirror), a siamese strategy such as ``color_crop_cutout``, or DC's own such as ``dc_crop_scale_rotate``.
     """
 
     optimizer: ClassVar[str] = "sgd"
