@@ -284,6 +284,7 @@ def test_bad_parameters_are_refused_before_anything_is_removed(reproduced, chang
         assert files - files_of(reproduced) <= {reproduced.path("data/checked")}  # which says that they are sound
     finally:
         reproduced.path("params.yaml").write_text(before)
+        reproduced.run("dvc", "checkout", "data/checked")
 
 
 def test_check_alone_says_the_same_and_exits_with_2(reproduced):
