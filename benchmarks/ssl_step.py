@@ -1,6 +1,6 @@
 """One step of MoCo v2 on CIFAR-sized images against the straightforward loop, side by side in one run.
 
-    python -m benchmarks.ssl_step [--precision bf16] [--compile] [--network ResNet18BN] [--batch 64] [--steps 5]
+    python -m benchmarks.ssl_step [--precision bf16] [--compile] [--network ResNet18BN] [--batch 256] [--steps 5]
 
 The yardstick is the published shape of the loop: fp32, eager, batch norms split in 8, a queue of 4,096 keys, the momentum
 copy moved parameter by parameter; it is given its views, ours makes them in the step. Each line gives the median over the
@@ -86,7 +86,7 @@ def main(args):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", default="ResNet18BN")
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--steps", type=int, default=5)
