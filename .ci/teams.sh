@@ -46,13 +46,13 @@ git -C "$work/origin.git" symbolic-ref HEAD refs/heads/main
 
 say "one clone sets the remote up, runs the workflow and three experiments"
 person ada
-python -m stages.recipes use matching/dm-cifar10-1 --quick
+python -m distillation recipes use matching/dm-cifar10-1 --quick
 sed -i 's/^  threads: .*/  threads: 1/' params.yaml
 dvc remote add -d store "ssh://$(id -un)@127.0.0.1:$port$work/store"
 dvc config exp.auto_push true
 dvc config exp.git_remote origin
 key
-python -m stages.doctor
+python -m distillation doctor
 dvc repro >"$work/repro.log"
 git add -A
 git commit -qm "Small, for this test; the team's remote"

@@ -24,16 +24,16 @@ from torch import nn
 
 from benchmarks.dm_step import GUIDANCE, PlainConvNet
 from benchmarks.measure import growth
-from stages.augment.siamese import augment_batch
-from stages.augment.strategy import resolve
-from stages.containers.real import RealSet, Split
-from stages.containers.spaces import Space
-from stages.methods.apm import APM, Settings
-from stages.methods.shared.base import Common, Problem
-from stages.networks.build import build
-from stages.runtime import device, tensors
-from stages.runtime.generators import generator
-from stages.teachers.pool import FILE, Pool
+from distillation.augment.siamese import augment_batch
+from distillation.augment.strategy import resolve
+from distillation.data.real import RealSet, Split
+from distillation.data.spaces import Space
+from distillation.methods.apm import APM, Settings
+from distillation.methods.base import Common, Problem
+from distillation.networks.build import build
+from distillation.runtime import device, tensors
+from distillation.runtime.random import generator
+from distillation.teachers.pool import FILE, Pool
 
 SNAPSHOTS, UPDATES, PUBLISHED_EPOCHS = 5, 3, 250
 

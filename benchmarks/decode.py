@@ -21,8 +21,8 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from benchmarks.measure import race
-from stages.datasets import indexing
-from stages.runtime.generators import generator
+from distillation.datasets import indexing
+from distillation.runtime.random import generator
 
 
 def ours(images, order, batch):

@@ -13,14 +13,14 @@ import torch
 from torch import nn
 
 from benchmarks.measure import table
-from stages.augment.siamese import apply, draw
-from stages.augment.strategy import resolve
-from stages.containers.real import RealSet, Split
-from stages.containers.spaces import Space
-from stages.methods.dm import DM, Settings
-from stages.methods.shared.base import Common, Problem
-from stages.runtime import device
-from stages.runtime.generators import generator
+from distillation.augment.siamese import apply, draw
+from distillation.augment.strategy import resolve
+from distillation.data.real import RealSet, Split
+from distillation.data.spaces import Space
+from distillation.methods.base import Common, Problem
+from distillation.methods.dm import DM, Settings
+from distillation.runtime import device
+from distillation.runtime.random import generator
 
 CLASSES, REAL, IPC = 10, 256, 10
 GUIDANCE = {

@@ -17,14 +17,14 @@ import torch.nn.functional as F
 
 from benchmarks.dm_step import CLASSES, GUIDANCE, IPC, data_like_cifar
 from benchmarks.measure import table
-from stages.containers.real import RealSet, Split
-from stages.methods.shared import guidance
-from stages.methods.shared.base import Common, Method, Problem
-from stages.methods.shared.guidance import Guidance
-from stages.networks.build import build
-from stages.runtime import device, tensors
-from stages.runtime.generators import generator
-from stages.teachers.pool import FILE, Pool
+from distillation.data.real import RealSet, Split
+from distillation.methods import guidance
+from distillation.methods.base import Common, Method, Problem
+from distillation.methods.guidance import Guidance
+from distillation.networks.build import build
+from distillation.runtime import device, tensors
+from distillation.runtime.random import generator
+from distillation.teachers.pool import FILE, Pool
 
 
 def data_of(count):

@@ -19,18 +19,18 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from stages import methods, params
-from stages.containers.real import RealSet
-from stages.evaluation.settings import training_settings
-from stages.methods.shared.base import Common, Problem
-from stages.methods.shared.guidance import Guidance
-from stages.networks.build import build
-from stages.runtime import device
-from stages.runtime.generators import generator
-from stages.teachers.pool import Pool
-from stages.training.accuracy import accuracy
-from stages.training.loop import Training
-from stages.training.losses import loss_of
+from distillation import methods, params
+from distillation.data.real import RealSet
+from distillation.evaluation.settings import training_settings
+from distillation.methods.base import Common, Problem
+from distillation.methods.guidance import Guidance
+from distillation.networks.build import build
+from distillation.runtime import device
+from distillation.runtime.random import generator
+from distillation.teachers.pool import Pool
+from distillation.training.accuracy import accuracy
+from distillation.training.loop import Training
+from distillation.training.losses import loss_of
 
 
 def distilled(given, name, common, data, guide):

@@ -17,10 +17,10 @@ from torch import nn
 
 from benchmarks.dm_step import CLASSES, GUIDANCE, data_like_cifar
 from benchmarks.measure import table
-from stages import methods
-from stages.methods.shared.base import Common, Problem
-from stages.runtime import device
-from stages.runtime.generators import generator
+from distillation import methods
+from distillation.methods.base import Common, Problem
+from distillation.runtime import device
+from distillation.runtime.random import generator
 
 REAL, WIDTHS = 1024, (128, 256, 512)
 SETTINGS = {

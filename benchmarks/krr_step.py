@@ -21,16 +21,16 @@ from torch import nn
 from torchvision.models import resnet18
 
 from benchmarks.measure import table
-from stages.augment.standard import crop_flip
-from stages.containers.real import RealSet, Split
-from stages.containers.spaces import Space
-from stages.methods.krr_st import KRRST, Settings
-from stages.methods.shared.base import Common, Problem
-from stages.methods.shared.ridge import answers
-from stages.networks.build import build
-from stages.runtime import device, tensors
-from stages.runtime.generators import generator
-from stages.teachers.pool import FILE, Pool
+from distillation.augment.standard import crop_flip
+from distillation.data.real import RealSet, Split
+from distillation.data.spaces import Space
+from distillation.methods.base import Common, Problem
+from distillation.methods.families.ridge import answers
+from distillation.methods.krr_st import KRRST, Settings
+from distillation.networks.build import build
+from distillation.runtime import device, tensors
+from distillation.runtime.random import generator
+from distillation.teachers.pool import FILE, Pool
 
 WORD, TARGET, WIDTHS, RIDGE, FEATURES = "ConvNetW128-256-512BN", "ResNet18BN_P2", (128, 256, 512), 1e-6, 512
 SETTINGS = {

@@ -13,17 +13,17 @@ import argparse
 
 import torch
 
-from stages import params
-from stages.containers.distilled import FILE, DistilledSet
-from stages.containers.real import RealSet
-from stages.methods.krr_st import KRRST, Settings
-from stages.methods.shared.base import Common, Problem
-from stages.methods.shared.regressor import Regressor
-from stages.methods.shared.ridge import answers
-from stages.networks.build import build
-from stages.runtime import device
-from stages.runtime.generators import generator
-from stages.teachers.pool import Pool
+from distillation import params
+from distillation.data.distilled import FILE, DistilledSet
+from distillation.data.real import RealSet
+from distillation.methods.base import Common, Problem
+from distillation.methods.families.regressor import Regressor
+from distillation.methods.families.ridge import answers
+from distillation.methods.krr_st import KRRST, Settings
+from distillation.networks.build import build
+from distillation.runtime import device
+from distillation.runtime.random import generator
+from distillation.teachers.pool import Pool
 
 CHUNK = 256
 

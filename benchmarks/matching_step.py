@@ -15,12 +15,12 @@ import torch.nn.functional as F
 
 from benchmarks.dm_step import CLASSES, GUIDANCE, IPC, REAL, PlainConvNet, data_like_cifar
 from benchmarks.measure import table
-from stages import methods
-from stages.augment.siamese import apply, augment_batch, draw
-from stages.augment.strategy import resolve
-from stages.methods.shared.base import Common, Problem
-from stages.runtime import device
-from stages.runtime.generators import generator
+from distillation import methods
+from distillation.augment.siamese import apply, augment_batch, draw
+from distillation.augment.strategy import resolve
+from distillation.methods.base import Common, Problem
+from distillation.runtime import device
+from distillation.runtime.random import generator
 
 LR_NET = 0.01
 

@@ -23,16 +23,16 @@ from torch.nn.utils import parameters_to_vector
 from benchmarks.dm_step import CLASSES, GUIDANCE, data_like_cifar
 from benchmarks.matching_step import PlainNetwork
 from benchmarks.measure import growth, table
-from stages import params
-from stages.augment.siamese import augment_batch
-from stages.augment.strategy import resolve
-from stages.containers.real import RealSet
-from stages.methods.mtt import MTT, ROUTES, Settings
-from stages.methods.shared.base import Common, Problem
-from stages.networks.build import build
-from stages.runtime import device, tensors
-from stages.runtime.generators import generator
-from stages.teachers.pool import FILE, Pool, epoch_name
+from distillation import params
+from distillation.augment.siamese import augment_batch
+from distillation.augment.strategy import resolve
+from distillation.data.real import RealSet
+from distillation.methods.base import Common, Problem
+from distillation.methods.mtt import MTT, ROUTES, Settings
+from distillation.networks.build import build
+from distillation.runtime import device, tensors
+from distillation.runtime.random import generator
+from distillation.teachers.pool import FILE, Pool, epoch_name
 
 LR_IMG, LR_NET = 100.0, 0.01
 

@@ -13,14 +13,14 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.measure import table
-from stages.containers.real import RealSet, Split
-from stages.containers.spaces import Space
-from stages.methods.shared.base import Common, Problem
-from stages.methods.shared.recover import Recover, RecoverSettings
-from stages.networks.build import build
-from stages.runtime import device
-from stages.runtime.generators import generator
-from stages.teachers.pool import Member
+from distillation.data.real import RealSet, Split
+from distillation.data.spaces import Space
+from distillation.methods.base import Common, Problem
+from distillation.methods.families.recover import Recover, RecoverSettings
+from distillation.networks.build import build
+from distillation.runtime import device
+from distillation.runtime.random import generator
+from distillation.teachers.pool import Member
 
 SETTINGS = {
     "first": 0, "iterations": 10**6, "lr": 0.25, "r_bn": 0.01, "first_bn": 10.0, "tv_l2": 0.0, "l2": 0.0,

@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.measure import table
-from stages.networks.build import build
-from stages.runtime import device
-from stages.runtime.generators import generator, seeded
-from stages.selfsupervised.loop import Loop
-from stages.selfsupervised.norms import split
-from stages.teachers.objectives.moco_v2 import MoCo
+from distillation.networks.build import build
+from distillation.runtime import device
+from distillation.runtime.random import generator, seeded
+from distillation.teachers.objectives.moco_v2 import MoCo
+from distillation.teachers.selfsupervised.loop import Loop
+from distillation.teachers.selfsupervised.norms import split
 
 DIM, QUEUE, SPLITS = 128, 4096, 8
 

@@ -13,9 +13,9 @@ import torch
 from torchvision.transforms.functional import to_pil_image
 
 from benchmarks.measure import table
-from stages.runtime import device
-from stages.runtime.generators import generator
-from stages.selfsupervised.views import View, asymmetric, draw, show
+from distillation.runtime import device
+from distillation.runtime.random import generator
+from distillation.teachers.selfsupervised.views import View, asymmetric, draw, show
 
 SIZE = 32
 

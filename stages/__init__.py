@@ -1,1 +1,1 @@
-"""The pipeline: one standalone script per DVC stage, over small packages that import downwards only."""
+"""One standalone script per stage of dvc.yaml, and nothing else."""

@@ -11,18 +11,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages import params as parameters
-from stages.assessment import models
-from stages.assessment.pixels import statistics
-from stages.assessment.sets import sets_of
-from stages.assessment.settings import Measuring
-from stages.containers.real import RealSet
-from stages.runtime import cost, device, process, tensors
-from stages.runtime.errors import guarded
-from stages.runtime.inputs import stage_inputs
-from stages.runtime.tasks import map_tasks
-from stages.runtime.work import Task, claimed, writing
-from stages.teachers.pool import Pool
+from distillation import params as parameters
+from distillation.data.real import RealSet
+from distillation.evaluation.assess import models
+from distillation.evaluation.assess.pixels import statistics
+from distillation.evaluation.assess.sets import sets_of
+from distillation.evaluation.assess.settings import Measuring
+from distillation.runtime import cost, device, files, process
+from distillation.runtime.errors import guarded
+from distillation.runtime.files import atomic_output
+from distillation.runtime.inputs import stage_inputs
+from distillation.runtime.tasks import map_tasks
+from distillation.runtime.work import Task, locked_tasks
+from distillation.teachers.pool import Pool
 
 DATA, LABELLED = Path("data/real/dataset"), Path("data/relabeled")
 
@@ -42,9 +43,9 @@ def run(pool):
     inputs = {key: value for key, value in stage_inputs(stage).items() if key != "params:evaluate.assess.fresh"}
     made, wanted = device.made_on(compute.device), models.models_of(trained, settings.fresh)
     tasks = [Task.of(f"assess {pool} {model}", inputs, str(model), made, compute.checkpoint) for model in wanted]
-    with claimed(tasks) as missing:
+    with locked_tasks(tasks) as missing:
         if missing:
-            with device.leased(compute.device) as where:
+            with device.lease_device(compute.device) as where:
                 jobs = [
                     models.Job(task, DATA, LABELLED, folder, model, settings, str(where))
                     for task, model in zip(tasks, wanted, strict=True)
@@ -52,7 +53,7 @@ def run(pool):
                 ]
                 for _ in map_tasks(models.measure, jobs, compute.workers, compute.threads):
                     pass
-        with writing(out) as partial:
+        with atomic_output(out) as partial:
             _write(partial, pool, settings, sets, wanted, tasks)
         cost.record(stage, out, tasks)
 
@@ -65,12 +66,12 @@ def _write(out, pool, settings, sets, wanted, tasks):
         for key, value in statistics(made.space.decode(made.images), made.labels).items()
     ]
     for model, task in zip(wanted, tasks, strict=True):
-        rows += [{**row, "model": str(model)} for row in tensors.load_json(task.finished() / models.RECORD)]
+        rows += [{**row, "model": str(model)} for row in files.load_json(task.finished() / models.RECORD)]
     table = pd.DataFrame(rows)[["set", "assessment", "model", "value"]]
     table.to_csv(out / "rows.csv", index=False, float_format="%.6g")
-    tensors.save_json(out / "info.json", {"pool": pool, "settings": settings.model_dump()})
+    files.save_json(out / "info.json", {"pool": pool, "settings": settings.model_dump()})
     ours = table[table["set"] == "distilled"].groupby("assessment")["value"].mean().dropna()
-    tensors.save_json(out / "metrics.json", {name: float(f"{value:.6g}") for name, value in ours.items()})
+    files.save_json(out / "metrics.json", {name: float(f"{value:.6g}") for name, value in ours.items()})
 
 
 if __name__ == "__main__":

@@ -11,15 +11,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from stages import params as parameters
-from stages.containers.real import RealSet
-from stages.evaluation import cells, students
-from stages.evaluation.sets import affords_all_pixels, k_means_choice, random_choice
-from stages.evaluation.settings import Draws, EvaluateCommon, Images, training_settings
-from stages.runtime import cost, process
-from stages.runtime.errors import guarded
-from stages.runtime.inputs import stage_inputs
-from stages.runtime.work import writing
+from distillation import params as parameters
+from distillation.data.real import RealSet
+from distillation.evaluation import cells
+from distillation.evaluation import classify as students
+from distillation.evaluation.sets import affords_all_pixels, k_means_choice, random_choice
+from distillation.evaluation.settings import Draws, EvaluateCommon, Images, training_settings
+from distillation.runtime import cost, process
+from distillation.runtime.errors import guarded
+from distillation.runtime.files import atomic_output
+from distillation.runtime.inputs import stage_inputs
 
 DATA = Path("data/real/dataset")
 
@@ -40,7 +41,7 @@ def run(protocol):
     all_pixels = affords_all_pixels(data)
     wanted = list(_cells(data, common.networks, common.seeds if all_pixels else 0, draws, ipc))
     with cells.trained(stage, wanted, inputs, how, DATA, data, compute) as tasks:
-        with writing(out) as folder:
+        with atomic_output(out) as folder:
             images = {"random": ipc * len(data.classes)}
             if all_pixels:
                 images |= {"kmeans": images["random"], "mean": len(data.classes)}

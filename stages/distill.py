@@ -14,20 +14,21 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from stages import methods
-from stages import params as parameters
-from stages.console.progress import Progress
-from stages.containers.distilled import FILE, DistilledSet
-from stages.containers.real import RealSet
-from stages.methods.shared.base import Common, Problem, of_a_shard
-from stages.methods.shared.guidance import Guidance
-from stages.networks.words import check
-from stages.runtime import cost, device, process, tensors
-from stages.runtime.errors import BadInput, guarded
-from stages.runtime.inputs import stage_inputs
-from stages.runtime.tasks import map_tasks
-from stages.runtime.work import Task, claimed, writing
-from stages.teachers.pool import Pool
+from distillation import methods
+from distillation import params as parameters
+from distillation.console.progress import Progress
+from distillation.data.distilled import FILE, DistilledSet
+from distillation.data.real import RealSet
+from distillation.methods.base import Common, Problem, of_a_shard
+from distillation.methods.guidance import Guidance
+from distillation.networks.names import check
+from distillation.runtime import cost, device, files, process
+from distillation.runtime.errors import BadInput, guarded
+from distillation.runtime.files import atomic_output
+from distillation.runtime.inputs import stage_inputs
+from distillation.runtime.tasks import map_tasks
+from distillation.runtime.work import Task, locked_tasks
+from distillation.teachers.pool import Pool
 
 OUT = "data/distilled"
 _POINTS = 500  # a curve longer than a screen is wide says no more
@@ -61,9 +62,9 @@ def run():
     made = device.made_on(compute.device)
     labels = [f"distill {common.name}{f' shard {shard}' if len(shards) > 1 else ''}" for shard in shards]
     tasks = [Task.of(name, inputs, [n], made, compute.checkpoint) for name, n in zip(labels, shards, strict=True)]
-    with claimed(tasks) as missing:
+    with locked_tasks(tasks) as missing:
         if missing:
-            with device.leased(compute.device) as where:
+            with device.lease_device(compute.device) as where:
                 jobs = [
                     Job(task, shard, share, settings, str(where))
                     for task, shard in zip(tasks, shards, strict=True)
@@ -71,7 +72,7 @@ def run():
                 ]
                 for _ in map_tasks(distil, jobs, compute.workers, compute.threads):
                     pass
-        with writing(OUT) as out:
+        with atomic_output(OUT) as out:
             _write(out, tasks, common, settings)
         cost.record("distill", OUT, tasks)
 
@@ -115,7 +116,7 @@ def distil(job):
         cost = guidance.added_to(cost, method, updates)
     with job.task.result() as folder:
         made.save(folder / FILE)
-        tensors.save_json(folder / "record.json", {"curve": curve, "cost": cost})
+        files.save_json(folder / "record.json", {"curve": curve, "cost": cost})
 
 
 def _method(job):
@@ -137,7 +138,7 @@ def _given(root, teacher, guides, device):
 
 def _write(out, tasks, common, settings):
     made = merged([DistilledSet.load(task.finished() / FILE) for task in tasks])
-    records = [tensors.load_json(task.finished() / "record.json") for task in tasks]
+    records = [files.load_json(task.finished() / "record.json") for task in tasks]
     made.save(out / FILE)
     curve = _mean([record["curve"] for record in records])
     curve.to_csv(out / "curve.csv", index=False, float_format="%.6g")
@@ -148,9 +149,9 @@ def _write(out, tasks, common, settings):
         "cost": {key: sum(record["cost"][key] for record in records) for key in records[0]["cost"]},
         "bytes": made.bytes,
     }
-    tensors.save_json(out / "info.json", info)
+    files.save_json(out / "info.json", info)
     last = curve.drop(columns="iteration").tail(1).to_dict("records")
-    tensors.save_json(out / "metrics.json", {k: float(f"{v:.6g}") for values in last for k, v in values.items()})
+    files.save_json(out / "metrics.json", {k: float(f"{v:.6g}") for values in last for k, v in values.items()})
 
 
 def merged(shards):

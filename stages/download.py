@@ -11,12 +11,12 @@ import argparse
 import re
 import sys
 
-from stages import params
-from stages.datasets.load import read
-from stages.datasets.settings import DatasetSettings, SourceSettings, check_content
-from stages.runtime import process
-from stages.runtime.errors import BadInput, guarded
-from stages.runtime.work import writing
+from distillation import params
+from distillation.datasets.load import read
+from distillation.datasets.settings import DatasetSettings, SourceSettings, check_content
+from distillation.runtime import process
+from distillation.runtime.errors import BadInput, guarded
+from distillation.runtime.files import atomic_output
 
 
 def run(key):
@@ -31,7 +31,7 @@ def run(key):
         check_content(
             settings, key.replace("/", "."), dataset.info["files"][0]["sha256"] if dataset.info["files"] else None
         )
-    with writing(f"data/real/{key}") as folder:
+    with atomic_output(f"data/real/{key}") as folder:
         dataset.save(folder)
     channels, size, classes = dataset.shape
     counts = f"{len(dataset.train):,} train and {len(dataset.test):,} test images"

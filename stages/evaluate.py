@@ -9,16 +9,17 @@ import argparse
 import sys
 from pathlib import Path
 
-from stages import params as parameters
-from stages.containers.distilled import FILE, DistilledSet
-from stages.containers.real import RealSet
-from stages.evaluation import cells, students
-from stages.evaluation.settings import EvaluateCommon, Saving, training_settings
-from stages.labels.lessons import LESSONS
-from stages.runtime import cost, process, tensors
-from stages.runtime.errors import guarded
-from stages.runtime.inputs import stage_inputs
-from stages.runtime.work import writing
+from distillation import params as parameters
+from distillation.data.distilled import FILE, DistilledSet
+from distillation.data.real import RealSet
+from distillation.evaluation import cells
+from distillation.evaluation import classify as students
+from distillation.evaluation.settings import EvaluateCommon, Saving, training_settings
+from distillation.labels.lessons import LESSONS
+from distillation.runtime import cost, process, tensors
+from distillation.runtime.errors import guarded
+from distillation.runtime.files import atomic_output
+from distillation.runtime.inputs import stage_inputs
 
 DATA, LABELLED = Path("data/real/dataset"), Path("data/relabeled")
 SETS = {"distilled": LABELLED / FILE, "control": LABELLED / "control.safetensors"}
@@ -47,7 +48,7 @@ def run(protocol):
     lesson = LESSONS.get(kind)
     how = students.Protocol(kind, settings, common.precision, common.compile, common.test_every, lesson)
     with cells.trained(stage, wanted, inputs, how, DATA, RealSet.load(DATA), compute) as tasks:
-        with writing(out) as folder:
+        with atomic_output(out) as folder:
             info = {"protocol": protocol, "labels": kind, "checkpoint": "last", "test_every": common.test_every}
             info["settings"] = settings.model_dump()
             cells.write(folder, wanted, tasks, info)

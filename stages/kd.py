@@ -14,16 +14,17 @@ import argparse
 import sys
 from pathlib import Path
 
-from stages import params as parameters
-from stages.containers.real import RealSet
-from stages.evaluation.settings import Images, Students
-from stages.pretraining import cells, distilling
-from stages.pretraining.settings import Distilling, Pretrain
-from stages.runtime import cost, process
-from stages.runtime.errors import BadInput, guarded
-from stages.runtime.inputs import stage_inputs
-from stages.runtime.work import writing
-from stages.teachers.pool import Pool
+from distillation import params as parameters
+from distillation.data.real import RealSet
+from distillation.evaluation import carried as cells
+from distillation.evaluation import kd as distilling
+from distillation.evaluation.settings import Images, Students
+from distillation.evaluation.transfer_settings import Distilling, Pretrain
+from distillation.runtime import cost, process
+from distillation.runtime.errors import BadInput, guarded
+from distillation.runtime.files import atomic_output
+from distillation.runtime.inputs import stage_inputs
+from distillation.teachers.pool import Pool
 
 STAGES = {"distilled": "kd", "baseline": "kd_baseline"}
 
@@ -59,7 +60,7 @@ def run(sets, target, teachers):
     stage, out = f"{STAGES[sets]}@{target}", f"reports/kd/{sets}/{target}"
     shapes, work = (data.shape, theirs.shape), (distilling.distil, job_of)
     with cells.carried(stage, wanted, stage_inputs(stage), how, compute, shapes, *work) as tasks:
-        with writing(out) as partial:
+        with atomic_output(out) as partial:
             first = taught.members[0]
             teacher = {"pool": teachers, "network": first.word, "accuracy": first.accuracy}
             cells.write(partial, wanted, tasks, target, {"settings": settings.model_dump(), "teacher": teacher})

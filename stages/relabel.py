@@ -12,21 +12,22 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from stages import params as parameters
-from stages.containers.distilled import FILE, DistilledSet
-from stages.containers.real import RealSet
-from stages.labels import storing
-from stages.labels.lessons import Online, labels_of
-from stages.labels.predict import answering, features, picked, predictions
-from stages.labels.settings import KINDS, RelabelCommon
-from stages.params import Section
-from stages.runtime import cost, device, process, tensors
-from stages.runtime.errors import BadInput, guarded
-from stages.runtime.generators import generator
-from stages.runtime.inputs import stage_inputs
-from stages.runtime.work import claimed, writing
-from stages.teachers.pool import FILE as TEACHERS
-from stages.teachers.pool import Pool
+from distillation import params as parameters
+from distillation.data.distilled import FILE, DistilledSet
+from distillation.data.real import RealSet
+from distillation.labels import storing
+from distillation.labels.lessons import Online, labels_of
+from distillation.labels.predict import answering, features, picked, predictions
+from distillation.labels.settings import KINDS, RelabelCommon
+from distillation.params import Section
+from distillation.runtime import cost, device, files, process, tensors
+from distillation.runtime.errors import BadInput, guarded
+from distillation.runtime.files import atomic_output
+from distillation.runtime.inputs import stage_inputs
+from distillation.runtime.random import generator
+from distillation.runtime.work import locked_tasks
+from distillation.teachers.pool import FILE as TEACHERS
+from distillation.teachers.pool import Pool
 
 DATA, OUT, CONTROL = "data/real/dataset", "data/relabeled", "control.safetensors"
 
@@ -50,7 +51,7 @@ def run():
     device.prepare(compute.threads)
     tasks = _tasks(common, settings, compute)
     every = [task for each in tasks.values() for task, _ in each]
-    with claimed(every), device.leased(compute.device) as where:
+    with locked_tasks(every), device.lease_device(compute.device) as where:
         made = DistilledSet.load(f"data/distilled/{FILE}", where)
         sets, beside, teacher = {FILE: made}, {}, None
         if common.kind != "keep":
@@ -64,19 +65,19 @@ def run():
             teacher = _about(pool, made, common.kind, settings)
             how = Labelling(pool, common.kind, settings, tasks)
             for name, each in sets.items():
-                each, files = _labelled(name, each, how)
+                each, more = _labelled(name, each, how)
                 sets[name] = replace(each, info={**each.info, "teacher": teacher})
-                beside |= files
-        with writing(OUT) as out:
+                beside |= more
+        with atomic_output(OUT) as out:
             for name, each in sets.items():
                 each.save(out / name)
             for name, (content, info) in beside.items():
                 tensors.save(out / name, content, info)
             info = {"kind": common.kind, "labels": sets[FILE].kind, "teacher": teacher, "bytes": sets[FILE].bytes}
             info["settings"] = {**common.model_dump(), common.kind: settings.model_dump()}
-            tensors.save_json(out / "info.json", info)
+            files.save_json(out / "info.json", info)
             agreement = teacher and teacher["agreement"]
-            tensors.save_json(out / "metrics.json", {} if agreement is None else {"agreement": agreement})
+            files.save_json(out / "metrics.json", {} if agreement is None else {"agreement": agreement})
         if every:
             cost.record("relabel", OUT, every)
 

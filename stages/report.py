@@ -11,10 +11,10 @@ import shutil
 import sys
 from pathlib import Path
 
-from stages import params
-from stages.reporting import figures, page, reading, tables
-from stages.runtime import process, tensors
-from stages.runtime.errors import guarded
+from distillation import params
+from distillation.report import figures, page, reading, tables
+from distillation.runtime import files, process
+from distillation.runtime.errors import guarded
 
 REPORTS = Path("reports")
 
@@ -37,7 +37,7 @@ def run():
     for stale in set((REPORTS / "figures").iterdir()) - {REPORTS / "figures" / name for name in drawn}:
         stale.unlink()
     _write(REPORTS / "index.html", html.encode())
-    tensors.save_json(REPORTS / "metrics.json", tables.metrics(artefacts))
+    files.save_json(REPORTS / "metrics.json", tables.metrics(artefacts))
     _remove_unnamed(given)
 
 
@@ -62,7 +62,7 @@ def _remove_unnamed(given):
 
 
 def _write(path, content):
-    with tensors.replacing(path) as partial:
+    with files.replacing(path) as partial:
         partial.write_bytes(content)
 
 

@@ -10,20 +10,21 @@ import sys
 
 import pandas as pd
 
-from stages import params as parameters
-from stages.containers.real import RealSet
-from stages.containers.spaces import PREFIX
-from stages.networks.words import check
-from stages.runtime import cost, device, process, tensors
-from stages.runtime.errors import guarded
-from stages.runtime.inputs import stage_inputs
-from stages.runtime.tasks import map_tasks
-from stages.runtime.work import Task, claimed, writing
-from stages.teachers import objectives
-from stages.teachers.job import RESULT, Job
-from stages.teachers.norms import statistics
-from stages.teachers.pool import FILE, RECORD
-from stages.teachers.settings import pool_settings
+from distillation import params as parameters
+from distillation.data.real import RealSet
+from distillation.data.spaces import PREFIX
+from distillation.networks.names import check
+from distillation.runtime import cost, device, files, process, tensors
+from distillation.runtime.errors import guarded
+from distillation.runtime.files import atomic_output
+from distillation.runtime.inputs import stage_inputs
+from distillation.runtime.tasks import map_tasks
+from distillation.runtime.work import Task, locked_tasks
+from distillation.teachers import objectives
+from distillation.teachers.norms import statistics
+from distillation.teachers.objective import RESULT, Job
+from distillation.teachers.pool import FILE, RECORD
+from distillation.teachers.settings import pool_settings
 
 
 def run(pool):
@@ -41,9 +42,9 @@ def run(pool):
     wanted = [(word, index) for word in settings.networks for index in range(settings.count)]
     made = device.made_on(compute.device)
     tasks = [Task.of(f"teacher {pool} {w} {i}", inputs, [w, i], made, compute.checkpoint) for w, i in wanted]
-    with claimed(tasks) as missing:
+    with locked_tasks(tasks) as missing:
         if missing:
-            with device.leased(compute.device) as where:
+            with device.lease_device(compute.device) as where:
                 jobs = [
                     Job(task, folder, settings, word, index, str(where))
                     for task, (word, index) in zip(tasks, wanted, strict=True)
@@ -51,7 +52,7 @@ def run(pool):
                 ]
                 for _ in map_tasks(objective.make, jobs, compute.workers, compute.threads):
                     pass
-        with writing(f"models/teachers/{pool}") as out:
+        with atomic_output(f"models/teachers/{pool}") as out:
             _write(out, pool, settings, data, tasks)
         cost.record(f"teacher@{pool}", f"models/teachers/{pool}", tasks)
 
@@ -97,13 +98,13 @@ def _write(out, pool, settings, data, tasks):
         | settings.model_dump(include=set(objectives.load(settings.objective).uses)),
     }
     tensors.save(out / FILE, weights, info)
-    tensors.save_json(out / RECORD, info)
+    files.save_json(out / RECORD, info)
     curves = pd.concat(curves)[["network", "index", *columns]]
     curves.to_csv(out / "curves.csv", index=False, float_format="%.6g")
     if len(seen := statistics(weights)):
         seen.to_csv(out / "norms.csv", index=False, float_format="%.6g")
     accuracies = [kept["accuracy"] for record in records for kept in record["kept"]]
-    tensors.save_json(out / "metrics.json", _means(accuracy=accuracies, knn=[record.get("knn") for record in records]))
+    files.save_json(out / "metrics.json", _means(accuracy=accuracies, knn=[record.get("knn") for record in records]))
 
 
 def _means(**found):

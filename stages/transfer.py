@@ -11,15 +11,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from stages import params as parameters
-from stages.containers.real import RealSet
-from stages.evaluation.settings import Images, Students
-from stages.pretraining import cells, protocols
-from stages.pretraining.settings import Pretrain, Transfer
-from stages.runtime import cost, process
-from stages.runtime.errors import guarded
-from stages.runtime.inputs import stage_inputs
-from stages.runtime.work import writing
+from distillation import params as parameters
+from distillation.data.real import RealSet
+from distillation.evaluation import carried as cells
+from distillation.evaluation import transfer as protocols
+from distillation.evaluation.settings import Images, Students
+from distillation.evaluation.transfer_settings import Pretrain, Transfer
+from distillation.runtime import cost, process
+from distillation.runtime.errors import guarded
+from distillation.runtime.files import atomic_output
+from distillation.runtime.inputs import stage_inputs
 
 STAGES = {"distilled": "transfer", "baseline": "transfer_baseline"}
 
@@ -49,7 +50,7 @@ def run(sets, target):
     stage, out = f"{STAGES[sets]}@{target}", f"reports/transfer/{sets}/{target}"
     shapes, work = (data.shape, theirs.shape), (protocols.transfer, job_of)
     with cells.carried(stage, wanted, stage_inputs(stage), how, compute, shapes, *work) as tasks:
-        with writing(out) as partial:
+        with atomic_output(out) as partial:
             cells.write(partial, wanted, tasks, target, {"settings": settings.model_dump()})
         cost.record(stage, out, tasks)
 

@@ -9,14 +9,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from stages import params as parameters
-from stages.containers.real import RealSet
-from stages.evaluation import cells, students
-from stages.evaluation.settings import Common, EvaluateCommon
-from stages.runtime import cost, process
-from stages.runtime.errors import guarded
-from stages.runtime.inputs import stage_inputs
-from stages.runtime.work import writing
+from distillation import params as parameters
+from distillation.data.real import RealSet
+from distillation.evaluation import cells
+from distillation.evaluation import classify as students
+from distillation.evaluation.settings import Common, EvaluateCommon
+from distillation.runtime import cost, process
+from distillation.runtime.errors import guarded
+from distillation.runtime.files import atomic_output
+from distillation.runtime.inputs import stage_inputs
 
 DATA, OUT = Path("data/real/dataset"), "reports/whole"
 
@@ -37,7 +38,7 @@ def run():
         for seed in range(common.seeds)
     ]
     with cells.trained("whole", wanted, inputs, how, DATA, data, compute) as tasks:
-        with writing(OUT) as folder:
+        with atomic_output(OUT) as folder:
             cells.write(
                 folder,
                 wanted,

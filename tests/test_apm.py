@@ -11,20 +11,21 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages import check, distill
-from stages import params as parameters
-from stages.augment.siamese import augment_batch
-from stages.containers.distilled import FILE, DistilledSet
-from stages.containers.real import Split
-from stages.containers.spaces import Space
-from stages.methods.apm import APM, Settings, SparseSGD
-from stages.methods.shared.base import Common, Problem
-from stages.methods.shared.guidance import Guidance
-from stages.networks.build import build
-from stages.params import Params, validate
-from stages.runtime.errors import BadInput
-from stages.runtime.generators import generator
-from stages.runtime.work import Task
+from distillation import checks
+from distillation import params as parameters
+from distillation.augment.siamese import augment_batch
+from distillation.data.distilled import FILE, DistilledSet
+from distillation.data.real import Split
+from distillation.data.spaces import Space
+from distillation.methods.apm import APM, Settings, SparseSGD
+from distillation.methods.base import Common, Problem
+from distillation.methods.guidance import Guidance
+from distillation.networks.build import build
+from distillation.params import Params, validate
+from distillation.runtime.errors import BadInput
+from distillation.runtime.random import generator
+from distillation.runtime.work import Task
+from stages import distill
 from tests.conftest import ROOT
 from tests.test_methods import CLASSES, COMMON, IPC, SIZE, pool_in, real_set
 from tests.test_methods import SETTINGS as OF_METHODS
@@ -357,10 +358,10 @@ def test_the_check_refuses_them_too(change, words):
     values["teacher"]["white"] = {"source": "sources/white"}
     values["teacher"]["blind"] = {"source": "dataset", "objective": "barlow_twins", "probe": None}
     with pytest.raises(BadInput, match=words):
-        check.check_all(Params(values))
+        checks.check_all(Params(values))
 
 
 def test_published_settings_pass_the_check():
     values = parameters.load(ROOT / "params.yaml").values
     values["method"] |= {"name": "apm", "ipc": 50}
-    check.check_all(Params(values))
+    checks.check_all(Params(values))

@@ -9,24 +9,24 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages import check, params
-from stages.assessment import models
-from stages.assessment.features import kernel_distance, mean_distance, spread
-from stages.assessment.gradients import gradient_distance, gradients
-from stages.assessment.models import Job, Model, measure, models_of
-from stages.assessment.pixels import statistics
-from stages.assessment.semantics import semantics
-from stages.assessment.sets import sample, sets_of
-from stages.assessment.settings import Assess, Measuring
-from stages.containers.distilled import FILE, DistilledSet
-from stages.containers.real import Split
-from stages.containers.spaces import Space
-from stages.networks.build import build
-from stages.reporting.assessments import MEANINGS
-from stages.runtime import tensors
-from stages.runtime.errors import BadInput
-from stages.runtime.generators import generator
-from stages.runtime.work import Task, claimed
+from distillation import checks, params
+from distillation.data.distilled import FILE, DistilledSet
+from distillation.data.real import Split
+from distillation.data.spaces import Space
+from distillation.evaluation.assess import models
+from distillation.evaluation.assess.features import kernel_distance, mean_distance, spread
+from distillation.evaluation.assess.gradients import gradient_distance, gradients
+from distillation.evaluation.assess.models import Job, Model, measure, models_of
+from distillation.evaluation.assess.pixels import statistics
+from distillation.evaluation.assess.semantics import semantics
+from distillation.evaluation.assess.sets import sample, sets_of
+from distillation.evaluation.assess.settings import Assess, Measuring
+from distillation.networks.build import build
+from distillation.report.assessments import MEANINGS
+from distillation.runtime import files
+from distillation.runtime.errors import BadInput
+from distillation.runtime.random import generator
+from distillation.runtime.work import Task, locked_tasks
 from tests.test_methods import CLASSES, SIZE, pool_in, real_set
 
 torch.set_num_threads(1)
@@ -66,7 +66,7 @@ def measured(tmp_path, model=None, chunk=256, real=7, kills=(), tag=""):
 
     save = Task.checkpoint
     identity = [str(model), chunk, real, list(kills), tag]
-    with pytest.MonkeyPatch.context() as patch, claimed([Task.of("assess", {}, identity, {}, 0.0)]) as (task,):
+    with pytest.MonkeyPatch.context() as patch, locked_tasks([Task.of("assess", {}, identity, {}, 0.0)]) as (task,):
         patch.setattr(Task, "due", lambda task: True)
         patch.setattr(Task, "checkpoint", checkpoint)
         models._inputs.cache_clear()
@@ -76,7 +76,7 @@ def measured(tmp_path, model=None, chunk=256, real=7, kills=(), tag=""):
             with pytest.raises(KeyboardInterrupt):
                 measure(job)
         measure(job)
-    return {(row["set"], row["assessment"]): row["value"] for row in tensors.load_json(task.finished() / models.RECORD)}
+    return {(row["set"], row["assessment"]): row["value"] for row in files.load_json(task.finished() / models.RECORD)}
 
 
 def plain_gradient(network, images, label):
@@ -306,10 +306,10 @@ def test_what_cannot_be_judged_is_refused(tmp_path):
 )
 def test_check_refuses_in_one_sentence(change, sentence):
     values = copy.deepcopy(params.load().values)
-    check.check_all(params.Params(values))
+    checks.check_all(params.Params(values))
     values["evaluate"]["assess"] |= change
     with pytest.raises(BadInput, match=sentence):
-        check.check_all(params.Params(values))
+        checks.check_all(params.Params(values))
 
 
 def test_the_default_assesses_under_no_pool():

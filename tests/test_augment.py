@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from stages.augment import siamese
-from stages.augment.siamese import NUMBERS, apply, augment_batch, draw
-from stages.augment.strategy import OPERATIONS, operations, resolve
-from stages.runtime.errors import BadInput
-from stages.runtime.generators import generator
+from distillation.augment import siamese
+from distillation.augment.siamese import NUMBERS, apply, augment_batch, draw
+from distillation.augment.strategy import OPERATIONS, operations, resolve
+from distillation.runtime.errors import BadInput
+from distillation.runtime.random import generator
 
 ALL = "_".join(OPERATIONS)
 

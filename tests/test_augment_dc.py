@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from torch.nn import functional as F
 
-from stages.augment import dc
-from stages.augment.dc import augment_dc, rotated
-from stages.augment.strategy import DC_OPERATIONS
-from stages.params import validate
-from stages.runtime.errors import BadInput
-from stages.runtime.generators import generator
-from stages.training.settings import TrainSettings
+from distillation.augment import dc
+from distillation.augment.dc import augment_dc, rotated
+from distillation.augment.strategy import DC_OPERATIONS
+from distillation.params import validate
+from distillation.runtime.errors import BadInput
+from distillation.runtime.random import generator
+from distillation.training.settings import TrainSettings
 from tests.test_training import SETTINGS, training
 
 SIZES = st.integers(8, 40)

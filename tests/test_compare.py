@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from stages import compare
-from stages.comparison import accuracies, assessments, correlation, page, results
-from stages.comparison.results import Result, flat
-from stages.runtime.errors import BadInput, guarded
+from distillation.commands import compare
+from distillation.compare import accuracies, assessments, correlation, page
+from distillation.recipes import results
+from distillation.recipes.results import Result, flat
+from distillation.runtime.errors import BadInput, guarded
 
 METRIC = "evaluate.standard.ConvNet"
 

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.console import live, progress
-from stages.console.live import Live
-from stages.console.progress import History, Progress, sparkline
+from distillation.console import live, progress
+from distillation.console.live import Live
+from distillation.console.progress import History, Progress, sparkline
 
 numbers = st.floats(allow_nan=True, allow_infinity=True, width=32)
 

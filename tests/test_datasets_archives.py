@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stages.datasets import archives
-from stages.runtime.errors import BadInput
+from distillation.datasets import archives
+from distillation.runtime.errors import BadInput
 
 FILES = {"set/train/a/1.bin": bytes(range(200)) * 9, "set/train/b/2.bin": b"two" * 700, "set/readme.txt": b"read me"}
 KINDS = ("dir", "tar", "tar.gz", "tar.xz", "zip")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from stages.datasets import arrays
-from stages.runtime.errors import BadInput
+from distillation.datasets import arrays
+from distillation.runtime.errors import BadInput
 
 DRAWS = np.random.default_rng(0)
 

@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
-from stages.containers.spaces import Space
-from stages.datasets import finegrained, load
-from stages.datasets.catalogue import CATALOGUE
-from stages.datasets.settings import SourceSettings
-from stages.params import validate
-from stages.runtime.errors import BadInput
+from distillation.data.spaces import Space
+from distillation.datasets import finegrained, load
+from distillation.datasets.catalogue import CATALOGUE
+from distillation.datasets.settings import SourceSettings
+from distillation.params import validate
+from distillation.runtime.errors import BadInput
 
 SIZE = 32
 

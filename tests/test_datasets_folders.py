@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from stages.datasets import folders, pictures
-from stages.runtime.errors import BadInput
+from distillation.datasets import folders, pictures
+from distillation.runtime.errors import BadInput
 
 DRAWS = np.random.default_rng(1)
 

@@ -15,15 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from distillation.data.real import RealSet, Split
+from distillation.data.spaces import Space
+from distillation.datasets import load, normalise
+from distillation.datasets.archives import digest
+from distillation.datasets.catalogue import CATALOGUE, facts
+from distillation.datasets.settings import DatasetSettings, SourceSettings
+from distillation.params import validate
+from distillation.runtime.errors import BadInput, guarded
 from stages import download
-from stages.containers.real import RealSet, Split
-from stages.containers.spaces import Space
-from stages.datasets import load, normalise
-from stages.datasets.archives import digest
-from stages.datasets.catalogue import CATALOGUE, facts
-from stages.datasets.settings import DatasetSettings, SourceSettings
-from stages.params import validate
-from stages.runtime.errors import BadInput, guarded
 
 SUBSET = Path(__file__).parents[2] / "shared/data/cifar10-jpeg-10pct.tar.xz"
 DIGITS = {

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 from dvc.repo import Repo
 
-from stages import doctor
-from stages.runtime import tensors
-from stages.runtime.errors import guarded
+from distillation.commands import doctor
+from distillation.runtime import files
+from distillation.runtime.errors import guarded
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMS = (ROOT / "params.yaml").read_text()
@@ -53,7 +53,7 @@ def test_a_sound_machine_and_repository(here, capsys):
 
 def test_a_stale_stage_has_its_reason_and_its_cost(here, capsys):
     lock = doctor.outs(Path("dvc.lock"))
-    tensors.save_json(Path("reports/cost.json"), {lock["s"][0]: {"stage": "s", "seconds": 150.0}})
+    files.save_json(Path("reports/cost.json"), {lock["s"][0]: {"stage": "s", "seconds": 150.0}})
     Path("params.yaml").write_text(PARAMS.replace("alpha: 0.0 ", "alpha: 10.0 "))
     assert guarded(doctor.run) == 0
     out, _ = said(capsys)

@@ -10,9 +10,9 @@ import types
 
 import pytest
 
-from stages.datasets import downloads
-from stages.datasets.catalogue import File
-from stages.runtime.errors import BadInput
+from distillation.datasets import downloads
+from distillation.datasets.catalogue import File
+from distillation.runtime.errors import BadInput
 
 CONTENT = bytes(range(256)) * 2000
 WRONG = bytes(len(CONTENT))
@@ -66,7 +66,7 @@ class Recorder:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setitem(sys.modules, "stages.console.progress", types.SimpleNamespace(Progress=Recorder))
+    monkeypatch.setitem(sys.modules, "distillation.console.progress", types.SimpleNamespace(Progress=Recorder))
     monkeypatch.setattr(Recorder, "made", [])
     monkeypatch.setattr(downloads, "PAUSE", 0)
     monkeypatch.setenv("no_proxy", "127.0.0.1")

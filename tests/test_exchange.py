@@ -12,21 +12,23 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from stages import check, export, params
-from stages.containers import npz
-from stages.containers.distilled import DistilledSet
-from stages.containers.spaces import Space
-from stages.datasets.normalise import whitening
-from stages.exporting.card import card
-from stages.exporting.pictures import pngs
-from stages.methods.imported import Settings
-from stages.networks.build import build
-from stages.params import validate
-from stages.runtime.errors import BadInput, guarded
-from stages.runtime.generators import generator
-from stages.training.loop import Training
-from stages.training.losses import loss_of
-from stages.training.settings import LabelSettings
+from distillation import checks, params
+from distillation.commands import export
+from distillation.data import npz
+from distillation.data.distilled import DistilledSet
+from distillation.data.spaces import Space
+from distillation.datasets.normalise import whitening
+from distillation.export.card import card
+from distillation.export.pictures import pngs
+from distillation.methods.imported import Settings
+from distillation.networks.build import build
+from distillation.params import validate
+from distillation.runtime.errors import BadInput, guarded
+from distillation.runtime.random import generator
+from distillation.training.loop import Training
+from distillation.training.losses import loss_of
+from distillation.training.settings import LabelSettings
+from tests.conftest import ROOT
 from tests.test_methods import CLASSES, IPC, SIZE, method_of, real_set
 
 HARD = {
@@ -461,12 +463,12 @@ def test_a_set_that_says_otherwise_than_the_parameters_is_refused():
 
 
 def test_check_knows_the_kind_of_imported_labels():
-    given = params.load(check.__file__.rpartition("/stages/")[0] + "/params.yaml")
+    given = params.load(ROOT / "params.yaml")
     section = {"file": "a.npz", "space": "fed", "labels": "features"}
     given.values["method"] |= {"name": "imported", "imported": section}
     with pytest.raises(BadInput, match=r"^the protocol standard trains classes, but the set is labelled with features"):
-        check.check_all(given)
+        checks.check_all(given)
     given.values["evaluate"]["protocols"] = []
-    check.check_all(given)
+    checks.check_all(given)
     with pytest.raises(BadInput, match=r"^method\.imported\.labels is 'vectors'"):
         validate(Settings, {**section, "labels": "vectors"}, "method.imported")

@@ -7,16 +7,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stages.containers.distilled import FILE, DistilledSet
-from stages.evaluation.sets import images_of
-from stages.methods.shared.guidance import Guidance
-from stages.networks.build import build
-from stages.params import validate
-from stages.runtime.errors import BadInput
-from stages.runtime.generators import generator
-from stages.training.loop import Training
-from stages.training.losses import loss_of
-from stages.training.settings import RegressionSettings
+from distillation.data.distilled import FILE, DistilledSet
+from distillation.evaluation.sets import images_of
+from distillation.methods.guidance import Guidance
+from distillation.networks.build import build
+from distillation.params import validate
+from distillation.runtime.errors import BadInput
+from distillation.runtime.random import generator
+from distillation.training.loop import Training
+from distillation.training.losses import loss_of
+from distillation.training.settings import RegressionSettings
 from tests.test_methods import CLASSES, GUIDANCE, IPC, SIZE, method_of, pool_in, real_set, run
 
 WORD, COUNT = "ConvNetW6D2BN", CLASSES * IPC

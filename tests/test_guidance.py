@@ -4,16 +4,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stages import check, params
-from stages.containers.adapt import LUMA, adapt, resize, to_channels
-from stages.containers.spaces import Space
-from stages.methods.shared import distances, guidance
-from stages.methods.shared.guidance import Guidance
-from stages.networks.build import build
-from stages.runtime import tensors
-from stages.runtime.errors import BadInput
-from stages.runtime.generators import generator
-from stages.teachers.pool import FILE, Pool
+from distillation import checks, params
+from distillation.augment.adapt import LUMA, adapt, resize, to_channels
+from distillation.data.spaces import Space
+from distillation.methods import guidance
+from distillation.methods.families import distances
+from distillation.methods.guidance import Guidance
+from distillation.networks.build import build
+from distillation.runtime import tensors
+from distillation.runtime.errors import BadInput
+from distillation.runtime.random import generator
+from distillation.teachers.pool import FILE, Pool
 from tests.test_methods import CLASSES, GUIDANCE, IPC, SIZE, method_of
 
 WORD = "ConvNetW8D2"
@@ -282,7 +283,7 @@ def test_other_bad_guidance_is_refused(tmp_path):
 
 
 def checked(**changes):
-    """``stages.check`` on params.yaml with values changed; ``__`` stands for a dot."""
+    """``check_all`` on params.yaml with values changed; ``__`` stands for a dot."""
     values = params.load("params.yaml").values
     for path, value in changes.items():
         at = values
@@ -290,7 +291,7 @@ def checked(**changes):
         for key in above:
             at = at[key]
         at[last] = value
-    check.check_all(params.Params(values))
+    checks.check_all(params.Params(values))
 
 
 C100 = {"name": "cifar100"}

@@ -15,20 +15,20 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torchvision import models
 
+from distillation.data.real import Split
+from distillation.networks.build import build
+from distillation.runtime import tensors
+from distillation.runtime.errors import BadInput
+from distillation.runtime.random import generator, seeded
+from distillation.runtime.work import Task, locked_tasks
+from distillation.teachers import foreign
+from distillation.teachers.foreign import torchvision as library_of_torchvision
+from distillation.teachers.foreign import weights
+from distillation.teachers.objective import Job
+from distillation.teachers.objectives import imported
+from distillation.teachers.pool import FILE, Pool
+from distillation.teachers.settings import settled
 from stages import teacher
-from stages.containers.real import Split
-from stages.networks.build import build
-from stages.runtime import tensors
-from stages.runtime.errors import BadInput
-from stages.runtime.generators import generator, seeded
-from stages.runtime.work import Task, claimed
-from stages.teachers import foreign
-from stages.teachers.foreign import torchvision as library_of_torchvision
-from stages.teachers.foreign import weights
-from stages.teachers.job import Job
-from stages.teachers.objectives import imported
-from stages.teachers.pool import FILE, Pool
-from stages.teachers.settings import settled
 from tests.test_guidance import added, guided
 from tests.test_methods import real_set as shared_set
 
@@ -79,7 +79,7 @@ def pool_of(tmp_path, word=WORD, **changes):
     data = real_set()
     data.save(tmp_path / "real")
     settings = settled({**POOL, "networks": [word], "imported": {**IMPORTED, **changes}}, "teacher.main")
-    with claimed([Task.of("teacher main", changes, word, {"device": "cpu"})]) as (task,):
+    with locked_tasks([Task.of("teacher main", changes, word, {"device": "cpu"})]) as (task,):
         imported.load(Job(task, tmp_path / "real", settings, word, 0, "cpu"))
     (tmp_path / "pool").mkdir(exist_ok=True)
     teacher._write(tmp_path / "pool", "main", settings, data, [task])
@@ -169,7 +169,10 @@ FIRST = next(iter(STATE))
         ({"weights": [1, 2]}, "holds no state dict"),
         ([1, 2], "holds no state dict"),
         ({}, "holds no state dict"),
-        (network(), r"holds more than tensors \(stages.networks.build.Network\), which could run code, and is refused"),
+        (
+            network(),
+            r"holds more than tensors \(distillation.networks.build.Network\), which could run code, and is refused",
+        ),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path, content, words):
@@ -233,7 +236,7 @@ def test_an_import_that_cannot_be_is_refused(pool, section, words):
 
 def test_a_library_that_is_not_there_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    monkeypatch.delitem(sys.modules, "stages.teachers.foreign.timm", raising=False)
+    monkeypatch.delitem(sys.modules, "distillation.teachers.foreign.timm", raising=False)
     monkeypatch.delattr(foreign, "timm", raising=False)
     with pytest.raises(BadInput, match=r"timm is not installed: run `pip install -r requirements-foundation\.txt`\.$"):
         foreign.check("timm", "resnet18", None)

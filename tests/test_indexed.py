@@ -10,19 +10,21 @@ import pytest
 import torch
 from PIL import Image
 
-from stages import baseline, download, params
-from stages.containers.indexed import FOLDER, IndexedImages, indices_on
-from stages.containers.real import FILE, RealSet
-from stages.datasets import archives, indexing, load
-from stages.datasets.settings import DatasetSettings, SourceSettings
-from stages.evaluation import students
-from stages.evaluation.sets import random_choice
-from stages.runtime import tensors
-from stages.runtime.errors import BadInput, guarded
-from stages.runtime.tasks import map_tasks
-from stages.runtime.work import Task, claimed
-from stages.teachers import job, objectives
-from stages.training.settings import LabelSettings
+from distillation import params
+from distillation.data.indexed import FOLDER, IndexedImages, indices_on
+from distillation.data.real import FILE, RealSet
+from distillation.datasets import archives, indexing, load
+from distillation.datasets.settings import DatasetSettings, SourceSettings
+from distillation.evaluation import classify as students
+from distillation.evaluation.sets import random_choice
+from distillation.runtime.errors import BadInput, guarded
+from distillation.runtime.files import load_json
+from distillation.runtime.tasks import map_tasks
+from distillation.runtime.work import Task, locked_tasks
+from distillation.teachers import objective as job
+from distillation.teachers import objectives
+from distillation.training.settings import LabelSettings
+from stages import baseline, download
 from tests.test_datasets_load import DIGITS
 from tests.test_methods import method_of, pool_in
 from tests.test_selfsupervised import pool as selfsupervised
@@ -265,7 +267,7 @@ def test_an_index_that_could_not_work_is_one_sentence(values, words):
 
 
 def teacher(tmp_path, settings, name, word, form):
-    with claimed([Task.of(f"teacher {name}", {"form": form}, word, {"device": "cpu"})]) as (task,):
+    with locked_tasks([Task.of(f"teacher {name}", {"form": form}, word, {"device": "cpu"})]) as (task,):
         objectives.load(name).make(job.Job(task, tmp_path / form, settings, word, 0, "cpu"))
     return (task.finished() / job.RESULT).read_bytes()
 
@@ -302,7 +304,7 @@ def test_students_are_the_same_on_any_number_of_workers(tmp_path, both):
     how = students.Protocol("hard", LabelSettings(**{**SETTINGS, "epochs": 2}, loss="ce"), "fp32", False)
     sources = [("whole",), ("chosen", random_choice(both["index"], 2, 0))]
     tasks = {form: [Task.of("student", {"form": form}, i, {}) for i in range(2)] for form in both}
-    with claimed([task for each in tasks.values() for task in each]):
+    with locked_tasks([task for each in tasks.values() for task in each]):
         for form, workers in (("whole", 1), ("index", 2)):
             jobs = [
                 students.Job(task, tmp_path / form, source, "ConvNetW4D1", 0, how, "cpu")
@@ -310,7 +312,7 @@ def test_students_are_the_same_on_any_number_of_workers(tmp_path, both):
             ]
             list(map_tasks(students.train, jobs, workers, 1))
     for one, other in zip(*tasks.values(), strict=True):
-        records = [tensors.load_json(task.finished() / students.RECORD) for task in (one, other)]
+        records = [load_json(task.finished() / students.RECORD) for task in (one, other)]
         weights = [(task.finished() / students.WEIGHTS).read_bytes() for task in (one, other)]
         assert records[0] == records[1] and weights[0] == weights[1]
 

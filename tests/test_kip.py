@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from stages.containers.distilled import FILE, DistilledSet
-from stages.methods.kip import Settings, ntk
-from stages.methods.shared.guidance import Guidance
-from stages.params import validate
-from stages.runtime.errors import BadInput
-from stages.runtime.generators import generator
+from distillation.data.distilled import FILE, DistilledSet
+from distillation.methods.guidance import Guidance
+from distillation.methods.kip import Settings, ntk
+from distillation.params import validate
+from distillation.runtime.errors import BadInput
+from distillation.runtime.random import generator
 from tests.test_methods import CLASSES, GUIDANCE, IPC, SIZE, method_of, pool_in, real_set, run
 
 SETTINGS = {"iterations": 6, "lr": 0.04, "batch_real": 7, "depth": 1, "ridge": 1e-6, "labels": "fixed"}

@@ -7,14 +7,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stages.augment.standard import crop_flip
-from stages.containers.distilled import DistilledSet
-from stages.containers.spaces import Space
-from stages.methods import krr_st
-from stages.methods.shared.ridge import answers
-from stages.networks.build import build
-from stages.runtime.errors import BadInput
-from stages.runtime.generators import generator
+from distillation.augment.standard import crop_flip
+from distillation.data.distilled import DistilledSet
+from distillation.data.spaces import Space
+from distillation.methods import krr_st
+from distillation.methods.families.ridge import answers
+from distillation.networks.build import build
+from distillation.runtime.errors import BadInput
+from distillation.runtime.random import generator
 from tests.test_methods import CLASSES, SIZE, method_of, pool_in, real_set, run
 
 WORD = "ConvNetW6D2BN"

@@ -7,14 +7,15 @@ import torch
 from torch import nn
 from torchvision import models
 
-from stages.networks.build import build
-from stages.runtime import tensors
-from stages.runtime.generators import generator, seeded
-from stages.runtime.work import Task, claimed
-from stages.teachers import job, objectives
-from stages.teachers.foreign import weights
-from stages.teachers.foreign.layouts import renamed
-from stages.teachers.settings import settled
+from distillation.networks.build import build
+from distillation.runtime import tensors
+from distillation.runtime.random import generator, seeded
+from distillation.runtime.work import Task, locked_tasks
+from distillation.teachers import objective as job
+from distillation.teachers import objectives
+from distillation.teachers.foreign import weights
+from distillation.teachers.foreign.layouts import renamed
+from distillation.teachers.settings import settled
 from tests.test_selfsupervised import MAIN
 from tests.test_training import real_set
 
@@ -109,7 +110,7 @@ def test_a_dino_checkpoint_is_imported(tmp_path, monkeypatch):
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     section = {"from": "file", "weights": None, "file": str(file), "sha256": digest, "classes": "none"}
     pool = settled({**MAIN, "objective": "imported", "networks": ["ResNet18BN"], "imported": section}, "teacher.main")
-    with claimed([Task.of("teacher main", {}, 0, {})]) as (task,):
+    with locked_tasks([Task.of("teacher main", {}, 0, {})]) as (task,):
         objectives.load("imported").make(job.Job(task, tmp_path / "real", pool, "ResNet18BN", 0, "cpu"))
     content, record = tensors.load(task.finished() / job.RESULT)
     assert record["classes"] is None

@@ -6,12 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stages.augment.siamese import apply, augment_batch, draw
-from stages.containers.real import RealSet, Split
-from stages.methods.shared.matching import DISTANCES, LOOPS, SETTLING, Settings, loops, matched
-from stages.networks.build import build
-from stages.runtime.errors import BadInput
-from stages.runtime.generators import generator
+from distillation.augment.siamese import apply, augment_batch, draw
+from distillation.data.real import RealSet, Split
+from distillation.methods.families.matching import DISTANCES, LOOPS, SETTLING, Settings, loops, matched
+from distillation.networks.build import build
+from distillation.runtime.errors import BadInput
+from distillation.runtime.random import generator
 from tests.test_methods import CLASSES, COMMON, IPC, MATCHING, SIZE, method_of, real_set
 
 NESTED = {**MATCHING, "outer": 3, "inner": 2}

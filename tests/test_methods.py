@@ -9,19 +9,19 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import save_file
 
-from stages import methods
-from stages.augment.siamese import apply, draw
-from stages.containers.real import RealSet, Split
-from stages.containers.spaces import Space
-from stages.methods.shared.base import Common, Problem
-from stages.methods.shared.guidance import Guidance
-from stages.networks.build import build
-from stages.runtime import tensors
-from stages.runtime.errors import BadInput
-from stages.runtime.generators import generator
-from stages.runtime.work import _pack, _unpack
-from stages.selection import herding, k_center, k_means
-from stages.teachers.pool import FILE, Pool
+from distillation import methods
+from distillation.augment.siamese import apply, draw
+from distillation.data.real import RealSet, Split
+from distillation.data.spaces import Space
+from distillation.methods.base import Common, Problem
+from distillation.methods.guidance import Guidance
+from distillation.networks.build import build
+from distillation.runtime import tensors
+from distillation.runtime.errors import BadInput
+from distillation.runtime.random import generator
+from distillation.runtime.work import _pack, _unpack
+from distillation.teachers.pool import FILE, Pool
+from distillation.training.selection import herding, k_center, k_means
 
 CLASSES, SIZE, IPC = 3, 8, 2
 

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from stages.networks import words
-from stages.networks.alexnet import LocalResponseNorm
-from stages.networks.build import build, flops, has_features, initialise, parameters
-from stages.networks.norms import InstanceNorm, norm
-from stages.runtime.errors import BadInput
-from stages.runtime.generators import generator
+from distillation.networks import names as words
+from distillation.networks.alexnet import LocalResponseNorm
+from distillation.networks.build import build, flops, has_features, initialise, parameters
+from distillation.networks.norms import InstanceNorm, norm
+from distillation.runtime.errors import BadInput
+from distillation.runtime.random import generator
 
 
 def made(word, channels=3, size=32, classes=10, seed=0):
@@ -229,7 +229,8 @@ def test_too_deep_for_the_images(word, channels, size, sentence):
 
 
 def test_checking_needs_no_torch():
-    code = "import sys; from stages.networks.words import check; check('ResNet18', 3, 32); sys.exit('torch' in sys.modules)"
+    code = "import sys; from distillation.networks.names import check; check('ResNet18', 3, 32); "
+    code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

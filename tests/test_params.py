@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from pydantic import Field
 from ruamel.yaml import YAML
 
-from stages import params
-from stages.params import Section, parse
-from stages.runtime.errors import BadInput
+from distillation import params
+from distillation.params import Section, parse
+from distillation.runtime.errors import BadInput
 
 NUMBERS = st.floats() | st.integers() | st.booleans() | st.none()
 WRITTEN = st.sampled_from(

@@ -8,27 +8,32 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stages import check, kd, params
-from stages.augment.siamese import augment_batch
-from stages.augment.standard import crop_flip
-from stages.augment.strategy import resolve
-from stages.containers.distilled import DistilledSet
-from stages.containers.real import RealSet, Split
-from stages.containers.spaces import Space
-from stages.evaluation.settings import training_settings
-from stages.labels.predict import by_the_batch, features
-from stages.networks.build import build
-from stages.params import Compute, validate
-from stages.pretraining import cells, distilling, protocols
-from stages.pretraining.pretrain import WEIGHTS, Job, pretrain, used_as
-from stages.pretraining.settings import Distilling, Finetune, Linear, Pretrain
-from stages.pretraining.steps import Batches, cosine
-from stages.runtime import tensors
-from stages.runtime.errors import BadInput
-from stages.runtime.generators import generator
-from stages.runtime.work import Task, claimed
-from stages.teachers.pool import Pool
-from stages.training.accuracy import accuracy
+from distillation import checks, params
+from distillation.augment.siamese import augment_batch
+from distillation.augment.standard import crop_flip
+from distillation.augment.strategy import resolve
+from distillation.data.distilled import DistilledSet
+from distillation.data.real import RealSet, Split
+from distillation.data.spaces import Space
+from distillation.evaluation import carried as cells
+from distillation.evaluation import kd as distilling
+from distillation.evaluation import transfer as protocols
+from distillation.evaluation.pretrain import WEIGHTS, Job, pretrain, used_as
+from distillation.evaluation.settings import training_settings
+from distillation.evaluation.steps import Batches, cosine
+from distillation.evaluation.transfer_settings import Distilling, Finetune, Linear, Pretrain
+from distillation.labels.predict import by_the_batch, features
+from distillation.networks.build import build
+from distillation.params import Compute, validate
+from distillation.runtime import tensors
+from distillation.runtime.errors import BadInput
+from distillation.runtime.files import load_json
+from distillation.runtime.random import generator
+from distillation.runtime.work import Task, locked_tasks
+from distillation.teachers.pool import Pool
+from distillation.training.accuracy import accuracy
+from stages import kd
+from tests.conftest import ROOT
 from tests.test_methods import CLASSES, SIZE, pool_in
 
 torch.set_num_threads(1)
@@ -89,7 +94,7 @@ def finished(work, job_of, name, kills=()):
             raise KeyboardInterrupt
 
     save, killed = Task.checkpoint, []
-    with pytest.MonkeyPatch.context() as patch, claimed([Task.of(name, {}, [list(kills)], {}, 0.0)]) as (task,):
+    with pytest.MonkeyPatch.context() as patch, locked_tasks([Task.of(name, {}, [list(kills)], {}, 0.0)]) as (task,):
         patch.setattr(Task, "due", lambda task: True)
         patch.setattr(Task, "checkpoint", checkpoint)
         for _ in kills:
@@ -200,7 +205,7 @@ def test_soft_pre_training_resumed_at_every_step_gives_the_same_bits(files):
 def test_soft_pre_training_mirrors_where_that_keeps_the_class(files, monkeypatch, flip):
     real_set(flip=flip).save(files / "data/real/dataset")
     seen = []
-    monkeypatch.setattr("stages.pretraining.pretrain.augment_batch", lambda x, s, d: seen.append(s) or x)
+    monkeypatch.setattr("distillation.evaluation.pretrain.augment_batch", lambda x, s, d: seen.append(s) or x)
     finished(pretrain, pretraining(files, "soft", {"augment": "dsa"}), "pretrain")
     assert set(seen) == {resolve("auto", flip)} and ("flip" in resolve("auto", flip)) == flip
 
@@ -254,7 +259,7 @@ def test_fine_tuning_is_the_published_one(files):
         F.cross_entropy(network(data.space.encode(raw)), data.train.labels[index]).backward()
         optimizer.step()
         schedule.step()
-    record = tensors.load_json(
+    record = load_json(
         finished(protocols.transfer, carrying(files, weights=folder / WEIGHTS), "transfer") / "record.json"
     )
     assert record["steps"] == 6 and record["accuracy"] == pytest.approx(accuracy(network, data, data.test))
@@ -275,13 +280,13 @@ def test_linear_evaluation_trains_the_classifier_alone_on_frozen_features(files)
             optimizer.step()
             schedule.step()
     done = finished(protocols.transfer, carrying(files, "linear", folder / WEIGHTS), "transfer")
-    assert tensors.load_json(done / "record.json")["accuracy"] == pytest.approx(accuracy(network, data, data.test))
+    assert load_json(done / "record.json")["accuracy"] == pytest.approx(accuracy(network, data, data.test))
 
 
 @pytest.mark.parametrize("protocol", ["finetune", "linear"])
 def test_a_transfer_resumed_at_any_step_gives_the_same_record(files, protocol):
     whole, killed = (
-        tensors.load_json(finished(protocols.transfer, carrying(files, protocol), "transfer", kills) / "record.json")
+        load_json(finished(protocols.transfer, carrying(files, protocol), "transfer", kills) / "record.json")
         for kills in ((), (1, 4))
     )
     assert whole == killed
@@ -335,7 +340,7 @@ def test_distillation_is_the_published_one(files, noise):
         schedule.step()
     source = ("noise", 6) if noise else ("file", str(files / "features.safetensors"))
     job_of = teaching(files, source, None if noise else "features", None if noise else folder / WEIGHTS)
-    record = tensors.load_json(finished(distilling.distil, job_of, "kd") / "record.json")
+    record = load_json(finished(distilling.distil, job_of, "kd") / "record.json")
     assert record["steps"] == 6 and record["accuracy"] == pytest.approx(accuracy(student, data, data.test))
     with torch.no_grad():
         said = student.train()(data.encode(data.test.images)).argmax(1)
@@ -344,9 +349,7 @@ def test_distillation_is_the_published_one(files, noise):
 
 def test_a_distillation_resumed_at_any_step_gives_the_same_record(files):
     job_of = teaching(files, ("file", str(files / "hard.safetensors")), "hard", augment="dsa")
-    records = [
-        tensors.load_json(finished(distilling.distil, job_of, "kd", kills) / "record.json") for kills in ((), (1, 3))
-    ]
+    records = [load_json(finished(distilling.distil, job_of, "kd", kills) / "record.json") for kills in ((), (1, 3))]
     assert records[0] == records[1]
 
 
@@ -454,7 +457,7 @@ def test_feature_labels_are_those_of_the_first_network(files):
 
 
 def test_no_protocol_of_classes_takes_feature_labels():
-    given = params.load(check.__file__.rpartition("/stages/")[0] + "/params.yaml")
+    given = params.load(ROOT / "params.yaml")
     for protocol in ("standard", "common"):
         with pytest.raises(
             BadInput, match=rf"^the protocol {protocol} trains classes, but the set is labelled with features: .*\.$"
@@ -482,14 +485,14 @@ def test_what_a_process_compiled_before_is_forgotten_before_a_network_is_compile
 
 
 def checked(change):
-    given = params.load(check.__file__.rpartition("/stages/")[0] + "/params.yaml")
+    given = params.load(ROOT / "params.yaml")
     for path, value in change.items():
         *above, last = path.split(".")
         at = given.values
         for key in above:
             at = at[key]
         at[last] = value
-    check.check_all(given)
+    checks.check_all(given)
 
 
 def test_the_default_transfers_to_nothing():
@@ -501,12 +504,12 @@ def test_the_default_transfers_to_nothing():
 
 
 def test_a_set_of_another_size_than_its_controls_is_noted():
-    given = params.load(check.__file__.rpartition("/stages/")[0] + "/params.yaml")
+    given = params.load(ROOT / "params.yaml")
     given.values["method"] |= {"name": "krr_st", "ipc": 10}
     for images, said in ((None, 0), (100, 0), (1000, 1)):
         given.values["method"]["krr_st"]["images"] = images
-        assert len(list(check.notes(given))) == said
-    (note,) = check.notes(given)
+        assert len(list(checks.notes(given))) == said
+    (note,) = checks.notes(given)
     assert note == (
         "method.krr_st.images is 1000, but the random and k-means images beside it are 100, method.ipc = 10 of each class."
     )
@@ -586,7 +589,7 @@ def test_rows_name_set_target_protocol_network_and_seed(files):
     folder = finished(protocols.transfer, carrying(files), "transfer")
     cell = cells.Cell("scratch", (), None, WORD, 0, "finetune")
     (files / "out").mkdir()
-    with claimed([Task.of("transfer", {}, [[]], {}, 0.0)]) as _:
+    with locked_tasks([Task.of("transfer", {}, [[]], {}, 0.0)]) as _:
         task = Task.of("transfer", {}, [[]], {}, 0.0)
         assert task.finished() == folder
         cells.write(files / "out", [cell], [task], "other", {"settings": {}})

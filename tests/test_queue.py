@@ -16,8 +16,8 @@ import psutil
 import pytest
 from dvc_task.proc.process import ProcessInfo
 
-from stages import requeue
-from stages.runtime.errors import guarded
+from distillation.commands import requeue
+from distillation.runtime.errors import guarded
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGE = f"""
@@ -27,10 +27,10 @@ torch.device = lambda *a: a
 torch.cuda = types.SimpleNamespace(device_count=lambda: 2)
 sys.modules["torch"] = torch
 sys.path.insert(0, {str(ROOT)!r})
-from stages.runtime import device
+from distillation.runtime import device
 name = os.environ["DVC_EXP_NAME"]
 log = open(os.path.join(os.environ["DVC_ROOT"], "log.jsonl"), "a")
-with device.leased("auto") as (_, slot):
+with device.lease_device("auto") as (_, slot):
     for event in ("start", "end"):
         log.write(json.dumps(dict(event=event, name=name, slot=slot, pid=os.getpid(), at=time.monotonic())) + "\\n")
         log.flush()

@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 from dvc.utils.hydra import apply_overrides
 
-from stages import check, compare, recipes
-from stages import params as parameters
-from stages.comparison import claims
-from stages.comparison.results import Result, flat
-from stages.datasets.catalogue import CATALOGUE, facts
-from stages.networks.build import flops
-from stages.published import cost, overlay, queueing, rows
-from stages.published.measured import Measured, matches, measured, of_row, z_score
-from stages.runtime.errors import BadInput, guarded
+from distillation import checks
+from distillation import params as parameters
+from distillation.commands import compare, recipes
+from distillation.compare import claims
+from distillation.datasets.catalogue import CATALOGUE, facts
+from distillation.networks.build import flops
+from distillation.recipes import cost, overlay, queueing, rows
+from distillation.recipes.measured import Measured, matches, measured, of_row, z_score
+from distillation.recipes.results import Result, flat
+from distillation.runtime.errors import BadInput, guarded
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE = parameters.load(ROOT / "params.yaml").values
@@ -31,7 +32,7 @@ def of(row, scale):
 @pytest.mark.parametrize("name", rows.names())
 def test_every_row_passes_the_check(name, scale):
     for row in rows.rows(name):
-        check.check_all(parameters.Params(of(row, scale)))
+        checks.check_all(parameters.Params(of(row, scale)))
 
 
 @pytest.mark.parametrize("name", rows.names())
@@ -45,7 +46,7 @@ def test_every_row_is_complete_and_its_name_unique(name):
 
 
 def test_what_the_default_sizes_for_digits_a_row_sizes_as_published():
-    for path, (_, published) in check.SIZED_FOR_DIGITS.items():
+    for path, (_, published) in checks.SIZED_FOR_DIGITS.items():
         assert rows.scales()["published"][path] == published, path
 
 

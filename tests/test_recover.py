@@ -7,20 +7,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stages import check, distill, methods, params
-from stages.augment import crops
-from stages.containers.real import Split
-from stages.containers.spaces import Space
-from stages.methods.cda import CDA
-from stages.methods.shared.base import Common, Problem, of_a_shard
-from stages.methods.shared.guidance import Guidance
-from stages.methods.shared.recover import Recover, Watched, variation
-from stages.networks.build import build
-from stages.runtime import tensors
-from stages.runtime.errors import BadInput
-from stages.runtime.generators import generator
-from stages.runtime.work import Task, claimed
-from stages.teachers.pool import FILE, Pool
+from distillation import checks, methods, params
+from distillation.augment import crops
+from distillation.data.real import Split
+from distillation.data.spaces import Space
+from distillation.methods.base import Common, Problem, of_a_shard
+from distillation.methods.cda import CDA
+from distillation.methods.families.recover import Recover, Watched, variation
+from distillation.methods.guidance import Guidance
+from distillation.networks.build import build
+from distillation.runtime import tensors
+from distillation.runtime.errors import BadInput
+from distillation.runtime.random import generator
+from distillation.runtime.work import Task, locked_tasks
+from distillation.teachers.pool import FILE, Pool
+from stages import distill
 from tests.conftest import ROOT
 from tests.test_methods import CLASSES, COMMON, SIZE, pool_in, real_set
 
@@ -306,11 +307,11 @@ def test_a_teacher_without_batch_norms_or_with_other_classes_is_refused(tmp_path
 )
 def test_bad_parameters_are_one_sentence(change, words):
     with pytest.raises(BadInput, match=words):
-        check.check_all(changed(change))
+        checks.check_all(changed(change))
 
 
 def test_good_parameters_are_sound():
-    check.check_all(changed({"method.name": "scdd", "teacher.main.networks": ["ResNet18BN", "ConvNet"]}))
+    checks.check_all(changed({"method.name": "scdd", "teacher.main.networks": ["ResNet18BN", "ConvNet"]}))
 
 
 def changed(settings):
@@ -338,7 +339,7 @@ def test_more_images_reuse_those_that_are_made(tmp_path, monkeypatch):
         inputs = {"deps:x": 1, "params:method.ipc": ipc, "params:method.scdd.first": first}
         shards, share = of_a_shard(Recover, common, settings)
         tasks = [Task.of(f"distill {n}", distill._of_one_shard(inputs, share), [n], {"device": "cpu"}) for n in shards]
-        with claimed(tasks) as missing:
+        with locked_tasks(tasks) as missing:
             for task, shard in zip(tasks, shards, strict=True):
                 if task in missing:
                     distill.distil(distill.Job(task, shard, share, settings, "cpu"))

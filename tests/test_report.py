@@ -11,11 +11,11 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from distillation.data.distilled import DistilledSet
+from distillation.data.spaces import Space
+from distillation.report import figures, page, pictures, reading, tables
+from distillation.runtime.errors import BadInput, guarded
 from stages import report
-from stages.containers.distilled import DistilledSet
-from stages.containers.spaces import Space
-from stages.reporting import figures, page, pictures, reading, tables
-from stages.runtime.errors import BadInput, guarded
 
 torch.set_num_threads(1)
 

@@ -12,26 +12,26 @@ from hypothesis import strategies as st
 from torch import nn
 from torchvision.transforms.v2 import functional as published
 
-from stages.augment.crops import resized
-from stages.containers.real import RealSet
-from stages.containers.spaces import Space
-from stages.networks.build import build
-from stages.runtime import tensors
-from stages.runtime.errors import BadInput
-from stages.runtime.generators import generator, seeded
-from stages.runtime.work import Task, claimed
-from stages.selfsupervised import colours, crops, norms, probe
-from stages.selfsupervised.loop import Loop
-from stages.selfsupervised.model import Encoder, Moment, by_size
-from stages.selfsupervised.optimizers import Lars, optimizer_of, rate
-from stages.selfsupervised.settings import Pretraining
-from stages.selfsupervised.views import View, asymmetric, blurred, draw, show
-from stages.teacher import _of_one_teacher
-from stages.teachers import job, objectives
-from stages.teachers.norms import statistics
-from stages.teachers.pool import FILE, Pool
-from stages.teachers.settings import KnnSettings, ProbeSettings, settled
-from tests.test_closure import ROOT, closure
+from distillation.augment.crops import resized
+from distillation.data.real import RealSet
+from distillation.data.spaces import Space
+from distillation.networks.build import build
+from distillation.runtime import tensors
+from distillation.runtime.errors import BadInput
+from distillation.runtime.random import generator, seeded
+from distillation.runtime.work import Task, locked_tasks
+from distillation.teachers import objective as job
+from distillation.teachers import objectives
+from distillation.teachers.norms import statistics
+from distillation.teachers.pool import FILE, Pool
+from distillation.teachers.selfsupervised import colours, crops, norms, probe
+from distillation.teachers.selfsupervised.loop import Loop
+from distillation.teachers.selfsupervised.model import Encoder, Moment, by_size
+from distillation.teachers.selfsupervised.optimizers import Lars, optimizer_of, rate
+from distillation.teachers.selfsupervised.settings import Pretraining
+from distillation.teachers.selfsupervised.views import View, asymmetric, blurred, draw, show
+from distillation.teachers.settings import KnnSettings, ProbeSettings, settled
+from tests.conftest import ROOT
 from tests.test_training import real_set
 
 torch.set_num_threads(1)
@@ -512,7 +512,7 @@ def made(tmp_path, name, tag="", **changes):
     """The task of a teacher once it is made."""
     real_set().save(tmp_path / "real")
     word = word_of(name)
-    with claimed([Task.of(f"teacher {name}", {"tag": tag}, word, {"device": "cpu"})]) as (task,):
+    with locked_tasks([Task.of(f"teacher {name}", {"tag": tag}, word, {"device": "cpu"})]) as (task,):
         work = job.Job(task, tmp_path / "real", pool(name, **changes), word, 0, "cpu")
         objectives.load(name).make(work)
     return task
@@ -612,35 +612,6 @@ def test_what_only_the_data_can_tell_is_refused(tmp_path):
     work = job.Job(Task.of("teacher x", {}, 0, {}), tmp_path / "white", pool("dino"), RESIDUAL, 0, "cpu")
     with pytest.raises(BadInput, match=r"dino\.locals is 1, but whitening takes whole images"):
         objectives.load("dino").make(work)
-
-
-def test_the_inputs_of_one_teacher_are_its_own_objectives():
-    inputs = {
-        "cmd": "x",
-        "deps:stages/selfsupervised": 1,
-        "params:teacher.main.probe.lr": 30.0,
-        "params:teacher.main.knn.k": 200,
-        "params:teacher.main.count": 1,
-        "params:teacher.main.seed": 0,
-        "params:teacher.main.moco_v2.lr": 0.06,
-        "params:teacher.main.supervised.lr": 0.1,
-        "params:compute.threads": 1,
-    }
-    ours, theirs = (_of_one_teacher(inputs, name).keys() for name in ("moco_v2", "supervised"))
-    assert inputs.keys() - ours == {"params:teacher.main.count", "params:teacher.main.supervised.lr"}
-    assert ours - theirs == {
-        "deps:stages/selfsupervised",
-        "params:teacher.main.probe.lr",
-        "params:teacher.main.knn.k",
-        "params:teacher.main.moco_v2.lr",
-    }
-
-
-@pytest.mark.parametrize("name", objectives.names())
-def test_an_objective_says_which_code_it_alone_uses(name):
-    imported = {path.parent.as_posix() for path in closure(f"stages/teachers/objectives/{name}.py")}
-    said = {each for each in objectives.load(name).uses if "/" in each}
-    assert said == imported & {"stages/selfsupervised"}
 
 
 # Batch norms

@@ -9,26 +9,27 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages import check, evaluate, relabel
-from stages.augment import crops
-from stages.augment.views import ViewSettings, draw, show
-from stages.containers.distilled import FILE, DistilledSet
-from stages.containers.spaces import Space
-from stages.datasets.normalise import whitening
-from stages.evaluation import students
-from stages.labels import lessons, storing
-from stages.labels.lessons import Online, Stored
-from stages.labels.predict import answering, picked
-from stages.networks.build import build
-from stages.runtime import tensors
-from stages.runtime.errors import BadInput
-from stages.runtime.generators import generator
-from stages.runtime.work import Task, claimed
-from stages.teachers.pool import FILE as TEACHERS
-from stages.teachers.pool import Pool
-from stages.training.loop import Training
-from stages.training.losses import divergence
-from stages.training.settings import LessonSettings, OnlineSettings
+from distillation import checks
+from distillation.augment import crops
+from distillation.augment.views import ViewSettings, draw, show
+from distillation.data.distilled import FILE, DistilledSet
+from distillation.data.spaces import Space
+from distillation.datasets.normalise import whitening
+from distillation.evaluation import classify as students
+from distillation.labels import lessons, storing
+from distillation.labels.lessons import Online, Stored
+from distillation.labels.predict import answering, picked
+from distillation.networks.build import build
+from distillation.runtime import files, tensors
+from distillation.runtime.errors import BadInput
+from distillation.runtime.random import generator
+from distillation.runtime.work import Task, locked_tasks
+from distillation.teachers.pool import FILE as TEACHERS
+from distillation.teachers.pool import Pool
+from distillation.training.loop import Training
+from distillation.training.losses import divergence
+from distillation.training.settings import LessonSettings, OnlineSettings
+from stages import evaluate, relabel
 from tests.test_methods import CLASSES, SIZE, pool_in, real_set
 from tests.test_recover import changed, pool_of
 
@@ -173,7 +174,7 @@ def same(a, b):
 def store(lesson, epochs, tasks_folder="work"):
     """The stored labels of a lesson in a file, from the tasks of the stage."""
     tasks = storing.tasks("distilled.safetensors", {"deps:x": tasks_folder}, epochs, {"device": "cpu"}, 60.0)
-    with claimed([task for task, _ in tasks]) as missing:
+    with locked_tasks([task for task, _ in tasks]) as missing:
         for task, span in tasks:
             if task in missing:
                 storing.store(task, lesson, span)
@@ -281,9 +282,9 @@ def test_fewer_epochs_than_training_asks_for_are_refused(tmp_path):
         Stored(images_of(), real_set().space, path, 3)
     change = {"relabel.kind": "fkd", "relabel.fkd.epochs": 100}
     with pytest.raises(BadInput, match=r"standard\.fkd\.epochs is 300, but relabel\.fkd\.epochs stores labels for 100"):
-        check.check_all(changed(change))
-    check.check_all(changed({**change, "evaluate.standard.fkd.epochs": 100}))
-    check.check_all(changed({**change, "evaluate.protocols": ["common"]}))
+        checks.check_all(changed(change))
+    checks.check_all(changed({**change, "evaluate.standard.fkd.epochs": 100}))
+    checks.check_all(changed({**change, "evaluate.protocols": ["common"]}))
 
 
 @pytest.mark.parametrize("kind", ["online", "fkd"])
@@ -418,7 +419,7 @@ def job_of(path, kind, word="ConvNetW4D1BN"):
 def test_relabelled_sets_and_their_controls_teach_students(tmp_path, monkeypatch, kind):
     out = stage(tmp_path, monkeypatch, kind)
     pool = Pool(tmp_path / "models/teachers/main")
-    assert tensors.load_json(out / "info.json")["bytes"]["images"] == 6 * 3 * SIZE**2 * 4
+    assert files.load_json(out / "info.json")["bytes"]["images"] == 6 * 3 * SIZE**2 * 4
     for name in (FILE, "control.safetensors"):
         made = DistilledSet.load(out / name)
         assert made.kind == kind and made.targets is None and made.labels.tolist().count(0) == 2
@@ -426,14 +427,14 @@ def test_relabelled_sets_and_their_controls_teach_students(tmp_path, monkeypatch
         if kind == "fkd":
             logits = 4 * 6 * CLASSES * 2
             draws = 4 * (6 * (4 + 4 * 2 + 1 + 4) + 2 * (4 + 4 * 2))
-            assert made.bytes["labels"] == logits + draws == tensors.load_json(out / "info.json")["bytes"]["labels"]
+            assert made.bytes["labels"] == logits + draws == files.load_json(out / "info.json")["bytes"]["labels"]
         else:
             weights = sum(value.numel() for value in pool.network(pool.members[0]).parameters())
             assert made.bytes["labels"] > 4 * weights
         job = job_of(out / name, kind)
-        with claimed([job.task]):
+        with locked_tasks([job.task]):
             students.train(job)
-        record = tensors.load_json(job.task.finished() / students.RECORD)
+        record = files.load_json(job.task.finished() / students.RECORD)
         assert 0 <= record["accuracy"] <= 100 and math.isfinite(record["loss"]) and record["steps"] == 8
         lesson, temperature = evaluate.LESSONS[kind](job, True)
         seen, logits = lesson(2, 1)
@@ -462,4 +463,4 @@ def test_kinds_that_cannot_be_are_refused():
         ({"evaluate.standard.online.warmup": 200}, "a warmup of 200 epochs, which must end before epoch 200"),
     ]:
         with pytest.raises(BadInput, match=words):
-            check.check_all(changed(change))
+            checks.check_all(changed(change))

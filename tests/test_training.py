@@ -7,30 +7,31 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from distillation.augment.standard import crop_flip
+from distillation.data.distilled import FILE, DistilledSet
+from distillation.data.real import RealSet, Split
+from distillation.data.spaces import Space
+from distillation.evaluation import cells
+from distillation.evaluation import classify as students
+from distillation.evaluation.sets import images_of, k_means_choice, random_choice
+from distillation.evaluation.settings import NETWORK_SETS, EvaluateCommon
+from distillation.labels.predict import predictions
+from distillation.networks.build import build
+from distillation.networks.names import canonical
+from distillation.params import Compute, validate
+from distillation.runtime import files, tensors
+from distillation.runtime.errors import BadInput
+from distillation.runtime.random import generator
+from distillation.runtime.work import Task, locked_tasks
+from distillation.teachers import objective as job
+from distillation.teachers.objectives import supervised
+from distillation.teachers.pool import Pool
+from distillation.teachers.settings import settled
+from distillation.training.accuracy import accuracy
+from distillation.training.loop import Training
+from distillation.training.losses import loss_of
+from distillation.training.settings import LabelSettings, TrainSettings
 from stages import teacher
-from stages.augment.standard import crop_flip
-from stages.containers.distilled import FILE, DistilledSet
-from stages.containers.real import RealSet, Split
-from stages.containers.spaces import Space
-from stages.evaluation import cells, students
-from stages.evaluation.sets import images_of, k_means_choice, random_choice
-from stages.evaluation.settings import NETWORK_SETS, EvaluateCommon
-from stages.labels.predict import predictions
-from stages.networks.build import build
-from stages.networks.words import canonical
-from stages.params import Compute, validate
-from stages.runtime import tensors
-from stages.runtime.errors import BadInput
-from stages.runtime.generators import generator
-from stages.runtime.work import Task, claimed
-from stages.teachers import job
-from stages.teachers.objectives import supervised
-from stages.teachers.pool import Pool
-from stages.teachers.settings import settled
-from stages.training.accuracy import accuracy
-from stages.training.loop import Training
-from stages.training.losses import loss_of
-from stages.training.settings import LabelSettings, TrainSettings
 
 CLASSES = 3
 SETTINGS = {
@@ -187,7 +188,7 @@ POOL = {
 def trained_teacher(tmp_path, name="one", **changes):
     real_set().save(tmp_path / "real")
     settings = settled({**POOL, **changes}, f"teacher.{name}")
-    with claimed([Task.of(f"teacher {name}", changes, 0, {"device": "cpu"})]) as (task,):
+    with locked_tasks([Task.of(f"teacher {name}", changes, 0, {"device": "cpu"})]) as (task,):
         supervised.train(job.Job(task, tmp_path / "real", settings, "ConvNetW4D1", 0, "cpu"))
     return tensors.load(task.finished() / job.RESULT)
 
@@ -337,7 +338,10 @@ def student(tmp_path, monkeypatch, test_every, kills=()):
             raise Killed
 
     save = Task.checkpoint
-    with monkeypatch.context() as patch, claimed([Task.of("student", test_every, list(kills), {}, 0.0)]) as (task,):
+    with (
+        monkeypatch.context() as patch,
+        locked_tasks([Task.of("student", test_every, list(kills), {}, 0.0)]) as (task,),
+    ):
         patch.setattr(Task, "checkpoint", checkpoint)
         patch.setattr(Task, "due", lambda task: True)
         source = ("chosen", random_choice(data, 4, 0))
@@ -346,7 +350,7 @@ def student(tmp_path, monkeypatch, test_every, kills=()):
             with pytest.raises(Killed):
                 students.train(job)
         students.train(job)
-    return tensors.load_json(task.finished() / students.RECORD), len(written)
+    return files.load_json(task.finished() / students.RECORD), len(written)
 
 
 def test_the_best_test_is_that_of_the_epochs_asked_for_and_the_last(tmp_path, monkeypatch):

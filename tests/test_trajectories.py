@@ -7,26 +7,27 @@ import torch
 import torch.nn.functional as F
 from torch.func import functional_call
 
-from stages import check, teacher
-from stages import params as parameters
-from stages.augment.siamese import augment_batch
-from stages.containers.distilled import FILE, DistilledSet
-from stages.containers.real import Split
-from stages.evaluation.settings import HardSettings
-from stages.methods import mtt
-from stages.methods.mtt import ROUTES, Student
-from stages.networks.build import build
-from stages.params import Params, validate
-from stages.runtime import tensors
-from stages.runtime.errors import BadInput
-from stages.runtime.generators import generator
-from stages.runtime.work import Task, claimed
-from stages.teachers import job
-from stages.teachers.objectives import trajectory
-from stages.teachers.pool import Pool
-from stages.teachers.settings import settled
-from stages.training.loop import Training
-from stages.training.losses import loss_of
+from distillation import checks
+from distillation import params as parameters
+from distillation.augment.siamese import augment_batch
+from distillation.data.distilled import FILE, DistilledSet
+from distillation.data.real import Split
+from distillation.evaluation.settings import HardSettings
+from distillation.methods import mtt
+from distillation.methods.mtt import ROUTES, Student
+from distillation.networks.build import build
+from distillation.params import Params, validate
+from distillation.runtime import tensors
+from distillation.runtime.errors import BadInput
+from distillation.runtime.random import generator
+from distillation.runtime.work import Task, locked_tasks
+from distillation.teachers import objective as job
+from distillation.teachers.objectives import trajectory
+from distillation.teachers.pool import Pool
+from distillation.teachers.settings import settled
+from distillation.training.loop import Training
+from distillation.training.losses import loss_of
+from stages import teacher
 from tests.conftest import ROOT
 from tests.test_methods import CLASSES, IPC, SIZE, method_of, real_set, run
 
@@ -66,7 +67,7 @@ def trained(folder, stops=()):
                 raise Killed
 
     tasks = [Interrupted.of(f"teacher main {WORD} {index}", list(stops), index, {"device": "cpu"}) for index in (0, 1)]
-    with claimed(tasks):
+    with locked_tasks(tasks):
         for index, task in enumerate(tasks):
             while not task.finished():
                 try:
@@ -322,10 +323,10 @@ def test_bad_parameters_are_refused_before_anything_is_trained(change, sentence)
             at = at[key]
         at[last] = value
     if sentence is None:
-        check.check_all(Params(values))
+        checks.check_all(Params(values))
         return
     with pytest.raises(BadInput, match=sentence):
-        check.check_all(Params(values))
+        checks.check_all(Params(values))
 
 
 def asking(set_lr, **changed):
@@ -351,7 +352,7 @@ def test_a_rate_that_no_set_will_bring_is_refused_before_anything_is_trained(nam
     values["method"]["name"], values["relabel"]["kind"] = name, kind
     values["teacher"]["main"]["objective"] = "trajectory"
     if not refused:
-        check.check_all(Params(values))
+        checks.check_all(Params(values))
         return
     with pytest.raises(BadInput, match=r"^evaluate\.standard\.hard\.set_lr is true, but dm learns no learning rate"):
-        check.check_all(Params(values))
+        checks.check_all(Params(values))

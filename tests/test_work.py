@@ -13,10 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.runtime import device, tensors
-from stages.runtime.generators import generator, seeded
-from stages.runtime.tasks import map_tasks
-from stages.runtime.work import Task, _pack, _unpack, claimed, discard, writing
+from distillation.runtime import device, tensors
+from distillation.runtime.files import atomic_output
+from distillation.runtime.random import generator, seeded
+from distillation.runtime.tasks import map_tasks
+from distillation.runtime.work import Task, _pack, _unpack, discard, locked_tasks
 
 MADE = {"device": "cpu", "torch": torch.__version__}
 
@@ -56,15 +57,15 @@ def test_any_state_comes_back_bit_for_bit(state):
 
 
 def test_a_checkpoint_is_found_by_the_next_run_and_gone_after_the_result():
-    with claimed([task_of()]) as (task,):
+    with locked_tasks([task_of()]) as (task,):
         assert task.start() is None
         task.checkpoint({"at": 3, "images": torch.arange(4.0)})
-    with claimed([task_of()]) as (task,):
+    with locked_tasks([task_of()]) as (task,):
         state = task.start()
         assert state["at"] == 3 and torch.equal(state["images"], torch.arange(4.0))
         with task.result() as folder:
             (folder / "out.txt").write_text("done")
-    with claimed([task_of()]) as missing:
+    with locked_tasks([task_of()]) as missing:
         assert missing == []
     assert (task_of().finished() / "out.txt").read_text() == "done"
     assert not (task.folder / "state.safetensors").exists()
@@ -76,7 +77,7 @@ def test_other_inputs_are_another_task():
 
 
 def test_a_result_that_fails_is_no_result():
-    with claimed([task_of()]) as (task,):
+    with locked_tasks([task_of()]) as (task,):
         task.start()
         with pytest.raises(RuntimeError), task.result():
             raise RuntimeError
@@ -85,7 +86,7 @@ def test_a_result_that_fails_is_no_result():
 
 @pytest.mark.parametrize("keep", [0, 7, 40])
 def test_a_broken_checkpoint_starts_afresh_with_a_sentence(keep, capfd):
-    with claimed([task_of()]) as (task,):
+    with locked_tasks([task_of()]) as (task,):
         task.start()
         task.checkpoint({"at": 3})
         state = task.folder / "state.safetensors"
@@ -95,19 +96,19 @@ def test_a_broken_checkpoint_starts_afresh_with_a_sentence(keep, capfd):
 
 
 def test_work_of_another_device_or_torch_is_set_aside_with_a_sentence(capfd):
-    with claimed([task_of()]) as (task,):
+    with locked_tasks([task_of()]) as (task,):
         task.start()
         with task.result():
             pass
     other = Task.of("try it", {}, 0, {**MADE, "device": "another"})
-    with claimed([other]) as missing:
+    with locked_tasks([other]) as missing:
         assert missing == [other] and other.start() is None
     assert "starting afresh" in capfd.readouterr().err
     assert task_of().finished()
 
 
 def test_discarding_leaves_nothing_that_passes_for_a_result():
-    with claimed([task_of()]) as (task,):
+    with locked_tasks([task_of()]) as (task,):
         task.start()
         with task.result():
             pass
@@ -116,7 +117,7 @@ def test_discarding_leaves_nothing_that_passes_for_a_result():
 
 
 def test_checkpoints_are_rare_when_they_are_slow():
-    with claimed([task_of()]) as (task,):
+    with locked_tasks([task_of()]) as (task,):
         task.start()
         assert task.due()
         task.checkpoint({"at": 1})
@@ -125,7 +126,7 @@ def test_checkpoints_are_rare_when_they_are_slow():
 
 
 def _compute_once(counter):
-    with claimed([task_of()]) as missing:
+    with locked_tasks([task_of()]) as missing:
         for task in missing:
             task.start()
             with open(counter, "a") as file:
@@ -146,9 +147,9 @@ def test_concurrent_runs_of_one_key_compute_it_once(tmp_path):
 
 
 def test_an_out_that_fails_leaves_nothing_and_keeps_the_old(tmp_path):
-    with writing(tmp_path / "out") as folder:
+    with atomic_output(tmp_path / "out") as folder:
         (folder / "a").write_text("old")
-    with pytest.raises(OSError), writing(tmp_path / "out") as folder:
+    with pytest.raises(OSError), atomic_output(tmp_path / "out") as folder:
         (folder / "a").write_text("half")
         raise OSError(28, "No space left on device")
     assert [p.name for p in tmp_path.iterdir() if p.is_dir() and p.name != ".dvc"] == ["out"]
@@ -166,8 +167,8 @@ def test_a_full_disk_leaves_no_partial_file():
     """On a file system of 64 kB: the file that does not fit is not there, the one before it still is."""
     mount = "mount -t tmpfs -o size=64k tmpfs"
     script = (
-        "import sys, torch; sys.path.insert(0, '.'); from stages.runtime import tensors\n"
-        "from stages.runtime.errors import guarded; from pathlib import Path\n"
+        "import sys, torch; sys.path.insert(0, '.'); from distillation.runtime import tensors\n"
+        "from distillation.runtime.errors import guarded; from pathlib import Path\n"
         "folder = Path(sys.argv[1]); tensors.save(folder / 'a', {'x': torch.zeros(10)}, {})\n"
         "status = guarded(tensors.save, folder / 'a', {'x': torch.zeros(10**5)}, {})\n"
         "assert tensors.load(folder / 'a')[0]['x'].numel() == 10, 'the old file is gone'\n"
@@ -191,11 +192,11 @@ def locks(tmp_path, monkeypatch):
 
 
 def test_leases_are_exclusive_and_released(locks):
-    with device.leased("auto", count=2) as first, device.leased("auto", count=2) as second:
+    with device.lease_device("auto", count=2) as first, device.lease_device("auto", count=2) as second:
         assert {first.index, second.index} == {0, 1}
-    with device.leased("cuda:1", count=2) as again:
+    with device.lease_device("cuda:1", count=2) as again:
         assert again.index == 1
-    with device.leased("auto", count=0) as cpu:
+    with device.lease_device("auto", count=0) as cpu:
         assert cpu.type == "cpu"
 
 
@@ -205,11 +206,11 @@ def test_a_lease_is_of_the_card_and_not_of_its_number_or_the_clone(locks, monkey
         monkeypatch.setattr(device.torch.cuda, "get_device_properties", lambda index: properties[index])
 
     seeing("card-a", "card-b")
-    with device.leased("cuda:1", count=2):
+    with device.lease_device("cuda:1", count=2):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("DVC_ROOT", str(tmp_path))
         seeing("card-b", "card-a")
-        with device.leased("auto", count=2) as other:
+        with device.lease_device("auto", count=2) as other:
             assert other.index == 1, "its first is the other's second"
     assert sorted(path.name for path in locks.iterdir()) == ["card-a.lock", "card-b.lock"]
 
@@ -217,7 +218,7 @@ def test_a_lease_is_of_the_card_and_not_of_its_number_or_the_clone(locks, monkey
 def test_other_users_can_lock_the_same_files(locks):
     before = os.umask(0o077)
     try:
-        with device.leased("cuda:0", count=1):
+        with device.lease_device("cuda:0", count=1):
             assert locks.stat().st_mode & 0o7777 == 0o1777
             assert (locks / "0.lock").stat().st_mode & 0o777 == 0o666
         assert os.umask(0o077) == 0o077, "as it was"
@@ -227,7 +228,7 @@ def test_other_users_can_lock_the_same_files(locks):
 
 @pytest.mark.parametrize("choice", ["cuda", "cuda:2"])
 def test_a_gpu_that_is_not_there_is_one_sentence(choice):
-    with pytest.raises(device.BadInput, match="shows 0 GPUs"), device.leased(choice, count=0):
+    with pytest.raises(device.BadInput, match="shows 0 GPUs"), device.lease_device(choice, count=0):
         pass
 
 
@@ -244,7 +245,7 @@ def test_the_answer_does_not_depend_on_the_number_of_workers():
 def test_workers_die_with_their_parent(tmp_path):
     script = (
         "import os, sys, time; sys.path.insert(0, '.')\n"
-        "from stages.runtime.tasks import map_tasks\n"
+        "from distillation.runtime.tasks import map_tasks\n"
         "from tests.test_work import _sleep\n"
         "if __name__ == '__main__': list(map_tasks(_sleep, [sys.argv[1] + '/a', sys.argv[1] + '/b'], 2, 1))\n"
     )

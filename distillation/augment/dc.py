@@ -1,0 +1,130 @@
+"""DC's own augmentation, for its evaluations (Zhao et al., ICLR 2021; the official code's): one operation an image.
+
+=========  =================================================================================================
+``crop``   padded by 4 with the batch's mean colour and cut back at an offset of 0 to 7 on each axis
+``scale``  height and width each times U(0.8, 1.2), nearest neighbour, centred; what is not covered becomes 0
+``rotate`` by a whole number of degrees in [-45, 45), cubic splines; what is not covered becomes the mean
+``noise``  plus 0.001 times N(0, 1)
+=========  =================================================================================================
+
+The operation is drawn uniformly from those of the word; sizes are in pixels whatever the image's. Networks are trained
+with it, no image is learnt through it, so nothing here needs a gradient.
+"""
+
+import torch
+
+from distillation.augment.strategy import DC_OPERATIONS, operations
+
+_PAD, _SCALE, _DEGREES, _NOISE = 4, 0.2, 45, 0.001
+
+
+def augment_dc(x, strategy, generator):
+    """Square images ``x`` (N, C, S, S), normalised, each changed by one operation of ``strategy``, as ``crop_noise``.
+
+    All draws come from the CPU ``generator``, operation by operation. Raises BadInput for an unknown strategy.
+    """
+    names = operations(strategy, DC_OPERATIONS)
+    ops = torch.randint(len(names), (len(x),), generator=generator)
+    mean = x.mean((0, 2, 3))
+    changed = x.clone()
+    for op, name in enumerate(names):
+        which = torch.nonzero(ops == op).squeeze(1).to(x.device)
+        if len(which):
+            changed.index_copy_(0, which, _CHANGES[name](x[which], mean, generator))
+    return changed
+
+
+def _crop(x, mean, generator):
+    offsets = torch.randint(2 * _PAD, (len(x), 2, 1), generator=generator).to(x.device)
+    places = torch.arange(x.shape[2], device=x.device) + offsets - _PAD
+    return _picked(x, places, mean.view(-1, 1, 1))
+
+
+def _scale(x, mean, generator):
+    size = x.shape[2]
+    factors = torch.rand(len(x), 2, 1, generator=generator).double() * (2 * _SCALE) + (1 - _SCALE)
+    sides = (factors * size).long().to(x.device)
+    larger = sides.amax(1, keepdim=True).clamp(min=size)
+    moved = torch.arange(size, device=x.device) + (larger - size) // 2 - (larger - sides) // 2
+    ratio = torch.full_like(sides, size, dtype=torch.float32) / sides  # float32, as PyTorch's nearest neighbour
+    sources = (moved * ratio).floor().long()
+    return _picked(x, torch.where((moved >= 0) & (moved < sides), sources, -1), x.new_zeros(1))
+
+
+def _picked(x, places, fill):
+    """Pixel (i, j) of each image from its row ``places[:, 0, i]`` and column ``places[:, 1, j]``; ``fill`` if outside."""
+    size = x.shape[2]
+    rows, columns = places.clamp(0, size - 1).unbind(1)
+    inside_rows, inside_columns = ((places >= 0) & (places < size)).unbind(1)
+    images = torch.arange(len(x), device=x.device)[:, None, None]
+    taken = x[images, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return torch.where(inside_rows[:, None, :, None] & inside_columns[:, None, None, :], taken, fill)
+
+
+def _rotate(x, mean, generator):
+    return rotated(x, torch.randint(-_DEGREES, _DEGREES, (len(x),), generator=generator), mean.mean())
+
+
+def rotated(x, degrees, fill):
+    """Images (N, C, S, S) turned about their centre by whole ``degrees`` (N,), by cubic splines.
+
+    The same as scipy's ``ndimage.rotate`` with its defaults (mirrored splines, the canvas grown to hold the turned
+    image), of which the official code keeps the middle; pixels from outside become ``fill``.
+    """
+    size = x.shape[2]
+    rows, columns = _positions(degrees, size)
+    inside = (rows >= 0) & (rows <= size - 1) & (columns >= 0) & (columns <= size - 1)
+    solve = _spline_matrix(size).inverse().to(x.device, x.dtype)
+    coefficients = (solve @ x @ solve.T).permute(0, 2, 3, 1).reshape(-1, x.shape[1])  # a row for each pixel
+    image = torch.arange(len(x), device=x.device).view(-1, 1, 1) * size**2
+    result = torch.zeros(rows.numel(), x.shape[1], device=x.device, dtype=x.dtype)
+    by_row, by_column = (_taps(at.clamp(0, size - 1).to(x.device), size, x.dtype) for at in (rows, columns))
+    for row, row_weight in by_row:
+        for column, column_weight in by_column:
+            index = (image + row * size + column).flatten()
+            result.addcmul_(coefficients.index_select(0, index), (row_weight * column_weight).view(-1, 1))
+    result = result.view(len(x), size, size, -1).permute(0, 3, 1, 2)
+    return torch.where(inside.unsqueeze(1).to(x.device), result, fill)
+
+
+def _positions(degrees, size):
+    """Where each pixel of the kept middle comes from: rows and columns (N, S, S), float64 on the CPU."""
+    angle = torch.deg2rad(degrees.double())
+    cos, sin = (part.view(-1, 1, 1) for part in (angle.cos(), angle.sin()))
+    canvas = (size * (cos.abs() + sin.abs()) + 0.5).long()
+    pixels = torch.arange(size) + (canvas - size) // 2 - (canvas - 1) / 2
+    down, right = pixels.double().transpose(1, 2), pixels.double()
+    middle = (size - 1) / 2
+    return cos * down + sin * right + middle, cos * right - sin * down + middle
+
+
+def _spline_matrix(size):
+    """The values at the pixels of cubic B-splines centred on them, mirrored at the borders: (size, size) float64."""
+    matrix = torch.eye(size, dtype=torch.float64) * 4 / 6
+    inner = torch.arange(size)
+    for neighbour in (_mirrored(inner - 1, size), _mirrored(inner + 1, size)):
+        matrix[inner, neighbour] += 1 / 6
+    return matrix
+
+
+def _taps(positions, size, dtype):
+    """The four splines that reach ``positions``: their (mirrored) indices and weights."""
+    first = positions.floor()
+    t = (positions - first).to(dtype)
+    weights = ((1 - t) ** 3, 4 - 6 * t**2 + 3 * t**3, 1 + 3 * t + 3 * t**2 - 3 * t**3, t**3)
+    first = first.long()
+    return [(_mirrored(first + step, size), weight / 6) for step, weight in zip(range(-1, 3), weights, strict=True)]
+
+
+def _mirrored(index, size):
+    """Indices a little beyond the borders reflected about the border pixels."""
+    index = index.abs()
+    return torch.minimum(index, 2 * size - 2 - index)
+
+
+_CHANGES = {
+    "crop": _crop,
+    "scale": _scale,
+    "rotate": _rotate,
+    "noise": lambda x, mean, generator: x + _NOISE * torch.randn(x.shape, generator=generator).to(x.device),
+}

@@ -1,0 +1,66 @@
+"""Show results side by side, and which assessment foretells the accuracy over them. A command, no stage.
+
+Reads   params.yaml and reports/metrics.json of the workspace, of HEAD and of its experiments, or of those named; Git
+        holds them, nothing has to be pulled
+Writes  reports/compare: index.html, and for each of its parts NAME.csv, for figures NAME.png
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from distillation.compare import accuracies, assessments, claims, correlation, page
+from distillation.recipes import results
+from distillation.report import figures
+from distillation.runtime import files, process
+from distillation.runtime.errors import BadInput, guarded
+
+OUT = "reports/compare"
+
+
+def run(names, every, metric, out):
+    process.begin()
+    found = results.read(names, every)
+    metric, published = accuracies.main_accuracy(found, metric), claims.section(found)
+    if len(found) < 2 and published.shown.empty:
+        raise BadInput(
+            f"there is one result only ({found[0].name}), nothing to compare it to: `dvc exp run -S ...` makes another."
+        )
+    sections = [
+        accuracies.section(found),
+        published,
+        assessments.section(found),
+        correlation.section(found, metric),
+    ]
+    write(sections, Path(out))
+    print(page.text(sections))
+    print(f"\nWritten: {out}/index.html", file=sys.stderr)
+
+
+def write(sections, out):
+    """The page, and the files of each section; a figure that an earlier comparison left goes."""
+    for section in sections:
+        _write(out / f"{section.name}.csv", section.values.to_csv(index=False, lineterminator="\n").encode())
+        picture = out / f"{section.name}.png"
+        if section.draw:
+            _write(picture, figures.png(section.draw))
+        else:
+            picture.unlink(missing_ok=True)
+    _write(out / "index.html", page.html(sections).encode())
+
+
+def _write(path, content):
+    with files.replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="experiments, Git revisions or `workspace`; all of HEAD's if none")
+    parser.add_argument("--all", action="store_true", help="experiments of every commit, not of HEAD alone")
+    parser.add_argument(
+        "--metric", help="the final accuracy, as evaluate.standard.ConvNet; that of most results if none"
+    )
+    parser.add_argument("--out", default=OUT, help=f"folder to write (default: {OUT})")
+    given = parser.parse_args()
+    return guarded(run, given.names, given.all, given.metric, given.out)

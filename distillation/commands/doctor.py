@@ -1,0 +1,195 @@
+"""Say whether this machine and this repository are ready, and what `dvc repro` would cost. A command, no stage.
+
+Reads   params.yaml, dvc.yaml, dvc.lock, reports/cost.json; asks the remotes whether they answer
+Writes  nothing; the exit code is 2 where something stands in the way
+"""
+
+import argparse
+import shutil
+import threading
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as TooLong
+from pathlib import Path
+
+import torch
+import yaml
+
+from distillation import params as parameters
+from distillation.checks import check_all
+from distillation.console import format as words
+from distillation.datasets.catalogue import CATALOGUE
+from distillation.datasets.downloads import by_hand, found
+from distillation.runtime import files, process
+from distillation.runtime.errors import BadInput, guarded
+
+PATIENCE = 15.0  # seconds for a remote to answer
+
+
+def run():
+    process.begin()
+    from dvc.repo import Repo
+
+    params = parameters.load()
+    check_all(params)
+    with Repo() as repo:
+        parts = {
+            "device": devices(params.value("compute.device"), params.value("compute.threads")),
+            "disk": disks({"this repository": ".", "the cache": repo.cache.local.path}),
+            "cache": [cache(repo)],
+            "remotes": remotes(repo) or ["none: `dvc remote add -d store ssh://user@host/path` shares results"],
+            "data": data(params),
+            "stages": stages(repo.status(), outs(Path("dvc.lock")), costs(process.root() / "reports" / "cost.json")),
+        }
+    bad = []
+    for title, lines in parts.items():
+        for i, line in enumerate(lines):
+            print(f"{'' if i else title:9}{line}")
+            bad += [title] * isinstance(line, Fault)
+    if bad:
+        raise BadInput(
+            f"{words.count(len(bad), 'line')} above, of {' and '.join(dict.fromkeys(bad))}, must be put right first."
+        )
+
+
+class Fault(str):
+    """A line that says what stands in the way."""
+
+
+def devices(choice, threads):
+    """What ``compute.device`` can choose from."""
+    gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    lines = [f"cuda:{i} {gpu.name}, {words.size(gpu.total_memory)}" for i, gpu in enumerate(gpus)]
+    if choice.startswith("cuda") and not gpus:
+        lines.append(Fault(f"compute.device is {choice}, but torch {torch.__version__} sees no GPU here"))
+    elif ":" in choice and int(choice.split(":")[1]) >= len(gpus):
+        seen = words.count(len(gpus), "GPU")
+        lines.append(Fault(f"compute.device is {choice}, but torch {torch.__version__} sees {seen} here"))
+    return [*lines, f"cpu, {words.count(threads, 'thread')} (compute.threads); compute.device is {choice}"]
+
+
+def disks(folders):
+    return [
+        f"{words.size(shutil.disk_usage(path).free)} free for {what}"
+        for what, path in folders.items()
+        if Path(path).exists()
+    ]
+
+
+def cache(repo):
+    """Where outs are kept, and how the workspace gets at them."""
+    kinds, path = repo.cache.local.cache_types, repo.cache.local.path
+    own = Path(path).is_relative_to(Path(repo.root_dir).resolve())
+    return f"{path} by {' or '.join(kinds)}; {'of this clone alone' if own else 'shared with whoever uses this folder'}"
+
+
+def remotes(repo):
+    """A line for each remote: whether it answers within ``PATIENCE``."""
+    return [
+        _remote(repo, name, settings["url"]) for name, settings in repo.config["remote"].items() if "url" in settings
+    ]
+
+
+def _remote(repo, name, url):
+    try:
+        there = _asked(_answers, repo, name).result(PATIENCE)
+    except TooLong:
+        return Fault(f"the remote {name} ({url}) does not answer within {PATIENCE:.0f} seconds")
+    except Exception as error:  # whatever a client of ssh, s3 ... raises
+        said = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+        return Fault(f"the remote {name} ({url}) refuses: {said}")
+    return f"{name} ({url}) answers" + ("" if there else "; nothing was pushed to it yet")
+
+
+def _asked(function, *args):
+    """The Future of ``function(*args)`` in a daemon thread: where it never returns, the process still ends."""
+    future = Future()
+
+    def answer():
+        try:
+            future.set_result(function(*args))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=answer, daemon=True).start()
+    return future
+
+
+def _answers(repo, name):
+    """Whether the remote's folder is there. Raises whatever its client does where it cannot be reached."""
+    odb = repo.cloud.get_remote_odb(name)
+    if odb.fs.protocol == "local" and not (above := Path(odb.path).parents[2]).is_dir():  # of URL/files/md5
+        raise BadInput(f"there is no folder {above}")
+    return odb.fs.exists(odb.path)
+
+
+def data(params):
+    """A line for each dataset that params.yaml names: there, to be fetched, or to be put there by hand."""
+    maps = [
+        (f"{group}.{name}", entry) for group in ("sources", "targets") for name, entry in params.value(group).items()
+    ]
+    return [_dataset(path, entry) for path, entry in [("dataset", params.value("dataset")), *maps]]
+
+
+def _dataset(path, entry):
+    name = entry["name"]
+    if name == "imagefolder":
+        archive = entry["archive"]
+        there = Path(archive).exists()
+        return f"{path}: {archive}" if there else Fault(f"{path}.archive is {archive}, which is not there")
+    folder = process.root() / "data" / "raw" / name
+    lacking = [file for file in CATALOGUE[name].files if not found(file, folder)]
+    if locked := [file for file in lacking if not file.urls]:
+        return Fault(f"{path} is {name}: {by_hand(locked[0], Path('data/raw') / name).rstrip('.')}")
+    size = words.size(sum(file.bytes for file in lacking))
+    return f"{path}: {name}, " + (f"{size} will be downloaded" if lacking else "there")
+
+
+def stages(status, hashes, known):
+    """A line for each stage that DVC finds stale: why, and what its out cost last time."""
+    if not status:
+        return ["all up to date: `dvc repro` runs nothing"]
+    lines, total = [], 0.0
+    for stage, changes in status.items():
+        spent = [known[digest]["seconds"] for digest in hashes.get(stage, []) if digest in known]
+        total += sum(spent)
+        lines.append(f"{stage}: {why(changes)}; {_seconds(sum(spent)) if spent else 'its cost is not known'}")
+    return [*lines, f"stale, and what follows from them; {_seconds(total)} together, as far as it is known"]
+
+
+def why(changes):
+    """``method.alpha modified, data/real/dataset deleted`` of what DVC says of one stage."""
+    said = []
+    for change in changes:
+        if isinstance(change, str):
+            said.append(change)
+            continue
+        for entries in change.values():
+            for path, how in entries.items():
+                inner = how.items() if isinstance(how, dict) else [(path, how)]
+                said += [f"{key} {value}" for key, value in inner]
+    return ", ".join(dict.fromkeys(said))
+
+
+def outs(lock):
+    """Stage to the hashes of its outs, of a dvc.lock."""
+    content = yaml.safe_load(lock.read_text(encoding="utf-8")) if lock.is_file() else {}
+    return {
+        stage: [out["md5"] for out in entry.get("outs", []) if "md5" in out]
+        for stage, entry in content.get("stages", {}).items()
+    }
+
+
+def costs(path):
+    return files.load_json(path) if path.is_file() else {}
+
+
+def _seconds(given):
+    if given < 120:
+        return f"{given:.0f} s last time"
+    return f"{given / 60:.0f} min last time" if given < 7200 else f"{given / 3600:.1f} h last time"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
+    return guarded(run)

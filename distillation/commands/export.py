@@ -1,0 +1,96 @@
+"""Give a distilled set away: a folder of PNGs, an npz or a Parquet file, with a card. A command, no stage.
+
+Reads   data/relabeled/distilled.safetensors, or the set that --set names; data/real/dataset for the files it came from,
+        where they are here
+Writes  PATH, a new folder: README.md, and CLASS/NUMBER.png, or distilled.npz, or data/train-00000-of-00001.parquet
+
+PNG, alone or in Parquet, has 8 bits; what that loses is printed, and stands in the card. The npz is exact.
+"""
+
+import argparse
+import re
+from pathlib import Path
+
+from distillation.data import npz, real
+from distillation.data.distilled import FILE, DistilledSet
+from distillation.export import parquet
+from distillation.export.card import card
+from distillation.export.pictures import pngs
+from distillation.runtime import process, tensors
+from distillation.runtime.errors import BadInput, guarded
+from distillation.runtime.files import atomic_output
+
+SET, DATA = f"data/relabeled/{FILE}", "data/real/dataset"
+KINDS = ("hard", "soft", "logits", "regression", "features")
+
+
+def run(layout, path, chosen):
+    process.begin()
+    made = DistilledSet.load(chosen)
+    _check(made, layout, Path(path), chosen)
+    with atomic_output(path) as out:
+        loss = LAYOUTS[layout](out, made)
+        (out / "README.md").write_text(card(made, layout, loss, _source()), encoding="utf-8")
+    print(f"{path}: {len(made.images)} images.{f' {loss}' if loss else ''}")
+
+
+def _check(made, layout, path, chosen):
+    if made.kind not in KINDS:
+        raise BadInput(
+            f"{chosen} has labels of kind {made.kind}, which are a file of their own beside it: export the set as it was "
+            "before, --set data/distilled/distilled.safetensors."
+        )
+    if layout == "folder" and made.labels is None:
+        raise BadInput(
+            f"{chosen} has {made.kind} and no classes, which folders are made of: export it as npz or parquet."
+        )
+    if path.exists():
+        raise BadInput(f"{path} exists: name a new folder, or remove it first.")
+    if file := next((parent for parent in path.parents if parent.is_file()), None):
+        raise BadInput(f"{path} cannot be made, since {file} is a file: name another folder.")
+
+
+def _folder(out, made):
+    images, loss = pngs(made)
+    for i, (image, label) in enumerate(zip(images, made.labels.tolist(), strict=True)):
+        folder = out / _written(made.info["classes"][label])
+        folder.mkdir(exist_ok=True)
+        (folder / f"{i:06d}.png").write_bytes(image)
+    return f"{loss} Vectors ({made.kind}) stay behind: only classes go into folders." if made.kind != "hard" else loss
+
+
+def _written(name):
+    """The name of a class as that of a folder: /, % and a leading dot by their numbers, as in an address."""
+    return re.sub(r"[%/]|^\.", lambda found: f"%{ord(found[0]):02X}", name)
+
+
+def _npz(out, made):
+    npz.save(out / "distilled.npz", *made.packed())
+
+
+def _parquet(out, made):
+    images, loss = pngs(made)
+    (out / "data").mkdir()
+    parquet.write(out / "data/train-00000-of-00001.parquet", made, images)
+    return loss
+
+
+LAYOUTS = {"folder": _folder, "npz": _npz, "parquet": _parquet}
+
+
+def _source():
+    """The record of the dataset in this workspace, or None."""
+    path = Path(DATA) / real.FILE
+    if not path.is_file():
+        return None
+    with tensors.opened(path) as view:
+        return view.info
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--to", choices=list(LAYOUTS), required=True)
+    parser.add_argument("--set", default=SET, dest="chosen", metavar="FILE", help=f"which set (default: {SET})")
+    parser.add_argument("path", help="the folder to make")
+    given = parser.parse_args()
+    return guarded(run, given.to, given.path, given.chosen)

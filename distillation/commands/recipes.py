@@ -1,0 +1,147 @@
+"""Published settings, row by row of the papers' tables: list, show, use and queue them. A command, no stage.
+
+Reads   recipes, params.yaml; what Git holds of finished experiments
+Writes  params.yaml (use), or DVC's queue (queue)
+"""
+
+import argparse
+import textwrap
+from pathlib import Path
+
+from distillation import params as parameters
+from distillation.checks import check_all
+from distillation.console import format as words
+from distillation.datasets.catalogue import CATALOGUE
+from distillation.datasets.downloads import by_hand, found
+from distillation.recipes import cost, overlay, queueing, rows
+from distillation.recipes.measured import PUBLISHED, QUICK
+from distillation.runtime import files, process
+from distillation.runtime.errors import BadInput, guarded
+
+FILE = Path("params.yaml")
+
+
+def listing(name=None):
+    """The recipes, or the rows of one."""
+    if name:
+        for row in rows.selected(name):
+            print(f"{row.name:44}{_claimed(row)}")
+        return
+    for each in rows.names():
+        recipe = rows.load(each)
+        print(f"{each:20}{words.count(len(rows.rows(each)), 'row'):>10}  {recipe.paper}\n{'':32}{recipe.table}")
+
+
+def show(name, scale, seed):
+    """What a row sets, what is claimed for it, and what it will cost."""
+    row, params = rows.find(name), _target(name, scale, seed)
+    recipe = row.recipe
+    print(f"{recipe.paper}\n{recipe.table}\nSettings: {recipe.source}")
+    if recipe.unknown:
+        print(textwrap.fill(f"Unknown: {recipe.unknown}", 120))
+    print(f"\nClaimed: {_claimed(row)}\nSets: method.seed 0 to {recipe.sets - 1}\n")
+    for path, value in queueing.settings(row, scale, seed).items():
+        print(f"  {path:45} {words.value(value)}")
+    estimate = cost.estimate(params)
+    print("\nEstimated arithmetic of a set, shared stages included:")
+    for stage, giga in [*estimate.items(), ("together", sum(estimate.values()))]:
+        print(f"  {stage:20} {words.arithmetic(giga)}")
+    if lacking := cost.left_out(params):
+        print(f"Not estimated: {', '.join(lacking)} and the pre-training before.")
+
+
+def use(name, scale, seed):
+    """Make params.yaml that of the row; its comments and what no recipe names stay."""
+    params = _target(name, scale, seed)
+    with files.replacing(FILE) as partial:
+        partial.write_text(overlay.text(FILE.read_text(encoding="utf-8"), params.values), encoding="utf-8")
+    print(f"params.yaml is that of {name}{' at quick scale' * (scale == QUICK)}: `dvc repro`, or `dvc exp run -S ...`.")
+
+
+def flags(name, scale, seed):
+    """The overrides that lead from params.yaml to the row, quoted for a shell, a line each."""
+    for flag in overlay.flags(parameters.load().values, _target(name, scale, seed).values):
+        print(f"-S '{flag}'")
+
+
+def queue(name, scale, sets):
+    """Queue each set that is neither finished nor queued."""
+    chosen = rows.selected(name)
+    for row in chosen:
+        _target(row.name, scale, 0)
+    todo, already = list(queueing.missing(chosen, scale, sets)), queueing.waiting()
+    values, queued = parameters.load().values, 0
+    for row, seed in todo:
+        if queueing.experiment(row, scale, seed) not in already:
+            queueing.queue(values, row, scale, seed)
+            queued += 1
+    wanted = sum(sets or row.recipe.sets for row in chosen)
+    print(
+        f"{queued} queued, {len(todo) - queued} in the queue already, {wanted - len(todo)} finished: `dvc queue start -j N`."
+    )
+
+
+def _target(name, scale, seed):
+    """The Params of a row over params.yaml. Raises BadInput where they are wrong, or a dataset is not there."""
+    params = parameters.Params(
+        overlay.applied(parameters.load().values, queueing.settings(rows.find(name), scale, seed))
+    )
+    check_all(params)
+    sections = [params.value("dataset"), *params.value("sources").values(), *params.value("targets").values()]
+    for dataset in dict.fromkeys(section["name"] for section in sections):
+        for file in CATALOGUE[dataset].files:
+            if not file.urls and not found(file, process.root() / "data" / "raw" / dataset):
+                raise BadInput(
+                    f"{name} needs {dataset}, which is not there: {by_hand(file, Path('data/raw') / dataset)}"
+                )
+    return params
+
+
+def _claimed(row):
+    said = [
+        f"{metric.removeprefix('evaluate.')} {claim.mean:g}" + ("" if claim.std is None else f" ± {claim.std:g}")
+        for metric, claim in row.claims.items()
+    ]
+    return ", ".join(said) or "unknown"
+
+
+def _positive(text):
+    """A whole number of at least 1, for argparse."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+    return int(text)
+
+
+def _parser():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command, text in {
+        "list": "the recipes, or the rows of one with what is claimed",
+        "show": "what a row sets, claims and will cost",
+        "use": "write params.yaml, comments kept",
+        "flags": "print the -S overrides of a row",
+        "queue": "queue what is missing of a row or of a whole recipe",
+    }.items():
+        each = commands.add_parser(command, help=text, description=text)
+        each.add_argument("name", nargs="?" if command == "list" else None, help="RECIPE, or RECIPE/ROW")
+        if command != "list":
+            each.add_argument("--quick", action="store_true", help="small, on digits: tests the row on a CPU")
+        if command in ("show", "use", "flags"):
+            each.add_argument("--seed", type=int, default=0, help="which set: method.seed (default: 0)")
+        if command == "queue":
+            each.add_argument("--sets", type=_positive, help="how many sets of each row (default: as published)")
+    return parser
+
+
+def run(given):
+    process.begin()
+    if given.command == "list":
+        return listing(given.name)
+    scale = QUICK if given.quick else PUBLISHED
+    if given.command == "queue":
+        return queue(given.name, scale, given.sets)
+    return {"show": show, "use": use, "flags": flags}[given.command](given.name, scale, given.seed)
+
+
+def main() -> int:
+    return guarded(run, _parser().parse_args())

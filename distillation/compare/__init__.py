@@ -1,0 +1,1 @@
+"""Results side by side: what ``python -m distillation compare`` reads, computes and writes. No stage depends on it."""

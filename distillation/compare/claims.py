@@ -1,0 +1,77 @@
+"""What papers claim beside what was measured here, row by row of their tables."""
+
+import pandas as pd
+
+from distillation.compare.section import Section
+from distillation.recipes import rows
+from distillation.recipes.measured import PUBLISHED, measured, of_row, z_score
+from distillation.recipes.overlay import quick
+
+NOTE = (
+    "Percent of the full test set after the last epoch. Claimed: mean ± standard deviation as published. Measured: the mean "
+    "over sets (method.seed) × networks, and its standard deviation between sets (sd sets) and between the networks of one "
+    "set (sd nets). z is the difference in its standard errors; blank where the claim has no spread or does not say over how "
+    "many sets × networks, or where one set only is measured. A quick row ran small, on digits, and is no reproduction. Who "
+    "claims it, and what is unknown, stands in claims.csv."
+)
+_COLUMNS = ("of", "claimed", "measured", "difference", "z", "over", "sd sets", "sd nets", "claimed over")
+
+
+def section(results):
+    """A line for each metric of each row of the recipes; shown are those that are measured."""
+    lines = [line for row in rows.every() for line in _lines(row, results)]
+    seen = [line for line in lines if line["mean"] is not None]
+    note = f"{NOTE} {len({line['row'] for line in seen})} of {len({line['row'] for line in lines})} rows are measured."
+    shown = pd.DataFrame([_shown(line) for line in seen], columns=["row", *_COLUMNS] if seen else None)
+    return Section("claims", "Claimed and measured", note, shown, pd.DataFrame(lines))
+
+
+def _lines(row, results):
+    published = rows.metrics(row.recipe, row.settings)
+    for scale, by_seed in (of_row(row, results) or {PUBLISHED: {}}).items():
+        here = published if scale == PUBLISHED else rows.metrics(row.recipe, quick(row.settings))
+        for theirs, ours in zip(published, here, strict=True):
+            yield _line(row, scale, ours, row.claims.get(theirs), measured(list(by_seed.values()), ours))
+
+
+def _line(row, scale, metric, claim, found):
+    comparable = claim and found and scale == PUBLISHED
+    return {
+        "row": row.name,
+        "scale": scale,
+        "metric": metric,
+        "claimed_mean": claim and claim.mean,
+        "claimed_std": claim and claim.std,
+        "claimed_sets": claim and claim.sets,
+        "claimed_networks": claim and claim.networks,
+        "claimed_by": claim and claim.paper,
+        "source": claim and f"{claim.source}; {claim.note}",
+        "unknown": row.recipe.unknown,
+        "mean": found and found.mean,
+        "sets": found and found.sets,
+        "networks": found and found.networks,
+        "between_sets": found and found.between_sets,
+        "between_networks": found and found.between_networks,
+        "difference": found.mean - claim.mean if comparable else None,
+        "z": z_score(claim, found) if comparable else None,
+    }
+
+
+def _shown(line):
+    claimed, std = _number(line["claimed_mean"]) or "unknown", line["claimed_std"]
+    return {
+        "row": line["row"] + " (quick)" * (line["scale"] != PUBLISHED),
+        "of": line["metric"].removeprefix("evaluate.standard."),
+        "claimed": claimed if std is None else f"{claimed} ± {std:g}",
+        "measured": f"{line['mean']:.2f}",
+        "difference": _number(line["difference"], "+.2f"),
+        "z": _number(line["z"], "+.1f"),
+        "over": f"{line['sets']} × {line['networks']}",
+        "sd sets": _number(line["between_sets"], ".2f"),
+        "sd nets": _number(line["between_networks"], ".2f"),
+        "claimed over": f"{line['claimed_sets']} × {line['claimed_networks']}" if line["claimed_sets"] else "",
+    }
+
+
+def _number(value, form="g"):
+    return "" if value is None else f"{value:{form}}".replace("-", "−")

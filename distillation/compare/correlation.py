@@ -1,0 +1,78 @@
+"""Which assessment foretells the final accuracy: correlations over results (the question of CLOM)."""
+
+import math
+
+import pandas as pd
+
+from distillation.compare.assessments import NONE, assessed
+from distillation.compare.section import Section
+from distillation.report.assessments import MEANINGS
+from distillation.report.figures import blank
+
+LEAST = 3  # results below which a correlation says nothing
+NOTE = (
+    "Over the n results that have both, those with the same metrics counted once; blank below 3. A correlation over "
+    "results of several datasets or numbers of images speaks of those first: name the results that belong together."
+)
+
+
+def section(results, metric):
+    """A row for each assessment: its Pearson and Spearman correlation with ``metric``, and over how many results."""
+    points = {path: pairs(results, path, metric) for path in assessed(results)}
+    values = pd.DataFrame(
+        [{"assessment": path.removeprefix("assess."), **correlations(each)} for path, each in points.items()],
+        columns=["assessment", "pearson", "spearman", "n"],
+    )
+    shown = values.assign(**{key: values[key].map(_two_digits) for key in ("pearson", "spearman")})
+    drawn = {path: each for path, each in points.items() if len(each) >= 2}
+    return Section(
+        "correlation",
+        f"Correlation with {metric}",
+        NOTE if points else NONE,
+        shown,
+        values,
+        (lambda palette: scatter(palette, drawn, metric)) if drawn else None,
+    )
+
+
+def pairs(results, path, metric):
+    """Columns ``assessment``, ``accuracy`` and ``std`` of the results that have both, equal ones once."""
+    different = {repr(result.metrics): result for result in results}.values()
+    rows = [[result.metrics.get(key) for key in (path, f"{metric}.mean", f"{metric}.std")] for result in different]
+    return pd.DataFrame(rows, columns=["assessment", "accuracy", "std"], dtype=float).dropna()
+
+
+def correlations(points):
+    """``pearson``, ``spearman`` (NaN below ``LEAST`` points or where one side is constant) and ``n`` of ``pairs``."""
+    x, y = points["assessment"], points["accuracy"]
+    if len(points) < LEAST or x.nunique() < 2 or y.nunique() < 2:
+        return {"pearson": math.nan, "spearman": math.nan, "n": len(points)}
+    return {"pearson": x.corr(y), "spearman": x.rank().corr(y.rank()), "n": len(points)}
+
+
+def scatter(palette, points, metric, columns=4):
+    """The accuracy over each assessment, a point for each result with the std of its students."""
+    columns = min(columns, len(points))
+    lines = -(-len(points) // columns)
+    figure = blank(2.4 * columns, 2.2 * lines + 0.2)
+    grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
+    several = len({path.split(".")[1] for path in points}) > 1
+    for axes, (path, each) in zip(grid.flat, points.items(), strict=False):
+        _, pool, name = path.split(".")
+        style = {"color": palette.accent, "ecolor": palette.plain, "elinewidth": 0.8, "markersize": 3.5}
+        axes.errorbar(each["assessment"], each["accuracy"], each["std"], fmt="o", **style)
+        found = correlations(each)
+        said = "" if math.isnan(found["pearson"]) else f"r = {found['pearson']:.2f}, ρ = {found['spearman']:.2f}, "
+        axes.set_title(f"{said}n = {found['n']}", color=palette.muted, fontsize=8)
+        axes.set_xlabel(MEANINGS.get(name, (name,))[0] + (f" ({pool})" if several else ""), fontsize=8)
+        axes.grid(color=palette.rule, linewidth=0.5)
+        axes.tick_params(labelsize=7)
+        axes.locator_params(nbins=4)
+    for axes in list(grid.flat)[len(points) :]:
+        axes.set_axis_off()
+    figure.supylabel(metric, fontsize=8, color=palette.muted)
+    return figure
+
+
+def _two_digits(value):
+    return "" if math.isnan(value) else f"{value:+.2f}".replace("-", "−")

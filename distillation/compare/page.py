@@ -1,0 +1,45 @@
+"""A comparison as one HTML page that needs nothing else, and as text."""
+
+import base64
+from pathlib import Path
+
+import jinja2
+
+from distillation.report import figures
+
+
+def html(sections):
+    """The page of ``sections``, in the report's style, figures inside in both colour schemes."""
+    folders = [Path(__file__).parent, Path(figures.__file__).parent]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folders),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("comparison.html.j2").render(sections=[_shown(each) for each in sections])
+
+
+def text(sections):
+    """The same for a terminal."""
+    return "\n\n".join("\n".join([each.title, *_lines(each.shown), each.note]) for each in sections)
+
+
+def _lines(table):
+    return [table.to_string(index=False)] if len(table) else []
+
+
+def _shown(section):
+    picture = None
+    if section.draw:
+        light, dark = (base64.b64encode(content).decode() for content in figures.svg(section.draw))
+        picture = {"light": f"data:image/svg+xml;base64,{light}", "dark": f"data:image/svg+xml;base64,{dark}"}
+    rows = section.shown.astype(str).values.tolist()
+    return {
+        "title": section.title,
+        "note": section.note,
+        "columns": list(section.shown.columns),
+        "rows": rows,
+        "picture": picture,
+    }

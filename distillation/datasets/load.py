@@ -1,0 +1,82 @@
+"""From the settings of a dataset to its RealSet."""
+
+from pathlib import Path
+
+import torch
+
+from distillation.data.real import RealSet, Split
+from distillation.data.spaces import Space
+from distillation.datasets import archives, arrays, finegrained, folders, indexing, normalise, pictures
+from distillation.datasets.catalogue import CATALOGUE
+from distillation.datasets.downloads import fetch
+from distillation.runtime.errors import BadInput
+
+
+def read(settings, raw_root):
+    """The RealSet of a DatasetSettings; what has to be downloaded goes to ``raw_root/NAME/``.
+
+    Raises:
+        BadInput: a file cannot be had or is broken, or the images are no dataset (see the readers).
+    """
+    dataset = CATALOGUE[settings.name]
+    if settings.name == "imagefolder":
+        paths = [Path(settings.archive)]
+        files = [{"name": paths[0].name, "sha256": archives.digest(paths[0])}]
+    else:
+        paths = [fetch(file, Path(raw_root) / settings.name) for file in dataset.files]
+        files = [_record(file, path) for file, path in zip(dataset.files, paths, strict=True)]
+    if indexing.wanted(settings, paths[0] if paths else None):
+        index = indexing.read(paths[0], settings.size, settings.colour, Path(raw_root) / "images")
+        (train, test, classes), statistics = index.splits, lambda: normalise.moments(index.counts)
+        form = {"index": index.name, "colour": settings.colour}
+    else:
+        train, test, classes = _splits(settings, paths)
+        statistics, form = lambda: normalise.statistics(train.images), {}
+    classes = list(dataset.classes or classes)
+    _check(settings.name, train, test, classes)
+    space, stats = _space(settings, dataset, train.images, statistics)
+    info = {
+        "name": settings.name,
+        "classes": classes,
+        "channels": train.images.shape[1],
+        "size": train.images.shape[-1],
+        "flip": dataset.flip if settings.flip == "auto" else settings.flip,
+        "stats": stats,
+        "files": files,
+        **form,
+    }
+    return RealSet(train, test, space, info)
+
+
+def _splits(settings, paths):
+    encoded = {**folders.READERS, **finegrained.READERS}
+    if settings.name in encoded:
+        return encoded[settings.name](*paths, settings.size, settings.colour)
+    splits = arrays.READERS[settings.name](*paths)
+    return *(Split(pictures.reshape(s.images, settings.size, settings.colour), s.labels) for s in splits), None
+
+
+def _record(file, path):
+    algorithm, checksum = file.checksum.split(":")
+    return {"name": file.name, "sha256": checksum if algorithm == "sha256" else archives.digest(path)}
+
+
+def _check(name, train, test, classes):
+    if len(classes) < 2:
+        raise BadInput(f"{name} has {len(classes)} class: a dataset should have two or more.")
+    for which, split in (("train", train), ("test", test)):
+        if not len(split) or split.labels.min() < 0 or split.labels.max() >= len(classes):
+            raise BadInput(f"{name}'s {which} labels should be numbers from 0 to {len(classes) - 1}, but are not all.")
+        lacking = torch.nonzero(torch.bincount(split.labels, minlength=len(classes)) == 0)
+        if lacking.numel():
+            raise BadInput(f"{name} has no {which} image of class '{classes[int(lacking[0])]}': every class needs one.")
+
+
+def _space(settings, dataset, images, statistics):
+    """The Space, and whether its ``statistics`` (a function that finds them) are computed or published."""
+    if settings.zca:
+        return normalise.whitening(images), "computed"
+    published = dataset.statistics(images.shape[-1])
+    if settings.stats == "published" and published and dataset.channels == images.shape[1]:
+        return Space.normalised(*published), "published"
+    return Space.normalised(*statistics()), "computed"

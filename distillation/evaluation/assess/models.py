@@ -1,0 +1,160 @@
+"""Assessing the sets under one model: a member of a pool, or a random network like it."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from distillation.console.progress import Progress
+from distillation.data.real import RealSet
+from distillation.evaluation.assess.features import features, kernel_distance, mean_distance, mean_of, spread
+from distillation.evaluation.assess.gradients import gradient_distance, gradients
+from distillation.evaluation.assess.semantics import semantics
+from distillation.evaluation.assess.sets import sample, sets_of
+from distillation.evaluation.assess.settings import Measuring
+from distillation.networks.build import build, has_features
+from distillation.runtime import files
+from distillation.runtime.errors import BadInput
+from distillation.runtime.random import generator
+from distillation.runtime.work import Task
+from distillation.teachers.pool import Pool
+
+RECORD = "record.json"
+
+
+@dataclass(frozen=True)
+class Model:
+    """The ``index``-th network ``word`` at the epoch ``kept``, or, where that is ``fresh``, with random weights."""
+
+    word: str
+    index: int
+    kept: str
+
+    def __str__(self):
+        return f"{self.word}/{self.index}/{self.kept}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """Assess the sets in ``folder`` under ``model`` of the pool in ``pool``, held against the RealSet in ``data``."""
+
+    task: Task
+    data: Path
+    folder: Path
+    pool: Path
+    model: Model
+    settings: Measuring
+    device: str
+
+
+def models_of(pool, fresh):
+    """The Models of a Pool, and ``fresh`` random ones of each of its words."""
+    members = [Model(member.word, member.index, member.kept) for member in pool.members]
+    words = dict.fromkeys(model.word for model in members)
+    return [*members, *(Model(word, index, "fresh") for word in words for index in range(fresh))]
+
+
+def suits(pool, data):
+    """Raise BadInput where ``pool`` cannot judge the images and classes of the RealSet ``data``."""
+    where = f"evaluate.assess.teachers has {pool.info['pool']!r}, whose models"
+    if pool.classes != data.classes:
+        raise BadInput(f"{where} know other classes than the dataset's: what they say of its images means nothing.")
+    if pool.shape[:2] != data.shape[:2]:
+        raise BadInput(
+            f"{where} take {pool.shape[0]} channels of {pool.shape[1]} px, but the images have {data.shape[0]} of "
+            f"{data.shape[1]} px."
+        )
+
+
+def measure(job):
+    """Assess under the model of ``job``, class by class, resuming where an earlier run stopped.
+
+    The task's record is a list of ``set``, ``assessment`` and ``value``, which is None where there is none: features of
+    a network without, diversity of single images.
+    """
+    state, chunk = job.task.start(), job.settings.chunk
+    data, sets = _inputs(job.data, job.folder, job.device)
+    pool = Pool(job.pool, job.device)
+    real = sample(data, [min(job.settings.real, len(members)) for members in data.members], "assess real")
+    network = _network(pool, job.model, data, real, chunk)
+    sets = {name: (_given(made.images, made.space, pool), made.labels) for name, made in sets.items()}
+
+    label, distances = (state["label"], state["distances"]) if state else (0, {name: [] for name in sets})
+    with Progress(job.task.label, len(real), start=label, unit="class") as bar:
+        while label < len(real):
+            images = _real(data, real[label], pool)
+            for name, values in _distances(network, images, sets, label, chunk).items():
+                distances[name].append(values)
+            label += 1
+            bar.advance()
+            if job.task.due():
+                job.task.checkpoint({"label": label, "distances": distances})
+
+    record = []
+    for name, (images, labels) in sets.items():
+        values = {key: mean_of(each[key] for each in distances[name]) for key in distances[name][0]}
+        if job.model.kept == "fresh":
+            values = {f"fresh_{key}": value for key, value in values.items() if key.endswith("_distance")}
+        else:
+            values |= semantics(network, images, labels, chunk)
+        record += [{"set": name, "assessment": key, "value": value} for key, value in values.items()]
+    with job.task.result() as folder:
+        files.save_json(folder / RECORD, record)
+
+
+def _distances(network, images, sets, label, chunk):
+    """Set to its values for one class: the set's images of that class against the real ``images``."""
+    embeds = has_features(network)
+    gradient = gradients(network, images, label, chunk)
+    seen = features(network, images, chunk) if embeds else None
+    found = {}
+    for name, (all_, labels) in sets.items():
+        mine = all_[labels == label]
+        if len(mine):
+            made = features(network, mine, chunk) if embeds else None
+            found[name] = {
+                "gradient_distance": gradient_distance(gradient, gradients(network, mine, label, chunk)),
+                "feature_distance": mean_distance(seen, made) if embeds else None,
+                "kernel_distance": kernel_distance(seen, made) if embeds else None,
+                "feature_diversity": spread(made) if embeds else None,
+            }
+    return found
+
+
+def _network(pool, model, data, real, chunk):
+    """The network of ``model`` in eval mode, its weights ready for gradients.
+
+    Batch norms of random networks take their statistics from 16 real images of each class, which DC also freezes.
+    """
+    if model.kept != "fresh":
+        member = next(m for m in pool.members if (m.word, m.index, m.kept) == (model.word, model.index, model.kept))
+        return pool.network(member).requires_grad_(True)
+    network = build(model.word, *pool.shape, generator(model.index, "assess", model.word)).to(pool.device)
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    if norms:
+        for module in norms:
+            module.momentum = None  # the mean over the chunks
+        few = min(16, *map(len, real))
+        images = _real(data, torch.stack([indices[:few] for indices in real], 1).flatten(), pool)
+        with torch.no_grad():
+            for part in images.tensor_split(-(-len(images) // chunk)):
+                network(part)
+    return network.eval()
+
+
+def _real(data, indices, pool):
+    images = data.train.images[indices.to(data.train.images.device)]
+    return _given(data.encode(images), data.space, pool)
+
+
+def _given(images, space, pool):
+    """Images of ``space`` as the models of ``pool`` want them."""
+    return images if pool.space.same(space) else pool.space.encode(space.decode(images))
+
+
+@lru_cache(maxsize=1)
+def _inputs(data, folder, device):
+    data = RealSet.load(data).to(device)
+    return data, sets_of(folder, data)

@@ -1,0 +1,28 @@
+"""Statistics of the images alone, as raw pixels: 0 is black and 1 is white, whatever space a method worked in."""
+
+import torch
+
+from distillation.evaluation.assess.features import mean_of, spread
+
+
+def statistics(raw, labels):
+    """Statistics by name of raw images (N, C, H, W) of the classes ``labels`` (N,), nothing clamped.
+
+    ``pixel_mean`` and (population) ``pixel_std`` of all values; ``outside``, percent of values below 0 or above 1, where
+    no real pixel is; ``total_variation``, the mean absolute difference of neighbouring pixels (the anisotropic one of
+    Rudin et al. 1992, an edge); ``pixel_diversity``, the mean Euclidean distance between two images of a class, mean
+    over the classes, None where none has two.
+    """
+    mean = _mean(raw)
+    steps = [raw.diff(dim=dim).abs() for dim in (2, 3)]
+    return {
+        "pixel_mean": float(mean),
+        "pixel_std": float(_mean((raw - mean).square()).sqrt()),
+        "outside": 100 * float(_mean((raw < 0) | (raw > 1))),
+        "total_variation": float(_mean(torch.cat([each.flatten() for each in steps]))),
+        "pixel_diversity": mean_of(spread(raw[labels == c].flatten(1).double()) for c in labels.unique()),
+    }
+
+
+def _mean(values):
+    return values.mean(dtype=torch.float64)

@@ -1,0 +1,49 @@
+"""The sets that are assessed, and the real images that they are held against."""
+
+import torch
+
+from distillation.data.distilled import FILE, DistilledSet
+from distillation.runtime.errors import BadInput
+from distillation.runtime.random import generator
+
+FILES = {"distilled": FILE, "control": "control.safetensors"}
+
+
+def sets_of(folder, data):
+    """DistilledSets by name: ``distilled``, ``control`` where the folder has one, and ``random`` for reference.
+
+    ``random`` are as many random training images of each class with their own labels.
+
+    Raises:
+        BadInput: the set knows other classes than the RealSet ``data``, or a class has too few images.
+    """
+    device = data.train.labels.device
+    found = {
+        name: DistilledSet.load(folder / file, device) for name, file in FILES.items() if (folder / file).is_file()
+    }
+    made = found["distilled"]
+    if made.info["classes"] != data.classes:
+        raise BadInput(
+            "the classes of the distilled set are not those of the dataset: there is nothing to hold it against."
+        )
+    counts = torch.bincount(made.labels.cpu(), minlength=len(data.classes)).tolist()
+    for name, members, count in zip(data.classes, data.members, counts, strict=True):
+        if count > len(members):
+            raise BadInput(
+                f"the distilled set has {count} images of class {name!r}, but the dataset only {len(members)}."
+            )
+    chosen = torch.cat(sample(data, counts, "assess random")).to(device)
+    random = DistilledSet(
+        data.encode(data.train.images[chosen]),
+        data.train.labels[chosen],
+        None,
+        data.space,
+        {**made.info, "labels": "hard"},
+    )
+    return {**found, "random": random}
+
+
+def sample(data, counts, purpose):
+    """Indices, on the CPU, of ``counts`` (one a class) different training images of each class, drawn for ``purpose``."""
+    draws = generator(0, purpose)
+    return [m[torch.randperm(len(m), generator=draws)[:n]] for m, n in zip(data.members, counts, strict=True)]

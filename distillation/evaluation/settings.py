@@ -1,0 +1,131 @@
+"""The settings of evaluate: what every protocol shares, and each protocol's own section."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from distillation.params import Section
+from distillation.runtime.errors import BadInput
+from distillation.training.settings import LabelSettings, LessonSettings, OnlineSettings, RegressionSettings
+
+LOSSES = {"hard": ("ce",), "soft": ("ce",), "logits": ("l1", "mse")}
+# The evaluation pools of the official code of DC and DM, in their order, without the default tokens of a word.
+NETWORK_SETS = {
+    "M": ["MLP", "ConvNet", "LeNet", "AlexNet", "VGG11", "ResNet18"],
+    "B": ["ConvNetBN", "ConvNetASwishBN", "AlexNetBN", "VGG11BN", "ResNet18BN"],
+    "W": ["ConvNetW32", "ConvNetW64", "ConvNet", "ConvNetW256"],
+    "D": ["ConvNetD1", "ConvNetD2", "ConvNet", "ConvNetD4"],
+    "A": ["ConvNetAS", "ConvNet", "ConvNetAL", "ConvNetASwish"],
+    "P": ["ConvNetNP", "ConvNetMP", "ConvNet"],
+    "N": ["ConvNetNN", "ConvNetBN", "ConvNetLN", "ConvNet", "ConvNetGN"],
+}
+
+
+class Students(Section):
+    """``networks`` × ``seeds`` students a set.
+
+    An entry of ``networks`` may name one of ``NETWORK_SETS``; here it stands expanded, each network once.
+    """
+
+    networks: list[str] = Field(min_length=1)
+    seeds: int = Field(ge=1)
+    precision: Literal["fp32", "bf16"]
+    compile: bool
+
+    @field_validator("networks")
+    @classmethod
+    def _expanded(cls, values):
+        if len(set(values)) != len(values):
+            raise ValueError("should name each network once")
+        return list(dict.fromkeys(word for value in values for word in NETWORK_SETS.get(value, [value])))
+
+
+class EvaluateCommon(Students):
+    """``test_every``: epochs between tests whose best each student records beside its last; 0 makes none."""
+
+    test_every: int = Field(ge=0)
+
+
+class Draws(Section):
+    """How many random sets the random row averages over."""
+
+    draws: int = Field(ge=1)
+
+
+class Images(Section):
+    """How many images of each class the random and k-means sets have: as many as the distilled one."""
+
+    ipc: int = Field(ge=1)
+
+
+class Saving(Section):
+    """Whether the trained students are kept in the out."""
+
+    save_models: bool
+
+
+class HardSettings(LabelSettings):
+    """``set_lr``: whether the set's own learning rate, which MTT learns with the images, stands in for ``lr``.
+
+    The random, k-means and mean images beside it have none, and are learnt at ``lr``.
+    """
+
+    set_lr: bool
+
+    def of_set(self, info):
+        """The settings for the DistilledSet of such an ``info``. Raises BadInput where it has no learning rate of its own."""
+        if not self.set_lr:
+            return self
+        if "lr" not in info:
+            raise BadInput(
+                f"evaluate.standard.hard.set_lr is true, but the set, made by {info['method']}, has no learning rate of its "
+                "own, as mtt learns one: set it to false."
+            )
+        return self.model_copy(update={"lr": info["lr"]})
+
+
+class Standard(Section):
+    """The protocol ``standard``: settings by the kind of the labels."""
+
+    hard: HardSettings
+    soft: LabelSettings
+    logits: LabelSettings
+    regression: RegressionSettings
+    online: OnlineSettings
+    fkd: LessonSettings
+
+    @model_validator(mode="after")
+    def _losses(self):
+        for kind, allowed in LOSSES.items():
+            if getattr(self, kind).loss not in allowed:
+                raise ValueError(f"{kind}.loss must be {' or '.join(allowed)} for {kind} labels")
+        return self
+
+
+class Common(LabelSettings):
+    """The protocol ``common``: one setting for every method, on hard labels whatever the set carries."""
+
+    loss: Literal["ce"]
+
+
+PROTOCOLS = {"standard": Standard, "common": Common}
+
+
+def training_settings(params, protocol, kind):
+    """The settings under which ``protocol`` trains a set whose labels are of ``kind``, and the kind it uses.
+
+    Raises:
+        BadInput: no such protocol, or its section is wrong.
+    """
+    if not isinstance(protocol, str) or protocol not in PROTOCOLS:  # a mapping or a list is no key at all
+        raise BadInput(
+            f"evaluate.protocols has {protocol!r}, but the protocols are {', '.join(PROTOCOLS)}; transfer and kd run on the "
+            "datasets of targets and of evaluate.kd.teachers."
+        )
+    if kind == "features":
+        raise BadInput(
+            f"the protocol {protocol} trains classes, but the set is labelled with features: let evaluate.protocols be [] and "
+            "transfer it to targets, or give it classes by relabel.kind hard, logits or probs."
+        )
+    section = params.section(f"evaluate.{protocol}", PROTOCOLS[protocol])
+    return (getattr(section, kind), kind) if protocol == "standard" else (section, "hard")

@@ -1,0 +1,97 @@
+"""Training one network for a number of steps whose loss is a function of the step, so that it can stop between any two."""
+
+import math
+
+import torch
+
+from distillation.console.progress import Progress
+from distillation.runtime.random import generator
+
+
+class Steps:
+    """One network on its way through ``count`` steps.
+
+    Args:
+        network: on its device.
+        loss_at: function of the step that gives its loss; draws nothing but what the step names.
+        optimizer: of the network's parameters.
+        factor: function of the step: what the learning rate is multiplied by.
+        count: of steps.
+    """
+
+    def __init__(self, network, loss_at, optimizer, factor, count):
+        self.network, self.loss_at, self.optimizer, self.factor, self.count = network, loss_at, optimizer, factor, count
+        self.rates = [group["lr"] for group in optimizer.param_groups]
+        self.at = 0
+        network.train()
+
+    @property
+    def done(self):
+        return self.at >= self.count
+
+    def advance(self):
+        """One step; returns (its loss,), a Tensor."""
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * self.factor(self.at)
+        loss = self.loss_at(self.at)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.at += 1
+        return (loss.detach(),)
+
+    def state_dict(self):
+        optimizer = self.optimizer.state_dict()["state"]
+        return {"at": self.at, "network": dict(self.network.state_dict()), "optimizer": optimizer}
+
+    def load_state_dict(self, state):
+        self.at = state["at"]
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state["optimizer"]})
+
+
+class Batches:
+    """Which of ``count`` images a step is given: epochs in random order, the last batch of each perhaps short."""
+
+    def __init__(self, count, size, seed, name):
+        self.count, self.size, self.seed, self.name = count, size, seed, name
+        self.per_epoch = math.ceil(count / size)
+        self.epoch, self.order = None, None
+
+    def __call__(self, step):
+        """Indices (n,) on the CPU."""
+        epoch, place = divmod(step, self.per_epoch)
+        if epoch != self.epoch:
+            draws = generator(self.seed, self.name, "order", epoch)
+            self.epoch, self.order = epoch, torch.randperm(self.count, generator=draws)
+        return self.order[place * self.size : (place + 1) * self.size]
+
+
+def cosine(count, warmup=0):
+    """The factor that rises linearly to 1 over ``warmup`` steps, then falls along half a cosine to 0 at ``count``."""
+
+    def factor(step):
+        if step < warmup:
+            return (step + 1) / warmup
+        return (1 + math.cos(math.pi * (step - warmup) / (count - warmup))) / 2
+
+    return factor
+
+
+def complete(task, training, count, at, unit):
+    """Advance ``training`` (Steps, or a ``training.loop.Training``) to its end, with checkpoints; returns the last loss.
+
+    It goes on where an earlier run stopped. Progress is shown of ``count`` units, ``at`` the function that counts them.
+    """
+    last = math.nan
+    if state := task.start():
+        training.load_state_dict(state["training"])
+        last = state["last"]
+    with Progress(task.label, count, start=at(), unit=unit, live=task.folder / "live.csv") as bar:
+        while not training.done:
+            if finished := training.advance():
+                last = finished[0]
+                bar.advance(loss=last)
+            if task.due():
+                task.checkpoint({"training": training.state_dict(), "last": float(last)})
+    return float(last)

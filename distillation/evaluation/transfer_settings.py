@@ -1,0 +1,112 @@
+"""The settings of pre-training, by the kind of the labels, and of what comes after it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from distillation.params import Section
+from distillation.training.settings import LabelSettings
+
+# KRR-ST's code fine-tunes for 10,000 steps on these, for 5,000 on every other dataset.
+LONG, STEPS = ("cifar10", "cifar100", "tinyimagenet"), {True: 10_000, False: 5_000}
+
+
+class SoftSettings(Section):
+    """AdamW at a rate that rises linearly over ``warmup`` steps, then falls along half a cosine to 0."""
+
+    steps: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    lr: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    warmup: int = Field(ge=0)
+    augment: Literal["none", "dsa"]
+
+    @model_validator(mode="after")
+    def _after_warmup(self):
+        if self.warmup >= self.steps:
+            raise ValueError(f"warms up for {self.warmup} of {self.steps} steps, which should be more")
+        return self
+
+
+class Pretrain(Section):
+    """How a network learns a set before it is carried over, as KRR-ST's code does for each method it compares.
+
+    ``hard``: cross-entropy; ``soft``: half the squared error, summed over classes, of probabilities, logits or regression's;
+    ``features``: the mean squared error.
+    """
+
+    hard: LabelSettings
+    soft: SoftSettings
+    features: LabelSettings
+
+    @model_validator(mode="after")
+    def _losses(self):
+        for kind, loss in (("hard", "ce"), ("features", "mse")):
+            if getattr(self, kind).loss != loss:
+                raise ValueError(f"{kind}.loss must be {loss} for {kind} labels")
+        return self
+
+
+class StepSettings(Section):
+    """SGD at a rate that falls along half a cosine to 0, a batch a step."""
+
+    batch: int = Field(ge=1)
+    lr: float = Field(gt=0)
+    momentum: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0)
+
+
+class Finetune(StepSettings):
+    """All of the network learns.
+
+    ``crop``: black pixels around an image before it is cropped at random, and mirrored where that keeps its class; 0 does
+    neither. ``steps`` auto: as many as KRR-ST's code takes on the dataset.
+    """
+
+    steps: Literal["auto"] | Annotated[int, Field(ge=1)]
+    crop: int = Field(ge=0)
+
+    def on(self, dataset):
+        """How many steps on a dataset of that name."""
+        return STEPS[dataset in LONG] if self.steps == "auto" else self.steps
+
+
+class Linear(StepSettings):
+    """A linear layer learns on the frozen network's features."""
+
+    steps: int = Field(ge=1)
+
+    def on(self, dataset):
+        return self.steps
+
+
+class Transfer(Section):
+    """``protocols``: what is done with a pre-trained network on each dataset of ``targets``."""
+
+    protocols: list[Literal["finetune", "linear"]] = Field(min_length=1)
+    finetune: Finetune
+    linear: Linear
+
+    @field_validator("protocols")
+    @classmethod
+    def _once(cls, values):
+        if len(set(values)) != len(values):
+            raise ValueError("should name each protocol once")
+        return values
+
+
+class Distilling(Section):
+    """AdamW at a rate that falls along half a cosine to 0, epoch by epoch; ``lr_gaussian`` of the control on noise."""
+
+    epochs: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    lr: float = Field(gt=0)
+    lr_gaussian: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    augment: Literal["none", "dsa"]
+
+
+class Kd(Distilling):
+    """``teachers``: datasets of ``targets``, each with a pool that was trained on it."""
+
+    teachers: dict[str, str]

@@ -1,0 +1,106 @@
+"""README.md of an exported set: what it is, where it comes from, on whose terms."""
+
+from distillation.datasets.catalogue import CATALOGUE
+
+# Hugging Face reads the head: where the data lies, which licence (none of its list fits images made from others').
+_HEAD = """---
+license: other
+tags:
+- dataset-distillation
+- image-classification
+configs:
+- config_name: default
+  data_files: "{files}"
+---
+"""
+_FILES = {"parquet": "data/*.parquet", "folder": "*/*.png", "npz": "*.npz"}
+_HOLDS = {
+    "folder": "`CLASS/NUMBER.png`, as `datasets.load_dataset('imagefolder', data_dir=...)` and torchvision's ImageFolder read "
+    "it; `/` and `%` in names of classes are written `%2F` and `%25`.",
+    "npz": "`distilled.npz`: `images` (N, C, H, W) float32, just what a network is given; `labels` and `targets` where it has "
+    "them; `space.*`, the way back to raw pixels (below); `info`, a record in JSON. `numpy.load` reads it.",
+    "parquet": "`data/train-00000-of-00001.parquet`, as `datasets.load_dataset` reads it: `image`, `label` where images have "
+    "classes, `target` where the set has vectors.",
+}
+_SPACES = {
+    "raw": "raw pixels in [0, 1]; networks are given them so",
+    "normalised": "(raw - mean) / std of each channel, raw pixels in [0, 1]",
+    "whitened": "(raw - mean) @ matrix, raw pixels in [0, 1] flattened; raw = images @ inverse + mean",
+}
+
+
+def card(made, layout, loss, source):
+    """The text for a DistilledSet exported as ``layout``.
+
+    ``loss`` is what PNGs lose, None of an npz; ``source`` the record of the dataset it was made from, None where that is
+    not at hand.
+    """
+    info = made.info
+    count, channels, height, width = made.images.shape
+    facts = [
+        f"- Images: {count}, {height}×{width}×{channels}, of {len(info['classes'])} classes",
+        f"- Labels: {info['labels']}{_width(made)}",
+        f"- Made by: `{info['method']}`{_origin(info)}, seed {info['seed']}",
+        *_labelled(info),
+        f"- Space of the numbers that networks are given: {made.space.kind}: {_SPACES[made.space.kind]}",
+    ]
+    parts = [
+        f"# {info['dataset']}, distilled to {count} images",
+        "\n".join(facts),
+        f"## Files\n\n{_HOLDS[layout]}",
+        *([f"## What is lost\n\n{loss}{_given(made)}"] if loss else []),
+        f"## Licence and origin\n\n{_terms(info['dataset'])}\n\n{_files(info['dataset'], source)}",
+        *_again(made, layout),
+    ]
+    return _HEAD.format(files=_FILES[layout]) + "\n" + "\n\n".join(parts) + "\n"
+
+
+def _width(made):
+    return "" if made.targets is None else f", {made.targets.shape[1]} numbers an image"
+
+
+def _origin(info):
+    return f" (before: `{info['origin']}`)" if "origin" in info else ""
+
+
+def _labelled(info):
+    """By whom the set was labelled: a pool, or the name of one for labels that a method asked for."""
+    if not (teacher := info.get("teacher")):
+        return []
+    if isinstance(teacher, str):
+        return [f"- Teacher: pool `{teacher}`"]
+    known = "" if teacher["accuracy"] is None else f", {teacher['accuracy']} % accurate on the test set"
+    return [f"- Labelled by: {', '.join(teacher['networks'])} of the pool `{teacher['pool']}`{known}"]
+
+
+def _given(made):
+    """What a reader of PNGs has to do so that networks see what they were evaluated on."""
+    if made.space.kind == "normalised":
+        numbers = (", ".join(f"{v:.6g}" for v in made.space.tensors[name].tolist()) for name in ("mean", "std"))
+        return " Networks were given them normalised: mean {}; std {}.".format(*numbers)
+    how = "as they are, in [0, 1]" if made.space.kind == "raw" else "whitened, by matrices that the npz holds"
+    return f" Networks were given them {how}."
+
+
+def _terms(dataset):
+    known = CATALOGUE.get(dataset)
+    terms = known.terms if known else "Not known here."
+    return f"The images derive from {dataset}, whose terms hold for them too: {terms} The software that made them is under MIT."
+
+
+def _files(dataset, source):
+    if not source or source["name"] != dataset or not source["files"]:
+        return f"Distilled from the training images of {dataset}."
+    files = "\n".join(f"- `{file['name']}`, sha256 `{file['sha256']}`" for file in source["files"])
+    return f"Distilled from the training images of {dataset}, read from:\n\n{files}"
+
+
+def _again(made, layout):
+    """How the set comes back into the workflow."""
+    if layout == "parquet":
+        return []
+    file, labels = ("PATH", "hard") if layout == "folder" else ("PATH/distilled.npz", made.kind)
+    return [
+        f"## Use it again\n\n`method.name: imported`, `method.imported.file: {file}`, `method.imported.labels: {labels}` and "
+        f"`method.ipc: {made.info['ipc']}`, on the same dataset."
+    ]

@@ -1,0 +1,47 @@
+"""A set as the Parquet file that Hugging Face's ``datasets`` writes: images as bytes, and its features in the metadata."""
+
+import json
+
+import numpy as np
+
+from distillation.runtime.errors import BadInput
+
+
+def write(path, made, images):
+    """Write the columns ``image``, ``label`` (where each image has a class) and ``target`` (where the set has vectors).
+
+    Args:
+        images: the PNG file of each image.
+
+    Raises:
+        BadInput: pyarrow is not installed.
+    """
+    arrow, pq = _pyarrow()
+    names = [f"{i:06d}.png" for i in range(len(images))]
+    columns = {
+        "image": arrow.array([{"bytes": b, "path": n} for b, n in zip(images, names, strict=True)], _image(arrow))
+    }
+    features = {"image": {"_type": "Image"}}
+    if made.labels is not None:
+        columns["label"] = arrow.array(made.labels.cpu().numpy(), arrow.int64())
+        features["label"] = {"names": made.info["classes"], "_type": "ClassLabel"}
+    if made.targets is not None:
+        values = arrow.array(np.ascontiguousarray(made.targets.cpu().numpy()).ravel(), arrow.float32())
+        columns["target"] = arrow.FixedSizeListArray.from_arrays(values, width := made.targets.shape[1])
+        vector = {"feature": {"dtype": "float32", "_type": "Value"}, "length": width, "_type": "Sequence"}
+        features["target"] = vector
+    note = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(arrow.table(columns).replace_schema_metadata(note), path)
+
+
+def _image(arrow):
+    return arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())])
+
+
+def _pyarrow():
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise BadInput("pyarrow is not installed: run `pip install -r requirements-parquet.txt`.") from error
+    return pyarrow, pyarrow.parquet

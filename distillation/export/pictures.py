@@ -1,0 +1,45 @@
+"""The images of a set as PNGs of 8 bits a value, and what that loses."""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from distillation.runtime.errors import BadInput
+
+EXACT = 1e-2  # of one of 255 steps: what float32 leaves of whole values on the way through a space
+
+
+@dataclass(frozen=True)
+class Loss:
+    """``clipped``: the share of values beyond black or white; ``rounded``: the largest change of the others, of 255 steps."""
+
+    clipped: float
+    rounded: float
+
+    def __str__(self):
+        if not self.clipped and self.rounded < EXACT:
+            return "Every value of the images is one of 256: nothing is lost."
+        return (
+            f"PNG has 8 bits: values are rounded by up to {self.rounded:.2f} of 255 steps, and {100 * self.clipped:.2g} % of "
+            "them, beyond black or white, are clipped. The npz is exact."
+        )
+
+
+def pngs(made):
+    """The PNG files of a DistilledSet's images, and the Loss. Raises BadInput where they are neither grey nor RGB."""
+    if made.images.shape[1] not in (1, 3):
+        raise BadInput(f"the images have {made.images.shape[1]} channels, but PNG takes 1 or 3: export them as npz.")
+    steps = made.space.decode(made.images) * 255
+    whole = steps.round().clamp(0, 255)
+    outside = (steps < -EXACT) | (steps > 255 + EXACT)
+    rounded = float((steps - whole).abs().masked_fill(outside, 0).max())
+    pixels = whole.byte().permute(0, 2, 3, 1).cpu().numpy()
+    return [_png(image) for image in pixels], Loss(float(outside.float().mean()), rounded)
+
+
+def _png(pixels):
+    content = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)).save(content, "PNG")
+    return content.getvalue()

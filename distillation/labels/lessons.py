@@ -1,0 +1,133 @@
+"""Lessons: batches of a set's images as a student is given them, and a teacher's logits for exactly these.
+
+On the fly, or stored (FKD, Shen and Xing, ECCV 2022). Both are the same draws of the same named generators: a stored
+lesson replays what an ``Online`` one named ``fkd`` did.
+"""
+
+import math
+from pathlib import Path
+
+import torch
+
+from distillation.augment.views import View, draw, show
+from distillation.data.distilled import DistilledSet
+from distillation.labels.predict import answering
+from distillation.runtime import tensors
+from distillation.runtime.errors import BadInput
+from distillation.runtime.random import generator
+from distillation.teachers.pool import Pool
+
+_OF_IMAGES = ("order", "boxes", "mirror", "partners", "logits")  # what is stored: a row for each image of an epoch
+_OF_BATCHES = ("weight", "window")  # and for each batch
+NAMES = (*_OF_IMAGES, *_OF_BATCHES)
+STORED = torch.float16  # of logits, as published
+
+
+class Online:
+    """Batches that are drawn, and answered, as they are asked for.
+
+    Args:
+        images: (N, C, S, S), in ``space``.
+        answer: function of images (n, C, S, S) that gives logits (n, K), see ``answering``.
+        views: ViewSettings.
+        batch: how many images a batch has; the last of an epoch may have fewer.
+        flip: whether a mirrored image keeps its class.
+        seed, name: name every draw (order, augmentation).
+    """
+
+    def __init__(self, images, space, answer, views, batch, flip, seed, name):
+        self.images, self.answer, self.views, self.batch, self.flip = images, answer, views, batch, flip
+        self.black = space.to(images.device).black()
+        self.seed, self.name = seed, name
+        self.count = len(images)
+        self.steps = math.ceil(self.count / batch)
+
+    def __call__(self, epoch, place):
+        """Images (n, C, S, S) and the teacher's logits (n, K), those of the batch at a place of an epoch."""
+        return self.answered(*self.drawn(epoch, place))
+
+    def drawn(self, epoch, place):
+        """Which images a batch has (n,), and their View; on the CPU."""
+        order = torch.randperm(self.count, generator=generator(self.seed, self.name, "order", epoch))
+        index = order[place * self.batch : (place + 1) * self.batch]
+        draws = generator(self.seed, self.name, "augment", epoch * self.steps + place)
+        return index, draw(len(index), self.images.shape[2], self.views, self.flip, draws)
+
+    def answered(self, index, view):
+        """Images under a View, and their logits."""
+        seen = show(self.images[index.to(self.images.device)], view, self.black)
+        return seen, self.answer(seen)
+
+
+class Stored:
+    """Batches that were drawn and answered before; ``images`` (N, C, S, S) are in ``space``.
+
+    Raises:
+        BadInput: fewer epochs are stored than ``epochs``.
+    """
+
+    def __init__(self, images, space, path, epochs):
+        self.images, self.path, self.epoch = images, path, None
+        self.black = space.to(images.device).black()
+        self.count = len(images)
+        with tensors.opened(path) as view:
+            stored, self.batch = view.info["epochs"], view.info["batch"]
+        if epochs > stored:
+            raise BadInput(
+                f"evaluate.standard.fkd.epochs is {epochs}, but labels are stored for {stored} (relabel.fkd.epochs)."
+            )
+        self.steps = math.ceil(self.count / self.batch)
+
+    def __call__(self, epoch, place):
+        """As ``Online``."""
+        if epoch != self.epoch:
+            with tensors.opened(self.path) as view:
+                self.content = {name: view.get(f"{epoch}/{name}") for name in NAMES}
+            self.epoch = epoch
+        index, view, logits = self._batch(place)
+        seen = show(self.images[index.to(self.images.device)], view, self.black)
+        return seen, logits.to(self.images.device).float()
+
+    def _batch(self, place):
+        part = slice(place * self.batch, (place + 1) * self.batch)
+        index, boxes, mirror, partners, logits = (self.content[name][part] for name in _OF_IMAGES)
+        weight, window = (self.content[name][place] for name in _OF_BATCHES)
+        return index.long(), View(boxes.long(), mirror, partners.long(), weight, window.long()), logits
+
+
+def packed(index, view, logits):
+    """What is stored of one batch, by name: one row for each image or, of ``weight`` and ``window``, for the batch."""
+    return {
+        "order": index.int(),
+        "boxes": view.boxes.short(),
+        "mirror": view.mirror,
+        "partners": view.partners.int(),
+        "logits": logits.to(STORED).cpu(),
+        "weight": view.weight[None],
+        "window": view.window[None].short(),
+    }
+
+
+def online(job, flip):
+    """The lesson and its temperature for a student whose set carries its teacher beside it."""
+    made = DistilledSet.load(job.source[1], job.device)
+    how, settings = made.info["labelling"], job.protocol.settings
+    pool = Pool(Path(job.source[1]).parent, job.device)
+    answer = answering(pool, made.space, how["pick"], how["mode"], job.protocol.precision)
+    lesson = Online(made.images, made.space, answer, settings, settings.batch, flip, job.seed, f"student/{job.word}")
+    return lesson, how["temperature"]
+
+
+def fkd(job, flip):
+    """The lesson and its temperature for a student whose set has its labels beside it."""
+    made = DistilledSet.load(job.source[1], job.device)
+    lesson = Stored(made.images, made.space, labels_of(job.source[1]), job.protocol.settings.epochs)
+    return lesson, made.info["labelling"]["temperature"]
+
+
+LESSONS = {"online": online, "fkd": fkd}
+
+
+def labels_of(path):
+    """Where the stored labels of the set in a file are."""
+    return Path(path).with_suffix(".labels.safetensors")

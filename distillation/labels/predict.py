@@ -1,0 +1,78 @@
+"""What a pool of teachers says of images."""
+
+import copy
+
+import torch
+from torch import nn
+
+from distillation.runtime.device import autocast
+from distillation.runtime.errors import BadInput
+
+
+@torch.no_grad()
+def predictions(pool, images, space, pick, output, chunk=512):
+    """``output`` of the logits (N, K) for images (N, C, H, W) given in ``space``.
+
+    The mean over the pool's members of ``output(logits)`` (``pick`` is ``mean``), or that of its first (``one``).
+
+    Raises:
+        BadInput: the pool was trained on images of another shape.
+    """
+    images = _given(pool, images, space)
+    networks = [pool.network(member) for member in picked(pool, pick)]
+    parts = [output(torch.cat([network(part) for part in images.split(chunk)])) for network in networks]
+    return sum(parts) / len(parts)
+
+
+@torch.no_grad()
+def features(pool, images, space, chunk=512):
+    """Features (N, F) of images under the pool's first network. Raises BadInput as above, or where it has none."""
+    if not pool.has_features(pool.members[0]):
+        raise BadInput(f"relabel.teacher is {pool.info['pool']!r}, whose {pool.members[0].word} has no features.")
+    network = pool.network(pool.members[0])
+    return torch.cat([network.embed(part) for part in _given(pool, images, space).split(chunk)])
+
+
+def picked(pool, pick):
+    """The members that label: all (``mean``), or the first (``one``)."""
+    return pool.members if pick == "mean" else pool.members[:1]
+
+
+def answering(pool, space, pick, mode, precision="fp32"):
+    """A function of images (n, C, S, S) in ``space`` that gives the pool's logits (n, K), in float32.
+
+    Their mean over its networks, or those of its first, by ``pick``. In ``mode`` train batch norms use the statistics of
+    the batch, and leave alone those that they saw in training.
+    """
+    networks = [pool.network(member) for member in picked(pool, pick)]
+    if mode == "train":
+        networks = [by_the_batch(network) for network in networks]
+    same = pool.space.same(space)
+
+    @torch.no_grad()
+    def answer(images):
+        given = images if same else pool.space.encode(space.decode(images))
+        with autocast(images.device, precision):
+            said = [network(given).float() for network in networks]
+        return sum(said) / len(said)
+
+    return answer
+
+
+def by_the_batch(network):
+    """A copy of a network whose batch norms take the statistics of what they are given, and keep none of them."""
+    network = copy.deepcopy(network)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.train().track_running_stats = False  # what it saw in training stays as it was
+    return network
+
+
+def _given(pool, images, space):
+    """Images in ``space`` as the pool takes them."""
+    if (pool.shape[0], pool.shape[1]) != tuple(images.shape[1:3]):
+        raise BadInput(
+            f"relabel.teacher is {pool.info['pool']!r}, which takes {pool.shape[0]} channels of {pool.shape[1]} px, but the "
+            f"images have {images.shape[1]} of {images.shape[2]} px."
+        )
+    return images if pool.space.same(space) else pool.space.encode(space.decode(images))

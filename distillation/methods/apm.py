@@ -1,0 +1,356 @@
+"""APM: adversarial prediction matching (Chen et al., 2023, arXiv 2312.08912).
+
+A student learns to answer the synthetic images u as a teacher, trained on the real ones, does; then the images move to
+where K snapshots s_k of that student still disagree with the teacher t, and the teacher keeps their class:
+
+    L(u) = - sum_k mean |s_k(u) - t(u)|  +  ce · CE(t(u), y)        means over images and classes, on logits
+
+``loss`` is what students learn by: ``l1`` on logits, or ``ce`` on the teacher's probabilities; images always move by the
+L1 distance, as in the official code. Paper and code differ in the logarithm and the weight that the paper puts on the
+distance; here, as in the code, there is neither.
+
+Every ``refresh`` updates a teacher is drawn and a fresh student trained on the batch of that update, by SGD with siamese
+augmentation (parameters of its own for each image) and a rate that falls once, after half of its epochs. The next
+updates keep both and draw new batches. The official code calls it ``mid_gap``, which is one less. It also counts to the
+last number inclusively: 251 epochs with snapshots after 51, 101, ..., 251 and 2501 updates, where here are 250 epochs
+with snapshots after 50, 100, ..., 250 and 2500 updates.
+
+The teacher's pass is the same for every snapshot, so it is made once: what the distances say about its logits adds up,
+and goes back through it together. Images that an update leaves out do not stand still, since momentum moves them on;
+``SparseSGD`` makes up for it when they are next drawn.
+"""
+
+import copy
+import math
+from itertools import pairwise
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+
+from distillation.methods.base import Method, Tick
+from distillation.methods.families.teacher_checks import as_they_are
+from distillation.networks.build import flops, initialise
+from distillation.params import Section
+from distillation.runtime.device import autocast, forget
+from distillation.runtime.errors import BadInput
+from distillation.training.loop import Training
+from distillation.training.losses import loss_of
+from distillation.training.settings import Milestone, TrainSettings
+
+
+class Settings(Section):
+    """Of the images: ``lr_img``, ``momentum``, ``milestones`` (updates, or fractions of them) and ``decay``; an update is
+    of ``batch_syn`` images (None: all), whose gradient is taken ``update_syn`` at a time (None: ``method.chunk``).
+    Of the students: ``epochs``, ``lr_net``, ``decay_net`` and so on. ``shards`` is read by the driver.
+    """
+
+    iterations: int = Field(ge=1)
+    loss: Literal["l1", "ce"]
+    lr_img: float = Field(gt=0)
+    momentum: float = Field(ge=0, lt=1)
+    milestones: list[Milestone]
+    decay: float = Field(gt=0, le=1)
+    ce: float = Field(ge=0)
+    batch_syn: int | None = Field(ge=1)
+    update_syn: int | None = Field(ge=1)
+    refresh: int = Field(ge=1)
+    epochs: int = Field(ge=1)
+    snapshots: int = Field(ge=1)
+    batch_net: int = Field(ge=1)
+    lr_net: float = Field(gt=0)
+    momentum_net: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0)
+    decay_net: float = Field(gt=0, le=1)
+    shards: int = Field(ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _published_name(cls, values):
+        if isinstance(values, dict) and "mid_gap" in values:
+            raise ValueError("has no mid_gap but refresh, which is the published mid_gap + 1: 3 for mid_gap 2")
+        return values
+
+    @model_validator(mode="after")
+    def _equally_far_apart(self):
+        if self.epochs % self.snapshots:
+            raise ValueError(
+                f"takes {self.snapshots} snapshots equally far apart, but they do not divide {self.epochs} epochs"
+            )
+        return self
+
+    @property
+    def student(self):
+        """The TrainSettings of a student, but for its augmentation."""
+        return {
+            "epochs": self.epochs,
+            "batch": self.batch_net,
+            "lr": self.lr_net,
+            "momentum": self.momentum_net,
+            "weight_decay": self.weight_decay,
+            "milestones": [max(1, self.epochs // 2)],
+            "decay": self.decay_net,
+        }
+
+
+class SparseSGD:
+    """SGD with momentum on images of which a step updates a few, as if all others had had a gradient of zero.
+
+    An image left out of n steps has moved by its velocity times lr_1 m + ... + lr_n m^n, and its velocity has shrunk by
+    m^n: both are made up for, in closed form, when it is next drawn.
+
+    Args:
+        images: (N, C, H, W), changed in place.
+        lr, momentum: of the first steps.
+        milestones: steps after which the rate is multiplied by ``decay``.
+    """
+
+    def __init__(self, images, lr, momentum, milestones, decay):
+        self.images, self.velocity = images, torch.zeros_like(images)
+        self.lr, self.momentum, self.milestones, self.decay = lr, momentum, sorted(milestones), decay
+        self.steps = 0
+        self.since = torch.zeros(len(images), dtype=torch.int64)  # after how many steps an image was last brought up
+
+    def drawn(self, index):
+        """The images (n, C, H, W) at ``index`` (n,), different ones, as they are after all steps so far."""
+        since, where = self.since[index], index.to(self.images.device)
+        velocity = self.velocity[where]
+        self.images[where] -= self._each(self._reach(since)) * velocity
+        self.velocity[where] = self._each(self.momentum ** (self.steps - since).double()) * velocity
+        self.since[index] = self.steps
+        return self.images[where]
+
+    def step(self, index, gradient):
+        """Update the images at ``index``, which have just been drawn."""
+        where = index.to(self.images.device)
+        self.velocity[where] = self.momentum * self.velocity[where] + gradient
+        rate = self.lr * self.decay ** sum(milestone <= self.steps for milestone in self.milestones)
+        self.images[where] -= rate * self.velocity[where]
+        self.steps += 1
+        self.since[index] = self.steps
+
+    def _reach(self, since):
+        """lr_1 m + ... + lr_n m^n over the n steps that followed each of ``since``, float64."""
+        m, total = self.momentum, torch.zeros(len(since), dtype=torch.float64)
+        for drops, (first, last) in enumerate(pairwise([0, *self.milestones, self.steps])):
+            begin = since.clamp(min=first)
+            count = (min(last, self.steps) - begin).clamp(min=0)
+            series = m * (1 - m ** count.double()) / (1 - m)
+            total += self.lr * self.decay**drops * m ** (begin - since).double() * series
+        return total
+
+    def _each(self, factors):
+        return factors.to(self.images).view(-1, 1, 1, 1)
+
+    def state_dict(self):
+        return {"images": self.images, "velocity": self.velocity, "since": self.since, "steps": self.steps}
+
+    def load_state_dict(self, state):
+        self.images.copy_(state["images"])
+        self.velocity.copy_(state["velocity"])
+        self.since.copy_(state["since"])
+        self.steps = state["steps"]
+
+
+class APM(Method):
+    """``images`` and ``labels`` are those of the current update, drawn from all of ``sgd.images``.
+
+    A unit of work is one SGD step of a student, or the gradient of ``update_syn`` images.
+    """
+
+    guided = True
+    asks_logits = True
+
+    def __init__(self, problem, settings):
+        super().__init__(problem, settings)
+        as_they_are("apm", problem.teachers, problem.data)
+        drops = [m if isinstance(m, int) else max(1, round(m * settings.iterations)) for m in settings.milestones]
+        self.sgd = SparseSGD(problem.initial_images(), settings.lr_img, settings.momentum, drops, settings.decay)
+        self.all_labels = problem.labels()
+        self.batch = settings.batch_syn or len(self.all_labels)
+        self.chunk = settings.update_syn or problem.settings.chunk
+        self.parts = math.ceil(self.batch / self.chunk)
+        steps = settings.epochs * math.ceil(self.batch / settings.batch_net)
+        self.total = self._students(settings.iterations) * steps + settings.iterations * self.parts
+
+        self.student = problem.network(problem.draws("student"))  # these take on the weights of whoever is meant, so
+        self.critic = copy.deepcopy(self.student).eval().requires_grad_(False)  # that each is compiled once
+        words = {member.word: member for member in problem.teachers.members}
+        self.teachers = {word: copy.deepcopy(problem.teachers.network(member)) for word, member in words.items()}
+        if problem.settings.compile:
+            forget()
+            for network in (self.student, self.critic, *self.teachers.values()):
+                network.compile(dynamic=False, isolate_recompiles=True)
+        self.update, self.training, self.snapshots = 0, None, []
+        self.values = dict.fromkeys(("loss", "discrepancy", "ce", "student"), math.nan)
+        self._draw()
+
+    @classmethod
+    def check(cls, common, settings, classes):
+        if classes and (batch := settings.batch_syn or 0) > (count := common.ipc * classes):
+            of_each = " of each shard" if settings.shards > 1 else ""
+            raise BadInput(f"method.apm.batch_syn is {batch}, but there are only {count} images{of_each}.")
+
+    @property
+    def updates(self):
+        return self.settings.iterations
+
+    def advance(self):
+        self.at += 1
+        if self.training is None:
+            self._begin_student()
+        if not self.training.done:
+            self._train()
+            return Tick(ready=False, values=dict(self.values))
+        ready = self._differentiate()
+        return Tick(ready, dict(self.values))
+
+    def apply(self):
+        self.sgd.step(self.index, self.images.grad)
+        self.update += 1
+        if self.update == self._window:
+            self.training = None
+        self._draw()
+
+    @property
+    def _window(self):
+        """The update at which the student and the teacher of the current one began."""
+        return self.update - self.update % self.settings.refresh
+
+    def _students(self, updates):
+        """How many students so many updates take."""
+        return math.ceil(updates / self.settings.refresh)
+
+    def _draw(self):
+        """The batch of the next update, without a gradient yet."""
+        draws = self.problem.draws("batch", self.update)
+        self.index = torch.randperm(len(self.all_labels), generator=draws)[: self.batch]
+        self.images = self.sgd.drawn(self.index).requires_grad_()
+        self.labels = self.all_labels[self.index.to(self.images.device)]
+        self.images.grad = torch.zeros_like(self.images)
+        self.part, self.sums = 0, torch.zeros(2, dtype=torch.float64)
+
+    def _begin_student(self):
+        """A new teacher, a new student, and what the teacher answers to the current batch."""
+        self._load_teacher()
+        initialise(self.student, self.problem.draws("student", self._window))
+        with torch.no_grad():
+            answers = torch.cat([self._logits(self.teacher, part) for part in self.images.detach().split(self.chunk)])
+        self.snapshots = []
+        self.training = self._training(answers.softmax(1) if self.settings.loss == "ce" else answers)
+
+    def _load_teacher(self):
+        """The drawn teacher's weights, in the network that is compiled for its word."""
+        pool = self.problem.teachers
+        member = pool.draw(self.problem.draws("teacher", self._window))
+        self.teacher = self.teachers[member.word]
+        self.teacher.load_state_dict(pool.network(member).state_dict())
+
+    def _training(self, targets):
+        """The Training of the current student on the current batch."""
+        problem, images = self.problem, self.images.detach()
+        self.targets = targets
+        return Training(
+            self.student,
+            lambda index: (images[index], targets[index]),
+            self.batch,
+            loss_of(self.settings.loss),
+            TrainSettings(**self.settings.student, augment=problem.strategy),
+            problem.settings.seed,
+            f"{problem.name}/student/{self._window}",
+            problem.data.info["flip"],
+            problem.settings.precision,
+        )
+
+    def _train(self):
+        """One SGD step of the student; it is kept ``snapshots`` times, the last time at its end."""
+        if finished := self.training.advance():
+            self.values["student"] = finished[0]
+            if self.training.epoch % (self.settings.epochs // self.settings.snapshots) == 0:
+                self.snapshots.append({name: value.clone() for name, value in self.student.state_dict().items()})
+
+    def _differentiate(self):
+        """The gradient of the next ``chunk`` images; whether that was the last of the batch."""
+        rows = slice(self.part * self.chunk, (self.part + 1) * self.chunk)
+        self.images.grad[rows], sums = self._gradient(self.images.detach()[rows], self.labels[rows])
+        self.sums += sums
+        self.part += 1
+        if self.part < self.parts:
+            return False
+        distance, entropy = self.sums.tolist()
+        self.values |= {"loss": self.settings.ce * entropy - distance, "ce": entropy}
+        self.values["discrepancy"] = distance / self.settings.snapshots
+        return True
+
+    def _gradient(self, images, labels):
+        """The gradient of L at some of the batch's images, and their part of L: distance summed over k, cross-entropy."""
+        share = len(images) / self.batch
+        images.requires_grad_()
+        passed = self._logits(self.teacher, images)
+        logits = passed.detach().requires_grad_()
+        entropy = share * F.cross_entropy(logits, labels)
+        (on_logits,) = torch.autograd.grad(self.settings.ce * entropy, logits)
+        on_images, distance = torch.zeros_like(images), 0.0
+        for weights in self.snapshots:
+            self.critic.load_state_dict(weights)
+            apart = share * F.l1_loss(self._logits(self.critic, images), logits)
+            for total, gradient in zip(
+                (on_images, on_logits), torch.autograd.grad(apart, (images, logits)), strict=True
+            ):
+                total -= gradient
+            distance += apart.detach()
+        on_images += torch.autograd.grad(passed, images, on_logits)[0]
+        return on_images, torch.stack([distance, entropy.detach()]).double().cpu()
+
+    def _logits(self, network, images):
+        with autocast(images.device, self.problem.settings.precision):
+            return network(images).float()
+
+    def result(self):
+        self.sgd.drawn(torch.arange(len(self.all_labels)))
+        return self.problem.hard_set(self.sgd.images, self.all_labels)
+
+    def state_dict(self):
+        training = self.training and {"targets": self.targets, "student": self.training.state_dict()}
+        return {
+            "at": self.at,
+            "update": self.update,
+            "sgd": self.sgd.state_dict(),
+            "part": self.part,
+            "gradient": self.images.grad,
+            "sums": self.sums,
+            "training": training,
+            "snapshots": self.snapshots,
+            "values": self.values,
+        }
+
+    def load_state_dict(self, state):
+        self.at, self.update = state["at"], state["update"]
+        self.sgd.load_state_dict(state["sgd"])
+        self.snapshots, self.values = state["snapshots"], state["values"]
+        self._draw()
+        self.part, self.sums = state["part"], state["sums"]
+        self.images.grad.copy_(state["gradient"])
+        if state["training"]:
+            self._load_teacher()
+            self.training = self._training(state["training"]["targets"])
+            self.training.load_state_dict(state["training"]["student"])
+
+    def cost(self):
+        pool, settings = self.problem.teachers, self.settings
+        teacher = sum(flops(word, *pool.shape) for word in self.teachers) / len(self.teachers)
+        student = self.problem.forward_flops()
+        labelled = self._students(self.update) * self.batch
+        learnt, moved = labelled * settings.epochs, self.update * self.batch
+        backward = learnt + moved * (settings.snapshots + 1)
+        # a backward pass costs about two forward ones
+        passes = 3 * (learnt + moved * settings.snapshots) * student + (labelled + 3 * moved) * teacher
+        return {
+            "images_forward": labelled + backward,
+            "images_backward": backward,
+            "gflop": round(passes / 1e9, 1),
+        }
+
+
+METHOD = APM

@@ -1,0 +1,28 @@
+"""CDA: recovery with a curriculum (Yin and Shen, TMLR 2024, arXiv 2311.18838).
+
+SRe2L's loop, in which crops begin with nearly whole images and end as small as ``crop``: their least area falls along a
+cosine over the first ``milestone`` of the iterations.
+"""
+
+import math
+
+from pydantic import Field
+
+from distillation.methods.families.recover import Recover, RecoverSettings
+
+
+class Settings(RecoverSettings):
+    """``milestone``: the share of the iterations over which the least area of a crop falls from 1 to ``crop``."""
+
+    crop: float = Field(gt=0, le=1)
+    milestone: float = Field(gt=0, le=1)
+
+
+class CDA(Recover):
+    def lowest(self, iteration):
+        settings = self.settings
+        done = min(iteration / (settings.milestone * settings.iterations), 1)
+        return settings.crop + (1 - settings.crop) * (1 + math.cos(math.pi * done)) / 2
+
+
+METHOD = CDA

@@ -1,0 +1,14 @@
+"""DC: dataset condensation with gradient matching (Zhao, Mopuri and Bilen, ICLR 2021); see ``shared.matching``."""
+
+from distillation.methods.families import matching
+
+
+class Settings(matching.Settings):
+    """The published runs start from noise (``method.init``), and take ``lr_img`` 0.01 where the network is an MLP."""
+
+
+class DC(matching.Matching):
+    """Images are matched, and networks trained, without augmentation."""
+
+
+METHOD = DC

@@ -1,0 +1,18 @@
+"""DSA: gradient matching under siamese augmentation (Zhao and Bilen, ICML 2021); see ``shared.matching``.
+
+Each update draws one augmentation for each class, the same for its real and its synthetic images (equation 4). While
+the network is trained, every synthetic image has parameters of its own.
+"""
+
+from distillation.methods.families import matching
+
+
+class Settings(matching.Settings):
+    """The published runs start from real images (``method.init``)."""
+
+
+class DSA(matching.Matching):
+    siamese = True
+
+
+METHOD = DSA

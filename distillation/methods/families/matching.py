@@ -1,0 +1,247 @@
+"""Gradient matching, what DC (ICLR 2021) and DSA (ICML 2021) share.
+
+``iterations`` times a fresh network is drawn and trained on the synthetic images for a while. At ``outer`` moments on
+the way, the images of each class move so that the gradient of the network's cross-entropy on them meets that on a batch
+of real ones, classes summed (DC, equation 9; the same step as class by class, since their images are apart):
+
+    L = sum_c D(grad CE(T_c), grad CE(S_c)),    D = sum over layers and their outputs i of 1 - cos(A_i, B_i)
+
+Between two such moments lie ``inner`` epochs of SGD over all synthetic images. ``auto`` takes both numbers from the
+table by IPC that the official code has; its values at 30 and 40 images differ from the paper's rule, 500 / T epochs.
+The code counts to the last iteration inclusively and stores its images after one update more than it evaluates; here
+``iterations`` is what it says.
+"""
+
+import math
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch.func import functional_call, grad, grad_and_value
+
+from distillation.augment.siamese import apply, augment_batch, draw
+from distillation.methods.base import Method, Tick
+from distillation.networks.build import initialise
+from distillation.params import Section
+from distillation.runtime.device import autocast, compiled
+from distillation.runtime.errors import BadInput
+
+LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}  # ipc: outer, inner
+SETTLING = 16  # real images of each class that batch norms see before they are frozen, as in the official code
+TINY = 1e-6  # what the official code adds to a product of norms
+
+Auto = Literal["auto"] | Annotated[int, Field(ge=1)]
+
+
+class Settings(Section):
+    """``batch_real`` images of each class (or as many as the smallest has); ``batch_train`` synthetic ones a step.
+
+    Attributes:
+        outer, inner: updates of the images under one network, and epochs of it between two of them.
+        lr_img, momentum: of the images (the official code's momentum; the paper says SGD).
+        lr_net: of the networks, whose SGD has no momentum.
+        distance: per_output, as published; mse (squared, of the whole gradient) or cos (one, of the whole gradient).
+    """
+
+    iterations: int = Field(ge=1)
+    outer: Auto
+    inner: Auto
+    lr_img: float = Field(gt=0)
+    momentum: float = Field(ge=0, lt=1)
+    lr_net: float = Field(gt=0)
+    batch_real: int = Field(ge=1)
+    batch_train: int = Field(ge=1)
+    distance: Literal["per_output", "mse", "cos"]
+
+
+def loops(common, settings):
+    """(outer, inner). Raises BadInput where ``auto`` is asked of an IPC that the published table has not."""
+    chosen = settings.outer, settings.inner
+    if "auto" in chosen and common.ipc not in LOOPS:
+        raise BadInput(
+            f"method.{common.name}.outer and inner are auto, which {', '.join(map(str, LOOPS))} images of each class have "
+            f"published numbers for, but method.ipc is {common.ipc}: give both."
+        )
+    return tuple(LOOPS[common.ipc][i] if each == "auto" else each for i, each in enumerate(chosen))
+
+
+def per_output(ours, real):
+    """One cosine for each output of each layer, from its weights alone: vectors (biases, norms) are left out."""
+    pairs = [(a.flatten(1), b.flatten(1)) for a, b in zip(ours, real, strict=True) if a.ndim > 1]
+    return sum((1 - (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + TINY)).sum() for a, b in pairs)
+
+
+def mse(ours, real):
+    """Squared distance of the whole gradients, biases included."""
+    return sum((a - b).square().sum() for a, b in zip(ours, real, strict=True))
+
+
+def cos(ours, real):
+    """One cosine of the whole gradients, biases included."""
+    a, b = (torch.cat([part.flatten() for part in parts]) for parts in (ours, real))
+    return 1 - a @ b / (a.norm() * b.norm() + TINY)
+
+
+DISTANCES = {"per_output": per_output, "mse": mse, "cos": cos}
+
+
+def matched(network, distance, precision):
+    """A function of images, parameters, buffers, labels and the real gradient: the gradient of D by the images, and D.
+
+    It differentiates a gradient, which torch.compile takes as one graph where autograd's second pass would stay eager.
+    """
+
+    def loss(parameters, buffers, images, labels):
+        with autocast(images.device, precision):
+            logits = functional_call(network, (parameters, buffers), (images,))
+        return F.cross_entropy(logits.to(images.dtype), labels)
+
+    def apart(images, parameters, buffers, labels, real):
+        return distance(tuple(grad(loss)(parameters, buffers, images, labels).values()), real)
+
+    return grad_and_value(apart)
+
+
+class Matching(Method):
+    """A unit of work is an update of the images, or one SGD step of the network; ``at`` alone says which is next."""
+
+    guided = True
+    siamese = False
+
+    def __init__(self, problem, settings):
+        super().__init__(problem, settings)
+        self.outer, inner = loops(problem.settings, settings)
+        self.labels = problem.labels()
+        self.images = problem.initial_images().requires_grad_()
+        self.optimizer = torch.optim.SGD([self.images], settings.lr_img, settings.momentum)
+        self.strategy = problem.strategy if self.siamese else "none"
+        self.batch = min(settings.batch_real, *map(len, problem.data.members))
+        self.epoch = math.ceil(len(self.images) / settings.batch_train)
+        self.round = 1 + inner * self.epoch  # units from one update to the next under the same network
+        self.iteration = (self.outer - 1) * self.round + 1
+        self.total = settings.iterations * self.iteration
+
+        self.network = problem.network(problem.draws("network"))
+        self.norms = [m for m in self.network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        self.forward = self.network
+        self.match = matched(self.network, DISTANCES[settings.distance], problem.settings.precision)
+        if problem.settings.compile:
+            self.forward = compiled(self.network)
+            self.match = compiled(self.match)
+
+    @classmethod
+    def check(cls, common, settings, classes):
+        loops(common, settings)
+        if not cls.siamese and common.augment not in ("auto", "none"):
+            raise BadInput(
+                f"method.augment is {common.augment}, but {common.name} matches images as they are: use dsa."
+            )
+
+    @property
+    def updates(self):
+        return self.settings.iterations * self.outer
+
+    def advance(self):
+        iteration, place = divmod(self.at, self.iteration)
+        outer, step = divmod(place, self.round)
+        self.at += 1
+        if step:
+            self._train(step - 1, iteration, outer)
+            return Tick(ready=False)
+        if outer == 0:
+            initialise(self.network, self.problem.draws("network", iteration))
+        draws = self.problem.draws("update", iteration, outer)
+        self._freeze_norms(draws)
+        self.images.grad, loss = self._differentiate(draws)
+        return Tick(ready=True, values={"loss": loss / self.problem.classes})
+
+    @torch.no_grad()
+    def _freeze_norms(self, draws):
+        """Batch norms take their statistics from a few real images, once, and keep them while gradients are matched.
+
+        One pass at their usual momentum, as in the official code: they are still near their initial ones.
+        """
+        if self.norms:
+            self.network.train()
+            self.network(self.problem.real(self.problem.pick(min(SETTLING, self.batch), draws).flatten()))
+            self.network.eval()
+
+    def _differentiate(self, draws):
+        """The gradient of L by the images, and L; each class under its one drawn augmentation."""
+        problem, ipc = self.problem, self.problem.settings.ipc
+        chosen = problem.pick(self.batch, draws)
+        ops, numbers = draw(self.strategy, problem.classes, 1, draws)
+        seen = apply(self.images, self.strategy, ops.repeat_interleave(ipc), numbers[:, 0].repeat_interleave(ipc, 0))
+        parameters = {name: value.detach() for name, value in self.network.named_parameters()}
+        buffers = dict(self.network.named_buffers())
+        gradients, total = [], 0.0
+        parts = zip(chosen, ops, numbers, seen.detach().split(ipc), self.labels.split(ipc), strict=True)
+        for indices, op, row, images, labels in parts:
+            real = apply(problem.real(indices), self.strategy, op.expand(self.batch), row.expand(self.batch, -1))
+            wanted = self._gradient(real, labels[:1].expand(self.batch))
+            gradient, distance = self.match(images, parameters, buffers, labels, wanted)
+            gradients.append(gradient)
+            total = total + distance.detach()
+        return torch.autograd.grad(seen, self.images, torch.cat(gradients))[0], total
+
+    def _gradient(self, images, labels):
+        """The gradient of the mean cross-entropy by the network's parameters, ``method.chunk`` images at a time.
+
+        Batch norms that are not frozen see all of them at once.
+        """
+        parameters, learning = list(self.network.parameters()), self.norms and self.network.training
+        chunk = len(images) if learning else self.problem.settings.chunk
+        parts = []
+        for some, theirs in zip(images.split(chunk), labels.split(chunk), strict=True):
+            with autocast(images.device, self.problem.settings.precision):
+                logits = self.forward(some)
+            loss = F.cross_entropy(logits.to(images.dtype), theirs, reduction="sum") / len(images)
+            parts.append(torch.autograd.grad(loss, parameters))
+        return tuple(map(sum, zip(*parts, strict=True)))
+
+    def _train(self, step, iteration, outer):
+        """One SGD step of the network on the synthetic images; DSA augments each by parameters of its own."""
+        epoch, place = divmod(step, self.epoch)
+        order = torch.randperm(len(self.images), generator=self.problem.draws("order", iteration, outer, epoch))
+        index = order.split(self.settings.batch_train)[place].to(self.images.device)
+        draws = self.problem.draws("augment", iteration, outer, step)
+        self.network.train()
+        images = augment_batch(self.images.detach()[index], self.strategy, draws)
+        gradients = self._gradient(images, self.labels[index])
+        with torch.no_grad():
+            torch._foreach_add_(list(self.network.parameters()), gradients, alpha=-self.settings.lr_net)
+
+    def apply(self):
+        self.optimizer.step()
+
+    def result(self):
+        return self.problem.hard_set(self.images, self.labels)
+
+    def state_dict(self):
+        return {
+            "at": self.at,
+            "images": self.images.detach(),
+            "optimizer": self.optimizer.state_dict()["state"],
+            "network": dict(self.network.state_dict()),
+        }
+
+    def load_state_dict(self, state):
+        self.at = state["at"]
+        self.images.data.copy_(state["images"])
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state["optimizer"]})
+        self.network.load_state_dict(state["network"])
+
+    def cost(self):
+        full, place = divmod(self.at, self.iteration)
+        updates = full * self.outer + math.ceil(place / self.round)
+        real, synthetic = updates * self.batch * self.problem.classes, updates * len(self.images)
+        trained = (self.at - updates) * len(self.images) // self.epoch
+        settling = updates * min(SETTLING, self.batch) * self.problem.classes if self.norms else 0
+        # a backward pass costs about two forward ones, and one through both of these four
+        passes = 3 * (real + trained) + 7 * synthetic + settling
+        return {
+            "images_forward": real + synthetic + trained + settling,
+            "images_backward": real + 2 * synthetic + trained,
+            "gflop": round(passes * self.problem.forward_flops() / 1e9, 1),
+        }

@@ -1,0 +1,259 @@
+"""Recovering images from a network's batch norms: what SRe2L, CDA and SC-DD share (arXiv 2306.13092, 2311.18838, 2404.07976).
+
+Images begin as noise and become what a frozen network, trained on the real data, takes for their class while its batch
+norms see what they saw in training. One image of each class of a block, a loss over the whole block:
+
+    L = CE + r_bn · sum_l w_l (||mean_l - running mean_l|| + ||var_l - running var_l||)
+
+over the inputs of all batch norms l, with plain norms over channels, the biased variance, and w = first_bn for the first
+layer, 1 for the others. The official code has two priors as well, which every published command leaves at 0: tv_l2 times
+the norms of the differences to the right, lower and both diagonal neighbours, and l2 times the mean norm of an image.
+
+The images of one class differ in their noise and their draws alone: the i-th is named by i, and comes out the same
+whatever range of images it is made in. So each index is a shard of its own, made apart and joined.
+"""
+
+import copy
+import math
+from functools import lru_cache, partial
+from itertools import product
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, field_validator
+from torch import nn
+
+from distillation.augment import crops
+from distillation.methods.base import Method, Tick
+from distillation.params import Section
+from distillation.runtime.device import autocast, compiled
+from distillation.runtime.errors import BadInput
+from distillation.runtime.random import generator
+
+
+class RecoverSettings(Section):
+    """``first``: the index of the first image of each class. ``batch``: classes in a block.
+
+    Each update the block is seen once, cropped (a random box of at least the share ``crop`` of the area, resized; 0: not
+    cropped), mirrored half of the time (``flip``; where that keeps the class) and rolled by whole pixels drawn from the
+    range ``jitter``: one box, one mirror and one roll for all its images. ``verify``: the first network of
+    method.guidance.teacher, which has nothing to guide here, is asked how many images it gets right while they are made.
+    """
+
+    first: int = Field(ge=0)
+    batch: int = Field(ge=1)
+    iterations: int = Field(ge=1)
+    lr: float = Field(gt=0)
+    r_bn: float = Field(ge=0)
+    first_bn: float = Field(ge=0)
+    tv_l2: float = Field(ge=0)
+    l2: float = Field(ge=0)
+    crop: float = Field(ge=0, le=1)
+    flip: bool
+    jitter: list[int] = Field(min_length=2, max_length=2)
+    verify: bool
+
+    @field_validator("jitter")
+    @classmethod
+    def _range(cls, value):
+        if value[0] > value[1]:
+            raise ValueError("should be the least and the most pixels, in this order")
+        return value
+
+
+class Recover(Method):
+    """Images ``problem.shard`` to ``problem.shard + ipc - 1`` of each class; one update of a block is one unit of work.
+
+    The cross-entropy is that of ``method.teacher``; guidance adds what other teachers say of the block being made.
+    """
+
+    guided = True
+    reads_batch_norms = True
+
+    def __init__(self, problem, settings):
+        super().__init__(problem, settings)
+        pool = problem.teachers
+        if pool.classes != problem.data.classes:
+            raise BadInput(
+                f"method.teacher is {pool.info['pool']!r}, whose classes are not those of the dataset: "
+                f"{problem.settings.name} asks it for each image's class."
+            )
+        self.network = watching(pool.network(pool.members[0]), settings.first_bn, problem.settings.compile)
+        self.verifier = _verifier(problem) if settings.verify else None
+        self.blocks = torch.arange(problem.classes, device=problem.device).split(settings.batch)
+        indices = range(problem.shard, problem.shard + problem.settings.ipc)
+        self.units = list(product(indices, range(len(self.blocks))))
+        self.total = len(self.units) * settings.iterations
+        self.made = []
+        self._begin()
+
+    @classmethod
+    def shards(cls, common, settings):
+        return range(settings.first, settings.first + common.ipc)
+
+    def _begin(self):
+        """Noise for the next block, and a fresh optimiser."""
+        self.index, self.block = self.units[len(self.made)]
+        self.labels = self.blocks[self.block]
+        shape = (len(self.labels), *self.problem.data.train.images.shape[1:])
+        noise = torch.randn(shape, generator=self._draws("noise"))
+        self.images = noise.to(self.problem.device).requires_grad_()
+        self.optimizer = torch.optim.Adam([self.images], self.settings.lr, betas=(0.5, 0.9))
+
+    def _draws(self, purpose, *index):
+        """A generator named by the image and its block, not by the shard that they are made in."""
+        common = self.problem.settings
+        return generator(common.seed, common.name, purpose, self.index, self.block, *index)
+
+    def advance(self):
+        iteration = self.at % self.settings.iterations
+        loss, parts = self._loss(self._view(iteration))
+        (self.images.grad,) = torch.autograd.grad(loss, self.images)
+        self.at += 1
+        values = {"loss": loss.detach(), **parts}
+        if self.verifier:
+            values["verified"] = self.verifier(self.images.detach(), self.labels)
+        return Tick(ready=True, values=values)
+
+    def _view(self, iteration):
+        """The block as an update sees it: cropped, mirrored, rolled."""
+        settings, images, draws = self.settings, self.images, self._draws("update", iteration)
+        if settings.crop:
+            images = crops.cut(images, crops.resized(1, images.shape[2], (self.lowest(iteration), 1.0), draws))
+        if settings.flip and self.problem.data.info["flip"] and float(torch.rand((), generator=draws)) < 0.5:
+            images = images.flip(3)
+        low, high = settings.jitter
+        return images.roll(torch.randint(low, high + 1, (2,), generator=draws).tolist(), (2, 3))
+
+    def lowest(self, iteration):
+        """The least share of the area that an update may crop to."""
+        return self.settings.crop
+
+    def _loss(self, images):
+        settings, device = self.settings, images.device
+        given = self.problem.to_teacher(images, self.problem.teachers)
+        with autocast(device, self.problem.settings.precision):
+            logits, deviation = self.network(given)
+        entropy = F.cross_entropy(logits.float(), self.labels)
+        loss = entropy + settings.r_bn * deviation
+        if settings.tv_l2:
+            loss = loss + settings.tv_l2 * variation(images)
+        if settings.l2:
+            loss = loss + settings.l2 * images.flatten(1).norm(dim=1).mean()
+        return loss, {"ce": entropy.detach(), "bn": deviation.detach()}
+
+    def apply(self):
+        """A step of Adam at a rate that falls along a cosine, then back into the range of pixels."""
+        settings, space = self.settings, self.problem.data.space
+        iteration = (self.at - 1) % settings.iterations
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.lr * (1 + math.cos(math.pi * iteration / settings.iterations)) / 2
+        self.optimizer.step()
+        with torch.no_grad():
+            self.images.copy_(space.encode(space.decode(self.images).clamp(0, 1)))
+        if iteration + 1 == settings.iterations:
+            self.made.append(self.images.detach().clone())
+            if self.at < self.total:
+                self._begin()
+
+    def result(self):
+        common = self.problem.settings
+        images = torch.cat(self.made).unflatten(0, (common.ipc, -1)).transpose(0, 1).flatten(0, 1)
+        return self.problem.hard_set(images, self.problem.labels())
+
+    def state_dict(self):
+        optimizer = self.optimizer.state_dict()["state"]
+        return {"at": self.at, "made": self.made, "images": self.images.detach(), "optimizer": optimizer}
+
+    def load_state_dict(self, state):
+        self.at, self.made = state["at"], [images.to(self.problem.device) for images in state["made"]]
+        if self.at == self.total:
+            return
+        self._begin()
+        self.images.data.copy_(state["images"])
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state["optimizer"]})
+
+    def cost(self):
+        sizes = [len(self.blocks[block]) for _, block in self.units]
+        done, rest = divmod(self.at, self.settings.iterations)
+        images = self.settings.iterations * sum(sizes[:done]) + rest * sum(sizes[done : done + 1])
+        pool = self.problem.teachers
+        flops = 3 * images * pool.flops(pool.members[0].word)
+        if self.verifier:
+            flops += images * self.problem.guides.flops(self.problem.guides.members[0].word)
+        return {
+            "images_forward": images * (2 if self.verifier else 1),
+            "images_backward": images,
+            "gflop": round(flops / 1e9, 1),
+        }
+
+
+class Watched(nn.Module):
+    """A network that also says how far the inputs of its batch norms are from what they saw in training.
+
+    Gives logits (N, K) of images (N, C, H, W), and the sum over its batch norms of ||mean - running mean|| +
+    ||var - running var||, the first one's times ``first``. ``network`` is copied; it is to be frozen and in eval mode.
+
+    Raises:
+        BadInput: it has no batch norms.
+    """
+
+    def __init__(self, network, first):
+        super().__init__()
+        self.network = copy.deepcopy(network)
+        norms = [module for module in self.network.modules() if isinstance(module, nn.BatchNorm2d)]
+        if not norms:
+            raise BadInput(
+                "method.teacher begins with a network without batch norms, whose statistics are wanted here."
+            )
+        for norm, weight in zip(norms, [first] + [1.0] * (len(norms) - 1), strict=True):
+            norm.register_forward_pre_hook(partial(self._watch, weight))
+
+    def forward(self, images):
+        self.found = []
+        logits = self.network(images)
+        return logits, sum(self.found)
+
+    def _watch(self, weight, norm, inputs):
+        values = inputs[0].to(norm.running_mean.dtype)  # sums in full precision, whatever the network runs in
+        variance, mean = torch.var_mean(values, (0, 2, 3), correction=0)
+        deviation = (mean - norm.running_mean).norm() + (variance - norm.running_var).norm()
+        self.found.append(weight * deviation)
+
+
+@lru_cache(maxsize=1)
+def watching(network, first, compile):
+    """``Watched``, compiled or not; the shards that one process makes share it."""
+    watched = Watched(network, first)
+    return compiled(watched) if compile else watched
+
+
+def variation(images):
+    """Sum of the norms of the differences between all neighbours of images (N, C, H, W): right, below, both diagonals."""
+    right = images[:, :, :, 1:] - images[:, :, :, :-1]
+    below = images[:, :, 1:] - images[:, :, :-1]
+    falling = images[:, :, 1:, 1:] - images[:, :, :-1, :-1]
+    rising = images[:, :, :-1, 1:] - images[:, :, 1:, :-1]
+    return sum(difference.norm() for difference in (right, below, falling, rising))
+
+
+def _verifier(problem):
+    """Function of images and labels: percent of them that the first network of method.guidance.teacher gets right.
+
+    Raises:
+        BadInput: it knows other classes.
+    """
+    pool = problem.guides
+    if pool.classes != problem.data.classes:
+        raise BadInput(
+            f"method.{problem.settings.name}.verify asks the pool method.guidance.teacher, {pool.info['pool']!r}, whose "
+            "classes are not those of the dataset: name another, or set it to false."
+        )
+    network = pool.network(pool.members[0])
+
+    @torch.no_grad()
+    def verified(images, labels):
+        said = network(problem.to_teacher(images, pool, problem.settings.guidance.adapt)).argmax(1)
+        return 100 * (said == labels).float().mean()
+
+    return verified

@@ -1,0 +1,46 @@
+"""Kernel ridge regression, and with features as its kernel: the last linear layer of a network, fitted in closed form."""
+
+import torch
+
+from distillation.runtime.errors import BadInput
+
+
+def answers(synthetic, targets, real, ridge):
+    """What the linear map from ``synthetic`` features to their ``targets`` says of ``real`` ones; differentiable.
+
+        K_ts (K_ss + λ I)^-1 Y    K = φ φ' of features with a constant 1 appended,  λ = ridge · trace K_ss, no gradient
+
+    In float64 throughout, whatever the features came in: K_ss is conditioned as badly as 1 / ridge. In float32 the gradient
+    of 1,000 images came out wrong by 0.9 %, with float64 for the solve alone by 0.2 %.
+
+    Args:
+        synthetic, targets, real: (M, F), (M, D) and (N, F).
+        ridge: λ relative to the trace.
+
+    Returns:
+        (N, D) float64.
+
+    Raises:
+        BadInput: the kernel is singular, or not finite.
+    """
+    synthetic, targets, real = synthetic.double(), targets.double(), real.double()
+    kernel = synthetic @ synthetic.T + 1
+    return (real @ synthetic.T + 1) @ solved(kernel, targets, ridge * kernel.detach().trace(), ridge)
+
+
+def solved(kernel, targets, weight, ridge):
+    """(K + λ I)^-1 Y of a float64 kernel (M, M) and targets (M, D), where λ, the ``weight``, came of ``ridge``; differentiable.
+
+    Raises:
+        BadInput: the kernel is singular, or not finite.
+    """
+    factor, fault = torch.linalg.cholesky_ex(kernel + torch.diag(weight.expand(len(kernel))))
+    pivots, rounding = factor.diagonal().square(), len(kernel) * torch.finfo(kernel.dtype).eps
+    if int(fault) or not bool(
+        pivots.min() > rounding * kernel.diagonal().max()
+    ):  # nothing compares with what is no number
+        raise BadInput(
+            f"the kernel of {len(kernel)} images is singular or not finite at ridge {ridge:g}: a larger ridge or a smaller "
+            "learning rate is wanted."
+        )
+    return torch.cholesky_solve(targets, factor)

@@ -1,0 +1,25 @@
+"""Images of pure N(0, 1) noise in the dataset's space: KRR-ST's control without any data (its Table 4)."""
+
+import torch
+
+from distillation.methods.base import Method, Tick
+from distillation.params import Section
+
+
+class Settings(Section):
+    """Nothing to set."""
+
+
+class Gaussian(Method):
+    def advance(self):
+        self.at = 1
+        return Tick(ready=False)
+
+    def result(self):
+        problem = self.problem
+        shape = (problem.classes * problem.settings.ipc, *problem.data.train.images.shape[1:])
+        images = torch.randn(shape, generator=problem.draws("noise")).to(problem.device)
+        return problem.hard_set(images, problem.labels())
+
+
+METHOD = Gaussian

@@ -1,0 +1,164 @@
+"""Guidance by pre-trained models: the losses of CLOM and CLoM, added to any method's image gradient.
+
+Once per image update one teacher of the pool is drawn; the un-augmented synthetic images pass through it, and ``alpha``
+times the gradient of its loss joins the method's own. Three losses (``method.guidance.distance``):
+
+- ``ce``, the teacher's mean cross-entropy: what the official code computes, and what the published alphas belong to
+  (CLOM section 3; the code of CLoM under its name ``ce``);
+- ``ce_ratio``, the contrastive ratio of CLoM's paper with the cross-entropy as distance, for teachers of the dataset's
+  own classes; some 1/C of ``ce`` in size, so that published alphas do not fit it;
+- ``cos``, the ratio with the cosine distance of features, for teachers of any classes, or of none.
+
+The real batch of the ratios is drawn uniformly with replacement from the whole training set, un-augmented. Teachers are
+in eval mode. The published code leaves them in train mode, which for networks with instance norm, or none, is the same;
+with batch norm it lets batches change what a teacher says and is.
+"""
+
+from collections import Counter
+from itertools import accumulate
+
+import torch
+import torch.nn.functional as F
+
+from distillation.methods.families.distances import DISTANCES, class_sums
+from distillation.runtime.device import autocast
+from distillation.runtime.errors import BadInput
+
+CACHE = 4 << 30  # bytes of real features that are kept
+
+
+class Guidance:
+    """Adds the teachers' gradient to ``method.images.grad``.
+
+    Raises:
+        BadInput: the pool cannot give the distance that is asked for, kept no such epoch, or ``method.alpha`` names a
+            network that it lacks.
+    """
+
+    def __init__(self, problem, pool):
+        self.problem, self.settings = problem, problem.settings
+        self.pool = pool = pool.keeping(self.settings.guidance.epoch)
+        self.distance = self.settings.guidance.distance
+        if self.distance != "cos" and pool.classes != problem.data.classes:
+            raise BadInput(
+                f"method.guidance.teacher is {pool.info['pool']!r}, whose classes are not those of the dataset: its "
+                "cross-entropy means nothing for these labels, but method.guidance.distance cos would do."
+            )
+        for member in pool.members:
+            if self.distance == "cos" and not pool.has_features(member):
+                raise BadInput(f"method.guidance.distance is cos, but the teacher {member.word} has no features.")
+        alpha, words = self.settings.alpha, set(pool.words)
+        self.alpha = alpha if isinstance(alpha, dict) else dict.fromkeys(words, alpha)
+        if missing := words ^ self.alpha.keys():
+            raise BadInput(
+                f"method.alpha has weights for {', '.join(sorted(self.alpha))}, but the pool {pool.info['pool']!r} holds "
+                f"{', '.join(sorted(words))}: {sorted(missing)[0]} is on one side only."
+            )
+        self.labels = problem.data.train.labels.cpu()
+        self.cached = self._cached() if self.distance == "cos" else set()
+        self.units = {}
+
+    def add_gradient(self, method, update):
+        """Add the gradient of one drawn teacher at the given update; returns its loss, a Tensor."""
+        member = self._drawn(update)
+        gradient, loss = self._gradient(self.pool.network(member), method, self._real(member, update))
+        weight = self.alpha[member.word]
+        if self.settings.guidance.scale == "relative":
+            weight = weight * method.images.grad.norm() / gradient.norm().clamp_min(1e-12)
+        method.images.grad.add_(gradient * weight)
+        return loss
+
+    def _drawn(self, update):
+        return self.pool.draw(self.problem.draws("guidance", update))
+
+    def _real(self, member, update):
+        """What the distance needs of the real batch: nothing, counts by class, or also sums of unit features."""
+        if self.distance == "ce":
+            return ()
+        draws = self.problem.draws("guidance batch", update)
+        chosen = torch.randint(len(self.labels), (self.settings.guidance.batch,), generator=draws)
+        counts = torch.bincount(self.labels[chosen], minlength=self.problem.classes)
+        counts = counts.to(self.problem.device, torch.float32)
+        if self.distance == "ce_ratio":
+            return (counts,)
+        labels = self.labels[chosen].to(self.problem.device)
+        return counts, class_sums(self._units(member, chosen), labels, self.problem.classes)
+
+    def _units(self, member, indices):
+        """Unit features (n, F) of training images; kept ones are exact, as eval mode has no effect of the batch."""
+        if member not in self.cached:
+            return self._embedded(member, indices)
+        if member not in self.units:
+            self.units[member] = self._embedded(member, torch.arange(len(self.labels)))
+        return self.units[member][indices.to(self.problem.device)]
+
+    @torch.no_grad()
+    def _embedded(self, member, indices):
+        network = self.pool.network(member)
+        parts = [self._seen(network, self.problem.real(part)) for part in indices.split(self.settings.chunk)]
+        return F.normalize(torch.cat(parts))
+
+    def _cached(self):
+        """The first members of the pool whose features of the whole training set fit into CACHE together.
+
+        A rule of the inputs alone, not of the memory that happens to be free: fresh features differ in rounding.
+        """
+        sizes = {word: 4 * len(self.labels) * self.pool.first(word).features_size for word in self.pool.words}
+        ends = accumulate(sizes[member.word] for member in self.pool.members)
+        return {member for member, end in zip(self.pool.members, ends, strict=True) if end <= CACHE}
+
+    def _gradient(self, network, method, real):
+        """Gradient and value of the loss N / D, in chunks that leave it exact.
+
+        Where D depends on the images, dL = (dN - L dD) / D: a first pass finds N and D, unless one chunk holds them all.
+        """
+        parts = [part.requires_grad_() for part in method.images.detach().split(self.settings.chunk)]
+        labels = method.labels.split(self.settings.chunk)
+
+        def sums(i):
+            return DISTANCES[self.distance](self._seen(network, parts[i]), labels[i], *real)
+
+        if len(parts) == 1:
+            same, pairs = sums(0)
+            loss = same / pairs
+            return torch.autograd.grad(loss, parts[0])[0], loss.detach()
+        loss, whole = 0.0, len(method.images)
+        if self.distance != "ce":
+            with torch.no_grad():
+                total, whole = map(sum, zip(*map(sums, range(len(parts))), strict=True))
+            loss = total / whole
+        gradients, total = [], 0.0
+        for i, part in enumerate(parts):
+            same, pairs = sums(i)
+            gradients.append(torch.autograd.grad((same - loss * pairs) / whole, part)[0])
+            total += same.detach()
+        return torch.cat(gradients), total / whole
+
+    def _seen(self, network, images):
+        """What the distance reads of images: logits (n, C), or features (n, F)."""
+        given = self.problem.to_teacher(images, self.pool, self.settings.guidance.adapt)
+        with autocast(given.device, self.settings.precision):
+            return (network.embed if self.distance == "cos" else network)(given).float()
+
+    def added_to(self, cost, method, updates):
+        """The method's cost with the passes through the teachers.
+
+        Each update passes every image forwards (twice, where a ratio is taken in chunks) and back; and of the cosine
+        distance each teacher once the training set, if its features are kept, else each update the real batch.
+        """
+        drawn = Counter(self._drawn(update) for update in range(updates))
+        images, real = len(method.images), Counter()
+        if self.distance == "cos":
+            real = {
+                m: len(self.labels) if m in self.cached else n * self.settings.guidance.batch for m, n in drawn.items()
+            }
+        twice = self.distance != "ce" and images > self.settings.chunk
+        forward = {m: (2 if twice else 1) * n * images + real.get(m, 0) for m, n in drawn.items()}
+        flops = {m.word: self.pool.flops(m.word) for m in drawn}
+        passes = sum((forward[m] + 2 * n * images) * flops[m.word] for m, n in drawn.items())
+        return {
+            **cost,
+            "images_forward": cost["images_forward"] + sum(forward.values()),
+            "images_backward": cost["images_backward"] + updates * images,
+            "gflop": round(cost["gflop"] + passes / 1e9, 1),
+        }

@@ -1,0 +1,247 @@
+"""A distilled set made elsewhere, or by this pipeline; nothing that could run code is read.
+
+Files that say themselves what their numbers are enter as they are, to the bit: a ``distilled.safetensors`` of this pipeline,
+and the npz that ``python -m distillation export`` writes. Of all others ``space`` and ``labels`` say it:
+
+- safetensors or npz with ``images`` (N, C, H, W) and ``labels``
+- a folder CLASS/*.png (or .jpg), which ``python -m distillation export`` writes too; or new000/*, new001/* ..., the
+  classes by number, as SRe2L, SC-DD and CDA save theirs
+- the result files of DC, DSA, DM and CLoM (.pt: a list under ``data`` of one pair of images and labels a run, of which the
+  first is taken, as CLoM's validation does): ``normalised``
+- the folder of MTT and what builds on it (images_best.pt, labels_best.pt, and lr_best.pt where the learning rate of students
+  was learnt): ``normalised``, which is whitened where the dataset is
+- the folder of KRR-ST (x_syn.pt, y_syn.pt): ``fed``, ``features``; the sets that it compares with have other labels
+"""
+
+import json
+import re
+import sys
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote
+from zipfile import BadZipFile
+
+import torch
+from pydantic import Field
+from safetensors import SafetensorError, safe_open
+
+from distillation.data import npz
+from distillation.data.distilled import DistilledSet
+from distillation.data.pickled import unpickled
+from distillation.data.spaces import Space
+from distillation.datasets.archives import members
+from distillation.datasets.pictures import decode, stack
+from distillation.methods.base import Method, Tick
+from distillation.params import Section
+from distillation.runtime.errors import BadInput
+
+PAIRS = {"x_syn.pt": "y_syn.pt", "images_best.pt": "labels_best.pt"}
+RATE = "lr_best.pt"
+CURE = "export images and labels as .safetensors"
+_BROKEN = (SafetensorError, BadZipFile, zlib.error, EOFError, ValueError, TypeError, OSError, NotImplementedError)
+RECORD = {"labels", "classes", "dataset", "method", "space"}  # what this pipeline notes of every set
+
+
+class Settings(Section):
+    """``file`` is the path; ``space`` and ``labels`` say what its numbers are, where it does not say it itself.
+
+    space: ``raw`` (uint8, or floats in [0, 1]), which students are given in the dataset's space; ``normalised``: in that space
+    already; ``fed``: raw, and students are given just that. labels: ``hard`` (N,), ``soft``, ``logits`` or ``regression``
+    (vectors that a method learnt as a regression's targets, as FRePo and KIP do) (N, classes), or ``features`` (N, D).
+    """
+
+    file: str = Field(min_length=1)
+    space: Literal["raw", "normalised", "fed"]
+    labels: Literal["hard", "soft", "logits", "regression", "features"]
+
+
+class Imported(Method):
+    learns_lr = True  # its file may say one; where it does not, evaluation refuses
+
+    @classmethod
+    def labels_of(cls, settings):
+        return settings.labels
+
+    def advance(self):
+        self.at = 1
+        return Tick(ready=False)
+
+    def result(self):
+        path = Path(self.settings.file)
+        if not path.exists() or path == Path("data/none"):
+            raise BadInput(f"method.imported.file is {path}: give the path of a distilled set, see params.yaml.")
+        content, info = _read(path, self.problem.data.classes, self.problem.data.shape[0])
+        wanted = self.problem.data.train.images.shape[1:]
+        if (images := content["images"]).shape[1:] != wanted:
+            raise BadInput(
+                f"{path} has images {tuple(images.shape)}, but (N, {', '.join(map(str, wanted))}) are wanted."
+            )
+        made = self._own(path, DistilledSet.unpacked(content, info)) if info else self._foreign(path, content)
+        _check(path, made, self.problem)
+        images, targets = made.images.float().to(self.problem.device), made.targets
+        return replace(made, images=images, targets=None if targets is None else targets.float())
+
+    def _own(self, path, made):
+        """A set that says what it is, which has to be what the parameters say."""
+        if made.kind != self.settings.labels:
+            raise BadInput(
+                f"{path} has labels of kind {made.kind}, but method.imported.labels is {self.settings.labels}: hard, soft, "
+                "logits, regression and features can be imported."
+            )
+        if made.info["classes"] != self.problem.data.classes:
+            raise BadInput(
+                f"{path} is of other classes than the dataset's: it was distilled from {made.info['dataset']}."
+            )
+        if made.space.kind != "raw" and not made.space.same(self.problem.data.space):
+            raise BadInput(
+                f"{path} is {made.space.kind} otherwise than the dataset: give the dataset the stats and zca that "
+                f"{made.info['dataset']} had, or import the images as a folder."
+            )
+        return replace(made, info={**made.info, **self._about(path), "origin": made.info["method"]})
+
+    def _foreign(self, path, content):
+        """A set that is what the parameters say."""
+        kind, space = self.settings.labels, self.problem.data.space
+        images, said = content["images"], content["labels"]
+        _check_labels(path, images, said, kind, self.problem.classes)
+        info = {"labels": kind, "feed": "stored", "classes": self.problem.data.classes, **self._about(path)}
+        info["dataset"] = self.problem.data.info["name"]
+        if "lr" in content:
+            info["lr"] = float(content["lr"])
+            print(f"note: {path} was made for students that learn at the rate {info['lr']:g}.", file=sys.stderr)
+        images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+        if self.settings.space == "raw":
+            images = space.to(images.device).encode(images)
+        elif self.settings.space == "fed":
+            space = Space.raw()
+        if kind == "features":
+            return DistilledSet(images, None, said, space, info)
+        if kind != "hard":
+            return DistilledSet(images, said.argmax(1), said, space, info)
+        order = said.argsort(stable=True)
+        return DistilledSet(images[order], said[order].long(), None, space, info)
+
+    def _about(self, path):
+        common = self.problem.settings
+        return {"method": common.name, "ipc": common.ipc, "seed": common.seed, "file": path.name}
+
+
+def _read(path, classes, channels):
+    """What a file or folder holds, with ``images`` and ``labels`` where it was made elsewhere, and its record or None."""
+    if path.is_dir():
+        pair = next(((x, y) for x, y in PAIRS.items() if (path / x).is_file()), None)
+        return (_pair(path, *pair) if pair else _pictures(path, classes, channels)), None
+    info = None
+    try:
+        if path.suffix == ".safetensors":
+            content, info = _safetensors(path)
+        elif path.suffix == ".npz":
+            content, info = npz.load(path)
+        elif path.suffix == ".pt":
+            content = _first_run(unpickled(path, CURE), path)
+        else:
+            raise BadInput(f"{path} is neither .safetensors nor .npz nor .pt nor a folder.")
+    except _BROKEN as error:
+        raise BadInput(f"{path} does not read: {str(error).rstrip('.')}.") from error
+    if info is not None and not (isinstance(info, dict) and info.keys() >= RECORD):
+        raise BadInput(f"{path} carries a record that this pipeline did not write: export its images and labels alone.")
+    if lacking := {"images", *(() if info else ("labels",))} - content.keys():
+        raise BadInput(f"{path} must hold 'images' and 'labels', but lacks {' and '.join(sorted(lacking))}.")
+    return content, info
+
+
+def _safetensors(path):
+    """The tensors of a file, and its record or None."""
+    with safe_open(str(path), framework="pt") as file:
+        record = (file.metadata() or {}).get("info")
+        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(record) if record else None  # noqa: SIM118
+
+
+def _pair(folder, x, y):
+    """Images and labels in a file each, and the learning rate beside them if there is one."""
+    content = {"images": _tensor(folder / x), "labels": _tensor(folder / y)}
+    if (folder / RATE).is_file():
+        content["lr"] = torch.as_tensor(unpickled(folder / RATE, CURE))
+    return content
+
+
+def _tensor(path):
+    if not path.is_file():
+        raise BadInput(f"{path} is missing: images and labels belong together.")
+    found = unpickled(path, CURE)
+    if not isinstance(found, torch.Tensor):
+        raise BadInput(f"{path} should hold one tensor, not a {type(found).__name__}.")
+    return found.detach()
+
+
+def _pictures(folder, classes, channels):
+    arrays = decode(members(folder, lambda name: "/" in name))
+    if not arrays:
+        raise BadInput(f"{folder} has no images: they should lie in folders, one a class.")
+    labels = [_class_of(Path(name).parent.name, classes, folder) for name in arrays]
+    return {"images": stack(list(arrays.values()), channels), "labels": torch.tensor(labels)}
+
+
+def _class_of(name, classes, folder):
+    if (plain := unquote(name)) in classes:
+        return classes.index(plain)
+    if (found := re.fullmatch(r"new(\d+)", name)) and int(found[1]) < len(classes):
+        return int(found[1])
+    raise BadInput(f"{folder} has the class {name!r}, but the dataset's are {', '.join(classes)}.")
+
+
+def _first_run(content, path):
+    """Images and labels of the first run in a result file of DC's code."""
+    runs = content.get("data") if isinstance(content, dict) else None
+    pair = runs[0] if isinstance(runs, list) and runs else None
+    if (
+        not isinstance(pair, (list, tuple))
+        or not all(isinstance(part, torch.Tensor) for part in pair)
+        or len(pair) != 2
+    ):
+        raise BadInput(
+            f"{path} is no result file of DC's code: it should hold under 'data' pairs of images and labels."
+        )
+    return {"images": pair[0], "labels": pair[1]}
+
+
+def _check_labels(path, images, said, kind, classes):
+    """Labels of one shape for each kind; ``said`` is (N,) or (N, K)."""
+    width = {"hard": (), "features": ("D",)}.get(kind, (classes,))
+    fits = said.ndim == 1 + len(width) and said.shape[0] == len(images) and width in ((), ("D",), said.shape[1:])
+    if not fits:
+        raise BadInput(
+            f"{path} has images {tuple(images.shape)} with labels {tuple(said.shape)}, but "
+            f"({', '.join(map(str, (len(images), *width)))}) are wanted where method.imported.labels is {kind}."
+        )
+    if kind == "hard" and not bool((said == said.long()).all()):
+        raise BadInput(f"{path} has labels that are no class numbers, but method.imported.labels is hard.")
+    if kind == "soft" and not (
+        bool((said >= 0).all()) and torch.allclose(said.sum(1), said.new_ones(len(said)), atol=1e-3)
+    ):
+        raise BadInput(f"{path} has labels that are no probabilities: method.imported.labels should be logits.")
+
+
+def _check(path, made, problem):
+    """Finite numbers, and as many images as the rows have that the set is compared with."""
+    ipc = problem.settings.ipc
+    for name, values in (("images", made.images), ("labels", made.targets)):
+        if values is not None and not values.isfinite().all():
+            raise BadInput(f"{path} has {name} with numbers that are not finite.")
+    if made.kind != "hard":
+        if len(made.images) != ipc * problem.classes:
+            raise BadInput(
+                f"{path} has {len(made.images)} images, but method.ipc = {ipc} of {problem.classes} classes are "
+                f"{ipc * problem.classes}."
+            )
+        return
+    counts = torch.bincount(made.labels.clamp_min(0), minlength=problem.classes)
+    if len(counts) > problem.classes or made.labels.min() < 0 or (counts != ipc).any():
+        raise BadInput(
+            f"{path} must have method.ipc = {ipc} images of each of {problem.classes} classes; it has {counts.tolist()}."
+        )
+
+
+METHOD = Imported

@@ -1,0 +1,160 @@
+"""KIP: kernel inducing points (Nguyen et al., ICLR 2021, arXiv 2011.00050; NeurIPS 2021, arXiv 2107.13034).
+
+Kernel ridge regression from the synthetic images X, with their labels Y, should answer real images x_t with theirs:
+
+    L(X, Y) = 1/2 mean (K_tX (K_XX + λ I)^-1 Y - y_t)²,    λ = ridge · trace K_XX / M
+
+K is the neural tangent kernel of an infinitely wide fully connected network with ReLU, in closed form (the published
+colab's: one hidden layer, variance 2 of weights and 0.01 of biases), so that nothing is random but the real batch, the
+same number of every class. y_t and the first Y are one-hot less 1 / C. In float64 throughout, as published.
+
+``labels`` fixed moves X alone (the colab), learnt also Y (the second paper), both by Adam at the same rate. solved leaves Y
+until X has moved and then takes, at once, those labels that answer the whole training set best: with ``iterations`` 0,
+of real images, the Label Solve of the papers. The papers' large results are of convolutional kernels, which took
+hundreds of accelerators and are not here.
+
+With guidance: at alpha 1 the teacher's gradient measured 24 to 63 times that of L on digits, so that an absolute alpha of about
+0.01, or one of at most 1 on ``method.guidance.scale`` relative, is sane. The teacher sees each image's first class.
+"""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+
+from distillation.methods.base import Method, Tick
+from distillation.methods.families.ridge import solved
+from distillation.params import Section
+
+WEIGHTS, BIASES = 2.0, 0.01  # variances of the infinitely wide network's parameters
+EPSILON = 1e-7  # how near to 1 a cosine may come: there the derivative of its angle is infinite
+
+
+class Settings(Section):
+    """``batch_real`` images of each class, or as many as the smallest class has; ``depth`` hidden layers."""
+
+    iterations: int = Field(ge=0)
+    lr: float = Field(gt=0)
+    batch_real: int = Field(ge=1)
+    depth: int = Field(ge=1)
+    ridge: float = Field(ge=0)
+    labels: Literal["fixed", "learnt", "solved"]
+
+    @model_validator(mode="after")
+    def _something_moves(self):
+        if self.iterations == 0 and self.labels != "solved":
+            raise ValueError("has 0 iterations, which is for labels solved alone; give at least 1")
+        return self
+
+
+def ntk(x, z=None, depth=1):
+    """The neural tangent kernel (N, M) of float64 images x (N, ...) and z (M, ...); of x with itself where z is None.
+
+    Layer by layer the covariance of outputs and the kernel (Jacot et al. 2018; the arc-cosine kernels of Cho and Saul
+    2009), with W = 2, B = 0.01 and t the angle between two inputs of variances p and q:
+
+        c = cov / √(pq),  cov <- W √(pq) (sin t + (π - t) c) / 2π + B,  Θ <- cov + W Θ (π - t) / 2π
+    """
+    alone, x = z is None, x.flatten(1)
+    z = x if alone else z.flatten(1)
+    covariance = WEIGHTS / x.shape[1] * (x @ z.T) + BIASES
+    p, q = (WEIGHTS / x.shape[1] * y.square().sum(1) + BIASES for y in (x, z))
+    kernel, diagonal = covariance, p
+    for _ in range(depth):
+        norms = (p.unsqueeze(1) * q).sqrt()
+        cosine = (covariance / norms).clamp(EPSILON - 1, 1 - EPSILON)
+        angle = cosine.acos()
+        active = (math.pi - angle) / (2 * math.pi)
+        covariance = WEIGHTS * norms * (angle.sin() / (2 * math.pi) + active * cosine) + BIASES
+        kernel = covariance + WEIGHTS * kernel * active
+        p, q = (WEIGHTS * variance / 2 + BIASES for variance in (p, q))
+        diagonal = p + WEIGHTS * diagonal / 2
+    return kernel.diagonal_scatter(diagonal) if alone else kernel
+
+
+class KIP(Method):
+    """A unit of work is an update, or at last the solution for the labels."""
+
+    guided = True
+    kind = "regression"
+
+    def __init__(self, problem, settings):
+        super().__init__(problem, settings)
+        self.total = settings.iterations + (settings.labels == "solved")
+        self.labels = problem.labels()
+        self.images = problem.initial_images().requires_grad_()
+        self.targets = self._centred(self.labels).requires_grad_(settings.labels == "learnt")
+        self.leaves = [leaf for leaf in (self.images, self.targets) if leaf.requires_grad]
+        self.optimizer = torch.optim.Adam(self.leaves, settings.lr)
+        self.batch = min(settings.batch_real, *map(len, problem.data.members))
+
+    @property
+    def updates(self):
+        return self.settings.iterations
+
+    def advance(self):
+        update, self.at = self.at, self.at + 1
+        if update == self.settings.iterations:
+            self._solve()
+            return Tick(ready=False)
+        index = self.problem.pick(self.batch, self.problem.draws("batch", update)).flatten()
+        wanted = self._centred(self.problem.data.train.labels[index.to(self.images.device)])
+        loss = (self._answers(self.problem.real(index)) - wanted).square().mean() / 2
+        gradients = torch.autograd.grad(loss, self.leaves)
+        for leaf, gradient in zip(self.leaves, gradients, strict=True):
+            leaf.grad = gradient
+        return Tick(ready=True, values={"loss": loss.detach()})
+
+    def _answers(self, real):
+        """What regression from the synthetic images says of real ones: (N, C) float64."""
+        images, ridge = self.images.double(), self.settings.ridge
+        kernel = ntk(images, depth=self.settings.depth)
+        weights = solved(kernel, self.targets.double(), ridge * kernel.diagonal().mean(), ridge)
+        return ntk(real.double(), images, self.settings.depth) @ weights
+
+    @torch.no_grad()
+    def _solve(self):
+        """Labels (K_XX + λ I) K_tX⁺ y_t, of all training images t: no others answer them with a smaller squared error."""
+        data, images = self.problem.data, self.images.double()
+        parts = torch.arange(len(data.train)).split(self.batch * self.problem.classes)
+        kernels = [ntk(self.problem.real(part).double(), images, self.settings.depth) for part in parts]
+        weights = torch.linalg.lstsq(torch.cat(kernels), self._centred(data.train.labels).double()).solution
+        kernel = ntk(images, depth=self.settings.depth)
+        self.targets = (kernel @ weights + self.settings.ridge * kernel.diagonal().mean() * weights).float()
+
+    def _centred(self, labels):
+        """One-hot less 1 / C: (N, C)."""
+        return F.one_hot(labels, self.problem.classes).float() - 1 / self.problem.classes
+
+    def apply(self):
+        self.optimizer.step()
+
+    def result(self):
+        return self.problem.labelled_set(self.images, self.labels, self.targets, self.kind)
+
+    def state_dict(self):
+        return {
+            "at": self.at,
+            "images": self.images.detach(),
+            "targets": self.targets.detach(),
+            "optimizer": self.optimizer.state_dict()["state"],
+        }
+
+    def load_state_dict(self, state):
+        self.at = state["at"]
+        self.images.data.copy_(state["images"])
+        self.targets.data.copy_(state["targets"])
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state["optimizer"]})
+
+    def cost(self):
+        """No image passes through a network; the products of the kernels, and of their gradients, are what it costs."""
+        updates, count = min(self.at, self.settings.iterations), len(self.images)
+        products = 3 * updates * (self.batch * self.problem.classes + count)
+        products += (self.at - updates) * len(self.problem.data.train)
+        flops = 2 * products * count * self.images[0].numel()
+        return {"images_forward": 0, "images_backward": 0, "gflop": round(flops / 1e9, 1)}
+
+
+METHOD = KIP

@@ -1,0 +1,283 @@
+"""MTT: matching training trajectories (Cazenavette et al., CVPR 2022, arXiv 2203.11932).
+
+An expert, trained on the real images, is at θ_0 after s epochs and at θ* after ``expert_epochs`` more. A student that sets
+out from θ_0 and takes N steps on the synthetic images X, at a learning rate α that is learnt too, should arrive there:
+
+    θ_k+1 = θ_k - α g_k,   g_k = grad CE(θ_k, A_k(X_k), y_k)        L(X, α) = ||θ_N - θ*||² / ||θ_0 - θ*||²
+
+A_k is siamese augmentation with parameters of its own for each image, X_k a batch of a random order of all of X. Expert, s
+and all draws are named by the update and the step, so that the walk can be taken again. Three ways to the gradient:
+
+- ``adjoint``, the default, keeps the N parameter vectors and walks back: from λ_N = dL/dθ_N
+
+      dL/dX -= α (∂g_k/∂X)' λ_k+1,   dL/dα -= g_k' λ_k+1,   λ_k = λ_k+1 - α (∂g_k/∂θ)' λ_k+1
+
+  It is exact, and the graph of one step is all that is in memory; every step is taken twice.
+- ``unrolled``, as published: the same gradient, by the graph of all N steps at once.
+- ``tesla``, TESLA's approximation (Cui et al., ICML 2023, arXiv 2211.10586): θ_k is taken to be constant in the gradient of
+  g_k, which leaves λ_k = λ_N. It is no longer the gradient of L, but the memory is that of one step too.
+
+With guidance: at alpha 1 the teacher's gradient measured 0.1 to 3.5 times that of L on digits, so that alphas published for
+other methods, some thousand, would drown it. An absolute alpha of 0.1 to 1, or 1 on ``method.guidance.scale`` relative, is
+sane.
+"""
+
+from functools import partial
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch.func import functional_call, grad, grad_and_value
+
+from distillation.augment.siamese import augment_batch
+from distillation.methods.base import Method, Tick
+from distillation.methods.families.teacher_checks import as_they_are
+from distillation.networks.names import canonical, parse
+from distillation.params import Section
+from distillation.runtime.device import autocast, compiled
+from distillation.runtime.errors import BadInput
+
+
+class Settings(Section):
+    """``batch_syn`` images a step (None: all); s is drawn from 0 to ``max_start`` - 1.
+
+    Of the images: ``lr_img``, ``momentum``. Of the students' learning rate: where it starts, ``lr_net``, and ``lr_lr``.
+    """
+
+    iterations: int = Field(ge=1)
+    steps: int = Field(ge=1)
+    expert_epochs: int = Field(ge=1)
+    max_start: int = Field(ge=1)
+    batch_syn: int | None = Field(ge=1)
+    lr_img: float = Field(gt=0)
+    momentum: float = Field(ge=0, lt=1)
+    lr_net: float = Field(gt=0)
+    lr_lr: float = Field(ge=0)
+    gradient: Literal["adjoint", "unrolled", "tesla"]
+
+
+class Student:
+    """The cross-entropy of a network as a function of one vector of all its parameters, and its derivatives.
+
+    Args:
+        network: whose parameters are as the vector has them, in its order.
+        chunk: images that pass together; the gradient is that of all.
+        precision: ``fp32`` or ``bf16``.
+        compile: whether ``torch.compile`` takes the gradient, and the gradient's gradient, as one graph each.
+    """
+
+    def __init__(self, network, chunk, precision="fp32", compile=False):
+        self.network, self.chunk, self.precision = network.requires_grad_(False), chunk, precision
+        self.shapes = {name: parameter.shape for name, parameter in network.named_parameters()}
+        self.sizes = [shape.numel() for shape in self.shapes.values()]
+        fast = compiled if compile else lambda function: function
+        gradient = grad(self.loss)
+
+        def along(images, vector, labels, direction):
+            """g' direction."""
+            return gradient(vector, images, labels) @ direction
+
+        self._gradient = fast(gradient)
+        self._turned = {which: fast(grad_and_value(along, which)) for which in ((0,), (0, 1))}
+
+    def loss(self, vector, images, labels):
+        """The mean cross-entropy; differentiable any number of times."""
+        parts = zip(self.shapes.items(), vector.split(self.sizes), strict=True)
+        parameters = {name: part.view(shape) for (name, shape), part in parts}
+        with autocast(images.device, self.precision):
+            logits = functional_call(self.network, parameters, (images,))
+        return F.cross_entropy(logits.to(vector.dtype), labels)
+
+    def gradient(self, vector, images, labels):
+        """g (P,)."""
+        parts = self._parts(images, labels)
+        return sum(share * self._gradient(vector, *part) for share, *part in parts)
+
+    def turned(self, vector, images, labels, direction, bending=True):
+        """Of g' direction: the derivatives by the images and, if ``bending``, by the vector; and its value."""
+        on_images, on_vector, value = [], 0, 0
+        for share, part, theirs in self._parts(images, labels):
+            which = (0, 1) if bending else (0,)
+            derivatives, some = self._turned[which](part, vector, theirs, direction)
+            on_images.append(share * derivatives[0])
+            value = value + share * some
+            if bending:
+                on_vector = on_vector + share * derivatives[1]
+        return torch.cat(on_images), on_vector, value
+
+    def _parts(self, images, labels):
+        """(share of the mean, images, labels) of each chunk."""
+        return [
+            (len(part) / len(images), part, theirs)
+            for part, theirs in zip(images.split(self.chunk), labels.split(self.chunk), strict=True)
+        ]
+
+
+def retraced(student, steps, start, wanted, lr, images, bending=True):
+    """The gradient of L by the images and the learning rate, and L, by the walk there and back.
+
+    Args:
+        student: Student.
+        steps: for each of them a function of ``images`` that gives its augmented batch, and the labels.
+        start, wanted: θ_0 and θ* (P,).
+        lr: α, a Tensor of no dimension.
+        images: (M, C, S, S).
+        bending: whether λ changes on the way; without, it is TESLA's approximation.
+    """
+    path = [start]
+    for step in steps:
+        seen, labels = step(images)
+        path.append(path[-1] - lr * student.gradient(path[-1], seen, labels))
+    apart, unit = path.pop() - wanted, (start - wanted).square().sum()
+    direction = 2 * apart / unit
+    on_images, on_lr = torch.zeros_like(images), torch.zeros_like(lr)
+    for step in reversed(steps):
+        leaf = images.detach().requires_grad_()
+        with torch.enable_grad():
+            seen, labels = step(leaf)
+        on_seen, on_vector, value = student.turned(path.pop(), seen.detach(), labels, direction, bending)
+        on_images -= lr * torch.autograd.grad(seen, leaf, on_seen)[0]
+        on_lr -= value
+        direction = direction - lr * on_vector
+    return on_images, on_lr, apart.square().sum() / unit
+
+
+def unrolled(student, steps, start, wanted, lr, images):
+    """The same by the graph of all steps."""
+    images, lr = images.detach().requires_grad_(), lr.detach().requires_grad_()
+    vector = start.detach().requires_grad_()
+    for step in steps:
+        seen, labels = step(images)
+        (gradient,) = torch.autograd.grad(student.loss(vector, seen, labels), vector, create_graph=True)
+        vector = vector - lr * gradient
+    loss = (vector - wanted).square().sum() / (start - wanted).square().sum()
+    return *torch.autograd.grad(loss, (images, lr)), loss.detach()
+
+
+ROUTES = {"adjoint": retraced, "unrolled": unrolled, "tesla": partial(retraced, bending=False)}
+
+
+class MTT(Method):
+    """A unit of work is an update: a walk there and back."""
+
+    guided = True
+    asks_logits = True
+    learns_lr = True
+
+    def __init__(self, problem, settings):
+        super().__init__(problem, settings)
+        pool, common = problem.teachers, problem.settings
+        _suits(pool.info["pool"], pool.info["objective"], pool.words, pool.info["settings"], common, settings)
+        as_they_are("mtt", pool, problem.data)
+        self.experts = [member for member in pool.members if canonical(member.word) == canonical(common.network)]
+        self.total = settings.iterations
+        self.labels = problem.labels()
+        self.images = problem.initial_images().requires_grad_()
+        self.lr = torch.tensor(settings.lr_net, device=self.images.device).requires_grad_()
+        groups = [
+            {"params": [self.images], "lr": settings.lr_img},
+            {"params": [self.lr], "lr": settings.lr_lr},
+        ]
+        self.optimizer = torch.optim.SGD(groups, momentum=settings.momentum)
+        self.batches = torch.arange(len(self.labels)).split(settings.batch_syn or len(self.labels))
+        network = problem.network(problem.draws("network"))
+        self.student = Student(network, common.chunk, common.precision, common.compile)
+
+    @classmethod
+    def check(cls, common, settings, classes):
+        if parse(common.network).norm == "BN":
+            raise BadInput(
+                f"method.network is {common.network}, whose batch norms carry statistics that are no part of a trajectory: "
+                "mtt takes instance norm, as ConvNet has it, or none."
+            )
+        if classes and (batch := settings.batch_syn or 0) > (count := common.ipc * classes):
+            raise BadInput(f"method.mtt.batch_syn is {batch}, but there are only {count} images.")
+
+    @classmethod
+    def check_teachers(cls, common, settings, pool):
+        epochs = pool.training.model_dump() if pool.objective == "trajectory" else {}
+        _suits(common.teacher, pool.objective, pool.networks, epochs, common, settings)
+
+    def advance(self):
+        update = self.at
+        start, wanted = self._segment(self.problem.draws("segment", update))
+        steps = [partial(self._seen, update, step) for step in range(self.settings.steps)]
+        route = ROUTES[self.settings.gradient]
+        found = route(self.student, steps, start, wanted, self.lr.detach(), self.images.detach())
+        self.images.grad, self.lr.grad, loss = found
+        self.at += 1
+        return Tick(ready=True, values={"loss": loss, "lr": self.lr.detach()})
+
+    def _segment(self, draws):
+        """θ_0 and θ* of a drawn expert."""
+        expert = self.experts[int(torch.randint(len(self.experts), (1,), generator=draws))]
+        epoch = int(torch.randint(self.settings.max_start, (1,), generator=draws))
+        pool = self.problem.teachers
+        return pool.parameters(expert, epoch), pool.parameters(expert, epoch + self.settings.expert_epochs)
+
+    def _seen(self, update, step, images):
+        """The augmented batch of a step of an update, of all ``images``, and its labels."""
+        problem = self.problem
+        epoch, place = divmod(step, len(self.batches))
+        order = torch.randperm(len(images), generator=problem.draws("order", update, epoch))
+        index = order[self.batches[place]].to(images.device)
+        seen = augment_batch(images[index], problem.strategy, problem.draws("augment", update, step))
+        return seen, self.labels[index]
+
+    def apply(self):
+        self.optimizer.step()
+        if not (rate := self.lr.item()) > 0:  # nor when it is no number
+            raise BadInput(
+                f"the learning rate that mtt learns for its students came to {rate:.3g} at update {self.at}: a "
+                "smaller method.mtt.lr_lr or lr_img is wanted."
+            )
+
+    def result(self):
+        return self.problem.hard_set(self.images, self.labels, lr=self.lr.item())
+
+    def state_dict(self):
+        return {
+            "at": self.at,
+            "images": self.images.detach(),
+            "lr": self.lr.detach(),
+            "optimizer": self.optimizer.state_dict()["state"],
+        }
+
+    def load_state_dict(self, state):
+        self.at = state["at"]
+        self.images.data.copy_(state["images"])
+        self.lr.data.copy_(state["lr"])
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state["optimizer"]})
+
+    def cost(self):
+        walked = sum(len(self.batches[step % len(self.batches)]) for step in range(self.settings.steps)) * self.at
+        again = 0 if self.settings.gradient == "unrolled" else walked
+        # a backward pass costs about two forward ones, and one through both of these four
+        passes = 7 * walked + 3 * again
+        return {
+            "images_forward": walked + again,
+            "images_backward": 2 * walked + again,
+            "gflop": round(passes * self.problem.forward_flops() / 1e9, 1),
+        }
+
+
+def _suits(name, objective, words, training, common, settings):
+    """Raise BadInput where the pool ``name``, of such an objective, words and training, has no experts for the students."""
+    if objective != "trajectory":
+        raise BadInput(
+            f"method.teacher is {name!r}, whose objective is {objective}: mtt retraces a pool whose objective is trajectory."
+        )
+    if canonical(common.network) not in map(canonical, words):
+        raise BadInput(
+            f"method.network is {common.network}, but the experts of {name} are {', '.join(words)}: mtt's students take the "
+            "steps of a network of their own kind."
+        )
+    if (last := settings.max_start - 1 + settings.expert_epochs) > training["epochs"]:
+        raise BadInput(
+            f"method.mtt.max_start and expert_epochs reach epoch {last}, but the trajectories of {name} end after "
+            f"{training['epochs']}."
+        )
+
+
+METHOD = MTT

@@ -1,0 +1,52 @@
+"""Two of AlexNet's kin for small images (both as in DC, ICLR 2021).
+
+AlexNet: five convolutions, three poolings, one linear layer. AlexCifarNet: two convolutions with local response norm, three
+linear layers; the network of Dataset Distillation (Wang et al. 2018), which DC compares itself to.
+"""
+
+from torch import nn
+from torch.nn import functional as F
+
+from distillation.networks.names import first_padding
+from distillation.networks.norms import norm
+
+
+def body(spec, channels, size):
+    """Everything before the classifier: (N, channels, size, size) to (N, 192, size / 8, size / 8)."""
+
+    def block(inside, outside, kernel, padding):
+        return [nn.Conv2d(inside, outside, kernel, padding=padding), norm(spec.norm, outside), nn.ReLU(inplace=True)]
+
+    return nn.Sequential(
+        *block(channels, 128, 5, first_padding(2, channels, size)),
+        nn.MaxPool2d(2),
+        *block(128, 192, 5, 2),
+        nn.MaxPool2d(2),
+        *block(192, 256, 3, 1),
+        *block(256, 192, 3, 1),
+        *block(192, 192, 3, 1),
+        nn.MaxPool2d(2),
+    )
+
+
+def cifar_body(spec, channels, size):
+    """Everything before the classifier of AlexCifarNet: (N, channels, size, size) to (N, 192)."""
+    side = -(-size // 4)  # two poolings, each rounding up
+    return nn.Sequential(
+        *(nn.Conv2d(channels, 64, 5, padding=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1), LocalResponseNorm()),
+        *(nn.Conv2d(64, 64, 5, padding=2), nn.ReLU(inplace=True), LocalResponseNorm(), nn.MaxPool2d(3, 2, 1)),
+        *(nn.Flatten(), nn.Linear(64 * side**2, 384), nn.ReLU(inplace=True)),
+        *(nn.Linear(384, 192), nn.ReLU(inplace=True)),
+    )
+
+
+class LocalResponseNorm(nn.Module):
+    """x / (1 + alpha * mean of x² over 4 neighbouring channels)^0.75, alpha 0.001 / 9 (Krizhevsky et al. 2012).
+
+    PyTorch's own passes through a 3D average pooling, which has no deterministic backward pass on CUDA.
+    """
+
+    def forward(self, x):
+        squares = F.pad(x.square(), (0, 0, 0, 0, 2, 1))
+        mean = sum(squares[:, i : i + x.shape[1]] for i in range(4)) / 4
+        return x / (1 + 0.001 / 9 * mean).pow(0.75)

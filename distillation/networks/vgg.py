@@ -1,0 +1,20 @@
+"""VGG-11 (Simonyan & Zisserman 2015) with a norm after each convolution and one linear layer (as in DC, ICLR 2021)."""
+
+from torch import nn
+
+from distillation.networks.names import first_padding
+from distillation.networks.norms import norm
+
+_STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
+
+
+def body(spec, channels, size):
+    """Everything before the classifier: (N, channels, size, size) to (N, 512, size / 32, size / 32)."""
+    layers, inside = [], channels
+    for stage in _STAGES:
+        for width in stage:
+            padding = 1 if layers else first_padding(1, channels, size)
+            layers += [nn.Conv2d(inside, width, 3, padding=padding), norm(spec.norm, width), nn.ReLU(inplace=True)]
+            inside = width
+        layers += [nn.MaxPool2d(2)]
+    return nn.Sequential(*layers)

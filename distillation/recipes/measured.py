@@ -1,0 +1,95 @@
+"""Which results are measurements of a row, and how far a mean is from the claimed one."""
+
+import math
+from dataclasses import dataclass
+
+from distillation.recipes.overlay import quick
+from distillation.recipes.results import flat
+from distillation.recipes.rows import metrics
+
+PUBLISHED, QUICK = "published", "quick"
+_SEED = "method.seed"
+_OPEN = ("sources.", "targets.", "teacher.", "method.alpha.")  # maps in which a further entry is another setting
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The mean over sets and networks in percent, and what it varies by.
+
+    Attributes:
+        sets, networks: how many sets, and how many networks on each.
+        between_sets: standard deviation of the sets' true means (what that of the measured means is beyond the
+            networks' share); None for one set.
+        between_networks: standard deviation of networks on one set; None for one network.
+    """
+
+    mean: float
+    sets: int
+    networks: int
+    between_sets: float | None
+    between_networks: float | None
+
+
+def of_row(row, results):
+    """Scale (``published``, ``quick``) to seed to the first Result that measures the row: its settings and its metrics."""
+    found = {}
+    for scale, settings in ((PUBLISHED, row.settings), (QUICK, quick(row.settings))):
+        wanted = flat({path: value for path, value in settings.items() if path != _SEED})
+        paths = metrics(row.recipe, settings)
+        for result in results:
+            known = any(f"{path}.mean" in result.metrics for path in paths)
+            if known and result.reproduced and matches(wanted, result.params):
+                found.setdefault(scale, {}).setdefault(result.params[_SEED], result)
+    return found
+
+
+def matches(wanted, params):
+    """Whether ``params`` (by dotted path) has the settings ``wanted``, and no pool, source, target or weight beside."""
+    if any(path not in params or params[path] != value for path, value in wanted.items()):
+        return False
+    return all(path in wanted for path in params if path.startswith(_OPEN) and not path.startswith("teacher.main."))
+
+
+def measured(results, metric):
+    """The Measured of ``metric`` over results that differ in their set only; None where none has it."""
+    having = [result for result in results if f"{metric}.mean" in result.metrics]
+    if not having:
+        return None
+    means = [result.metrics[f"{metric}.mean"] for result in having]
+    networks = having[0].params["evaluate.seeds"]
+    within = _mean([result.metrics[f"{metric}.std"] ** 2 for result in having]) * networks / max(networks - 1, 1)
+    between = max(0.0, _variance(means) - within / networks) if len(means) > 1 else None
+    return Measured(
+        _mean(means),
+        len(means),
+        networks,
+        None if between is None else math.sqrt(between),
+        math.sqrt(within) if networks > 1 else None,
+    )
+
+
+def z_score(claim, found):
+    """The difference from a claimed mean in its standard errors; None where the claim states no spread or numbers, or
+    fewer than two sets or networks are measured.
+
+    A published standard deviation is one of all networks of all sets; it is shared out as the measured one is, so that
+    few sets do not pass for many networks.
+    """
+    known = (claim.std, claim.sets, claim.networks, found.between_sets, found.between_networks)
+    if any(value is None for value in known):
+        return None
+    between, within = found.between_sets**2, found.between_networks**2
+    share = between / (between + within) if claim.sets > 1 and between + within else 0.0
+    theirs = share * claim.std**2 if claim.sets > 1 else between
+    variance = theirs / claim.sets + (1 - share) * claim.std**2 / (claim.sets * claim.networks)
+    variance += between / found.sets + within / (found.sets * found.networks)
+    return (found.mean - claim.mean) / math.sqrt(variance) if variance else None
+
+
+def _mean(values):
+    return sum(values) / len(values)
+
+
+def _variance(values):
+    mean = _mean(values)
+    return sum((value - mean) ** 2 for value in values) / (len(values) - 1)

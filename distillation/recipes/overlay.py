@@ -1,0 +1,136 @@
+"""From settings by dotted path to a whole params.yaml, and to the overrides of ``dvc exp run`` that lead there."""
+
+import copy
+import io
+import json
+import re
+
+from ruamel.yaml import YAML
+
+from distillation.networks.names import check, parse
+from distillation.recipes.results import flat
+from distillation.recipes.rows import scales
+from distillation.runtime.errors import BadInput
+
+_MAPS = ("sources", "targets")
+_WORDS = re.compile(r"teacher\.[\w-]+\.networks|evaluate\.networks|method\.network")
+
+
+def applied(values, settings):
+    """``values`` (nested) with ``settings`` (by dotted path), and without pools that the settings do not name."""
+    values = copy.deepcopy(values)
+    pools = {"main", *(path.split(".")[1] for path in settings if path.startswith("teacher."))}
+    for pool in [name for name in values["teacher"] if name not in pools]:
+        del values["teacher"][pool]
+    for path, value in settings.items():
+        *above, last = path.split(".")
+        at = values
+        for key in above:
+            at = at.setdefault(key, {})
+        at[last] = copy.deepcopy(value)
+    return values
+
+
+def quick(settings):
+    """The same settings at a size that a CPU runs in a minute or two, on the embedded digits."""
+    rule = scales()["quick"]
+    small = {path: _small(path, value, rule) for path, value in settings.items()}
+    small |= {path: value for path, value in rule["instead"].items() if path in settings}
+    size = next(size for size in rule["sizes"] if all(_fits(word, size) for word in _words(small)))
+    small |= {"dataset.name": rule["dataset"], "dataset.size": size}
+    for section in _MAPS:
+        stands_in = {"name": rule["dataset"], "size": size}
+        small[section] = {name: {**entry, **stands_in} for name, entry in settings[section].items()}
+    return small
+
+
+def flags(values, wanted):
+    """The overrides, for ``-S``, that turn the params.yaml ``values`` into ``wanted``."""
+    changes = _changes(values, wanted)
+    return [f"~{path}" if sign == "~" else f"{sign}{path}={_written(value)}" for sign, path, value in changes]
+
+
+def text(before, wanted):
+    """The text of a params.yaml with the values ``wanted``, the comments of the text ``before`` kept."""
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, 4096
+    content = yaml.load(before)
+    for sign, path, value in _changes(content, wanted):
+        *above, last = path.split(".")
+        at = content
+        for key in above:
+            at = at[key]
+        if sign == "~":
+            del at[last]
+            if not at:
+                at.fa.set_flow_style()  # else a comment beside it ends up in between
+        else:
+            at[last] = value
+    out = io.StringIO()
+    yaml.dump(content, out)
+    return out.getvalue()
+
+
+def _changes(values, wanted, before=""):
+    """(sign, dotted path, value) of every difference: sign + for what is new, ~ for what goes, none for another value."""
+    for key in [key for key in values if key not in wanted]:
+        yield "~", f"{before}{key}", None
+    for key, value in wanted.items():
+        path = f"{before}{key}"
+        if key not in values:
+            yield "+", path, value
+        elif isinstance(value, dict) and isinstance(values[key], dict):
+            yield from _changes(values[key], value, f"{path}.")
+        elif value != values[key] or isinstance(value, bool) != isinstance(values[key], bool):
+            yield "", path, value
+
+
+def _written(value):
+    """A value in the grammar of overrides."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_written(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(_written(inner) for inner in value) + "]"
+    if isinstance(value, str):
+        return value if re.fullmatch(r"[A-Za-z_][\w./-]*", value) else json.dumps(value)
+    return repr(value)
+
+
+def _small(path, value, rule):
+    if isinstance(value, dict):
+        return {_narrow(key, rule): _small(f"{path}.{key}", inner, rule) for key, inner in value.items()}
+    if _WORDS.fullmatch(path):
+        return [_narrow(word, rule) for word in value] if isinstance(value, list) else _narrow(value, rule)
+    most = rule["most"].get(re.sub(r"^teacher\.[\w-]+\.", "teacher.main.", path))
+    return [_capped(each, most) for each in value] if isinstance(value, list) else _capped(value, most)
+
+
+def _capped(value, most):
+    """A number no larger than ``most``, if that is one; words and nothing stay."""
+    return min(value, most) if isinstance(value, (int, float)) and most is not None else value
+
+
+def _words(settings):
+    """The network words of settings."""
+    found = [value for path, value in flat(settings).items() if _WORDS.fullmatch(path)]
+    return [word for value in found for word in (value if isinstance(value, list) else [value])]
+
+
+def _fits(word, size):
+    try:
+        check(word, 1, size)
+    except BadInput:
+        return False
+    return True
+
+
+def _narrow(word, rule):
+    """A ConvNet of the same blocks and few channels; every other word stays."""
+    if not isinstance(word, str) or not word.startswith("ConvNet"):
+        return word
+    tokens = re.sub(r"W[\d-]+|D\d+", "", word.removeprefix("ConvNet"))
+    return f"ConvNetD{len(parse(word).widths)}W{rule['width']}{tokens}".replace("ConvNetD3", "ConvNet")

@@ -1,0 +1,47 @@
+"""Queue what is missing of a recipe: one experiment a row and set, none that is finished or waits already."""
+
+import re
+import subprocess
+
+from distillation.recipes import overlay, results
+from distillation.recipes.measured import PUBLISHED, of_row
+from distillation.runtime.errors import BadInput
+
+
+def experiment(row, scale, seed):
+    """The experiment's name, which Git takes as a reference."""
+    return "-".join([re.sub(r"[^\w-]+", "-", row.name), *(["quick"] if scale != PUBLISHED else []), f"set{seed}"])
+
+
+def missing(rows, scale, sets):
+    """(row, seed) of each set that no result measures; ``sets`` None: as many as the table has."""
+    found = results.read(every=True)
+    for row in rows:
+        having = of_row(row, found).get(scale, {})
+        for seed in range(sets or row.recipe.sets):
+            if seed not in having:
+                yield row, seed
+
+
+def waiting():
+    """Names of the experiments that are queued or running."""
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        queue = repo.experiments.celery_queue
+        return {entry.name for entry in [*queue.iter_queued(), *queue.iter_active()]}
+
+
+def settings(row, scale, seed):
+    """Those of one set of a row."""
+    return row.seeded(seed) if scale == PUBLISHED else overlay.quick(row.seeded(seed))
+
+
+def queue(values, row, scale, seed):
+    """Queue one set of a row over the params.yaml ``values``. Raises BadInput with what DVC says where it refuses."""
+    wanted = overlay.applied(values, settings(row, scale, seed))
+    flags = [f"-S{flag}" for flag in overlay.flags(values, wanted)]
+    command = ["dvc", "exp", "run", "--queue", "-n", experiment(row, scale, seed), *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BadInput(f"DVC does not queue {row.name}: {done.stderr.strip().splitlines()[-1].removeprefix('ERROR: ')}")

@@ -1,0 +1,140 @@
+"""The results of experiments, revisions and the workspace: their parameters and metrics, which Git holds."""
+
+import json
+import subprocess
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from distillation.params import parse
+from distillation.runtime.errors import BadInput
+
+WORKSPACE, HEAD = "workspace", "HEAD"
+_READERS = {"params.yaml": parse, "reports/metrics.json": json.loads, "dvc.lock": parse}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one run gave.
+
+    Attributes:
+        name: of the experiment or revision; several, where they hold the same. One whose metrics are not those of its
+            parameters has ``(not reproduced)`` behind it.
+        params: dotted path to value, of the whole params.yaml.
+        metrics: dotted path to value, of reports/metrics.json; empty where the run left none.
+        reproduced: whether the metrics may be those of the parameters; False of such a one.
+    """
+
+    name: str
+    params: dict
+    metrics: dict
+    reproduced: bool = True
+
+
+def read(names=(), every=False):
+    """The Results of ``names`` (experiments, revisions, ``workspace``), in that order, each different one once.
+
+    Without names: HEAD, its experiments, or with ``every`` those of all commits, and the workspace.
+
+    Raises:
+        BadInput: a name is unknown, or a file in a revision does not read.
+    """
+    experiments = _experiments(every or bool(names))
+    wanted = names or [HEAD, *experiments, WORKSPACE]
+    found = {}
+    for name in wanted:
+        texts = _texts(name, experiments)
+        params, metrics, lock = (_parsed(reader, texts, name, file) for file, reader in _READERS.items())
+        params, metrics = flat(params), flat(metrics)
+        key = repr((params, metrics))
+        named = f"{found[key].name}, {name}" if key in found else name
+        found[key] = Result(named, params, metrics, _of_one_run(params, lock.get("stages", {})))
+    return [_marked(result) for result in found.values()]
+
+
+def flat(values, before=""):
+    """A nested mapping as dotted path to value; lists stay whole."""
+    found = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{before}{key}.")
+        else:
+            found[f"{before}{key}"] = value
+    return found
+
+
+def _experiments(every):
+    """Experiment names to revisions, those of HEAD first."""
+    listed = [_asked(lambda repo: repo.experiments.ls())]
+    if every:
+        listed.append(_asked(lambda repo: repo.experiments.ls(all_commits=True)))
+    found = {}
+    for name, revision in (pair for baselines in listed for pairs in baselines.values() for pair in pairs):
+        found.setdefault(name, revision)
+    return found
+
+
+def _of_one_run(params, stages):
+    """Whether the stages of a dvc.lock ran with these parameters, each on what the others made; True of an empty lock.
+
+    Not so where one stage alone was run anew, or parameters were committed that were never run.
+    """
+    checked = flat(stages.get("check", {}).get("params", {}).get("params.yaml", {}))
+    stages = [stage for name, stage in stages.items() if "@" not in name or name.partition("@")[2] in _keys(params)]
+    made = {out["path"]: out.get("md5") for stage in stages for out in stage.get("outs", [])}
+    used = [(dep["path"], dep.get("md5")) for stage in stages for dep in stage.get("deps", [])]
+    same = all(params.get(path) == value for path, value in checked.items())
+    return same and all(made.get(path, md5) == md5 for path, md5 in used)
+
+
+def _keys(params):
+    """The names of pools, sources, targets and protocols: DVC keeps stages in its lock whose names are gone."""
+    listed = [name for path in ("evaluate.protocols", "evaluate.assess.teachers") for name in params.get(path) or []]
+    maps = "teacher.", "sources.", "targets."
+    return {*listed, *(path.split(".")[1] for path in params if path.startswith(maps))}
+
+
+def _marked(result):
+    stale = result.name == WORKSPACE and _asked(lambda repo: repo.status())
+    if stale or not result.reproduced:
+        return replace(result, name=f"{result.name} (not reproduced)", reproduced=False)
+    return result
+
+
+def _asked(question):
+    """What DVC says to a function of its Repo. Raises BadInput where it cannot."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo() as repo:
+            return question(repo)
+    except DvcException as error:
+        raise BadInput(f"DVC does not read this repository: {str(error).rstrip('.')}.") from error
+
+
+def _texts(name, experiments):
+    """File to its text, those that are not there left out."""
+    if name == WORKSPACE:
+        return {file: Path(file).read_text(encoding="utf-8") for file in _READERS if Path(file).is_file()}
+    revision = experiments.get(name, name)
+    if _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").returncode:
+        known = ", ".join([HEAD, *experiments, WORKSPACE])
+        raise BadInput(f"{name!r} is neither an experiment nor a revision of this repository; there are {known}.")
+    shown = {file: _git("show", "--end-of-options", f"{revision}:./{file}") for file in _READERS}
+    return {file: done.stdout for file, done in shown.items() if done.returncode == 0}
+
+
+def _git(*args):
+    return subprocess.run(["git", *args], capture_output=True, text=True, check=False)
+
+
+def _parsed(reader, texts, name, file):
+    if file not in texts:
+        return {}
+    try:
+        values = reader(texts[file])
+    except (ValueError, BadInput) as error:
+        raise BadInput(f"{file} of {name} does not read: {str(error).rstrip('.')}.") from error
+    if not isinstance(values, dict):
+        raise BadInput(f"{file} of {name} is no mapping.")
+    return values

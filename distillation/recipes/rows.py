@@ -1,0 +1,270 @@
+"""The recipes: a file of ``recipes/`` is a table of a paper, its axes span the rows."""
+
+import csv
+import difflib
+import functools
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+
+from distillation import methods
+from distillation.params import Section, parse, validate
+from distillation.runtime.errors import BadInput
+
+FOLDER = Path(__file__).resolve().parents[2] / "recipes"
+SCALES, CLAIMS = "scales", "claims.csv"
+_CLAIM, _NO_CLAIM = "claim.", "claim"
+
+
+class Also(Section):
+    """More settings for the rows ``where`` axes have one of the values given."""
+
+    where: dict
+    set: dict
+
+
+class Cells(Section):
+    """One setting by several axes: ``values`` is nested in the order of ``by``; where it has none, nothing is set."""
+
+    set: str
+    by: list[str]
+    values: dict
+
+
+class Source(Section):
+    """A table of claims.csv by the values of its columns, and over how many ``sets`` and ``networks`` each of them a
+    published spread is taken; None where that is not stated."""
+
+    paper: str
+    table: str
+    method: str | None = None
+    sets: int | None = None
+    networks: int | None = None
+
+
+class Recipe(Section):
+    """A table of a paper.
+
+    Attributes:
+        paper, table: what it is.
+        source: where its settings stand.
+        unknown: what no source says, in a sentence; None if nothing.
+        sets: how many sets the table's means are over, each a ``method.seed``.
+        set: settings of every row, by dotted path.
+        axes: name to value to settings; what begins with ``claim.`` is a column of claims.csv instead, ``claim: none``
+            says that no result is known.
+        skip: combinations of values that the table has not.
+        also, cells: see there; later ones win.
+        claims: where results are claimed, the first that has a row.
+        eval_archs: network word to the name that claims.csv gives it, where a row has several networks.
+        metric: path of the accuracy in reports/metrics.json, with ``{network}`` and perhaps ``{target}`` in it.
+    """
+
+    paper: str
+    table: str
+    source: str
+    unknown: str | None = None
+    sets: int = Field(ge=1)
+    set: dict
+    axes: dict[str, dict]
+    skip: list[dict] = []
+    also: list[Also] = []
+    cells: list[Cells] = []
+    claims: list[Source] = []
+    eval_archs: dict[str, str] = {}
+    metric: str = "evaluate.standard.{network}"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A published accuracy in percent; ``std`` and the numbers it is taken over are None where they are not stated."""
+
+    mean: float
+    std: float | None
+    sets: int | None
+    networks: int | None
+    paper: str
+    source: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table: ``settings`` by dotted path, and ``claims`` by the path of the metric that measures each."""
+
+    name: str
+    recipe: Recipe
+    settings: dict
+    claims: dict
+
+    def seeded(self, seed):
+        """The settings of one of its sets."""
+        return {**self.settings, "method.seed": seed}
+
+
+def names():
+    """The recipes, in order."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != SCALES)
+
+
+def load(name):
+    """The Recipe of a name. Raises BadInput naming close ones."""
+    if name not in names():
+        raise _unknown(name, names(), "recipe")
+    return validate(Recipe, _read(FOLDER / f"{name}.yaml"), f"recipes/{name}.yaml")
+
+
+@functools.cache
+def scales():
+    """The content of scales.yaml: ``published`` and ``quick``."""
+    return _read(FOLDER / f"{SCALES}.yaml")
+
+
+@functools.cache
+def rows(name):
+    """The Rows of a recipe, in the order of its axes."""
+    recipe = load(name)
+    found = []
+    for values in itertools.product(*recipe.axes.values()):
+        where = dict(zip(recipe.axes, map(str, values), strict=True))
+        if any(_matches(where, each) for each in recipe.skip):
+            continue
+        settings = _settings(recipe, where)
+        row = "/".join([name, *(["-".join(where.values())] if where else [])])
+        columns = {key: settings.pop(key) for key in list(settings) if key.split(".")[0] == _NO_CLAIM}
+        complete = _relevant({**scales()["published"], **settings})
+        found.append(Row(row, recipe, complete, _claims(recipe, columns, complete["evaluate.networks"])))
+    return tuple(found)
+
+
+def find(name):
+    """The Row of a name like ``clom/dc-clom-cifar10-10``. Raises BadInput naming close ones."""
+    recipe = name.partition("/")[0]
+    known = {row.name: row for row in rows(load(recipe) and recipe)}
+    if name not in known:
+        raise _unknown(name, list(known), "row")
+    return known[name]
+
+
+def selected(name):
+    """The Rows that a name of a recipe or of a row means."""
+    return (find(name),) if "/" in name else rows(load(name) and name)
+
+
+def every():
+    """All Rows of all recipes."""
+    return [row for name in names() for row in rows(name)]
+
+
+def metrics(recipe, settings):
+    """The paths in reports/metrics.json that measure a row of ``settings``, network by network."""
+    targets = settings["targets"] if "{target}" in recipe.metric else [None]
+    return [recipe.metric.format(network=n, target=t) for n in settings["evaluate.networks"] for t in targets]
+
+
+def _read(path):
+    return parse(path.read_text(encoding="utf-8"))
+
+
+def _unknown(name, known, what):
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    return BadInput(
+        f"{name!r} is no {what}; {'near it are' if close else 'there are'} {', '.join(close or known[:8])}."
+    )
+
+
+def _settings(recipe, where):
+    settings = dict(recipe.set)
+    for axis, value in where.items():
+        settings |= next(content for key, content in recipe.axes[axis].items() if str(key) == value)
+    for more in recipe.also:
+        if _matches(where, more.where):
+            settings |= more.set
+    for cells in recipe.cells:
+        value = cells.values
+        for axis in cells.by:
+            value = {str(key): inner for key, inner in value.items()}.get(where[axis]) if value else None
+        if value is not None:
+            settings[cells.set] = value
+    return settings
+
+
+def _relevant(settings):
+    """The settings without sections that are not chosen (of methods, objectives and kinds of labels): they change nothing."""
+    learnt = kind_of_labels(settings["method.name"], settings["relabel.kind"])
+    chosen = {
+        "method": {settings["method.name"], "guidance"},
+        "relabel": {settings["relabel.kind"]},
+        "teacher.main": {"probe", *_objectives(settings)},
+        "evaluate.standard": {"hard", learnt} if "standard" in settings["evaluate.protocols"] else set(),
+    }
+    carried = {"evaluate.pretrain.", "evaluate.transfer."} if not settings["targets"] else set()
+    unused = tuple(carried | ({"evaluate.kd."} if not settings["evaluate.kd.teachers"] else set()))
+
+    def matters(path):
+        for section, wanted in chosen.items():
+            rest = path.removeprefix(f"{section}.").split(".")
+            if path.startswith(f"{section}.") and len(rest) > 1:
+                return rest[0] in wanted
+        return path == "evaluate.kd.teachers" or not path.startswith(unused)
+
+    return {path: value for path, value in settings.items() if matters(path)}
+
+
+def _objectives(settings):
+    """Those of all pools; what a pool leaves out it takes from main."""
+    pools = [value for path, value in settings.items() if path.startswith("teacher.") and isinstance(value, dict)]
+    return {settings["teacher.main.objective"], *(pool["objective"] for pool in pools if "objective" in pool)}
+
+
+def kind_of_labels(method, relabelled):
+    """The kind of the labels that students learn from, by method.name and relabel.kind."""
+    kind = methods.load(method).METHOD.kind if relabelled == "keep" else relabelled
+    return {"probs": "soft"}.get(kind, kind)
+
+
+def _matches(where, wanted):
+    return all(where[axis] in map(str, _listed(values)) for axis, values in wanted.items())
+
+
+def _listed(values):
+    return values if isinstance(values, list) else [values]
+
+
+def _claims(recipe, columns, networks):
+    """Metric path to Claim, from the first source that has one, network by network."""
+    if columns.pop(_NO_CLAIM, None) == "none" or not recipe.claims:
+        return {}
+    columns = {key.removeprefix(_CLAIM): value for key, value in columns.items()}
+    found = {}
+    for network in networks:
+        arch = {"eval_arch": recipe.eval_archs[network]} if network in recipe.eval_archs else {}
+        for source in recipe.claims:
+            wanted = {"paper": source.paper, "table": source.table, **columns, **arch}
+            if source.method:
+                wanted["method"] = source.method
+            if line := _line(wanted):
+                std = float(line["std"]) if line["std"] else None
+                stated = (source.sets, source.networks) if std is not None else (None, None)
+                origin = (line["paper"], line["source"], line["note"])
+                found[recipe.metric.format(network=network)] = Claim(float(line["mean"]), std, *stated, *origin)
+                break
+    return found
+
+
+def _line(wanted):
+    """The one line of claims.csv with these values, or None. Raises BadInput where several have them."""
+    found = [line for line in _lines()[wanted["paper"]] if all(line[key] == value for key, value in wanted.items())]
+    if len({line["mean"] for line in found}) > 1:
+        raise BadInput(f"recipes/claims.csv has {len(found)} lines for {wanted}, one should be meant.")
+    return found[0] if found else None
+
+
+@functools.cache
+def _lines():
+    """The lines of claims.csv by paper."""
+    with open(FOLDER / CLAIMS, encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    return {paper: [line for line in lines if line["paper"] == paper] for paper in {line["paper"] for line in lines}}

@@ -1,0 +1,272 @@
+"""The report's figures: the same inputs give the same bytes, and matplotlib's global settings stay as they were."""
+
+import contextlib
+import io
+import re
+from dataclasses import astuple, dataclass
+
+import matplotlib.style
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter
+
+from distillation.report import pictures, tables
+
+WIDTH, DPI = 4.1, 200  # inches of a figure on the page; dots an inch of a PNG
+POINTS = 300  # at most so many points of a curve
+TEACHER_CURVES = {"loss": "training loss", "train_accuracy": "training accuracy, %"}
+NORM_CURVES = {"mean": "std of channels’ running means", "variance": "std of channels’ running variances"}
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours of a scheme; ``lines`` tell networks apart."""
+
+    paper: str
+    ink: str
+    muted: str
+    rule: str
+    plain: str
+    accent: str
+    control: str
+    lines: tuple
+
+
+def _colours(palette):
+    *single, lines = astuple(palette)
+    return [*single, *lines]
+
+
+LIGHT = Palette(
+    "#ffffff", "#1c2126", "#68717a", "#dfe3e7", "#b9c1c9", "#17658f", "#d0933c",
+    ("#17658f", "#c4622d", "#4d8a4f", "#8562a8", "#a8842c", "#3f9aa0", "#b4507a", "#5d6872"),
+)  # fmt: skip
+DARK = Palette(
+    "#171a1d", "#e4e7ea", "#98a1aa", "#32383e", "#5b656e", "#69b4de", "#d9a65a",
+    ("#69b4de", "#e58f62", "#86bf88", "#b79ad4", "#d4b463", "#7cc9ce", "#e08bb0", "#9aa5af"),
+)  # fmt: skip
+DARKER = {a.encode(): b.encode() for a, b in zip(_colours(LIGHT), _colours(DARK), strict=True)}
+
+
+def drawings(artefacts):
+    """Name to a function that draws that figure in a palette, in the order of the page."""
+    grid = pictures.shown(artefacts.images)
+    summaries = {name: tables.protocol(artefacts, name) for name in artefacts.evaluation}
+    found = {"distilled": lambda p: images(p, grid)}
+    if summaries:
+        found["overview"] = lambda p: overview(p, grid, next(iter(summaries.values())))
+    for name, table in summaries.items():
+        for network, lines in table.groupby("network", sort=False):
+            found[f"accuracy_{name}_{network}"] = lambda p, t=lines: bars(p, t)
+    for column in ("loss", "guidance"):
+        if column in artefacts.curve and artefacts.curve[column].notna().any():
+            found[f"distill_{column}"] = lambda p, c=column: distillation(p, artefacts.curve, c)
+    for name, measured in artefacts.evaluation.items():
+        found[f"training_{name}"] = lambda p, c=measured.curves: training(p, c)
+    for name, pool in artefacts.pools.items():
+        for column in TEACHER_CURVES:
+            if pool.curves[column].notna().any():
+                found[f"teacher_{name}_{column}"] = lambda p, t=pool.curves, c=column: teacher(p, t, c)
+    if (spreads := tables.norms(artefacts.pools)) is not None:
+        for column in NORM_CURVES:
+            found[f"norms_{column}"] = lambda p, c=column: norms(p, spreads, c)
+    return found
+
+
+def png(draw):
+    """The figure on paper."""
+    return _rendered(draw, LIGHT, "png")
+
+
+def svg(draw):
+    """The figure without a background, as (light, dark); drawn once and recoloured, which takes half as long."""
+    light = _rendered(draw, LIGHT, "svg")
+    dark = re.sub(rb"#[0-9a-f]{6}", lambda found: DARKER.get(found[0], found[0]), light)
+    return light, dark
+
+
+def _rendered(draw, palette, kind):
+    out = io.BytesIO()
+    metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
+    with _style(palette):
+        draw(palette).savefig(out, format=kind, dpi=DPI, metadata=metadata, transparent=kind == "svg")
+    return out.getvalue()
+
+
+@contextlib.contextmanager
+def _style(palette):
+    mine = {
+        "figure.facecolor": palette.paper,
+        "savefig.facecolor": palette.paper,
+        "axes.facecolor": "none",
+        "axes.edgecolor": palette.rule,
+        "axes.labelcolor": palette.muted,
+        "axes.linewidth": 0.8,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlelocation": "left",
+        "axes.titlesize": 9,
+        "font.size": 8.5,
+        "text.color": palette.ink,
+        "xtick.color": palette.rule,
+        "xtick.labelcolor": palette.muted,
+        "ytick.color": palette.rule,
+        "ytick.labelcolor": palette.muted,
+        "legend.frameon": False,
+        "lines.linewidth": 1.4,
+        "svg.hashsalt": "report",
+    }
+    with matplotlib.style.context(["default", mine]):
+        yield
+
+
+def blank(width, height):
+    """An empty figure, in inches, apart from pyplot's own state."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def images(palette, grid):
+    """Distilled images, a column for each class, pixel by pixel."""
+    canvas, names = pictures.canvas(grid)
+    margin = 24
+    figure = Figure(figsize=((canvas.shape[1] + 2 * margin) / DPI, (canvas.shape[0] + 2 * margin) / DPI))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_xlim(-margin, canvas.shape[1] + margin)
+    axes.set_ylim(canvas.shape[0] + margin, -margin)
+    _tiles(axes, palette, canvas, names)
+    return figure
+
+
+def _tiles(axes, palette, canvas, names, size=6.5):
+    axes.imshow(canvas, interpolation="nearest", extent=(0, canvas.shape[1], canvas.shape[0], 0), aspect="equal")
+    axes.axis("off")
+    for name, x, y in names:
+        axes.text(x, y, _short(name), ha="center", va="baseline", fontsize=size, color=palette.muted)
+
+
+def _short(name, most=8):
+    return name if len(name) <= most else name[: most - 1] + "…"
+
+
+def bars(palette, lines):
+    """Mean accuracy with the population std of every set, for one network."""
+    figure = blank(WIDTH, 0.29 * len(lines) + 0.3)
+    _bars(figure.subplots(), palette, lines)
+    return figure
+
+
+def _bars(axes, palette, lines):
+    """Each bar says its value, so there is no scale to read it from."""
+    colours = {"distilled": palette.accent, "control": palette.control}
+    for y, line in enumerate(reversed(list(lines.itertuples()))):
+        ours = line.set == "distilled"
+        several = line.n > 1
+        axes.barh(y, line.mean, height=0.62, color=colours.get(line.set, palette.plain))
+        if several:
+            axes.errorbar(line.mean, y, xerr=line.std, color=palette.ink, elinewidth=0.9, capsize=2, capthick=0.9)
+        axes.annotate(
+            f"{line.mean:.1f}" + (f" ± {line.std:.1f}" if several else ""),
+            (line.mean + line.std, y),
+            (5, 0),
+            textcoords="offset points",
+            va="center",
+            color=palette.ink if ours else palette.muted,
+            fontweight="bold" if ours else "normal",
+        )
+    axes.set_yticks(range(len(lines)), [tables.SETS[s] for s in reversed(lines["set"].tolist())])
+    axes.tick_params(axis="y", length=0, labelcolor=palette.ink)
+    axes.xaxis.set_visible(False)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.set_xlim(0, 1.3 * (lines["mean"] + lines["std"]).max())
+    axes.set_ylim(-0.6, len(lines) - 0.4)
+    axes.set_title(f"{lines['network'].iloc[0]}, test accuracy in %", color=palette.muted)
+
+
+def distillation(palette, curve, column):
+    """What the method minimised, or its guidance."""
+    return _curves(palette, "iteration", column, [("", palette.accent, "-", curve["iteration"], curve[column])])
+
+
+def training(palette, curves):
+    """Training loss of the evaluated networks, the mean over seeds; the control is dashed.
+
+    Colours tell networks apart or, where there is one, the sets.
+    """
+    networks = list(dict.fromkeys(curves["network"]))
+    several = len(networks) > 1
+    colours = {"distilled": palette.accent, "control": palette.control}
+    lines = []
+    for (kind, network), group in curves.groupby(["set", "network"], sort=False):
+        mean = group.groupby("epoch")["loss"].mean()
+        colour = _line(palette, networks.index(network)) if several else colours[kind]
+        name = {"distilled": network, "control": ""}[kind] if several else tables.SETS[kind]
+        lines.append((name, colour, "--" if kind == "control" else "-", mean.index, mean))
+    return _curves(palette, "epoch", "training loss", lines)
+
+
+def teacher(palette, curves, column):
+    """A training curve of a pool, the mean over the teachers of each network."""
+    networks = list(dict.fromkeys(curves["network"]))
+    lines = []
+    for i, network in enumerate(networks):
+        mean = curves[curves["network"] == network].groupby("epoch")[column].mean()
+        lines.append((network if len(networks) > 1 else "", _line(palette, i), "-", mean.index, mean))
+    return _curves(palette, "epoch", TEACHER_CURVES[column], lines)
+
+
+def norms(palette, spreads, column):
+    """How far the statistics of the channels of each batch norm are apart, a line for each pool and network."""
+    groups = list(spreads.groupby(["pool", "network"], sort=False))
+    names = [f"{pool}: {network}" if len(groups) > 1 else "" for (pool, network), _ in groups]
+    lines = [
+        (name, _line(palette, i), "-", lines["layer"], lines[column])
+        for i, (name, (_, lines)) in enumerate(zip(names, groups, strict=True))
+    ]
+    return _curves(palette, "batch norm, from the image on", NORM_CURVES[column], lines)
+
+
+def _line(palette, i):
+    return palette.lines[i % len(palette.lines)]
+
+
+def _curves(palette, xlabel, ylabel, lines):
+    """``lines`` are (label or "", colour, dash, x, y)."""
+    figure = blank(WIDTH, 2.5)
+    axes = figure.subplots()
+    for label, colour, dash, x, y in lines:
+        x, y = _thin(x), _thin(y)
+        axes.plot(x, y, dash, color=colour, label=label or None, marker="o" if len(x) == 1 else None)
+    values = np.concatenate([np.asarray(y, float) for *_, y in lines])
+    values = values[np.isfinite(values)]
+    if len(values) and values.min() > 0 and values.max() > 30 * values.min():
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
+    axes.grid(axis="y", color=palette.rule, linewidth=0.6)
+    axes.margins(x=0.02)
+    if len({label for label, *_ in lines}) > 1:
+        axes.legend(fontsize=7.5, labelcolor=palette.ink)
+    return figure
+
+
+def _thin(values):
+    """A curve as at most ``POINTS`` means of neighbours."""
+    values = np.asarray(values, float)
+    return [part.mean() for part in np.array_split(values, min(POINTS, len(values)))]
+
+
+def overview(palette, grid, table):
+    """The result at a glance: the distilled images beside the accuracies of the first network."""
+    canvas, names = pictures.canvas(grid)
+    lines = table[table["network"] == table["network"].iloc[0]]
+    figure = blank(9.6, 3.0)
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1))
+    _tiles(left, palette, canvas, names, 7 if len({x for _, x, _ in names}) <= 5 else 5)
+    _bars(right, palette, lines)
+    return figure

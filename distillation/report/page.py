@@ -1,0 +1,321 @@
+"""The report as one HTML page that needs nothing else: no script, no link, images inside."""
+
+import base64
+import io
+import math
+from pathlib import Path
+
+import jinja2
+from PIL import Image
+
+from distillation.console import format as words
+from distillation.report import assessments, figures, pictures, tables, transfers
+
+VIEW = 96  # larger images are shown at this size
+RULES = {
+    "last": "last epoch",
+    "best": "best epoch on held-out training images",
+    "best_test": "best epoch on the test set itself (as published, optimistic)",
+}
+
+
+def context(artefacts):
+    """Everything the template prints: text, tables of text, and figures as data URIs in both colour schemes."""
+    drawings = figures.drawings(artefacts)
+    drawn = {name: _picture(draw) for name, draw in drawings.items() if name not in ("overview", "distilled")}
+    distilled, curve = artefacts.distilled, artefacts.curve
+    shown = pictures.shown(artefacts.images)
+    return {
+        "method": distilled["method"],
+        "dataset": distilled["dataset"],
+        "seed": distilled["seed"],
+        "alpha": words.value(distilled["alpha"]) if distilled["alpha"] else "",
+        "sentence": sentence(artefacts),
+        "tiles": _tiles(artefacts),
+        "classes": [_class(one) for one in shown],
+        "layout": _layout(max(len(one.images) for one in shown)),
+        "extent": pictures.extent(artefacts.images),
+        "protocols": [_protocol(artefacts, name, drawn) for name in artefacts.evaluation],
+        "assessments": [
+            assessments.section(name, found) | {"guided": _guided(artefacts, name)}
+            for name, found in artefacts.assessments.items()
+        ],
+        "transfers": [
+            *(t for name, found in artefacts.transfers.items() for t in transfers.section(name, found, _cell)),
+            *(t for name, found in artefacts.taught.items() for t in transfers.taught(name, found, _cell)),
+        ],
+        "curves": [(name, drawn[f"distill_{name}"]) for name in ("loss", "guidance") if f"distill_{name}" in drawn],
+        "diverged": len(curve) > 0 and not math.isfinite(curve["loss"].iloc[-1]),
+        "pools": [_pool(name, pool, drawn) for name, pool in artefacts.pools.items()],
+        "norms": _drawn(drawn, "norms", figures.NORM_CURVES),
+        "cost": _cost(artefacts),
+        "size": _size(artefacts),
+        "labels": _labels(artefacts),
+        "parameters": _parameters(artefacts),
+    }
+
+
+def render(context):
+    """The page of a ``context``, as HTML."""
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("page.html.j2").render(context)
+
+
+def sentence(artefacts):
+    """The result in one sentence, of the first protocol and network."""
+    if not artefacts.evaluation:
+        return _without_classes(artefacts)
+    lines, network = _first(artefacts)
+    images, ours = artefacts.images, lines["distilled"]
+    size, each = len(images.images), ""
+    if images.labels is not None:
+        counts = images.labels.bincount(minlength=len(images.info["classes"]))
+        each = f" ({counts[0]} per class)" if (counts == counts[0]).all() else ""
+    verb = "train" if size != 1 else "trains"
+    spread = f" ± {ours.std:.1f}" if ours.n > 1 else ""
+    result = f"{words.percent(ours.mean)}{spread} ({words.runs(ours.n)}) on {artefacts.distilled['dataset']}"
+    others = []
+    if "random" in lines:
+        draws = _draws(artefacts, next(iter(artefacts.baseline)))
+        verbs = "draws give" if draws != 1 else "draw gives"
+        others.append(f"{words.number(draws)} random {verbs} {words.percent(lines['random'].mean)}")
+    if "whole" in lines:
+        others.append(f"the whole set {'' if others else 'gives '}{words.percent(lines['whole'].mean)}")
+    compared = f"; {', '.join(others)}" if others else ""
+    return f"{words.count(size, 'image')}{each} {verb} {network} to {result}{compared}."
+
+
+def _without_classes(artefacts):
+    """The same where no protocol was asked for: of the first target and network."""
+    images = f"{words.count(len(artefacts.images.images), 'image')} of {artefacts.distilled['dataset']}"
+    if not artefacts.transfers:
+        return f"{images}; no protocol has evaluated them."
+    target, measured = next(iter(artefacts.transfers.items()))
+    rows = measured.rows[measured.rows["protocol"] == measured.rows["protocol"].iloc[0]]
+    network = rows["network"].iloc[0]
+    lines = {line.set: line for line in tables.summary(rows).itertuples() if line.network == network}
+    ours, scratch = lines["distilled"], lines["scratch"]
+    spread = f" ± {ours.std:.1f}" if ours.n > 1 else ""
+    return (
+        f"Pre-trained on {images}, {network} reaches {words.percent(ours.mean)}{spread} ({words.runs(ours.n)}) on {target}; "
+        f"from scratch {words.percent(scratch.mean)}."
+    )
+
+
+def _first(artefacts):
+    """Set to its line of the summary, of the first protocol and its first network; and that network."""
+    name, measured = next(iter(artefacts.evaluation.items()))
+    network = measured.rows["network"].iloc[0]
+    table = tables.protocol(artefacts, name)
+    return {line.set: line for line in table.itertuples() if line.network == network}, network
+
+
+def _draws(artefacts, name):
+    return artefacts.baseline[name].rows.query("set == 'random'")["draw"].nunique()
+
+
+def _tiles(artefacts):
+    """Key figures: (name, value, what stands under it)."""
+    total, size = _whole_images(artefacts), len(artefacts.images.images)
+    of = f"of {words.count(total)}, {words.share(size, total)}" if total else "distilled"
+    if not artefacts.evaluation:
+        return [("Images", words.count(size), of)]
+    lines, network = _first(artefacts)
+    name = next(iter(artefacts.evaluation))
+    ours = lines["distilled"]
+    tiles = [("Test accuracy", words.percent(ours.mean), f"{network}, {name}, {words.runs(ours.n)}")]
+    gains = tables.differences(artefacts.evaluation[name].rows, artefacts.baseline[name].rows)
+    for line in gains[gains["network"] == network].itertuples():
+        tiles.append(("Over random images", words.points(line.points), f"points{words.error(line.error)}"))
+    if "whole" in lines:
+        whole = lines["whole"].mean
+        reached = words.percent(100 * ours.mean / whole)
+        tiles.append(("Of the whole set’s accuracy", reached, f"which is {words.percent(whole)}"))
+    return [*tiles, ("Images", words.count(size), of)]
+
+
+def _class(one):
+    return {"name": one.name, "images": [_uri(_png(image), "image/png") for image in one.images]}
+
+
+def _layout(images):
+    """How many classes stand side by side, on a wide and on a narrow screen, with so many images of each."""
+    wide, narrow = {1: (10, 5), 2: (5, 2), 3: (5, 2)}.get(images, (2, 1))
+    return {"images": images, "wide": wide, "narrow": narrow}
+
+
+def _png(array):
+    image = Image.fromarray(array)
+    if max(image.size) > VIEW:
+        image = image.resize((VIEW, VIEW), Image.Resampling.BOX)
+    out = io.BytesIO()
+    image.save(out, "png", optimize=True)
+    return out.getvalue()
+
+
+def _uri(content, kind):
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _picture(draw):
+    light, dark = (_uri(content, "image/svg+xml") for content in figures.svg(draw))
+    return {"light": light, "dark": dark}
+
+
+def _protocol(artefacts, name, drawn):
+    measured, baseline = artefacts.evaluation[name], artefacts.baseline[name]
+    table = tables.protocol(artefacts, name)
+    networks = list(dict.fromkeys(table["network"]))
+    sizes = _sizes(artefacts, name)
+    gains = {line.network: line for line in tables.differences(measured.rows, baseline.rows).itertuples()}
+    best = tables.best_tests(artefacts, name)
+    return {
+        "name": name,
+        "labels": measured.info["labels"],
+        "checkpoint": measured.info["checkpoint"],
+        "rule": RULES[measured.info["checkpoint"]],
+        "networks": networks,
+        "rows": _rows(table, networks, sizes),
+        "best": [] if best is None else _rows(best, networks, sizes),
+        "test_every": measured.info.get("test_every"),
+        "gains": [_gain(gains.get(network)) for network in networks],
+        "controlled": bool((measured.curves["set"] == "control").any()),
+        "bars": [drawn[f"accuracy_{name}_{network}"] for network in networks],
+        "training": drawn[f"training_{name}"],
+    }
+
+
+def _rows(table, networks, sizes):
+    """A row for each set of a summary, with a cell for each network."""
+    cells = {(line.set, line.network): line for line in table.itertuples()}
+    return [
+        {"set": s, "name": tables.SETS[s], "images": sizes[s], "cells": [_cell(cells.get((s, n))) for n in networks]}
+        for s in dict.fromkeys(table["set"])
+    ]
+
+
+def _guided(artefacts, pool):
+    """Whether the distilled images were made with the pool's guidance, so that it is no independent judge of them."""
+    return bool(artefacts.distilled["alpha"]) and artefacts.distilled["settings"]["guidance"]["teacher"] == pool
+
+
+def _sizes(artefacts, name):
+    """Set to how many images it has, in words; empty where its stage recorded none."""
+    size, draws = len(artefacts.images.images), _draws(artefacts, name)
+    counts = {"distilled": size, "control": size, "whole": _whole_images(artefacts)}
+    counts |= artefacts.baseline[name].info["images"]
+    said = {s: words.count(counts[s], "image") if counts.get(s) else "" for s in tables.SETS}
+    return said | {"random": f"{said['random']}, {words.count(draws, 'draw')}"}
+
+
+def _cell(line):
+    if line is None or not line.n:
+        return None
+    return {"mean": f"{line.mean:.2f}", "std": f"{line.std:.2f}" if line.n > 1 else "", "n": line.n}
+
+
+def _gain(line):
+    return None if line is None else {"points": words.points(line.points), "error": words.error(line.error)}
+
+
+def _pool(name, pool, drawn):
+    near = {line.network: _cell(line) for line in tables.neighbours(pool).itertuples()}
+    rows = [
+        {
+            "network": line.network,
+            "kept": f"{line.checkpoint}, epoch {line.epoch}",
+            "parameters": words.count(line.parameters),
+            "cells": [_cell(line), near[line.network]] if near else [_cell(line)],
+        }
+        for line in tables.teachers(pool).itertuples()
+    ]
+    info = pool.info
+    return {
+        "name": name,
+        **{key: info[key] for key in ("dataset", "objective", "precision")},
+        "measures": ["Test accuracy, %", "Nearest neighbours, %"][: 2 if near else 1],
+        "rows": rows,
+        "curves": _drawn(drawn, f"teacher_{name}", figures.TEACHER_CURVES),
+    }
+
+
+def _drawn(drawn, name, curves):
+    """(label, picture) of those of ``curves`` that were drawn."""
+    return [(label, drawn[key]) for column, label in curves.items() if (key := f"{name}_{column}") in drawn]
+
+
+def _cost(artefacts):
+    """Tables of the counted work: (title, rows) of the distillation and of each protocol."""
+    cost = artefacts.distilled["cost"]
+    rows = [
+        ["Updates", words.count(cost["updates"])],
+        ["Images passed forward", words.count(cost["images_forward"])],
+        ["Images passed backward", words.count(cost["images_backward"])],
+        ["Arithmetic", words.arithmetic(cost["gflop"])],
+    ]
+    found = [("Distillation", rows)]
+    for name, measured in artefacts.evaluation.items():
+        cost = measured.info["cost"]
+        found.append(
+            (
+                f"Evaluation, {name}",
+                [["Steps", words.count(cost["steps"])], ["Arithmetic", words.arithmetic(cost["gflop"])]],
+            )
+        )
+    return found
+
+
+def _size(artefacts):
+    """Bytes of what the labels stage wrote against the whole training set, one byte a pixel value and a label."""
+    found = artefacts.labels["bytes"]
+    total = found["images"] + found["labels"]
+    rows = [["Distilled images", words.size(found["images"])], ["Their labels", words.size(found["labels"])]]
+    count = _whole_images(artefacts)
+    if count:
+        label = 1 if len(artefacts.images.info["classes"]) <= 256 else 2
+        whole = count * (artefacts.images.images[0].numel() + label)
+        rows.append(["Whole training set, 8 bits a value", words.size(whole)])
+        rows.append(["Share of the whole", words.share(total, whole)])
+    return rows
+
+
+def _whole_images(artefacts):
+    return artefacts.whole.info.get("images", {}).get("whole")
+
+
+def _labels(artefacts):
+    info = artefacts.labels
+    rows = [["Relabelling", info["kind"]], ["Kind", info["labels"]]]
+    if teacher := info["teacher"]:
+        rows.append(["Teacher", f"pool {teacher['pool']}: {', '.join(teacher['networks'])}"])
+        for name, key in (("Its test accuracy", "accuracy"), ("Agreement with the classes", "agreement")):
+            rows.append([name, "–" if teacher[key] is None else words.percent(teacher[key])])
+    elif info["labels"] == "features":
+        rows.append(["Teacher", f"pool {artefacts.images.info['teacher']}, as the method learnt it"])
+    else:
+        rows.append(["Teacher", "none: each image has the class it was made for"])
+    control = any((m.rows["set"] == "control").any() for m in artefacts.evaluation.values())
+    rows.append(["Control", "random real images, labelled the same way" if control else "not run"])
+    return rows
+
+
+def _parameters(artefacts):
+    sections = [("distill", artefacts.distilled), ("relabel", artefacts.labels)]
+    sections += [(f"teacher, {name}", pool.info) for name, pool in artefacts.pools.items()]
+    sections += [(f"evaluate, {name}", measured.info) for name, measured in artefacts.evaluation.items()]
+    sections += [(f"baseline, {name}", measured.info) for name, measured in artefacts.baseline.items()]
+    sections += [("whole", artefacts.whole.info)]
+    sections += [(f"assess, {name}", measured.info) for name, measured in artefacts.assessments.items()]
+    return [(name, sorted(_flat(info["settings"]))) for name, info in sections]
+
+
+def _flat(settings, before=""):
+    """Dotted key and text of every setting, however deep."""
+    for key, value in settings.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", words.value(value)

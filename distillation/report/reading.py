@@ -1,0 +1,155 @@
+"""What the report reads: the records, tables and images that the other stages left."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from distillation.data import distilled
+from distillation.data.distilled import DistilledSet
+from distillation.runtime import files
+from distillation.runtime.errors import BadInput
+
+ROW = ("set", "network", "seed", "accuracy", "train_accuracy", "loss")
+ASSESSMENT = ("set", "assessment", "model", "value")
+EVALUATED, BASELINES, WHOLE = ("distilled", "control"), ("random", "kmeans", "mean"), ("whole",)
+CARRIED = ("set", "target", "protocol", "network", "seed", "accuracy", "loss")
+PRETRAINED = ("scratch", "gaussian", "random", "kmeans", "control", "distilled")
+ASSESSED = ("distilled", "control", "random")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One folder of results.
+
+    Attributes:
+        rows: a trained network each: columns ``ROW`` (accuracies in percent) and, for baselines, ``draw``; ``best_test``
+            where students were tested as they trained. Of assessments, a value each: columns ``ASSESSMENT``.
+        info: the folder's info.json.
+        curves: columns set, network, seed, epoch, loss; None where the stage keeps none.
+    """
+
+    rows: pd.DataFrame
+    info: dict
+    curves: pd.DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Teachers.
+
+    Attributes:
+        info: pool.json.
+        curves: of training: columns network, index, epoch, loss, train_accuracy.
+        norms: what batch norms saw: columns network, index, checkpoint, layer, channel, mean, variance; None without any.
+    """
+
+    info: dict
+    curves: pd.DataFrame
+    norms: pd.DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class Artefacts:
+    """Everything the report shows.
+
+    Attributes:
+        images: the distilled set.
+        distilled: its info.json.
+        curve: columns iteration, loss and perhaps guidance; no rows for a method that selects.
+        labels: the info.json of the labelled set.
+        evaluation, baseline: protocol to Measured, in the order of params.yaml.
+        whole: networks trained on the whole training set.
+        pools: name to Pool, in the order of params.yaml.
+        assessments: pool to Measured, in the order of params.yaml; empty where none was asked for.
+        transfers, taught: target to Measured, likewise: pre-trained networks carried over, and taught by a teacher (kd).
+    """
+
+    images: DistilledSet
+    distilled: dict
+    curve: pd.DataFrame
+    labels: dict
+    evaluation: dict
+    baseline: dict
+    whole: Measured
+    pools: dict
+    assessments: dict
+    transfers: dict
+    taught: dict
+
+
+def read(protocols, pools, root=".", assessed=(), targets=(), taught=()):
+    """The Artefacts under ``root`` of the named protocols, pools, pools ``assessed`` under, and targets; nothing else is read.
+
+    Raises:
+        BadInput: one of them is missing or lacks a column.
+    """
+    root = Path(root)
+    reports = root / "reports"
+    return Artefacts(
+        images=DistilledSet.load(root / "data/distilled" / distilled.FILE),
+        distilled=_record(root / "data/distilled/info.json"),
+        curve=_curve(root / "data/distilled/curve.csv"),
+        labels=_record(root / "data/relabeled/info.json"),
+        evaluation={name: _evaluated(reports / "evaluation" / name) for name in protocols},
+        baseline={name: _measured(reports / "baseline" / name, BASELINES, (*ROW, "draw")) for name in protocols},
+        whole=_measured(reports / "whole", WHOLE),
+        pools={name: _pool(root / "models/teachers" / name) for name in pools},
+        assessments={name: _measured(reports / "assessment" / name, ASSESSED, ASSESSMENT) for name in assessed},
+        transfers={name: _carried(reports / "transfer", name) for name in targets},
+        taught={name: _carried(reports / "kd", name) for name in taught},
+    )
+
+
+def _evaluated(folder):
+    measured = _measured(folder, EVALUATED)
+    return replace(measured, curves=_table(folder / "curves.csv", ("set", "network", "seed", "epoch", "loss")))
+
+
+def _measured(folder, sets, columns=ROW):
+    path = folder / "rows.csv"
+    rows = _table(path, columns)
+    strange = set(rows["set"]) - set(sets)
+    if rows.empty or strange:
+        fault = f"has the set {min(strange)}, not one of {', '.join(sets)}" if strange else "has no rows"
+        raise BadInput(f"{path} {fault}: run the stage that writes it again.")
+    return Measured(rows, _record(folder / "info.json"))
+
+
+def _carried(folder, target):
+    """The results of the relabelled set and of what it is compared with, together."""
+    both = [_measured(folder / sets / target, PRETRAINED, CARRIED) for sets in ("distilled", "baseline")]
+    return Measured(pd.concat([one.rows for one in both], ignore_index=True), both[0].info)
+
+
+def _pool(folder):
+    curves = _table(folder / "curves.csv", ("network", "index", "epoch", "loss", "train_accuracy"))
+    norms = folder / "norms.csv"
+    norms = _table(norms, ("network", "index", "checkpoint", "layer", "mean", "variance")) if norms.is_file() else None
+    return Pool(_record(folder / "pool.json"), curves, norms)
+
+
+def _curve(path):
+    """The curve of a method that optimises; methods that select leave no file or an empty one."""
+    if not path.is_file() or not path.read_text(encoding="utf-8").strip():
+        return pd.DataFrame({"iteration": [], "loss": []})
+    return _table(path, ("iteration", "loss"))
+
+
+def _table(path, columns):
+    _present(path)
+    table = pd.read_csv(path, keep_default_na=False, na_values=["", "nan", "NaN"])
+    lacking = [column for column in columns if column not in table.columns]
+    if lacking:
+        raise BadInput(f"{path} lacks the column {lacking[0]}: run the stage that writes it again.")
+    return table
+
+
+def _record(path):
+    _present(path)
+    return files.load_json(path)
+
+
+def _present(path):
+    if not path.is_file():
+        raise BadInput(f"{path} is missing: run `dvc repro` (or the stage that writes it) first.")

@@ -1,0 +1,37 @@
+"""What networks that were pre-trained on the sets reach on other datasets, as tables for the page."""
+
+from distillation.console import format as words
+from distillation.report import tables
+
+# Of kd: column to what it is.
+TESTS = {
+    "accuracy": "tested in eval mode",
+    "batch_accuracy": "tested by the statistics of each test batch, as published",
+}
+PROTOCOLS = {"finetune": "fine-tuning", "linear": "linear evaluation"}
+
+
+def section(target, measured, cell):
+    """A table for each protocol of one target; ``cell`` turns a line of a summary into what the page prints."""
+    named = measured.rows.groupby("protocol", sort=False)
+    return [_table(f"{target}, {PROTOCOLS[name]}", tables.summary(rows), cell) for name, rows in named]
+
+
+def taught(target, measured, cell):
+    """A table for each way in which students that a teacher of the target taught were tested."""
+    teacher = measured.info["teacher"]
+    of = f"taught by {teacher['network']}, {words.percent(teacher['accuracy'])}"
+    return [
+        _table(f"{target}, {of}, {how}", tables.summary(measured.rows, column=column), cell)
+        for column, how in TESTS.items()
+    ]
+
+
+def _table(title, table, cell):
+    networks = list(dict.fromkeys(table["network"]))
+    cells = {(line.set, line.network): line for line in table.itertuples()}
+    rows = [
+        {"set": s, "name": tables.SETS[s], "images": "", "cells": [cell(cells.get((s, n))) for n in networks]}
+        for s in dict.fromkeys(table["set"])
+    ]
+    return {"title": title, "networks": networks, "rows": rows}

@@ -1,0 +1,196 @@
+"""What code is, apart from its words: a digest of each module that comments, docstrings, types and layout do not change.
+
+DVC hashes the bytes of a file, so that a mended comment would retrain every teacher. Here a module is its syntax tree
+without docstrings, without the annotations of parameters and returns, and without what stands under
+``if TYPE_CHECKING:``. The form that is hashed is our own and not ``ast.dump``'s, which differs between versions of
+Python: a team on several versions shares its results.
+
+The code of a function is the closure of its module: every module of ours that importing it may run, imports inside
+functions included, and the data files (templates, style sheets) of their packages. ``distillation.console`` is left out:
+what it prints is in no result.
+"""
+
+import ast
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from distillation.runtime.errors import BadInput
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("distillation", "stages")
+COSMETIC = "distillation.console"
+_NO_DATA = (".py", ".pyc", ".pyo", ".swp", ".orig", ".rej", ".partial")
+_UNWRITTEN = {"type_comment", "type_ignores", "kind", "ctx"}  # how a node was typed or is used: its place says both
+
+
+def closure(*modules: str, root: Path = ROOT) -> dict[str, str]:
+    """Digests of all code that running ``modules`` may run.
+
+    Args:
+        modules: dotted names, like ``distillation.methods.dm``.
+        root: the folder that holds the packages.
+
+    Returns:
+        Path relative to ``root`` to 16 hexadecimal digits, sorted by path.
+
+    Raises:
+        BadInput: a file is not valid Python, or imports relatively.
+    """
+    todo, found = [], {}
+    for module in modules:
+        todo += [_file(root, module), *_on_the_way(root, module)]
+    while todo:
+        file = todo.pop()
+        name = file.relative_to(root).as_posix()
+        if name in found:
+            continue
+        found[name], imported = _read(root, file)
+        if file.name == "__init__.py":
+            found |= _data(root, file.parent)
+        todo += imported
+    return dict(sorted(found.items()))
+
+
+def module_digest(source: str) -> str:
+    """16 hexadecimal digits for what a module's source does."""
+    return _digest("".join(_canonical(ast.parse(source))).encode())
+
+
+def _read(root: Path, file: Path) -> tuple[str, list[Path]]:
+    stat = file.stat()
+    return _parsed(root, file, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.cache
+def _parsed(root: Path, file: Path, mtime: int, size: int) -> tuple[str, list[Path]]:
+    """The digest of a file and the files that it imports; the time and size name its state."""
+    source = file.read_bytes()
+    try:
+        tree = ast.parse(source)
+    except SyntaxError as error:
+        raise BadInput(f"{file}, line {error.lineno}, is not valid Python: {error.msg}.") from error
+    return _digest("".join(_canonical(tree)).encode()), list(_imports(tree, root, file))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _canonical(node: object) -> Iterator[str]:
+    """The text of a syntax tree that every supported Python writes alike."""
+    if isinstance(node, ast.AST):
+        yield f"({type(node).__name__}"
+        for field in _fields(type(node)):
+            value = getattr(node, field, None)
+            if field == "body" and isinstance(value, list):
+                value = _statements(node, value)
+            if value is None or value == [] or (field == "value" and isinstance(node, ast.Constant)):
+                continue  # fields that a newer Python adds are empty where nothing uses them
+            yield f" {field}="
+            yield from _canonical(value)
+        if isinstance(node, ast.Constant):
+            yield f" {_constant(node.value)}"
+        yield ")"
+    elif isinstance(node, list):
+        for item in node:
+            yield from _canonical(item)
+    else:
+        yield json.dumps(node)
+
+
+@functools.cache
+def _fields(kind: type[ast.AST]) -> tuple[str, ...]:
+    without = _UNWRITTEN
+    if kind is ast.arg:
+        without = without | {"annotation"}
+    if kind in (ast.FunctionDef, ast.AsyncFunctionDef):
+        without = without | {"returns"}
+    return tuple(sorted(set(kind._fields) - without))
+
+
+def _statements(node: ast.AST, body: list[ast.stmt]) -> list[ast.stmt]:
+    """A body without docstring, ``pass`` and what only type checkers read."""
+    documented = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+    if documented and body and _is_text(body[0]):
+        body = body[1:]
+    return [each for each in body if not isinstance(each, ast.Pass) and not _for_types(each)]
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    value = getattr(statement, "value", None)
+    return isinstance(statement, ast.Expr) and isinstance(value, ast.Constant) and isinstance(value.value, str)
+
+
+def _for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def _constant(value: object) -> str:
+    """``repr`` of text depends on the version's tables of characters, and 1, 1.0 and True are equal: so kind and value."""
+    if isinstance(value, str):
+        return f"str {json.dumps(value)}"
+    if isinstance(value, bytes):
+        return f"bytes {value.hex()}"
+    return f"{type(value).__name__} {value!r}"
+
+
+def _imports(tree: ast.AST, root: Path, file: Path) -> Iterator[Path]:
+    """The files of ours that a tree imports, the ``__init__`` of every package on the way included."""
+    for node in _running(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                raise BadInput(
+                    f"{file}, line {node.lineno}: import by full name, so that what is imported can be followed."
+                )
+            names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            if name.split(".")[0] in PACKAGES and not _below(name, COSMETIC):
+                yield from _on_the_way(root, name)
+
+
+def _running(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those that only type checkers read."""
+    todo = [tree]
+    while todo:
+        node = todo.pop()
+        if not _for_types(node):
+            yield node
+            todo += ast.iter_child_nodes(node)
+
+
+def _below(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def _on_the_way(root: Path, name: str) -> Iterator[Path]:
+    parts = name.split(".")
+    for i in range(1, len(parts) + 1):
+        path = root.joinpath(*parts[:i])
+        yield from (p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file())
+
+
+def _file(root: Path, module: str) -> Path:
+    path = root.joinpath(*module.split("."))
+    for file in (path.with_suffix(".py"), path / "__init__.py"):
+        if file.is_file():
+            return file
+    raise BadInput(f"{module} is no module of this project.")
+
+
+def _data(root: Path, package: Path) -> dict[str, str]:
+    """Digests of the files beside a package's modules, but for those of editors and of Python itself."""
+    files = sorted(f for f in package.iterdir() if f.is_file() and not f.name.startswith((".", "#")))
+    files = [f for f in files if f.suffix not in _NO_DATA and not f.name.endswith("~")]
+    return {f.relative_to(root).as_posix(): _digest(f.read_bytes()) for f in files}
+
+
+def summary(found: Iterable[tuple[str, str]]) -> str:
+    """16 hexadecimal digits for a closure as a whole."""
+    return _digest(json.dumps(list(found)).encode())

@@ -1,0 +1,23 @@
+"""Files of the Hugging Face hub."""
+
+from huggingface_hub import constants, hf_hub_download
+
+from distillation.runtime.errors import BadInput
+
+
+def hub_file(repository, *names):
+    """The path in the local cache of the first of ``names`` that a repository has, fetched where it is not there yet.
+
+    Raises:
+        BadInput: it is not cached and cannot be fetched (HF_HUB_OFFLINE forbids it); the sentence says what to do.
+    """
+    for name in names:
+        try:
+            return hf_hub_download(repository, name)
+        except (OSError, ValueError) as error:
+            fault = error
+    folder = f"models--{repository.replace('/', '--')}"
+    raise BadInput(
+        f"{repository} is not in {constants.HF_HUB_CACHE} and could not be fetched: run "
+        f"`hf download {repository} {names[0]}` where there is a network, and copy the folder {folder} there."
+    ) from fault

@@ -1,0 +1,65 @@
+"""State dicts in other people's files: tensors are read, code never is."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from distillation.data.pickled import unpickled
+from distillation.runtime.errors import BadInput
+
+_WRAPPERS = ("state_dict", "model", "teacher")  # keys under which a checkpoint holds its weights (DINO: teacher)
+_PREFIXES = ("module.", "_orig_mod.")  # put before every name by DataParallel and by torch.compile
+
+
+def sha256(path):
+    """The sha256 (hex) of a file. Raises BadInput where there is none."""
+    if not Path(path).is_file():
+        raise BadInput(f"{path} is missing: give the path of a .safetensors, .pt or .pth file.")
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read(path):
+    """The state dict (name to Tensor) in a .safetensors file, or in what torch.save wrote (a file of any other name).
+
+    A dict under ``state_dict``, ``model`` or ``teacher`` is taken out, and a prefix that all names have is taken off.
+
+    Raises:
+        BadInput: the file is broken, holds what could run code, or no state dict.
+    """
+    cure = "save its state dict as .safetensors"
+    try:
+        state = load_file(path) if str(path).endswith(".safetensors") else unpickled(path, cure)
+    except (SafetensorError, OSError) as error:
+        raise BadInput(f"{path} does not read as safetensors: {cure}.") from error
+    for wrapper in _WRAPPERS:
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    if not isinstance(state, dict) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise BadInput(f"{path} holds no state dict: names and tensors, alone or under {' or '.join(_WRAPPERS)}.")
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state
+
+
+def fit(network, state, path, spare=()):
+    """Load the state dict of ``path`` into ``network``; names that begin with one of ``spare`` are left alone.
+
+    Raises:
+        BadInput: another name is on one side only, a tensor has another shape, or a number is not finite.
+    """
+    own = network.state_dict()
+    wanted = {name for name in own if not name.startswith(spare)}
+    found = {name: value for name, value in state.items() if not name.startswith(spare)}
+    for name in sorted(wanted ^ found.keys()):
+        raise BadInput(f"{path} {'lacks' if name in wanted else 'has'} {name!r}, unlike the network it should fit.")
+    for name, value in found.items():
+        if value.shape != own[name].shape:
+            raise BadInput(f"{path} has {name!r} as {tuple(value.shape)}, but the network as {tuple(own[name].shape)}.")
+        if not value.isfinite().all():
+            raise BadInput(f"{path} has numbers in {name!r} that are not finite.")
+    network.load_state_dict({**own, **found})

@@ -1,0 +1,25 @@
+"""One file per objective: a way in which a pool's teachers come to be.
+
+An objective's file defines ``OBJECTIVE`` (see ``distillation.teachers.objective.Objective``): its section of params.yaml,
+and the function that makes one teacher.
+"""
+
+from typing import TYPE_CHECKING
+
+from distillation.runtime import variants
+from distillation.runtime.errors import BadInput
+
+if TYPE_CHECKING:
+    from distillation.teachers.objective import Objective
+
+
+def names() -> list[str]:
+    """Every objective there is."""
+    return variants.names(__name__)
+
+
+def load(name: str) -> "Objective":
+    """The Objective of a name. Raises BadInput where there is none."""
+    if name not in names():
+        raise BadInput(f"a teacher's objective is {name!r}, but the objectives are {', '.join(names())}.")
+    return variants.load(__name__, name).OBJECTIVE

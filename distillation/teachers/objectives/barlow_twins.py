@@ -1,0 +1,49 @@
+"""Barlow Twins (Zbontar et al. 2021): outputs of two views agree in every dimension, and no two dimensions agree.
+
+Defaults are solo-learn's for CIFAR, of which KRR-ST's targets seem to be (a ResNet18BN_P2, whose stem is solo-learn's).
+"""
+
+from pydantic import Field
+
+from distillation.teachers.selfsupervised.model import Encoder, Model
+from distillation.teachers.selfsupervised.settings import Pretraining, Share
+from distillation.teachers.selfsupervised.teacher import objective
+from distillation.teachers.selfsupervised.views import asymmetric
+
+
+class Settings(Pretraining):
+    """``blur`` is that of the first view and the second; ``off_diagonal``, in params.yaml ``lambda``, weighs redundancy,
+    ``scale`` the whole loss.
+    """
+
+    blur: list[Share] = Field(min_length=2, max_length=2)
+    off_diagonal: float = Field(gt=0, alias="lambda")
+    scale: float = Field(gt=0)
+    dim: int = Field(ge=2)
+    hidden: int = Field(ge=1)
+
+
+class BarlowTwins(Model):
+    def __init__(self, network, settings, precision):
+        from lightly.loss import BarlowTwinsLoss
+        from lightly.models.modules.heads import BarlowTwinsProjectionHead
+
+        super().__init__()
+        self.scale = settings.scale
+        head = BarlowTwinsProjectionHead(network.features_size, settings.hidden, settings.dim)
+        self.online = Encoder(network, head, precision)
+        self.redundancy = BarlowTwinsLoss(settings.off_diagonal)
+
+    @property
+    def learnt(self):
+        return self.online.network
+
+    @staticmethod
+    def views(settings, size):
+        return asymmetric(size, settings.crop, settings.blur)
+
+    def forward(self, views, moment):
+        return self.scale * self.redundancy(*map(self.online, views))
+
+
+OBJECTIVE = objective(Settings, BarlowTwins)

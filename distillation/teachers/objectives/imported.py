@@ -1,0 +1,148 @@
+"""A teacher that was trained elsewhere: a model of torchvision, timm or OpenCLIP, or a network of ours from a file.
+
+Its weights are copied into the pool, so that nothing after it needs a network connection or the file.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from distillation.augment.adapt import adapt
+from distillation.data.spaces import Space
+from distillation.networks.build import build
+from distillation.params import Section
+from distillation.runtime.errors import BadInput
+from distillation.runtime.random import generator
+from distillation.teachers import foreign
+from distillation.teachers.foreign.layouts import renamed
+from distillation.teachers.foreign.weights import fit, read, sha256
+from distillation.teachers.objective import Objective, dataset, finish
+
+NONE = "data/none"
+
+
+class Settings(Section):
+    """Where the one network that ``networks`` names comes from.
+
+    Attributes:
+        origin: ``from`` in params.yaml: a library, whose name of a model ``networks`` holds, or ``file``, where it holds
+            a word of ours.
+        weights: the library's name of published weights; None: they are in ``file``.
+        file: a state dict, .safetensors or what torch.save wrote, by the names of the library or ours; a ResNet's also
+            as the authors of self-supervised methods laid it out (``foreign.layouts``).
+        sha256: of the file of the weights; required of a person's file, so that a change of it is noticed.
+        classes: ``source`` where the outputs are the classes of the pool's source, in its order; ``none``: only the
+            features are used.
+    """
+
+    origin: Literal[(*foreign.LIBRARIES, "file")] = Field(alias="from")
+    weights: str | None
+    file: str
+    sha256: str | None
+    classes: Literal["none", "source"]
+
+    @property
+    def library(self):
+        return None if self.origin == "file" else self.origin
+
+    @property
+    def tag(self):
+        """The name of the published weights; None where they are in ``file``."""
+        return self.weights if self.library else None
+
+
+@dataclass(frozen=True)
+class Sized(Space):
+    """The space of a model that takes RGB images of one size: any raw images are adapted to it first."""
+
+    size: int = 0
+
+    def encode(self, raw):
+        return super().encode(adapt(raw, 3, self.size))
+
+
+def load(job):
+    """Find the network of ``job`` and leave it as the result of its task."""
+    data, settings = dataset(job.data, job.device), job.settings.training
+    job.task.start()
+    if settings.library:
+        data = _as_expected(data, job)
+    path = foreign.file(settings.library, job.word, settings.tag) if settings.tag else settings.file
+    if settings.sha256 not in (None, found := sha256(path)):
+        raise BadInput(f"imported.sha256 is {settings.sha256}, but that of {path} is {found}.")
+    network = _network(job, data, path).to(job.device)
+    kept = {"last": {"weights": network.state_dict(), "epoch": 0}}
+    origin = {"weights": settings.tag, "file": str(path).rpartition("/")[2], "sha256": found}
+    classifies = settings.classes == "source"
+    finish(job, data, network, kept, [], classifies, library=settings.library, origin=origin)
+
+
+def _as_expected(data, job):
+    """The RealSet in the space and shape that a library's model expects."""
+    size, mean, std = foreign.expects(job.settings.training.library, job.word, job.settings.training.tag)
+    space = Sized("normalised", Space.normalised(mean, std).to(job.device).tensors, size)
+    return replace(data, space=space, info={**data.info, "channels": 3, "size": size})
+
+
+def _network(job, data, path):
+    """The network with the weights in ``path``; without a classifier, unless its outputs are the classes of ``data``."""
+    settings, size = job.settings.training, data.shape[1]
+    classes = len(data.classes) if settings.classes == "source" else None
+    if settings.tag:
+        network = foreign.pretrained(settings.library, job.word, settings.tag, path, size)
+    elif settings.library:
+        network = foreign.from_file(settings.library, job.word, path, size, classes)
+    else:
+        network = build(job.word, *data.shape, generator(0, "replaced"))
+        _, state = renamed(read(path))
+        fit(network, state, path, ("classifier.",) if classes is None else ())
+    if classes is None:
+        return foreign.headless(network)
+    if getattr(network.classifier, "out_features", None) != classes:
+        raise BadInput(
+            f"{job.word} does not tell the {classes} classes of {data.info['name']} apart: set imported.classes to none, "
+            "and its features alone are used."
+        )
+    return network
+
+
+def check(pool, path):
+    settings = pool.training
+    if pool.keep != ["last"] or pool.count != 1 or len(pool.networks) != 1:
+        raise BadInput(f"{path} imports one network as it is: networks should name one, count be 1 and keep be [last].")
+    if settings.library:
+        foreign.check(settings.library, pool.networks[0], settings.weights)
+        if (settings.weights is None) == (settings.file == NONE):
+            raise BadInput(
+                f"{path}.imported should name either the {settings.library} weights or a file; the other is empty or {NONE}."
+            )
+    if settings.tag is None:
+        _check_file(settings, path)
+
+
+def _check_file(settings, path):
+    """A file must be pinned. It need not be here: a teammate may have the pool that was made of it."""
+    if settings.file == NONE:
+        raise BadInput(f"{path}.imported.file should be the path of a .safetensors, .pt or .pth file.")
+    found = sha256(settings.file) if Path(settings.file).is_file() else None
+    if settings.sha256 is None or found not in (None, settings.sha256):
+        that = f", {found}" if found else ""
+        raise BadInput(f"{path}.imported.sha256 is {settings.sha256}, but should be that of {settings.file}{that}.")
+
+
+def _shape(pool, source):
+    if not pool.training.library:
+        return source
+    return 3, foreign.expects(pool.training.library, pool.networks[0], pool.training.tag)[0]
+
+
+OBJECTIVE = Objective(
+    Settings,
+    load,
+    check=check,
+    classifies=lambda pool: pool.training.classes == "source",
+    words=lambda pool: [] if pool.training.library else pool.networks,
+    shape=_shape,
+)

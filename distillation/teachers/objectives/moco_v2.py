@@ -1,0 +1,79 @@
+"""MoCo v2 (He et al. 2020, Chen et al. 2020): know the other view of an image among a queue of views of others.
+
+The default is the official CIFAR-10 demo, whose learning rate and epochs are those of SC-DD's networks: a linear head, no
+blur, batch norms over an eighth of the batch, keys shuffled.
+"""
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from distillation.runtime.errors import BadInput
+from distillation.teachers.selfsupervised.model import Encoder, Model, momentum_copy
+from distillation.teachers.selfsupervised.norms import split, whole
+from distillation.teachers.selfsupervised.settings import Pretraining, Share
+from distillation.teachers.selfsupervised.teacher import objective
+from distillation.teachers.selfsupervised.views import View
+
+
+class Settings(Pretraining):
+    """``splits`` are parts of a batch with statistics of their own; ``hidden`` is the head's width, 0 where it is linear."""
+
+    blur: Share
+    temperature: float = Field(gt=0)
+    queue: int = Field(ge=1)
+    ema: float = Field(ge=0, lt=1)
+    dim: int = Field(ge=1)
+    hidden: int = Field(ge=0)
+    splits: int = Field(ge=1)
+
+
+class MoCo(Model):
+    def __init__(self, network, settings, precision):
+        from lightly.loss import NTXentLoss
+        from lightly.models.modules.heads import MoCoProjectionHead
+
+        super().__init__()
+        self.settings, features = settings, network.features_size
+        if settings.hidden:
+            head = MoCoProjectionHead(features, settings.hidden, settings.dim)
+        else:
+            head = nn.Linear(features, settings.dim)
+        if settings.splits > 1:
+            network = split(network, settings.splits)
+        self.online = Encoder(network, head, precision)
+        self.momentum = momentum_copy(self.online)
+        self.contrast = NTXentLoss(settings.temperature, (settings.queue, settings.dim))
+
+    @property
+    def learnt(self):
+        return whole(self.online.network)
+
+    @staticmethod
+    def views(settings, size):
+        return [View(size, (settings.crop, 1.0), (0.4, 0.4, 0.4, 0.1), settings.blur)] * 2
+
+    def forward(self, views, moment):
+        from lightly.models.utils import update_momentum
+
+        update_momentum(self.online, self.momentum, self.settings.ema)
+        queries = self.online(views[0])
+        with torch.no_grad():
+            keys = self._keys(views[1], moment.draws)
+        return self.contrast(queries, keys)
+
+    def _keys(self, images, draws):
+        """Shuffled, so that batch norms cannot tell which query an image belongs to (MoCo, section 3.3)."""
+        order = torch.randperm(len(images), generator=draws).to(images.device)
+        return self.momentum(images[order])[order.argsort()]
+
+
+def check(pool, path):
+    settings = pool.training
+    if settings.batch % settings.splits:
+        raise BadInput(
+            f"{path}.moco_v2.splits is {settings.splits}, but should divide moco_v2.batch, which is {settings.batch}."
+        )
+
+
+OBJECTIVE = objective(Settings, MoCo, check)

@@ -1,0 +1,73 @@
+"""MoCo v3 (Chen, Xie & He 2021): know the other view of an image among those of the batch, both ways.
+
+Defaults are solo-learn's for CIFAR; on a ResNet the projector has two layers and the predictor too, as officially:
+that one ends without a batch norm.
+"""
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import nn
+
+from distillation.teachers.selfsupervised.model import Encoder, Model, momentum_copy, towards_one
+from distillation.teachers.selfsupervised.settings import Pretraining, Share
+from distillation.teachers.selfsupervised.teacher import objective
+from distillation.teachers.selfsupervised.views import asymmetric
+
+
+class Settings(Pretraining):
+    """``blur`` is that of the first view and the second; ``ema`` rises to 1."""
+
+    blur: list[Share] = Field(min_length=2, max_length=2)
+    temperature: float = Field(gt=0)
+    ema: float = Field(ge=0, le=1)
+    dim: int = Field(ge=1)
+    hidden: int = Field(ge=1)
+
+
+class MoCo(Model):
+    def __init__(self, network, settings, precision):
+        super().__init__()
+        self.settings = settings
+        hidden, dim = settings.hidden, settings.dim
+        self.online = Encoder(network, _perceptron(network.features_size, hidden, dim), precision)
+        self.momentum = momentum_copy(self.online)
+        self.predictor = _perceptron(dim, hidden, dim, normed=False)
+
+    @property
+    def learnt(self):
+        return self.online.network
+
+    @staticmethod
+    def views(settings, size):
+        return asymmetric(size, settings.crop, settings.blur)
+
+    def forward(self, views, moment):
+        from lightly.models.utils import update_momentum
+
+        update_momentum(self.online, self.momentum, towards_one(self.settings.ema, moment.done))
+        queries = [self.predictor(self.online(view)) for view in views]
+        with torch.no_grad():
+            keys = [self.momentum(view) for view in views]
+        return self._contrast(queries[0], keys[1]) + self._contrast(queries[1], keys[0])
+
+    def _contrast(self, queries, keys):
+        """Cross-entropy of each query's own key among all, times twice the temperature (algorithm 1)."""
+        temperature = self.settings.temperature
+        logits = F.normalize(queries, dim=1) @ F.normalize(keys, dim=1).T / temperature
+        return 2 * temperature * F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
+
+
+def _perceptron(inside, hidden, outside, normed=True):
+    """Two layers without biases; ``normed`` says whether a batch norm without weights ends them."""
+    from lightly.models.modules.heads import ProjectionHead
+
+    return ProjectionHead(
+        [
+            (inside, hidden, nn.BatchNorm1d(hidden), nn.ReLU()),
+            (hidden, outside, nn.BatchNorm1d(outside, affine=False) if normed else None, None, False),
+        ]
+    )
+
+
+OBJECTIVE = objective(Settings, MoCo)

@@ -1,0 +1,83 @@
+"""SwAV (Caron et al. 2020): tell from one view of an image which prototypes another was assigned to.
+
+Defaults are solo-learn's for CIFAR and, for training this short, the official ones for 200 epochs in batches of 256.
+"""
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import nn
+
+from distillation.teachers.selfsupervised.model import Encoder, Model, by_size
+from distillation.teachers.selfsupervised.settings import Pretraining, Share
+from distillation.teachers.selfsupervised.teacher import objective
+from distillation.teachers.selfsupervised.views import View
+
+LOCAL = 0.05, 0.14  # of the image's area in a small view
+
+
+class Settings(Pretraining):
+    """``locals`` small views of ``local_size`` pixels join the two large ones.
+
+    Assignments are balanced over the batch and, from the epoch ``queue_start``, over the last ``queue`` outputs of each
+    large view before it; the prototypes rest for ``frozen`` epochs.
+    """
+
+    blur: Share
+    locals: int = Field(ge=0)
+    local_size: int = Field(ge=1)
+    temperature: float = Field(gt=0)
+    epsilon: float = Field(gt=0)
+    sinkhorn: int = Field(ge=1)
+    prototypes: int = Field(ge=1)
+    queue: int = Field(ge=0)
+    queue_start: int = Field(ge=0)
+    frozen: int = Field(ge=0)
+    dim: int = Field(ge=1)
+    hidden: int = Field(ge=1)
+
+
+class SwAV(Model):
+    def __init__(self, network, settings, precision):
+        from lightly.loss import SwaVLoss
+        from lightly.models.modules.heads import SwaVProjectionHead
+
+        super().__init__()
+        self.settings = settings
+        head = SwaVProjectionHead(network.features_size, settings.hidden, settings.dim)
+        self.online = Encoder(network, head, precision)
+        self.prototypes = nn.Linear(settings.dim, settings.prototypes, bias=False)
+        self.swap = SwaVLoss(settings.temperature, settings.sinkhorn, settings.epsilon)
+        self.register_buffer("queue", torch.zeros(2, settings.queue, settings.dim))
+
+    @property
+    def learnt(self):
+        return self.online.network
+
+    @staticmethod
+    def views(settings, size):
+        jitter, blur = (0.8, 0.8, 0.8, 0.2), settings.blur
+        large = View(size, (settings.crop, 1.0), jitter, blur)
+        return [large] * 2 + [View(settings.local_size, LOCAL, jitter, blur)] * settings.locals
+
+    def forward(self, views, moment):
+        from lightly.models.utils import normalize_weight
+
+        normalize_weight(self.prototypes.weight)
+        outputs = [F.normalize(output, dim=1) for output in by_size(self.online, views)]
+        scores = [self.prototypes(output) for output in outputs]
+        queued = self.settings.queue and moment.epoch >= self.settings.queue_start
+        loss = self.swap(scores[:2], scores[2:], [self.prototypes(each) for each in self.queue] if queued else None)
+        self._enqueue(torch.stack(outputs[:2]))
+        return loss.squeeze()
+
+    @torch.no_grad()
+    def _enqueue(self, outputs):
+        self.queue.copy_(torch.cat([outputs, self.queue], 1)[:, : self.settings.queue])
+
+    def before_step(self, moment):
+        if moment.epoch < self.settings.frozen:
+            self.prototypes.weight.grad = None
+
+
+OBJECTIVE = objective(Settings, SwAV)

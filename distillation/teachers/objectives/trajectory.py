@@ -1,0 +1,40 @@
+"""An expert: a teacher trained as the supervised ones are, all of whose epochs are kept for MTT to retrace.
+
+Its parameters before the first epoch and after each one are stored as one vector an epoch beside its last weights (see
+``Pool.parameters``): four bytes a parameter and epoch, each readable on its own. The published pools hold 100 experts of
+50 epochs, by SGD at 0.01 without momentum, with siamese augmentation (Cazenavette et al., CVPR 2022).
+"""
+
+from torch.nn.utils import parameters_to_vector
+
+from distillation.runtime.errors import BadInput
+from distillation.teachers.objective import Objective, complete, dataset, finish, training_of
+from distillation.teachers.pool import epoch_name
+from distillation.training.settings import TrainSettings
+
+
+def train(job):
+    """Train the expert of ``job``, resuming where an earlier run stopped; it and its epochs go into the task."""
+    data = dataset(job.data, job.device)
+    state, training = job.task.start(), training_of(job, data, data.train)
+    network = training.network
+    passed, curve = [_parameters(network)], []
+    if state:
+        training.load_state_dict(state["training"])
+        passed, curve = state["passed"], state["curve"]
+    complete(job, training, curve, lambda: passed.append(_parameters(network)), lambda: {"passed": passed})
+    kept = {"last": {"weights": dict(network.state_dict()), "epoch": training.epoch}}
+    beside = {epoch_name(epoch): vector for epoch, vector in enumerate(passed)}
+    finish(job, data, network, kept, curve, beside=beside)
+
+
+def _parameters(network):
+    return parameters_to_vector(network.parameters()).detach().cpu()
+
+
+def _last_alone(pool, path):
+    if pool.keep != ["last"]:
+        raise BadInput(f"{path}.keep should be [last]: a pool of trajectories has every epoch beside it anyway.")
+
+
+OBJECTIVE = Objective(TrainSettings, train, check=_last_alone)

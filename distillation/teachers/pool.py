@@ -1,0 +1,134 @@
+"""A pool: one file with all weights, and who they are."""
+
+import copy
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from distillation.data.spaces import PREFIX, Space
+from distillation.networks.build import build
+from distillation.networks.names import embeds
+from distillation.runtime import tensors
+from distillation.runtime.errors import BadInput
+from distillation.runtime.random import generator
+from distillation.teachers import foreign
+
+FILE, RECORD = "teachers.safetensors", "pool.json"
+
+
+def epoch_name(epoch):
+    """What a trajectory calls all parameters, as one vector, after so many epochs."""
+    return f"trajectory/{epoch}"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One set of weights: the ``index``-th network ``word``, at the epoch kept as ``kept``.
+
+    ``accuracy`` on the test set in percent, None of a network without classes; ``library``, whose name of a model
+    ``word`` is, None where it is one of ours.
+    """
+
+    word: str
+    index: int
+    kept: str
+    epoch: int
+    accuracy: float | None
+    library: str | None = None
+
+
+class Pool:
+    """The teachers of ``models/teachers/<pool>``, loaded one at a time.
+
+    ``shape`` is (channels, size, classes) and ``space`` the space of what they are given; ``classes`` are the names that
+    their logits stand for, None where they only have features.
+    """
+
+    def __init__(self, folder, device="cpu"):
+        self.folder, self.device = Path(folder), device
+        with tensors.opened(self.folder / FILE) as view:
+            self.info = view.info
+            self.space = Space.read(self.info["space"], {n: view.get(n) for n in view.names if n.startswith(PREFIX)})
+        self.space = self.space.to(device)
+        self.classes = self.info["classes"]
+        self.shape = tuple(self.info["shape"])
+        self.members = [
+            Member(
+                entry["network"], entry["index"], kept["name"], kept["epoch"], kept["accuracy"], entry.get("library")
+            )
+            for entry in self.info["networks"]
+            for kept in entry["kept"]
+        ]
+        self.network = lru_cache(maxsize=None)(self._network)
+
+    @property
+    def words(self):
+        """The different networks, in order."""
+        return list(dict.fromkeys(member.word for member in self.members))
+
+    def keeping(self, epoch):
+        """The pool with those members alone that were kept as ``epoch`` (``any``: all). Raises BadInput if none was."""
+        made = copy.copy(self)
+        made.members = [member for member in self.members if str(epoch) in ("any", member.kept)]
+        if not made.members:
+            kept = ", ".join(dict.fromkeys(member.kept for member in self.members))
+            raise BadInput(f"the teachers of {self.info['pool']} were kept at {kept}, not at {epoch}.")
+        return made
+
+    def draw(self, draws):
+        """A Member: its network word uniform over the words, then uniform over that word's members."""
+        words = self.words
+        word = words[int(torch.randint(len(words), (1,), generator=draws))]
+        among = [member for member in self.members if member.word == word]
+        return among[int(torch.randint(len(among), (1,), generator=draws))]
+
+    def parameters(self, member, epoch):
+        """All parameters (P,) of a Member of a pool of trajectories after so many epochs, 0 being before the first."""
+        with tensors.opened(self.folder / FILE) as view:
+            return view.get(f"{member.word}/{member.index}/{epoch_name(epoch)}").to(self.device)
+
+    def part(self, members):
+        """Weights (name to Tensor) and record of a file of this format that holds these members alone."""
+        wanted = {(member.word, member.index, member.kept) for member in members}
+        networks = [
+            {**entry, "kept": [k for k in entry["kept"] if (entry["network"], entry["index"], k["name"]) in wanted]}
+            for entry in self.info["networks"]
+        ]
+        starts = (PREFIX, *("/".join(map(str, each)) + "/" for each in wanted))
+        with tensors.opened(self.folder / FILE) as view:
+            content = {name: view.get(name) for name in view.names if name.startswith(starts)}
+        return content, {**self.info, "networks": [entry for entry in networks if entry["kept"]]}
+
+    def has_features(self, member):
+        """Whether a Member's network has features before its classifier."""
+        return member.library is not None or embeds(member.word)
+
+    def first(self, word):
+        """The network of the first member of a word."""
+        return self.network(next(member for member in self.members if member.word == word))
+
+    def flops(self, word):
+        """Floating-point operations of one image's forward pass through the network ``word``."""
+        network = self.first(word)
+        image = torch.zeros(1, self.shape[0], self.shape[1], self.shape[1], device=self.device)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network.embed(image) if self.classes is None else network(image)
+        return counter.get_total_flops()
+
+    def _network(self, member):
+        """The frozen network of a Member, in eval mode, on the pool's device."""
+        channels, size, classes = self.shape
+        if member.library:
+            network = foreign.build(member.library, member.word, size, classes or None)
+        else:
+            network = build(member.word, channels, size, max(classes, 1), generator(0, "replaced"))
+        if self.classes is None:
+            network = foreign.headless(network)
+        prefix = f"{member.word}/{member.index}/{member.kept}/"
+        with tensors.opened(self.folder / FILE) as view:
+            weights = {n.removeprefix(prefix): view.get(n) for n in view.names if n.startswith(prefix)}
+        network.load_state_dict(weights)
+        return network.eval().requires_grad_(False).to(self.device)

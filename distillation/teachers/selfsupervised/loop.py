@@ -1,0 +1,100 @@
+"""Training a model without labels, a step at a time, so that it can stop between any two."""
+
+import torch
+
+from distillation.data.indexed import indices_on
+from distillation.runtime.device import forget
+from distillation.runtime.random import generator
+from distillation.teachers.selfsupervised.model import Encoder, Moment
+from distillation.teachers.selfsupervised.optimizers import optimizer_of, rate
+from distillation.teachers.selfsupervised.views import draw, show
+
+
+class Loop:
+    """One model on its way through its epochs.
+
+    Args:
+        model: a Model, on its device.
+        views: the Views that each image is shown in.
+        images: (N, C, S, S) uint8 on that device, or files that are decoded onto it.
+        encode: function of raw images in [0, 1] to the space that the network is given.
+        settings: Pretraining.
+        seed: names every draw (order, views, the model's own), with ``name``.
+        flip: whether a mirrored image keeps its class.
+        compile: whether the encoders are compiled.
+    """
+
+    def __init__(self, model, views, images, encode, settings, seed, name, flip, compile=False):
+        self.model, self.views, self.images, self.encode = model, views, images, encode
+        self.settings, self.seed, self.name, self.flip = settings, seed, name, flip
+        self.steps_per_epoch = len(images) // settings.batch
+        self.step = 0
+        self.epoch_loss = torch.zeros((), dtype=torch.float64, device=images.device)
+        self.optimizer = optimizer_of(model.parameters(), settings)
+        self.tensors = dict(model.named_parameters()) | dict(model.named_buffers())  # queues are in no state_dict
+        if compile:
+            forget()
+            for module in model.modules():
+                if isinstance(module, Encoder):
+                    module.compile(dynamic=False)
+
+    @property
+    def epoch(self):
+        """How many epochs are complete."""
+        return self.step // self.steps_per_epoch
+
+    @property
+    def done(self):
+        return self.epoch >= self.settings.epochs
+
+    def advance(self):
+        """One optimiser step. Returns the mean loss of the epoch it completes, else None."""
+        place = self.step % self.steps_per_epoch
+        if place == 0:
+            self.model.train()
+            self._set_order()
+            self.epoch_loss.zero_()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate(self.settings, self.step, self.steps_per_epoch)
+        index = self.order[place * self.settings.batch : (place + 1) * self.settings.batch]
+        done = self.step / (self.steps_per_epoch * self.settings.epochs)
+        moment = Moment(self.epoch, done, self._draws("model", self.step))
+        loss = self.model(self._shown(index), moment)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.model.before_step(moment)
+        self.optimizer.step()
+        self.epoch_loss += loss.detach()
+        self.step += 1
+        return float(self.epoch_loss) / self.steps_per_epoch if place + 1 == self.steps_per_epoch else None
+
+    @torch.no_grad()
+    def _shown(self, index):
+        images, draws = self.images[index].float() / 255, self._draws("views", self.step)
+        count, size = len(images), images.shape[2]
+        return [self.encode(show(images, view, draw(view, count, size, self.flip, draws))) for view in self.views]
+
+    def _set_order(self):
+        order = torch.randperm(len(self.images), generator=self._draws("order", self.epoch))
+        self.order = order.to(indices_on(self.images))
+
+    def _draws(self, purpose, index):
+        return generator(self.seed, self.name, purpose, index)
+
+    def state_dict(self):
+        return {
+            "model": dict(self.tensors),
+            "optimizer": self.optimizer.state_dict()["state"],
+            "step": self.step,
+            "epoch_loss": self.epoch_loss,
+        }
+
+    @torch.no_grad()
+    def load_state_dict(self, state):
+        for name, tensor in self.tensors.items():
+            tensor.copy_(state["model"][name])
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state["optimizer"]})
+        self.step = state["step"]
+        self.epoch_loss = state["epoch_loss"].to(self.epoch_loss.device)
+        self.model.train()
+        self._set_order()

@@ -1,0 +1,38 @@
+"""What every self-supervised objective reads of its section, whatever else it has."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from distillation.params import Section
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Pretraining(Section):
+    """How a network is trained without labels.
+
+    Attributes:
+        epochs, batch: an epoch leaves out the images that do not fill a batch.
+        optimizer: sgd; lars (layer-wise adaptive rates, clipped as solo-learn does, of ``trust``); adamw.
+        lr: reached after ``warmup`` epochs, from where it falls to 0 along a cosine.
+        momentum: of sgd and lars.
+        weight_decay: lars and adamw leave out biases and norms.
+        crop: the least share of an image that a large view shows.
+    """
+
+    epochs: int = Field(ge=1)
+    batch: int = Field(ge=2)
+    optimizer: Literal["sgd", "lars", "adamw"]
+    lr: float = Field(gt=0)
+    momentum: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0)
+    trust: float = Field(gt=0)
+    warmup: int = Field(ge=0)
+    crop: float = Field(gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _warmed_up(self):
+        if self.warmup >= self.epochs:
+            raise ValueError(f"has a warmup of {self.warmup} epochs, but should have fewer than epochs, {self.epochs}")
+        return self

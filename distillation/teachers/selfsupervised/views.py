@@ -1,0 +1,128 @@
+"""Views of images for self-supervised learning: whole batches at once, each image with draws of its own.
+
+A View says how one view is made; ``draw`` makes the random numbers of one batch, on the CPU and from one generator, and
+``show`` changes images by them. An image is cropped, mirrored, its colours are jittered, and it may lose them, be blurred
+or solarized: the order of SimCLR and BYOL, which the others took over.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from distillation.augment.crops import resized
+from distillation.teachers.selfsupervised import colours, crops
+
+_JITTERED, _GREY, _MIRRORED = 0.8, 0.2, 0.5  # how likely: the same in all the papers
+_SIGMAS = 0.1, 2.0  # of a blur, in pixels
+_STEPS = (colours.brightness, colours.contrast, colours.saturation, colours.hue)
+
+
+@dataclass(frozen=True)
+class View:
+    """How a view is made.
+
+    Attributes:
+        size: its pixels of a side.
+        area: the least and the most of the image's area that is cropped.
+        jitter: strengths of brightness, contrast, saturation and hue.
+        blur, solarize: how likely each is.
+    """
+
+    size: int
+    area: tuple
+    jitter: tuple
+    blur: float = 0.0
+    solarize: float = 0.0
+
+
+def asymmetric(size, crop, blur):
+    """BYOL's two views of a whole image (appendix B), as MoCo v3, Barlow Twins and DINO have them too.
+
+    ``crop`` is the least share of the image's area, ``blur`` how likely each of the two is blurred.
+    """
+    jitter = (0.4, 0.4, 0.2, 0.1)
+    return [View(size, (crop, 1.0), jitter, blur[0]), View(size, (crop, 1.0), jitter, blur[1], solarize=0.2)]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The numbers of one view of n images, on the CPU.
+
+    Attributes:
+        boxes: (n, 4) int64, see ``augment.crops``.
+        mirror, grey, solarize: (n,) bool.
+        jitter: (n, 4) what brightness, contrast, saturation and hue are changed by.
+        order: the order of these four, one for the batch, so that a batch stays one.
+        sigma: (n,) of the blur; 0: none.
+    """
+
+    boxes: Tensor
+    mirror: Tensor
+    jitter: Tensor
+    order: list
+    grey: Tensor
+    sigma: Tensor
+    solarize: Tensor
+
+
+def draw(view, count, size, flip, generator):
+    """Drawn numbers of ``view`` for ``count`` images of ``size`` pixels; ``flip``: a mirrored image keeps its class."""
+    boxes = resized(count, size, view.area, generator)
+    order = torch.randperm(4, generator=generator).tolist()
+    numbers = torch.rand(10, count, generator=generator)
+    mirrored, jittered, grey, blurred, solarized = numbers[:5] < torch.tensor(
+        [_MIRRORED, _JITTERED, _GREY, view.blur, view.solarize]
+    ).unsqueeze(1)
+    least, most = _SIGMAS
+    return Drawn(
+        boxes,
+        mirrored & flip,
+        _jitter(view.jitter, numbers[5:9], jittered),
+        order,
+        grey,
+        (least + (most - least) * numbers[9]) * blurred,
+        solarized,
+    )
+
+
+def show(images, view, drawn):
+    """Images (n, C, S, S) in [0, 1] as the ``view`` that was drawn for them: (n, C, view.size, view.size) in [0, 1]."""
+    images = crops.cut(images, drawn.boxes, view.size, drawn.mirror)
+    for step in drawn.order:
+        images = _STEPS[step](images, drawn.jitter[:, step])
+    images = _where(drawn.grey, colours.grey(images), images)
+    if view.blur:
+        images = blurred(images, drawn.sigma)
+    return _where(drawn.solarize, colours.solarize(images), images) if view.solarize else images
+
+
+def blurred(images, sigma):
+    """Each image blurred by a Gaussian of its ``sigma`` (n,) in pixels; 0: not at all.
+
+    The kernel is a tenth as wide as the image (SimCLR, appendix A), the border mirrored; below 20 px it is one pixel. As
+    matrix products, which are the same on every device.
+    """
+    size, reach = images.shape[2], images.shape[2] // 20
+    steps = torch.arange(-reach, reach + 1, device=images.device)
+    sigma = sigma.to(images.device, images.dtype).clamp_min(1e-3).unsqueeze(1)
+    kernel = torch.softmax(-0.5 * (steps / sigma).square(), 1)
+    places = torch.arange(size, device=images.device)
+    sources = (places + steps.unsqueeze(1)).abs()
+    sources = size - 1 - (size - 1 - sources).abs()
+    taken = (sources.unsqueeze(2) == places).to(images.dtype)
+    weights = torch.einsum("nk,kij->nij", kernel, taken).unsqueeze(1)
+    return weights @ images @ weights.mT
+
+
+def _jitter(strengths, numbers, jittered):
+    """(n, 4): factors about 1 for brightness, contrast and saturation, the turn of the hue about 0."""
+    strengths = torch.tensor(strengths).unsqueeze(1)
+    middle = torch.tensor([1.0, 1.0, 1.0, 0.0]).unsqueeze(1)
+    least = torch.where(middle > 0, (middle - strengths).clamp_min(0), -strengths)
+    drawn = least + (middle + strengths - least) * numbers
+    return torch.where(jittered, drawn, middle).T
+
+
+def _where(chosen, changed, images):
+    return torch.where(chosen.to(images.device).view(-1, 1, 1, 1), changed, images)

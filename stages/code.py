@@ -1,0 +1,44 @@
+"""Say what the code of every stage is, so that DVC reruns what an edit changes and nothing else.
+
+Reads   stages, distillation
+Writes  data/code: for each stage script, and each variant that a parameter picks (a method, an objective, a kind of
+        labels), SCRIPT.json or SCRIPT-VARIANT.json: digests of all modules and data files that it may run
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from distillation import methods
+from distillation.runtime import files, process
+from distillation.runtime.errors import guarded
+from distillation.runtime.files import atomic_output
+from distillation.runtime.fingerprint import closure
+from distillation.teachers import objectives
+
+OUT = "data/code"
+VARIANTS = {"distill": methods, "teacher": objectives}  # by script, the package whose module a parameter picks
+
+
+def programs():
+    """(name, modules that it may run) of every stage script and variant; a check may run all variants."""
+    every = [f"{package.__name__}.{name}" for package in VARIANTS.values() for name in package.names()]
+    for script in sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py")):
+        if package := VARIANTS.get(script):
+            for name in package.names():
+                yield f"{script}-{name}", [f"stages.{script}", f"{package.__name__}.{name}"]
+        else:
+            yield script, [f"stages.{script}", *(every if script == "check" else [])]
+
+
+def run():
+    process.begin()
+    with atomic_output(OUT) as out:
+        for name, modules in programs():
+            files.save_json(out / f"{name}.json", closure(*modules))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
+    sys.exit(guarded(run))
