@@ -7,71 +7,45 @@ Writes  reports/assessment/<POOL>: rows.csv, info.json, metrics.json
 
 import argparse
 import sys
-from pathlib import Path
-
-import pandas as pd
 
 from distillation import params as parameters
+from distillation import paths
 from distillation.data.real import RealSet
-from distillation.evaluation.assess import models
-from distillation.evaluation.assess.pixels import statistics
+from distillation.evaluation.assess import models, writing
 from distillation.evaluation.assess.sets import sets_of
 from distillation.evaluation.assess.settings import Measuring
-from distillation.runtime import cost, device, files, process
+from distillation.runtime import device, process, stage
 from distillation.runtime.errors import guarded
-from distillation.runtime.files import atomic_output
-from distillation.runtime.inputs import stage_inputs
-from distillation.runtime.tasks import map_tasks
-from distillation.runtime.work import Task, locked_tasks
-from distillation.teachers.pool import Pool
-
-DATA, LABELLED = Path("data/real/dataset"), Path("data/relabeled")
+from distillation.teachers.pool import FILE, Pool
 
 
-def run(pool):
+def run(pool: str) -> None:
     process.begin()
     params = parameters.load()
     settings = params.fields("evaluate.assess", Measuring)
     compute = params.section("compute", parameters.Compute)
-    folder, data = Path("models/teachers") / pool, RealSet.load(DATA)
-    trained = Pool(folder)
+    trained, data = Pool(paths.POOLS / pool), RealSet.load(paths.DATASET)
     models.suits(trained, data)
     device.prepare(compute.threads)
-    sets = sets_of(LABELLED, data)
+    labelled = {name: path for name, path in paths.LABELLED.items() if path.is_file()}
+    sets, judges = sets_of(labelled, data), models.models_of(trained, settings.fresh)
 
-    stage, out = f"assess@{pool}", f"reports/assessment/{pool}"
-    inputs = {key: value for key, value in stage_inputs(stage).items() if key != "params:evaluate.assess.fresh"}
-    made, wanted = device.made_on(compute.device), models.models_of(trained, settings.fresh)
-    tasks = [Task.of(f"assess {pool} {model}", inputs, str(model), made, compute.checkpoint) for model in wanted]
-    with locked_tasks(tasks) as missing:
-        if missing:
-            with device.lease_device(compute.device) as where:
-                jobs = [
-                    models.Job(task, DATA, LABELLED, folder, model, settings, str(where))
-                    for task, model in zip(tasks, wanted, strict=True)
-                    if task in missing
-                ]
-                for _ in map_tasks(models.measure, jobs, compute.workers, compute.threads):
-                    pass
-        with atomic_output(out) as partial:
-            _write(partial, pool, settings, sets, wanted, tasks)
-        cost.record(stage, out, tasks)
+    jobs = {
+        f"assess {pool} {judge}": models.Job(
+            data=paths.DATASET,
+            sets=labelled,
+            pool=trained.folder / FILE,
+            model=judge,
+            real=settings.real,
+            chunk=settings.chunk,
+        )
+        for judge in judges
+    }
 
+    def write(out, tasks):
+        writing.write(out, pool, settings, sets, judges, tasks)
 
-def _write(out, pool, settings, sets, wanted, tasks):
-    """One row for each set, assessment and model; those of the images alone name no model."""
-    rows = [
-        {"set": name, "assessment": key, "model": "", "value": value}
-        for name, made in sets.items()
-        for key, value in statistics(made.space.decode(made.images), made.labels).items()
-    ]
-    for model, task in zip(wanted, tasks, strict=True):
-        rows += [{**row, "model": str(model)} for row in files.load_json(task.finished() / models.RECORD)]
-    table = pd.DataFrame(rows)[["set", "assessment", "model", "value"]]
-    table.to_csv(out / "rows.csv", index=False, float_format="%.6g")
-    files.save_json(out / "info.json", {"pool": pool, "settings": settings.model_dump()})
-    ours = table[table["set"] == "distilled"].groupby("assessment")["value"].mean().dropna()
-    files.save_json(out / "metrics.json", {name: float(f"{value:.6g}") for name, value in ours.items()})
+    stage.produce(f"assess@{pool}", paths.REPORTS / "assessment" / pool, write, models.measure, jobs, compute)
 
 
 if __name__ == "__main__":

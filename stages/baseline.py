@@ -9,23 +9,18 @@ Writes  reports/baseline/<PROTOCOL>: rows.csv, curves.csv, info.json, metrics.js
 
 import argparse
 import sys
-from pathlib import Path
 
 from distillation import params as parameters
+from distillation import paths
 from distillation.data.real import RealSet
-from distillation.evaluation import cells
-from distillation.evaluation import classify as students
-from distillation.evaluation.sets import affords_all_pixels, k_means_choice, random_choice
+from distillation.evaluation import cells, classify
+from distillation.evaluation.sets import affords_all_pixels
 from distillation.evaluation.settings import Draws, EvaluateCommon, Images, training_settings
-from distillation.runtime import cost, process
+from distillation.runtime import process, stage
 from distillation.runtime.errors import guarded
-from distillation.runtime.files import atomic_output
-from distillation.runtime.inputs import stage_inputs
-
-DATA = Path("data/real/dataset")
 
 
-def run(protocol):
+def run(protocol: str) -> None:
     process.begin()
     params = parameters.load()
     common = params.fields("evaluate", EvaluateCommon)
@@ -33,34 +28,28 @@ def run(protocol):
     ipc = params.fields("method", Images).ipc
     compute = params.section("compute", parameters.Compute)
     settings, _ = training_settings(params, protocol, "hard")
-    data = RealSet.load(DATA)
+    data = RealSet.load(paths.DATASET)
 
-    stage, out = f"baseline@{protocol}", f"reports/baseline/{protocol}"
-    inputs = cells.inputs_of_one(stage_inputs(stage), protocol, "hard")
-    how = students.Protocol("hard", settings, common.precision, common.compile, common.test_every)
+    training = classify.Protocol(
+        kind="hard",
+        settings=settings,
+        precision=common.precision,
+        compile=common.compile,
+        test_every=common.test_every,
+    )
     all_pixels = affords_all_pixels(data)
-    wanted = list(_cells(data, common.networks, common.seeds if all_pixels else 0, draws, ipc))
-    with cells.trained(stage, wanted, inputs, how, DATA, data, compute) as tasks:
-        with atomic_output(out) as folder:
-            images = {"random": ipc * len(data.classes)}
-            if all_pixels:
-                images |= {"kmeans": images["random"], "mean": len(data.classes)}
-            info = {"protocol": protocol, "labels": "hard", "images": images, "settings": settings.model_dump()}
-            cells.write(folder, wanted, tasks, info)
-        cost.record(stage, out, tasks)
+    rows = list(cells.baselines(data, common.networks, common.seeds if all_pixels else 0, draws, ipc))
+    name, out = f"baseline@{protocol}", paths.REPORTS / "baseline" / protocol
 
+    def write(folder, tasks):
+        images = {"random": ipc * len(data.classes)}
+        if all_pixels:
+            images |= {"kmeans": images["random"], "mean": len(data.classes)}
+        info = {"protocol": protocol, "labels": "hard", "images": images, "settings": settings.model_dump()}
+        cells.write(folder, rows, tasks, info)
 
-def _cells(data, networks, seeds, draws, ipc):
-    """One student a random draw, with a seed of its own; ``seeds`` students of each of the other sets."""
-    nearest = ("chosen", k_means_choice(data, ipc)) if seeds else None
-    for word in networks:
-        for draw in range(draws):
-            yield cells.Cell(
-                (("set", "random"), ("draw", draw)), ("chosen", random_choice(data, ipc, draw)), word, draw
-            )
-        for seed in range(seeds):
-            yield cells.Cell((("set", "kmeans"), ("draw", 0)), nearest, word, seed)
-            yield cells.Cell((("set", "mean"), ("draw", 0)), ("mean",), word, seed)
+    jobs = cells.jobs(name, rows, training, paths.DATASET, data.shape)
+    stage.produce(name, out, write, classify.train, jobs, compute)
 
 
 if __name__ == "__main__":

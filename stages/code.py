@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from distillation import methods
+from distillation.labels import kinds
 from distillation.runtime import files, process
 from distillation.runtime.errors import guarded
 from distillation.runtime.files import atomic_output
@@ -17,7 +18,12 @@ from distillation.runtime.fingerprint import closure
 from distillation.teachers import objectives
 
 OUT = "data/code"
-VARIANTS = {"distill": methods, "teacher": objectives}  # by script, the package whose module a parameter picks
+# By script, the package of which a parameter picks one module.
+VARIANTS = {
+    "distill": methods,
+    "teacher": objectives,
+    "relabel": kinds,
+}
 
 
 def programs():

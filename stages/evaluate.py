@@ -7,67 +7,62 @@ Writes  reports/evaluation/<PROTOCOL>: rows.csv, curves.csv, info.json, metrics.
 
 import argparse
 import sys
-from pathlib import Path
 
 from distillation import params as parameters
-from distillation.data.distilled import FILE, DistilledSet
+from distillation import paths
+from distillation.data.distilled import DistilledSet
 from distillation.data.real import RealSet
-from distillation.evaluation import cells
-from distillation.evaluation import classify as students
+from distillation.evaluation import cells, classify, only
+from distillation.evaluation.sets import FromFile
 from distillation.evaluation.settings import EvaluateCommon, Saving, training_settings
-from distillation.labels.lessons import LESSONS
-from distillation.runtime import cost, process, tensors
+from distillation.labels.lessons import LESSONS, labels_of
+from distillation.runtime import process, stage
 from distillation.runtime.errors import guarded
-from distillation.runtime.files import atomic_output
-from distillation.runtime.inputs import stage_inputs
-
-DATA, LABELLED = Path("data/real/dataset"), Path("data/relabeled")
-SETS = {"distilled": LABELLED / FILE, "control": LABELLED / "control.safetensors"}
 
 
-def run(protocol):
+def run(protocol: str, one: str | None) -> None:
     process.begin()
     params = parameters.load()
     common = params.fields("evaluate", EvaluateCommon)
     saving = params.fields("evaluate", Saving)
     compute = params.section("compute", parameters.Compute)
-    made = DistilledSet.load(SETS["distilled"])
-    settings, kind = training_settings(params, protocol, made.kind)
+    distilled = DistilledSet.load(paths.LABELLED["distilled"])
+    settings, kind = training_settings(params, protocol, distilled.kind)
     if (protocol, kind) == ("standard", "hard"):
-        settings = settings.of_set(made.info)
+        settings = settings.of_set(distilled.info)
 
-    wanted = [
-        cells.Cell((("set", name),), ("file", str(path)), word, seed)
-        for name, path in SETS.items()
+    training = classify.Protocol(
+        kind=kind,
+        settings=settings,
+        precision=common.precision,
+        compile=common.compile,
+        test_every=common.test_every,
+        lesson=LESSONS.get(kind),
+    )
+    rows = [
+        cells.Cell(set=name, source=FromFile(path, labels_of(path, kind)), network=network, seed=seed)
+        for name, path in paths.LABELLED.items()
         if path.is_file()
-        for word in common.networks
+        for network in common.networks
         for seed in range(common.seeds)
     ]
-    stage, out = f"evaluate@{protocol}", f"reports/evaluation/{protocol}"
-    inputs = cells.inputs_of_one(stage_inputs(stage), protocol, kind)
-    lesson = LESSONS.get(kind)
-    how = students.Protocol(kind, settings, common.precision, common.compile, common.test_every, lesson)
-    with cells.trained(stage, wanted, inputs, how, DATA, RealSet.load(DATA), compute) as tasks:
-        with atomic_output(out) as folder:
-            info = {"protocol": protocol, "labels": kind, "checkpoint": "last", "test_every": common.test_every}
-            info["settings"] = settings.model_dump()
-            cells.write(folder, wanted, tasks, info)
-            if saving.save_models:
-                _save_models(folder, wanted, tasks)
-        cost.record(stage, out, tasks)
+    name, out = f"evaluate@{protocol}", paths.REPORTS / "evaluation" / protocol
+    jobs = cells.jobs(name, rows, training, paths.DATASET, RealSet.load(paths.DATASET).shape)
+    if one:
+        return only.train(one, jobs, compute)
 
+    def write(folder, tasks):
+        info = {"protocol": protocol, "labels": kind, "checkpoint": "last", "test_every": common.test_every}
+        cells.write(folder, rows, tasks, {**info, "settings": settings.model_dump()})
+        if saving.save_models:
+            cells.save_models(folder, rows, tasks)
 
-def _save_models(folder, wanted, tasks):
-    """All students in one file, their weights named ``set/network/seed/parameter``."""
-    weights = {}
-    for cell, task in zip(wanted, tasks, strict=True):
-        content, _ = tensors.load(task.finished() / students.WEIGHTS)
-        name = "/".join([dict(cell.named)["set"], cell.word, str(cell.seed)])
-        weights |= {f"{name}/{key}": value for key, value in content.items()}
-    tensors.save(folder / "students.safetensors", weights, {"networks": sorted({cell.word for cell in wanted})})
+    stage.produce(name, out, write, classify.train, jobs, compute)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("protocol", help="one of evaluate.protocols: standard, common")
-    sys.exit(guarded(run, parser.parse_args().protocol))
+    parser.add_argument("--only", metavar="NETWORK/SEED", help="train these students alone, in the foreground, anew")
+    given = parser.parse_args()
+    sys.exit(guarded(run, given.protocol, given.only))

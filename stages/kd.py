@@ -1,4 +1,4 @@
-"""Pre-train networks on a set, then teach them on the same images what a teacher of another dataset says; test them there.
+"""Pre-train networks on a set, then teach them on the same images what a teacher of another dataset predicts; test them there.
 
 No image of that dataset is trained on. The control learns the same from noise.
 
@@ -12,70 +12,67 @@ SETS distilled are the relabelled set and its control; SETS baseline are random 
 
 import argparse
 import sys
-from pathlib import Path
 
 from distillation import params as parameters
+from distillation import paths
 from distillation.data.real import RealSet
-from distillation.evaluation import carried as cells
-from distillation.evaluation import kd as distilling
+from distillation.evaluation import carried, kd
 from distillation.evaluation.settings import Images, Students
 from distillation.evaluation.transfer_settings import Distilling, Pretrain
-from distillation.runtime import cost, process
-from distillation.runtime.errors import BadInput, guarded
-from distillation.runtime.files import atomic_output
-from distillation.runtime.inputs import stage_inputs
-from distillation.teachers.pool import Pool
+from distillation.runtime import process
+from distillation.runtime.errors import guarded
+from distillation.teachers.pool import FILE, Pool
 
 STAGES = {"distilled": "kd", "baseline": "kd_baseline"}
 
 
-def run(sets, target, teachers):
+def run(sets: str, target: str, teachers: str) -> None:
     process.begin()
     params = parameters.load()
-    common = params.fields("evaluate", Students)
-    how = params.section("evaluate.pretrain", Pretrain), common.precision, common.compile
+    students = params.fields("evaluate", Students)
+    pretraining = params.section("evaluate.pretrain", Pretrain)
     settings = params.fields("evaluate.kd", Distilling)
     compute = params.section("compute", parameters.Compute)
-    folder, pool = Path("data/real/targets") / target, Path("models/teachers") / teachers
-    data, theirs, taught = RealSet.load(cells.DATA), RealSet.load(folder), Pool(pool)
-    _check(taught, theirs, f"evaluate.kd.teachers.{target} is {teachers!r}")
+    folder, pool = paths.REAL / "targets" / target, Pool(paths.POOLS / teachers)
+    data, target_data = RealSet.load(paths.DATASET), RealSet.load(folder)
+    kd.require_same_task(pool, target_data, f"evaluate.kd.teachers.{target} is {teachers!r}")
 
-    asked = common.networks, common.seeds, ["kd"]
     if sets == "distilled":
-        wanted = cells.distilled(*asked)
+        rows = carried.distilled(students, ["kd"])
     else:
         ipc = params.fields("method", Images).ipc
-        noise = ("noise", ipc * len(data.classes))
-        wanted = [
-            cells.Cell("gaussian", noise, None, word, seed, "kd") for word in asked[0] for seed in range(asked[1])
-        ]
-        wanted += cells.real(data, ipc, *asked)
+        rows = carried.noise(students, ipc * len(data.classes)) + carried.real(data, ipc, students, ["kd"])
 
-    def job_of(cell, task, weights, where):
-        images, who = (cells.DATA, cell.source, cell.kind), (cell.word, cell.seed)
-        return distilling.Job(
-            task, folder, pool, *images, weights, settings, *who, common.precision, common.compile, where
+    def job_of(cell, start):
+        return kd.Job(
+            data=folder,
+            teachers=pool.folder / FILE,
+            images_from=paths.DATASET,
+            source=cell.source,
+            kind=cell.kind,
+            start=start,
+            settings=settings,
+            network=cell.network,
+            seed=cell.seed,
+            precision=students.precision,
+            compile=students.compile,
         )
 
-    stage, out = f"{STAGES[sets]}@{target}", f"reports/kd/{sets}/{target}"
-    shapes, work = (data.shape, theirs.shape), (distilling.distil, job_of)
-    with cells.carried(stage, wanted, stage_inputs(stage), how, compute, shapes, *work) as tasks:
-        with atomic_output(out) as partial:
-            first = taught.members[0]
-            teacher = {"pool": teachers, "network": first.word, "accuracy": first.accuracy}
-            cells.write(partial, wanted, tasks, target, {"settings": settings.model_dump(), "teacher": teacher})
-        cost.record(stage, out, tasks)
-
-
-def _check(taught, theirs, which):
-    """A pool must know the target: the student is given what the teacher is given."""
-    if taught.classes != theirs.classes:
-        raise BadInput(f"{which}, whose classes are not those of the target.")
-    if taught.shape[:2] != theirs.shape[:2]:
-        (ours, size), (channels, wanted) = taught.shape[:2], theirs.shape[:2]
-        raise BadInput(
-            f"{which}, which takes {ours} channels of {size} px, but the images of the target are {channels} of {wanted} px."
-        )
+    first = pool.members[0]
+    teacher = {"pool": teachers, "network": first.word, "accuracy": first.accuracy}
+    info = {"settings": settings.model_dump(), "teacher": teacher}
+    carried.produce(
+        f"{STAGES[sets]}@{target}",
+        paths.REPORTS / "kd" / sets / target,
+        lambda out, tasks: carried.write(out, rows, tasks, target, info),
+        kd.distill_knowledge,
+        rows,
+        job_of,
+        students=students,
+        settings=pretraining,
+        compute=compute,
+        shapes=(data.shape, target_data.shape),
+    )
 
 
 if __name__ == "__main__":

@@ -8,108 +8,41 @@ Writes  models/teachers/<POOL>: teachers.safetensors (all weights), pool.json, c
 import argparse
 import sys
 
-import pandas as pd
-
 from distillation import params as parameters
+from distillation import paths
 from distillation.data.real import RealSet
-from distillation.data.spaces import PREFIX
 from distillation.networks.names import check
-from distillation.runtime import cost, device, files, process, tensors
+from distillation.runtime import process, stage
 from distillation.runtime.errors import guarded
-from distillation.runtime.files import atomic_output
-from distillation.runtime.inputs import stage_inputs
-from distillation.runtime.tasks import map_tasks
-from distillation.runtime.work import Task, locked_tasks
-from distillation.teachers import objectives
-from distillation.teachers.norms import statistics
-from distillation.teachers.objective import RESULT, Job
-from distillation.teachers.pool import FILE, RECORD
+from distillation.teachers import objectives, writing
+from distillation.teachers.objective import Job
 from distillation.teachers.settings import pool_settings
 
 
-def run(pool):
+def run(pool: str) -> None:
     process.begin()
     params = parameters.load()
     settings = pool_settings(params, pool)
     compute = params.section("compute", parameters.Compute)
-    folder = f"data/real/{settings.source}"
+    folder = paths.REAL / settings.source
     data = RealSet.load(folder)
     objective = objectives.load(settings.objective)
-    for word in objective.words(settings):
-        check(word, *data.shape[:2])
+    for network in objective.words(settings):
+        check(network, *data.shape[:2])
 
-    inputs = _of_one_teacher(stage_inputs(f"teacher@{pool}"), settings.objective)
-    wanted = [(word, index) for word in settings.networks for index in range(settings.count)]
-    made = device.made_on(compute.device)
-    tasks = [Task.of(f"teacher {pool} {w} {i}", inputs, [w, i], made, compute.checkpoint) for w, i in wanted]
-    with locked_tasks(tasks) as missing:
-        if missing:
-            with device.lease_device(compute.device) as where:
-                jobs = [
-                    Job(task, folder, settings, word, index, str(where))
-                    for task, (word, index) in zip(tasks, wanted, strict=True)
-                    if task in missing
-                ]
-                for _ in map_tasks(objective.make, jobs, compute.workers, compute.threads):
-                    pass
-        with atomic_output(f"models/teachers/{pool}") as out:
-            _write(out, pool, settings, data, tasks)
-        cost.record(f"teacher@{pool}", f"models/teachers/{pool}", tasks)
-
-
-def _of_one_teacher(inputs, objective):
-    """The inputs that change one teacher: not how many there are, nor which others, nor what another objective uses."""
-    loaded = {name: objectives.load(name) for name in objectives.names()}
-    own = {objective, *loaded[objective].uses}
-    others = {each for name, kind in loaded.items() for each in (name, *kind.uses)} - own
-
-    def matters(key):
-        group, _, path = key.partition(":")
-        if group == "params" and path.startswith("teacher."):
-            return path.split(".")[2] not in {"count", "networks", *others}
-        return path not in others
-
-    return {key: value for key, value in inputs.items() if matters(key)}
-
-
-def _write(out, pool, settings, data, tasks):
-    """All teachers in one file; what images they take and what their outputs are is the same for every one of them."""
-    weights, records = {}, []
-    for task in tasks:
-        content, record = tensors.load(task.finished() / RESULT)
-        for name, value in content.items():
-            weights[name if name.startswith(PREFIX) else f"{record['network']}/{record['index']}/{name}"] = value
-        shared = {key: record.pop(key) for key in ("classes", "shape", "space")}
-        records.append(record)
-    columns = ["epoch", "loss", "train_accuracy"]
-    curves = [
-        pd.DataFrame(record.pop("curve"), columns=columns).assign(network=record["network"], index=record["index"])
-        for record in records
-    ]
-    info = {
-        "pool": pool,
-        "dataset": data.info["name"],
-        **shared,
-        "shape": [*shared["shape"], len(shared["classes"] or [])],
-        "objective": settings.objective,
-        "precision": settings.precision,
-        "networks": records,
-        "settings": settings.training.model_dump(by_alias=True)
-        | settings.model_dump(include=set(objectives.load(settings.objective).uses)),
+    jobs = {
+        f"teacher {pool} {network} {index}": Job(
+            data=folder, settings=settings.of_one(network), network=network, index=index
+        )
+        for network in settings.networks
+        for index in range(settings.count)
     }
-    tensors.save(out / FILE, weights, info)
-    files.save_json(out / RECORD, info)
-    curves = pd.concat(curves)[["network", "index", *columns]]
-    curves.to_csv(out / "curves.csv", index=False, float_format="%.6g")
-    if len(seen := statistics(weights)):
-        seen.to_csv(out / "norms.csv", index=False, float_format="%.6g")
-    accuracies = [kept["accuracy"] for record in records for kept in record["kept"]]
-    files.save_json(out / "metrics.json", _means(accuracy=accuracies, knn=[record.get("knn") for record in records]))
 
+    def write(out, tasks):
+        writing.write(out, pool, settings, data, tasks)
 
-def _means(**found):
-    """The mean of each list of percents, but of those with a None."""
-    return {name: round(sum(each) / len(each), 2) for name, each in found.items() if None not in each}
+    modules = (f"{objectives.__name__}.{settings.objective}",)
+    stage.produce(f"teacher@{pool}", paths.POOLS / pool, write, objective.make, jobs, compute, modules)
 
 
 if __name__ == "__main__":

@@ -9,50 +9,59 @@ SETS distilled are the relabelled set and its control; SETS baseline are random 
 
 import argparse
 import sys
-from pathlib import Path
 
 from distillation import params as parameters
+from distillation import paths
 from distillation.data.real import RealSet
-from distillation.evaluation import carried as cells
-from distillation.evaluation import transfer as protocols
+from distillation.evaluation import carried, transfer
 from distillation.evaluation.settings import Images, Students
 from distillation.evaluation.transfer_settings import Pretrain, Transfer
-from distillation.runtime import cost, process
+from distillation.runtime import process
 from distillation.runtime.errors import guarded
-from distillation.runtime.files import atomic_output
-from distillation.runtime.inputs import stage_inputs
 
 STAGES = {"distilled": "transfer", "baseline": "transfer_baseline"}
 
 
-def run(sets, target):
+def run(sets: str, target: str) -> None:
     process.begin()
     params = parameters.load()
-    common = params.fields("evaluate", Students)
-    how = params.section("evaluate.pretrain", Pretrain), common.precision, common.compile
+    students = params.fields("evaluate", Students)
+    pretraining = params.section("evaluate.pretrain", Pretrain)
     settings = params.section("evaluate.transfer", Transfer)
     compute = params.section("compute", parameters.Compute)
-    folder = Path("data/real/targets") / target
-    data, theirs = RealSet.load(cells.DATA), RealSet.load(folder)
+    folder = paths.REAL / "targets" / target
+    data, target_data = RealSet.load(paths.DATASET), RealSet.load(folder)
 
-    asked = common.networks, common.seeds, settings.protocols
     if sets == "distilled":
-        wanted = cells.distilled(*asked)
+        rows = carried.distilled(students, settings.protocols)
     else:
-        ipc = params.fields("method", Images).ipc
-        wanted = [cells.Cell("scratch", (), None, w, s, p) for p in asked[2] for w in asked[0] for s in range(asked[1])]
-        wanted += cells.real(data, ipc, *asked)
+        rows = carried.from_scratch(students, settings.protocols)
+        rows += carried.real(data, params.fields("method", Images).ipc, students, settings.protocols)
 
-    def job_of(cell, task, weights, where):
-        by = cell.protocol, getattr(settings, cell.protocol)
-        return protocols.Job(task, folder, weights, *by, cell.word, cell.seed, common.precision, common.compile, where)
+    def job_of(cell, start):
+        return transfer.Job(
+            data=folder,
+            start=start,
+            protocol=cell.protocol,
+            settings=getattr(settings, cell.protocol),
+            network=cell.network,
+            seed=cell.seed,
+            precision=students.precision,
+            compile=students.compile,
+        )
 
-    stage, out = f"{STAGES[sets]}@{target}", f"reports/transfer/{sets}/{target}"
-    shapes, work = (data.shape, theirs.shape), (protocols.transfer, job_of)
-    with cells.carried(stage, wanted, stage_inputs(stage), how, compute, shapes, *work) as tasks:
-        with atomic_output(out) as partial:
-            cells.write(partial, wanted, tasks, target, {"settings": settings.model_dump()})
-        cost.record(stage, out, tasks)
+    carried.produce(
+        f"{STAGES[sets]}@{target}",
+        paths.REPORTS / "transfer" / sets / target,
+        lambda out, tasks: carried.write(out, rows, tasks, target, {"settings": settings.model_dump()}),
+        transfer.transfer,
+        rows,
+        job_of,
+        students=students,
+        settings=pretraining,
+        compute=compute,
+        shapes=(data.shape, target_data.shape),
+    )
 
 
 if __name__ == "__main__":

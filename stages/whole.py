@@ -7,45 +7,44 @@ Writes  reports/whole: rows.csv, curves.csv, info.json, metrics.json
 
 import argparse
 import sys
-from pathlib import Path
 
 from distillation import params as parameters
+from distillation import paths
 from distillation.data.real import RealSet
-from distillation.evaluation import cells
-from distillation.evaluation import classify as students
+from distillation.evaluation import cells, classify
+from distillation.evaluation.sets import Whole
 from distillation.evaluation.settings import Common, EvaluateCommon
-from distillation.runtime import cost, process
+from distillation.runtime import process, stage
 from distillation.runtime.errors import guarded
-from distillation.runtime.files import atomic_output
-from distillation.runtime.inputs import stage_inputs
-
-DATA, OUT = Path("data/real/dataset"), "reports/whole"
 
 
-def run():
+def run() -> None:
     process.begin()
     params = parameters.load()
     common = params.fields("evaluate", EvaluateCommon)
     settings = params.section("evaluate.whole", Common)
     compute = params.section("compute", parameters.Compute)
-    data = RealSet.load(DATA)
+    data = RealSet.load(paths.DATASET)
 
-    inputs = cells.inputs_of_one(stage_inputs("whole"), "whole", "hard")
-    how = students.Protocol("hard", settings, common.precision, common.compile, common.test_every)
-    wanted = [
-        cells.Cell((("set", "whole"),), ("whole",), word, seed)
-        for word in common.networks
+    training = classify.Protocol(
+        kind="hard",
+        settings=settings,
+        precision=common.precision,
+        compile=common.compile,
+        test_every=common.test_every,
+    )
+    rows = [
+        cells.Cell(set="whole", source=Whole(), network=network, seed=seed)
+        for network in common.networks
         for seed in range(common.seeds)
     ]
-    with cells.trained("whole", wanted, inputs, how, DATA, data, compute) as tasks:
-        with atomic_output(OUT) as folder:
-            cells.write(
-                folder,
-                wanted,
-                tasks,
-                {"labels": "hard", "images": {"whole": len(data.train)}, "settings": settings.model_dump()},
-            )
-        cost.record("whole", OUT, tasks)
+
+    def write(folder, tasks):
+        info = {"labels": "hard", "images": {"whole": len(data.train)}, "settings": settings.model_dump()}
+        cells.write(folder, rows, tasks, info)
+
+    jobs = cells.jobs("whole", rows, training, paths.DATASET, data.shape)
+    stage.produce("whole", paths.REPORTS / "whole", write, classify.train, jobs, compute)
 
 
 if __name__ == "__main__":

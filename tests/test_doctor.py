@@ -97,7 +97,7 @@ def test_a_remote_that_keeps_silent_is_not_waited_for(monkeypatch):
 
 def test_the_process_ends_though_a_remote_never_answers():
     script = (
-        "import time, types; from stages import doctor\n"
+        "import time, types; from distillation.commands import doctor\n"
         "doctor.PATIENCE, doctor._answers = 0.05, lambda repo, name: time.sleep(600)\n"
         "print(doctor.remotes(types.SimpleNamespace(config={'remote': {'a': {'url': 'u'}}})))\n"
     )

@@ -10,7 +10,8 @@ from distillation.evaluation.assess.settings import Assess
 from distillation.evaluation.settings import PROTOCOLS, Draws, EvaluateCommon, Saving, training_settings
 from distillation.evaluation.settings import Common as EvaluationSettings
 from distillation.evaluation.transfer_settings import Kd, Pretrain, Transfer
-from distillation.labels.settings import KINDS, RelabelCommon
+from distillation.labels import kinds
+from distillation.labels.settings import RelabelCommon
 from distillation.methods.base import Common, of_a_shard
 from distillation.networks.names import check, embeds, parse
 from distillation.runtime.errors import BadInput
@@ -200,10 +201,10 @@ def _source(params, source):
 
 
 def _relabel(params, pools):
-    _only(_mapping(params, "relabel"), [*RelabelCommon.model_fields, *KINDS], "relabel")
+    _only(_mapping(params, "relabel"), [*RelabelCommon.model_fields, *kinds.names()], "relabel")
     common = params.fields("relabel", RelabelCommon)
-    for kind, schema in KINDS.items():
-        params.section(f"relabel.{kind}", schema)
+    for kind in kinds.names():
+        params.section(f"relabel.{kind}", kinds.load(kind).Settings)
     _pool("relabel.teacher", common.teacher, pools)
 
 

@@ -1,7 +1,7 @@
 """A real dataset as one file: uint8 images or the index of their files, labels, and the space that networks see."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import torch
@@ -95,3 +95,9 @@ class RealSet:
         """Indices (on the CPU) of the training images of each class, in order."""
         labels = self.train.labels.cpu()
         return [torch.nonzero(labels == c).squeeze(1) for c in range(len(self.classes))]
+
+
+@lru_cache(maxsize=2)
+def loaded(folder: Path, device: str) -> RealSet:
+    """The RealSet in a folder, on the device; what a process computes next finds it loaded. Raises BadInput as ``load``."""
+    return RealSet.load(folder).to(device)

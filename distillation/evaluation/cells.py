@@ -1,75 +1,91 @@
-"""The cells of a stage, one student each: training them, and writing their rows."""
+"""The cells of a table, one student each: their jobs, and the rows that they give."""
 
-import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
-from distillation.evaluation import classify as students
-from distillation.evaluation.settings import Standard
+from distillation.data.real import RealSet
+from distillation.evaluation import classify
+from distillation.evaluation.sets import ClassMeans, Source, k_means_choice, random_choice
 from distillation.networks.names import check
-from distillation.runtime import device, files
-from distillation.runtime.tasks import map_tasks
-from distillation.runtime.work import Task, locked_tasks
+from distillation.runtime import files, tensors
+from distillation.runtime.work import Task
 
-_MEASURED = ("accuracy", "best_test", "train_accuracy", "loss")  # best_test only where it is asked for
-_EXTENT = ("params:evaluate.networks", "params:evaluate.seeds", "params:evaluate.draws", "params:evaluate.save_models")
+# Columns of rows.csv after those that name the cell; best_test only where it is asked for.
+_MEASURED = ("accuracy", "best_test", "train_accuracy", "loss")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A student: the ``named`` columns of its rows (its set first), where its images come from, network and seed."""
+    """A student: the name of its set and, of random sets, its draw; where its images come from; network and seed."""
 
-    named: tuple
-    source: tuple
-    word: str
+    set: str
+    source: Source
+    network: str
     seed: int
+    draw: int | None = None
+
+    @property
+    def columns(self) -> dict:
+        """The columns that name the cell in rows and curves."""
+        draw = {} if self.draw is None else {"draw": self.draw}
+        return {"set": self.set, **draw, "network": self.network, "seed": self.seed}
 
 
-def inputs_of_one(inputs, protocol, kind):
-    """The inputs that change one student: not how many there are, nor the settings of other label kinds."""
-    other = tuple(f"params:evaluate.{protocol}.{k}." for k in Standard.model_fields if k != kind)
-    return {k: v for k, v in inputs.items() if k not in _EXTENT and not k.startswith(other)}
+def jobs(
+    stage: str, cells: Sequence[Cell], protocol: classify.Protocol, data: Path, shape: tuple[int, ...]
+) -> dict[str, classify.Job]:
+    """The job of each cell by its label, in order.
 
-
-@contextlib.contextmanager
-def trained(stage, cells, inputs, protocol, folder, data, compute):
-    """Train the students of ``cells`` that are not finished yet; yields the finished Task of each, locked, in order.
+    Args:
+        data: the folder of the RealSet; its (channels, size, classes) are ``shape``.
 
     Raises:
-        BadInput: a network cannot take the images of ``data``, the RealSet in ``folder``.
+        BadInput: a network cannot take such images.
     """
-    for word in {cell.word for cell in cells}:
-        check(word, *data.shape[:2])
-    made = device.made_on(compute.device)
-    tasks = []
-    for cell in cells:
-        label = " ".join(map(str, [stage, *(value for _, value in cell.named), cell.word, cell.seed]))
-        tasks.append(Task.of(label, inputs, [cell.named, cell.word, cell.seed], made, compute.checkpoint))
-    with locked_tasks(tasks) as missing:
-        if missing:
-            with device.lease_device(compute.device) as where:
-                jobs = [
-                    students.Job(task, folder, cell.source, cell.word, cell.seed, protocol, str(where))
-                    for task, cell in zip(tasks, cells, strict=True)
-                    if task in missing
-                ]
-                for _ in map_tasks(students.train, jobs, compute.workers, compute.threads):
-                    pass
-        yield tasks
+    for network in {cell.network for cell in cells}:
+        check(network, *shape[:2])
+    return {
+        " ".join(map(str, [stage, *cell.columns.values()])): classify.Job(
+            data=data, source=cell.source, network=cell.network, seed=cell.seed, protocol=protocol
+        )
+        for cell in cells
+    }
 
 
-def write(out, cells, tasks, info):
-    """``rows.csv``, ``curves.csv``, ``metrics.json`` and ``info.json`` of finished cells."""
+def write(out: Path, cells: Sequence[Cell], tasks: Sequence[Task], info: dict) -> None:
+    """Writes ``rows.csv``, ``curves.csv``, ``metrics.json`` and ``info.json`` of finished cells."""
     rows, curves, steps, gflop = [], [], 0, 0.0
     for cell, task in zip(cells, tasks, strict=True):
-        record = files.load_json(task.finished() / students.RECORD)
-        about = {**dict(cell.named), "network": cell.word, "seed": cell.seed}
-        rows.append({**about, **{key: record[key] for key in _MEASURED if key in record}})
-        curves += [{**about, "epoch": epoch, "loss": loss} for epoch, loss in record["curve"]]
+        record = files.load_json(task.finished() / classify.RECORD)
+        rows.append({**cell.columns, **{key: record[key] for key in _MEASURED if key in record}})
+        curves += [{**cell.columns, "epoch": epoch, "loss": loss} for epoch, loss in record["curve"]]
         steps, gflop = steps + record["steps"], gflop + record["gflop"]
     pd.DataFrame(rows).to_csv(out / "rows.csv", index=False, float_format="%.6g")
     pd.DataFrame(curves).to_csv(out / "curves.csv", index=False, float_format="%.6g")
     files.save_json(out / "info.json", {**info, "cost": {"steps": steps, "gflop": round(gflop, 1)}})
     mean = sum(row["accuracy"] for row in rows) / len(rows)
     files.save_json(out / "metrics.json", {"accuracy": round(mean, 2)})
+
+
+def baselines(data: RealSet, networks: Sequence[str], seeds: int, draws: int, ipc: int) -> Iterator[Cell]:
+    """One student a random draw, with a seed of its own; ``seeds`` students each of k-means and class-mean images."""
+    nearest = k_means_choice(data, ipc) if seeds else None
+    for network in networks:
+        for draw in range(draws):
+            source = random_choice(data, ipc, draw)
+            yield Cell(set="random", draw=draw, source=source, network=network, seed=draw)
+        for seed in range(seeds):
+            yield Cell(set="kmeans", draw=0, source=nearest, network=network, seed=seed)
+            yield Cell(set="mean", draw=0, source=ClassMeans(), network=network, seed=seed)
+
+
+def save_models(out: Path, cells: Sequence[Cell], tasks: Sequence[Task]) -> None:
+    """Writes all students into one file, their weights named ``set/network/seed/parameter``."""
+    weights = {}
+    for cell, task in zip(cells, tasks, strict=True):
+        content, _ = tensors.load(task.finished() / classify.WEIGHTS)
+        weights |= {f"{cell.set}/{cell.network}/{cell.seed}/{key}": value for key, value in content.items()}
+    tensors.save(out / "students.safetensors", weights, {"networks": sorted({cell.network for cell in cells})})

@@ -6,21 +6,24 @@ is tested, in batches of ``TESTED``; here it is tested in eval mode too. The tea
 is given, although other images are what it was trained on.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
-from distillation.data.real import RealSet
+from distillation.data.real import RealSet, loaded
 from distillation.evaluation.pretrain import augmented
-from distillation.evaluation.sets import images_of
-from distillation.evaluation.steps import Batches, Steps, complete, cosine
+from distillation.evaluation.sets import Noise, Source
+from distillation.evaluation.steps import Batches, Steps, cosine, run
 from distillation.evaluation.transfer import RECORD, carried
+from distillation.evaluation.transfer_settings import Distilling
 from distillation.labels.predict import by_the_batch
-from distillation.params import Section
 from distillation.runtime import files
 from distillation.runtime.device import autocast, compiled
+from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
 from distillation.runtime.work import Task
 from distillation.teachers.pool import Pool
@@ -29,81 +32,96 @@ from distillation.training.accuracy import accuracy
 TESTED = 512  # images whose statistics a batch norm takes together when a student is tested as published
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
-    """Teach ``word`` what the first network of the pool in ``teachers`` says of the images of ``source``.
+    """A network to teach what the first network of a pool predicts on images of another dataset.
 
-    ``source`` is one of ``evaluation.sets.images_of`` on the RealSet in ``made_from``, with labels used as ``kind``, or
-    ``("noise", count)``, which draws every batch anew; ``data`` is the folder of the target, ``weights`` those of the
-    pre-trained network, if any.
+    Attributes:
+        data: the folder of the target's RealSet.
+        teachers: the pool's file of weights.
+        images_from: the folder of the RealSet that ``source`` chooses from, with labels used as ``kind``.
+        source: the images; Noise draws every batch anew.
+        start: the Task that pre-trains the network, if any.
+        settings: of ``evaluate.kd``.
+        network, seed, precision, compile: as everywhere.
     """
 
-    task: Task
     data: Path
     teachers: Path
-    made_from: Path
-    source: tuple
+    images_from: Path
+    source: Source
     kind: str | None
-    weights: Path | None
-    settings: Section
-    word: str
+    start: Task | None
+    settings: Distilling
+    network: str
     seed: int
     precision: str
     compile: bool
-    device: str
 
 
-def distil(job):
-    """Train the student of ``job``, resuming where an earlier run stopped; its record goes into the task."""
-    data, pool = RealSet.load(job.data).to(job.device), Pool(job.teachers, job.device)
-    student = carried(job.word, data.shape, job.weights, generator(job.seed, "transfer", job.word)).to(job.device)
-    training = _training(job, student, by_the_batch(pool.network(pool.members[0])), data)
-    loss = complete(job.task, training, training.count, lambda: training.at, "step")
+def distill_knowledge(job: Job, task: Task, device: str) -> None:
+    """Trains the student of ``job``, resuming where an earlier run stopped; its record goes into the task."""
+    data, pool = loaded(job.data, device), Pool(job.teachers.parent, device)
+    student = carried(job.network, data.shape, job.start, generator(job.seed, "transfer", job.network)).to(device)
+    training = _training(job, student, by_the_batch(pool.network(pool.members[0])), data, device)
+    loss = run(task, training, training.count, lambda: training.at, "step")
     record = {
         "accuracy": accuracy(student, data, data.test, job.precision),
         "batch_accuracy": _accuracy_by_the_batch(student, data, job.precision),
         "loss": loss,
         "steps": training.count,
     }
-    with job.task.result() as folder:
+    with task.result() as folder:
         files.save_json(folder / RECORD, record)
 
 
-def _training(job, student, teacher, data):
-    settings, name = job.settings, f"kd/{job.word}"
+def require_same_task(pool: Pool, target: RealSet, which: str) -> None:
+    """Raises BadInput, which begins with ``which``, where a pool does not classify the target's images as they are."""
+    if pool.classes != target.classes:
+        raise BadInput(f"{which}, whose classes are not those of the target.")
+    if pool.shape[:2] != target.shape[:2]:
+        (channels, size), (wanted, pixels) = pool.shape[:2], target.shape[:2]
+        raise BadInput(
+            f"{which}, which takes {channels} channels of {size} px, but the images of the target are {wanted} of {pixels} px."
+        )
+
+
+def _training(job: Job, student: nn.Module, teacher: nn.Module, data: RealSet, device: str) -> Steps:
+    settings, name = job.settings, f"kd/{job.network}"
     forward = compiled(student) if job.compile else student
-    images_at, batches = _images(job, name, data)
+    images_at, batches = _images(job, name, data, device)
 
     def loss_at(step):
         images = images_at(step)
         with autocast(images.device, job.precision):
             with torch.no_grad():
-                wanted = teacher(images).float().softmax(1)
-            said = forward(images)
-        return F.cross_entropy(said.float(), wanted)
+                targets = teacher(images).float().softmax(1)
+            logits = forward(images)
+        return F.cross_entropy(logits.float(), targets)
 
-    rate, epochs = (settings.lr_gaussian if job.source[0] == "noise" else settings.lr), cosine(settings.epochs)
+    rate = settings.lr_gaussian if isinstance(job.source, Noise) else settings.lr
+    factor = cosine(settings.epochs)
     optimizer = torch.optim.AdamW(student.parameters(), rate, weight_decay=settings.weight_decay, foreach=True)
     count = settings.epochs * batches.per_epoch
-    return Steps(student, loss_at, optimizer, lambda step: epochs(step // batches.per_epoch), count)
+    return Steps(student, loss_at, optimizer, lambda step: factor(step // batches.per_epoch), count)
 
 
-def _images(job, name, data):
+def _images(job: Job, name: str, data: RealSet, device: str) -> tuple[Callable[[int], Tensor], Batches]:
     """A function of the step that gives its images, and the Batches that they are."""
-    if job.source[0] == "noise":
-        batches = Batches(job.source[1], job.settings.batch, job.seed, name)
+    if isinstance(job.source, Noise):
+        batches = Batches(job.source.count, job.settings.batch, job.seed, name)
         shape = data.train.images.shape[1:]
 
         def noise(step):
             draws = generator(job.seed, name, "noise", step)
-            return torch.randn((len(batches(step)), *shape), generator=draws).to(job.device)
+            return torch.randn((len(batches(step)), *shape), generator=draws).to(device)
 
         return noise, batches
-    batch_of, count = images_of(job.source, RealSet.load(job.made_from).to(job.device), job.kind)
+    batch_of, count = job.source.images(loaded(job.images_from, device), job.kind)
     batches = Batches(count, job.settings.batch, job.seed, name)
 
     def taken(step):
-        images, _ = batch_of(batches(step).to(job.device))
+        images, _ = batch_of(batches(step).to(device))
         # mirrored whatever the set shows, as published: the teacher labels what it is given
         return augmented(images, job.settings.augment, generator(job.seed, name, "augment", step), True)
 

@@ -1,18 +1,20 @@
 """Pre-training one network on a set of images with labels of any kind."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from distillation.augment.siamese import augment_batch
 from distillation.augment.strategy import resolve
 from distillation.data.distilled import DistilledSet
-from distillation.data.real import RealSet
-from distillation.evaluation.sets import images_of
-from distillation.evaluation.steps import Batches, Steps, complete, cosine
+from distillation.data.real import loaded
+from distillation.evaluation.sets import Source
+from distillation.evaluation.steps import Batches, Steps, cosine, run
+from distillation.evaluation.transfer_settings import SoftSettings
 from distillation.networks.build import build
-from distillation.params import Section
 from distillation.runtime import tensors
 from distillation.runtime.device import autocast, compiled
 from distillation.runtime.errors import BadInput
@@ -20,31 +22,35 @@ from distillation.runtime.random import generator
 from distillation.runtime.work import Task
 from distillation.training.loop import Training
 from distillation.training.losses import loss_of
+from distillation.training.settings import LabelSettings
 
 WEIGHTS = "pretrained.safetensors"
 USED_AS = {"hard": "hard", "soft": "soft", "logits": "soft", "regression": "soft", "features": "features"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
-    """Pre-train ``word`` with ``seed`` on ``source`` (see ``evaluation.sets.images_of``), whose labels are used as ``kind``.
+    """A network to pre-train on a set.
 
-    ``settings`` are those of the kind in ``evaluate.pretrain``; ``data`` is the folder of the set's RealSet.
+    Attributes:
+        data: the folder of the set's RealSet.
+        source: its images; their labels are used as ``kind``: hard, soft or features.
+        network, seed: its word and seed.
+        settings: those of the kind in ``evaluate.pretrain``.
+        precision, compile: as everywhere.
     """
 
-    task: Task
     data: Path
-    source: tuple
+    source: Source
     kind: str
-    word: str
+    network: str
     seed: int
-    settings: Section
+    settings: LabelSettings | SoftSettings
     precision: str
     compile: bool
-    device: str
 
 
-def used_as(path):
+def used_as(path: Path) -> str:
     """How pre-training uses the labels of the DistilledSet in a file: as hard, soft or features.
 
     Raises:
@@ -56,44 +62,57 @@ def used_as(path):
     return USED_AS[kind]
 
 
-def pretrain(job):
-    """Pre-train the network of ``job``, resuming where an earlier run stopped; its weights go into the task."""
-    data = RealSet.load(job.data).to(job.device)
-    batch_of, count = images_of(job.source, data, job.kind)
-    targets = batch_of(torch.zeros(1, dtype=torch.int64, device=job.device))[1]
+def pretrain(job: Job, task: Task, device: str) -> None:
+    """Pre-trains the network of ``job``, resuming where an earlier run stopped; its weights go into the task."""
+    data = loaded(job.data, device)
+    batch_of, count = job.source.images(data, job.kind)
+    targets = batch_of(torch.zeros(1, dtype=torch.int64, device=device))[1]
     outputs = len(data.classes) if targets.ndim == 1 else targets.shape[1]
     # the same seed starts from the same body on every set, so that sets are compared in pairs
-    network = build(job.word, *data.shape[:2], outputs, generator(job.seed, "student", job.word)).to(job.device)
-    name = f"student/{job.word}"
+    network = build(job.network, *data.shape[:2], outputs, generator(job.seed, "student", job.network)).to(device)
+    name = f"student/{job.network}"
     if job.kind == "soft":
-        training = _regression(job, network, batch_of, count, name, data.info["flip"])
-        loss = complete(job.task, training, training.count, lambda: training.at, "step")
+        training = _regression(job, network, batch_of, count, name, data.info["flip"], device)
+        loss = run(task, training, training.count, lambda: training.at, "step")
     else:
-        how = job.settings, job.seed, name, data.info["flip"], job.precision, job.compile
-        training = Training(network, batch_of, count, loss_of(job.settings.loss), *how, black=data.space.black())
-        loss = complete(job.task, training, job.settings.epochs, lambda: training.epoch, "epoch")
-    with job.task.result() as folder:
-        record = {"network": job.word, "seed": job.seed, "loss": loss}
+        training = Training(
+            network,
+            batch_of,
+            count,
+            loss_of(job.settings.loss),
+            job.settings,
+            job.seed,
+            name,
+            data.info["flip"],
+            job.precision,
+            job.compile,
+            black=data.space.black(),
+        )
+        loss = run(task, training, job.settings.epochs, lambda: training.epoch, "epoch")
+    with task.result() as folder:
+        record = {"network": job.network, "seed": job.seed, "loss": loss}
         tensors.save(folder / WEIGHTS, dict(network.state_dict()), record)
 
 
-def _regression(job, network, batch_of, count, name, flip):
+def _regression(
+    job: Job, network: nn.Module, batch_of: Callable, count: int, name: str, flip: bool, device: str
+) -> Steps:
     """Steps towards soft labels: half the squared error, summed over classes (KIP, FRePo)."""
     settings, batches = job.settings, Batches(count, job.settings.batch, job.seed, name)
     forward = compiled(network) if job.compile else network
 
     def loss_at(step):
-        images, targets = batch_of(batches(step).to(job.device))
+        images, targets = batch_of(batches(step).to(device))
         images = augmented(images, settings.augment, generator(job.seed, name, "augment", step), flip)
         with autocast(images.device, job.precision):
-            said = forward(images)
-        return (said.float() - targets).square().sum(1).mean() / 2
+            outputs = forward(images)
+        return (outputs.float() - targets).square().sum(1).mean() / 2
 
     optimizer = torch.optim.AdamW(network.parameters(), settings.lr, weight_decay=settings.weight_decay, foreach=True)
     return Steps(network, loss_at, optimizer, cosine(settings.steps, settings.warmup), settings.steps)
 
 
-def augmented(images, augment, draws, flip):
+def augmented(images: Tensor, augment: str, draws: torch.Generator, flip: bool) -> Tensor:
     """Images by siamese augmentation with parameters of their own (``dsa``), or as they are (``none``).
 
     ``flip`` says whether a mirrored image may stand for it.

@@ -1,39 +1,96 @@
-"""The sets of images that students are trained on, as (batch_of, count) for ``training.loop.Training``."""
+"""The sets of images that networks are trained on, and the choices among real images beside a distilled set.
+
+A source is a small dataclass with one method, ``images``: what it holds is all that a network's images depend on beside
+the dataset, so that it can stand in a job.
+"""
 
 import sys
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from threadpoolctl import threadpool_limits
+from torch import Tensor
 
 from distillation.data.distilled import DistilledSet
+from distillation.data.real import RealSet
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
 from distillation.training.selection import k_means
 
+# A function of indices (n,) that gives images (n, C, H, W) and targets (n,) or (n, K), and how many images there are.
+Images = tuple[Callable[[Tensor], tuple[Tensor, Tensor]], int]
 
-def images_of(source, data, kind):
-    """``batch_of(indices)`` giving images and targets on the data's device, and how many images there are.
 
-    ``source`` is ``("file", path)`` of a DistilledSet, or, from the real training images, ``("chosen", indices)``,
-    ``("mean",)`` (one mean image a class) or ``("whole",)``. ``kind`` is how labels are used: hard, or any other as they are.
-    """
-    name, *rest = source
-    if name == "whole":
+@dataclass(frozen=True)
+class FromFile:
+    """The DistilledSet in ``path``; ``labels`` is the file beside it where they are one of their own (online, fkd)."""
+
+    path: Path
+    labels: Path | None = None
+
+    def images(self, data: RealSet, kind: str) -> Images:
+        """Labels are used as ``kind``: hard, or any other as they are."""
+        distilled = DistilledSet.load(self.path, data.train.labels.device)
+        if kind != "hard":
+            return _at(distilled.images, distilled.targets)
+        return _at(distilled.images, distilled.labels if distilled.targets is None else distilled.targets.argmax(1))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The real training images at ``indices``, with their labels."""
+
+    indices: tuple[int, ...]
+
+    def images(self, data: RealSet, kind: str) -> Images:
+        index = torch.tensor(self.indices, device=data.train.labels.device)
+        return _at(data.encode(data.train.images[index]), data.train.labels[index])
+
+
+@dataclass(frozen=True)
+class ClassMeans:
+    """The mean of the real training images of each class, one image a class."""
+
+    def images(self, data: RealSet, kind: str) -> Images:
+        device = data.train.labels.device
+        means = [data.encode(data.train.images[members.to(device)]).mean(0) for members in data.members]
+        return _at(torch.stack(means), torch.arange(len(means), device=device))
+
+
+@dataclass(frozen=True)
+class Whole:
+    """All real training images."""
+
+    def images(self, data: RealSet, kind: str) -> Images:
         split = data.train
         return lambda index: (data.encode(split.images[index]), split.labels[index.to(split.labels.device)]), len(split)
-    images, targets = _from_file(data, kind, *rest) if name == "file" else _SETS[name](data, *rest)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """``count`` images that are drawn anew for every batch; they are no stored set."""
+
+    count: int
+
+
+Source = FromFile | Chosen | ClassMeans | Whole | Noise
+
+
+def _at(images: Tensor, targets: Tensor) -> Images:
     return lambda index: (images[index], targets[index]), len(images)
 
 
-def random_choice(data, ipc, draw):
-    """Indices of ``ipc`` random training images of each class. Raises BadInput where a class has fewer."""
+def random_choice(data: RealSet, ipc: int, draw: int) -> Chosen:
+    """``ipc`` random training images of each class. Raises BadInput where a class has fewer."""
     draws = generator(draw, "random baseline")
     return _joined(members[torch.randperm(len(members), generator=draws)[:ipc]] for members in _enough(data, ipc))
 
 
-def k_means_choice(data, ipc):
-    """Indices of the images of each class nearest to the centroids of its pixels. Raises BadInput as above.
+def k_means_choice(data: RealSet, ipc: int) -> Chosen:
+    """The images of each class nearest to the centroids of its pixels. Raises BadInput as above.
 
     One thread clusters one class, as many side by side as torch has threads: how many changes nothing.
     """
@@ -48,33 +105,15 @@ def k_means_choice(data, ipc):
         return _joined(pool.map(chosen, _enough(data, ipc)))
 
 
-def affords_all_pixels(data):
-    """Whether there are to be sets that look at all pixels, k-means and class means; says so where images stay in files."""
+def affords_all_pixels(data: RealSet) -> bool:
+    """Whether k-means and class-mean baselines are made; prints a note and returns False for an indexed dataset."""
     if not data.in_memory:
         print("note: the images are decoded when they are wanted: no k-means and no class means.", file=sys.stderr)
     return data.in_memory
 
 
-def _from_file(data, kind, path):
-    made = DistilledSet.load(path, data.train.labels.device)
-    if kind != "hard":
-        return made.images, made.targets
-    return made.images, made.labels if made.targets is None else made.targets.argmax(1)
-
-
-def _chosen(data, indices):
-    index = torch.tensor(indices, device=data.train.labels.device)
-    return data.encode(data.train.images[index]), data.train.labels[index]
-
-
-def _mean(data):
-    device = data.train.labels.device
-    images = [data.encode(data.train.images[members.to(device)]).mean(0) for members in data.members]
-    return torch.stack(images), torch.arange(len(images), device=device)
-
-
-def _joined(chosen):
-    return tuple(torch.cat(list(chosen)).tolist())
+def _joined(chosen: Iterable[Tensor]) -> Chosen:
+    return Chosen(tuple(torch.cat(list(chosen)).tolist()))
 
 
 def _enough(data, ipc):
@@ -82,6 +121,3 @@ def _enough(data, ipc):
     if ipc > smallest:
         raise BadInput(f"method.ipc is {ipc}, but the smallest class has {smallest} images.")
     return data.members
-
-
-_SETS = {"chosen": _chosen, "mean": _mean}

@@ -1,11 +1,14 @@
 """Training one network for a number of steps whose loss is a function of the step, so that it can stop between any two."""
 
 import math
+from collections.abc import Callable
 
 import torch
 
-from distillation.console.progress import Progress
 from distillation.runtime.random import generator
+from distillation.runtime.work import Task
+from distillation.training.loop import Training
+from distillation.training.resume import complete
 
 
 class Steps:
@@ -78,20 +81,31 @@ def cosine(count, warmup=0):
     return factor
 
 
-def complete(task, training, count, at, unit):
-    """Advance ``training`` (Steps, or a ``training.loop.Training``) to its end, with checkpoints; returns the last loss.
+def run(task: Task, training: "Steps | Training", count: int, at: Callable[[], int], unit: str) -> float:
+    """Brings ``training`` to its end, resuming where an earlier run stopped; gives the last loss.
 
-    It goes on where an earlier run stopped. Progress is shown of ``count`` units, ``at`` the function that counts them.
+    Progress is shown of ``count`` units, which ``at`` counts.
     """
-    last = math.nan
-    if state := task.start():
+    last = {"loss": math.nan}
+
+    def advance():
+        if not (finished := training.advance()):
+            return None
+        last["loss"] = finished[0]
+        return dict(last)
+
+    def load_state_dict(state):
         training.load_state_dict(state["training"])
-        last = state["last"]
-    with Progress(task.label, count, start=at(), unit=unit, live=task.folder / "live.csv") as bar:
-        while not training.done:
-            if finished := training.advance():
-                last = finished[0]
-                bar.advance(loss=last)
-            if task.due():
-                task.checkpoint({"training": training.state_dict(), "last": float(last)})
-    return float(last)
+        last["loss"] = state["last"]
+
+    complete(
+        task,
+        task.start(),
+        advance=advance,
+        state_dict=lambda: {"training": training.state_dict(), "last": float(last["loss"])},
+        load_state_dict=load_state_dict,
+        at=at,
+        total=count,
+        unit=unit,
+    )
+    return float(last["loss"])

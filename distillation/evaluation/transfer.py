@@ -5,12 +5,14 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from distillation.augment.standard import crop_flip
-from distillation.data.real import RealSet
-from distillation.evaluation.steps import Batches, Steps, complete, cosine
+from distillation.data.real import loaded
+from distillation.evaluation.pretrain import WEIGHTS
+from distillation.evaluation.steps import Batches, Steps, cosine, run
+from distillation.evaluation.transfer_settings import Finetune, Linear
 from distillation.networks.build import build
-from distillation.params import Section
 from distillation.runtime import files, tensors
 from distillation.runtime.device import autocast, compiled
 from distillation.runtime.random import generator
@@ -21,51 +23,52 @@ RECORD = "record.json"
 _CHUNK = 512
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
-    """Carry the ``weights`` of ``word`` (None: it starts from scratch) over to the RealSet in ``data`` by ``protocol``."""
+    """A network to carry over to the RealSet in ``data`` by ``protocol`` (finetune, linear) with its ``settings``.
 
-    task: Task
+    ``start`` is the Task that pre-trains it; None: it starts from scratch.
+    """
+
     data: Path
-    weights: Path | None
+    start: Task | None
     protocol: str
-    settings: Section
-    word: str
+    settings: Finetune | Linear
+    network: str
     seed: int
     precision: str
     compile: bool
-    device: str
 
 
-def transfer(job):
-    """Train the network of ``job``, resuming where an earlier run stopped; its record goes into the task."""
-    data = RealSet.load(job.data).to(job.device)
-    network = carried(job.word, data.shape, job.weights, generator(job.seed, "transfer", job.word)).to(job.device)
+def transfer(job: Job, task: Task, device: str) -> None:
+    """Trains the network of ``job``, resuming where an earlier run stopped; its record goes into the task."""
+    data = loaded(job.data, device)
+    network = carried(job.network, data.shape, job.start, generator(job.seed, "transfer", job.network)).to(device)
     steps = job.settings.on(data.info["name"])
     training = PROTOCOLS[job.protocol](job, network, data, steps)
-    loss = complete(job.task, training, steps, lambda: training.at, "step")
+    loss = run(task, training, steps, lambda: training.at, "step")
     record = {"accuracy": accuracy(network, data, data.test, job.precision), "loss": loss, "steps": steps}
-    with job.task.result() as folder:
+    with task.result() as folder:
         files.save_json(folder / RECORD, record)
 
 
-def carried(word, shape, weights, draws):
-    """A network for images and classes of ``shape`` with a fresh classifier, all else from the file ``weights`` if given."""
-    network = build(word, *shape, draws)
-    if weights:
-        content, _ = tensors.load(weights)
+def carried(network: str, shape: tuple[int, int, int], start: Task | None, draws: torch.Generator) -> nn.Module:
+    """A network for images and classes of ``shape`` with a fresh classifier, all else from what ``start`` pre-trained."""
+    fresh = build(network, *shape, draws)
+    if start:
+        content, _ = tensors.load(start.finished() / WEIGHTS)
         body = {name: value for name, value in content.items() if not name.startswith("classifier.")}
-        network.load_state_dict({**network.state_dict(), **body})
-    return network
+        fresh.load_state_dict({**fresh.state_dict(), **body})
+    return fresh
 
 
 def _finetune(job, network, data, steps):
-    settings, name = job.settings, f"transfer/{job.word}"
+    settings, name = job.settings, f"transfer/{job.network}"
     batches = Batches(len(data.train), settings.batch, job.seed, name)
     forward = compiled(network) if job.compile else network
 
     def loss_at(step):
-        index = batches(step).to(job.device)
+        index = batches(step).to(data.train.labels.device)
         raw = data.train.images[index].float() / 255
         if settings.crop:  # before they are normalised, so that what comes in from outside is black
             draws = generator(job.seed, name, "augment", step)
@@ -79,11 +82,11 @@ def _finetune(job, network, data, steps):
 
 
 def _linear(job, network, data, steps):
-    batches = Batches(len(data.train), job.settings.batch, job.seed, f"linear/{job.word}")
+    batches = Batches(len(data.train), job.settings.batch, job.seed, f"linear/{job.network}")
     features, classifier = _features(network, data, job.precision), network.classifier
 
     def loss_at(step):
-        index = batches(step).to(job.device)
+        index = batches(step).to(data.train.labels.device)
         return F.cross_entropy(classifier(features[index]), data.train.labels[index])
 
     return Steps(classifier, loss_at, _sgd(classifier, job.settings), cosine(steps), steps)

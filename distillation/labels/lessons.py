@@ -6,6 +6,7 @@ lesson replays what an ``Online`` one named ``fkd`` did.
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,7 +16,11 @@ from distillation.labels.predict import answering
 from distillation.runtime import tensors
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
+from distillation.teachers.pool import FILE as TEACHERS
 from distillation.teachers.pool import Pool
+
+if TYPE_CHECKING:
+    from distillation.evaluation.classify import Job
 
 _OF_IMAGES = ("order", "boxes", "mirror", "partners", "logits")  # what is stored: a row for each image of an epoch
 _OF_BATCHES = ("weight", "window")  # and for each batch
@@ -108,26 +113,27 @@ def packed(index, view, logits):
     }
 
 
-def online(job, flip):
+def online(job: "Job", device: str, flip: bool) -> tuple[Online, float]:
     """The lesson and its temperature for a student whose set carries its teacher beside it."""
-    made = DistilledSet.load(job.source[1], job.device)
-    how, settings = made.info["labelling"], job.protocol.settings
-    pool = Pool(Path(job.source[1]).parent, job.device)
-    answer = answering(pool, made.space, how["pick"], how["mode"], job.protocol.precision)
-    lesson = Online(made.images, made.space, answer, settings, settings.batch, flip, job.seed, f"student/{job.word}")
-    return lesson, how["temperature"]
+    distilled = DistilledSet.load(job.source.path, device)
+    labelling, protocol = distilled.info["labelling"], job.protocol
+    pool = Pool(job.source.labels.parent, device)
+    answer = answering(pool, distilled.space, labelling["pick"], labelling["mode"], protocol.precision)
+    views, name = protocol.settings, f"student/{job.network}"
+    lesson = Online(distilled.images, distilled.space, answer, views, views.batch, flip, job.seed, name)
+    return lesson, labelling["temperature"]
 
 
-def fkd(job, flip):
+def fkd(job: "Job", device: str, flip: bool) -> tuple[Stored, float]:
     """The lesson and its temperature for a student whose set has its labels beside it."""
-    made = DistilledSet.load(job.source[1], job.device)
-    lesson = Stored(made.images, made.space, labels_of(job.source[1]), job.protocol.settings.epochs)
-    return lesson, made.info["labelling"]["temperature"]
+    distilled = DistilledSet.load(job.source.path, device)
+    lesson = Stored(distilled.images, distilled.space, job.source.labels, job.protocol.settings.epochs)
+    return lesson, distilled.info["labelling"]["temperature"]
 
 
 LESSONS = {"online": online, "fkd": fkd}
 
 
-def labels_of(path):
-    """Where the stored labels of the set in a file are."""
-    return Path(path).with_suffix(".labels.safetensors")
+def labels_of(path: Path, kind: str) -> Path | None:
+    """The file of labels beside the set in a file: the teachers themselves (online), or their stored logits (fkd)."""
+    return {"online": path.with_name(TEACHERS), "fkd": path.with_suffix(".labels.safetensors")}.get(kind)

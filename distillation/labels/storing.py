@@ -1,49 +1,107 @@
-"""Storing what teachers say of every batch of many epochs: the labels of ``fkd``."""
+"""Storing a pool's logits for every batch of many epochs: the labels of ``fkd``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import torch
+from torch import Tensor
 
-from distillation.console.progress import Progress
-from distillation.labels.lessons import packed
+from distillation.augment.views import ViewSettings
+from distillation.data.distilled import DistilledSet
+from distillation.data.real import loaded
+from distillation.labels.control import control
+from distillation.labels.lessons import Online, packed
+from distillation.labels.predict import answering
 from distillation.runtime import tensors
 from distillation.runtime.work import Task
+from distillation.teachers.pool import Pool
+from distillation.training.resume import complete
 
 RESULT = "labels.safetensors"
 _SPAN = 10  # epochs that are one task: more epochs asked for later reuse those before
 
 
-def tasks(name, inputs, epochs, made, every):
-    """The Tasks of one set, each with its range of epochs; ``inputs`` are the stage's, ``made`` and ``every`` a Task's."""
-    extent = ("params:relabel.fkd.epochs", "params:relabel.control")
-    inputs = {key: value for key, value in inputs.items() if key not in extent}
-    spans = [range(first, min(first + _SPAN, epochs)) for first in range(0, epochs, _SPAN)]
-    return [
-        (Task.of(f"relabel {name} epochs {s.start}-{s.stop - 1}", inputs, [name, s.start, s.stop], made, every), s)
-        for s in spans
-    ]
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Labels to store of the epochs from ``first`` until before ``end``.
+
+    Attributes:
+        distilled: the file of the set.
+        control_from: the folder of the RealSet where the set's control is labelled in its place; else None.
+        teachers: the file of the pool.
+        flip: whether a mirrored image keeps its class.
+        views: how batches are augmented.
+        pick, mode: see ``predict.answering``.
+        batch: images a batch.
+    """
+
+    distilled: Path
+    control_from: Path | None
+    teachers: Path
+    flip: bool
+    views: ViewSettings
+    pick: Literal["mean", "one"]
+    mode: Literal["eval", "train"]
+    batch: int
+    first: int
+    end: int
 
 
-def store(task, lesson, epochs):
-    """Draw and answer every batch of ``epochs`` (a range) of a ``lessons.Online``, resuming between any two batches."""
+def spans(epochs: int) -> list[range]:
+    """The ranges of epochs that are one task each."""
+    return [range(first, min(first + _SPAN, epochs)) for first in range(0, epochs, _SPAN)]
+
+
+def label(name: str, span: range) -> str:
+    """The label of the job that stores a span of epochs of the set ``name``."""
+    return f"relabel {name} epochs {span.start}-{span.stop - 1}"
+
+
+def store(job: Job, task: Task, device: str) -> None:
+    """Draws and labels every batch of the job's epochs, resuming between any two batches."""
+    images = DistilledSet.load(job.distilled, device)
+    if job.control_from:
+        images = control(images, loaded(job.control_from, device))
+    answer = answering(Pool(job.teachers.parent, device), images.space, job.pick, job.mode)
+    seed = images.info["seed"]
+    lesson = Online(images.images, images.space, answer, job.views, job.batch, job.flip, seed, "fkd")
+    with task.result() as folder:
+        tensors.save(folder / RESULT, _labelled(task, lesson, range(job.first, job.end)), {})
+
+
+def _labelled(task: Task, lesson: Online, epochs: range) -> dict[str, Tensor]:
+    """All that is stored of ``epochs``, by name."""
     steps = [(epoch, place) for epoch in epochs for place in range(lesson.steps)]
-    done = (task.start() or {"done": []})["done"]
-    with Progress(task.label, len(steps), start=len(done), unit="batch", live=task.folder / "live.csv") as bar:
-        for epoch, place in steps[len(done) :]:
-            index, view = lesson.drawn(epoch, place)
-            done.append(packed(index, view, lesson.answered(index, view)[1]))
-            bar.advance()
-            if task.due():
-                task.checkpoint({"done": done})
+    done = []
+
+    def advance():
+        index, view = lesson.drawn(*steps[len(done)])
+        done.append(packed(index, view, lesson.answered(index, view)[1]))
+        return {}
+
+    complete(
+        task,
+        task.start(),
+        advance=advance,
+        state_dict=lambda: {"done": done},
+        load_state_dict=lambda state: done.extend(state["done"]),
+        at=lambda: len(done),
+        total=len(steps),
+        unit="batch",
+    )
     content = {}
     for i, epoch in enumerate(epochs):
         batches = done[i * lesson.steps : (i + 1) * lesson.steps]
         content |= {f"{epoch}/{name}": torch.cat([batch[name] for batch in batches]) for name in batches[0]}
-    with task.result() as folder:
-        tensors.save(folder / RESULT, content, {})
+    return content
 
 
-def stored(tasks):
-    """All tensors of finished tasks, by name."""
+def stored(tasks: Mapping[str, Task], name: str) -> dict[str, Tensor]:
+    """All tensors, by name, of the finished tasks (by label) of the set ``name``."""
     content = {}
-    for task, _ in tasks:
-        content |= tensors.load(task.finished() / RESULT)[0]
+    for each, task in tasks.items():
+        if each.startswith(f"relabel {name} "):
+            content |= tensors.load(task.finished() / RESULT)[0]
     return content

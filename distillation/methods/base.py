@@ -1,6 +1,7 @@
 """What every method is given, and what it gives back."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
@@ -230,6 +231,17 @@ class Method:
     def shards(cls, common, settings):
         """The numbers of the shards in which ``common.ipc`` images of each class are made: that many, evenly shared."""
         return range(getattr(settings, "shards", 1))
+
+    @classmethod
+    def of_one_shard(cls, settings: Section) -> Section:
+        """The settings without what says how many shards there are, or which is the first."""
+        extent = {"shards": 1, "first": 0}
+        return settings.model_copy(update={key: one for key, one in extent.items() if hasattr(settings, key)})
+
+    @classmethod
+    def files(cls, settings: Section) -> tuple[Path, ...]:
+        """Files and folders that the method reads beside the dataset and the pools."""
+        return ()
 
     @classmethod
     def labels_of(cls, settings):

@@ -61,6 +61,10 @@ class Imported(Method):
     learns_lr = True  # its file may say one; where it does not, evaluation refuses
 
     @classmethod
+    def files(cls, settings):
+        return (Path(settings.file),) if Path(settings.file).exists() else ()
+
+    @classmethod
     def labels_of(cls, settings):
         return settings.labels
 

@@ -10,7 +10,7 @@ from distillation.runtime.errors import BadInput
 _PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent():
+def die_with_parent() -> None:
     """Have the kernel kill this process when its parent goes, so that no orphan writes into outs (Linux only)."""
     parent = os.getppid()
     try:
@@ -22,17 +22,23 @@ def die_with_parent():
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def begin():
-    """Call first in every stage script. Raises BadInput where the code imported is not the code of this folder."""
-    if "DVC_STAGE" in os.environ:
+def begin() -> None:
+    """Call first in every stage script.
+
+    Raises:
+        BadInput: the code imported is not that of this folder although it holds code of its own, as the copy of a queued
+            experiment does: the experiment would be recorded with one code and run with another.
+    """
+    staged = "DVC_STAGE" in os.environ
+    if staged:
         die_with_parent()
     code = Path(__file__).resolve().parents[2]
-    if code != Path.cwd():
+    if code != Path.cwd() and (staged or Path("distillation").is_dir()):
         raise BadInput(
             f"this run would use the code of {code}, not of {Path.cwd()}: run stages from the repository's root."
         )
 
 
-def root():
+def root() -> Path:
     """The repository's own folder, also from the copy in which DVC runs a queued experiment."""
     return Path(os.environ.get("DVC_ROOT", "."))

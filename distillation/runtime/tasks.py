@@ -1,13 +1,14 @@
-"""Independent tasks, here or in worker processes: the answer is the same."""
+"""Independent tasks, here or in worker processes: the result is the same."""
 
 import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
 from distillation.runtime import device, process
 
 
-def map_tasks(run, items, workers, threads):
-    """Yield ``run(item)`` for each item, in order.
+def map_tasks(run: Callable, items: Sequence, workers: int, threads: int) -> Iterator:
+    """Yields ``run(item)`` for each item, in order.
 
     ``run`` is a top-level function whose result depends on its item alone; items and results cross process
     boundaries. One worker runs in this process. Workers die with this process.
@@ -22,6 +23,6 @@ def map_tasks(run, items, workers, threads):
         yield from pool.map(run, items)
 
 
-def _begin(threads):
+def _begin(threads: int) -> None:
     process.die_with_parent()
     device.prepare(threads)

@@ -1,85 +1,107 @@
 """Work that survives a kill: tasks with a lock, checkpoints, and finished results that the next run copies.
 
-A task is one bounded result: a teacher, a distilled set, an evaluated student. Its folder lives under the repository's
-own ``.dvc/tmp/work`` (never a temporary copy's), named by a hash of the inputs that change its bits, so that
-``dvc repro``, ``dvc exp run --temp``, the queue and standalone stages share it.
+A task is one bounded result: a teacher, a distilled set, an evaluated student. Its folder lies under the repository's
+own ``.dvc/tmp/work`` (never a temporary copy's), named by the key of all that the work reads, so that ``dvc repro``,
+``dvc exp run --temp``, the queue and stages that run alone share it.
 """
 
 import contextlib
-import fcntl
 import shutil
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from distillation.runtime import files, process, tensors
 from distillation.runtime.errors import BadInput
-from distillation.runtime.inputs import digest
+from distillation.runtime.keys import digest, key_of
+from distillation.runtime.locks import locked
 
+INPUTS, LIVE = "inputs.json", "live.csv"
 _STATE, _DONE = "state.safetensors", "done"
+# A checkpoint costs at most one fiftieth of the time between two: 2 % of the work.
+_SPARSE = 50
 
 
-def work_folder():
-    return process.root().absolute() / ".dvc" / "tmp" / "work"
+def work_folder() -> Path:
+    """Where tasks are kept: in DVC's own temporary folder, or, without a DVC repository, beside params.yaml."""
+    root = process.root().absolute()
+    return root / ".dvc" / "tmp" / "work" if (root / ".dvc").is_dir() else root / ".work"
 
 
 @dataclass
 class Task:
     """One unit of work.
 
-    ``label`` is for people, ``folder`` for its files; ``made`` is what its bits depend on beside its inputs (device and
-    torch build), ``every`` the least seconds between checkpoints.
+    Attributes:
+        label: for people.
+        folder: for its files.
+        inputs: all that its bits depend on (``keys.inputs_of``), written beside the work.
+        every: the least seconds between checkpoints.
     """
 
     label: str
     folder: Path
-    made: dict
-    every: float
-    _last: float = 0.0
-    _cost: float = 0.0
-    _spent: float = 0.0
+    inputs: dict
+    every: float = 60.0
+    _last: float = field(default=0.0, init=False)
+    _cost: float = field(default=0.0, init=False)
+    _spent: float = field(default=0.0, init=False)
+    _began: float = field(default=0.0, init=False)
 
     @classmethod
-    def of(cls, label, inputs, identity, made, every=60.0):
-        """The task that ``inputs`` (what changes its bits) and ``identity`` (which of the stage's tasks) name."""
-        key = digest({"inputs": inputs, "identity": identity})
-        return cls(label, work_folder() / f"{label.split()[0]}-{key}-{digest(made)[:6]}", made, every)
+    def of(cls, label: str, inputs: dict, every: float = 60.0) -> "Task":
+        """The task that ``inputs`` name; the environment among them has a place of its own in the folder's name."""
+        environment = inputs.get("environment", {})
+        key = key_of({name: value for name, value in inputs.items() if name != "environment"})
+        folder = work_folder() / f"{label.split()[0]}-{key}-{digest(environment)[:6]}"
+        return cls(label, folder, inputs, every)
 
-    def finished(self):
+    @property
+    def key(self) -> str:
+        """What stands for the task where another one needs its result."""
+        return self.folder.name.partition("-")[2]
+
+    @property
+    def environment(self) -> dict:
+        return self.inputs.get("environment", {})
+
+    def finished(self) -> Path | None:
         """The folder with the finished result, or None."""
         done = self.folder / _DONE
         return done if done.is_dir() else None
 
-    def start(self):
+    def start(self) -> object | None:
         """The last checkpoint's state, or None for a fresh start."""
         self._last = self._began = time.monotonic()
         self.folder.mkdir(parents=True, exist_ok=True)
         for partial in self.folder.glob("*.partial"):  # a killed run's; a folder is made anew by ``result``
             if partial.is_file():
                 partial.unlink()
-        found = self.folder / _STATE
-        if not found.is_file():
+        files.save_json(self.folder / INPUTS, {"label": self.label, **self.inputs})
+        state = self.folder / _STATE
+        if not state.is_file():
             if len(list(self.folder.parent.glob(f"{self.folder.name[:-7]}-??????"))) > 1:
-                _say(f"{self.label}: earlier work was made on another device or torch build, starting afresh.")
+                _tell(f"{self.label}: earlier work was made on another device or torch build, starting afresh.")
             return None
         try:
-            content, info = tensors.load(found)
+            content, info = tensors.load(state)
         except BadInput:
-            _say(f"{self.label}: its checkpoint does not read, starting afresh.")
+            _tell(f"{self.label}: its checkpoint does not read, starting afresh.")
             return None
         self._spent = info["seconds"]
-        _say(f"{self.label}: resumed after {self._spent:.0f} s of work.")
+        _tell(f"{self.label}: resumed after {self._spent:.0f} s of work.")
         return _unpack(info["state"], content)
 
-    def due(self):
+    def due(self) -> bool:
         """Whether it is time for a checkpoint: at most every max(``every``, 50 times what the last one took)."""
-        return time.monotonic() - self._last >= max(self.every, 50 * self._cost)
+        return time.monotonic() - self._last >= max(self.every, _SPARSE * self._cost)
 
-    def checkpoint(self, state):
-        """Write a nested dict or list of tensors and JSON values, atomically."""
+    def checkpoint(self, state: object) -> None:
+        """Writes a nested dict or list of tensors and JSON values, atomically."""
         before = time.monotonic()
         content = {}
         info = {"state": _pack(state, content), "seconds": self.seconds()}
@@ -87,19 +109,19 @@ class Task:
         self._last = time.monotonic()
         self._cost = self._last - before
 
-    def seconds(self):
+    def seconds(self) -> float:
         """Seconds of work so far, those before an interruption included."""
         return self._spent + time.monotonic() - self._began
 
     @contextlib.contextmanager
-    def result(self):
+    def result(self) -> Iterator[Path]:
         """A folder to write the result into; it becomes the finished one when the block succeeds."""
         partial = self.folder / f"{_DONE}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         try:
             yield partial
-            files.save_json(partial / "cost.json", {**self.made, "seconds": round(self.seconds(), 1)})
+            files.save_json(partial / "cost.json", {**self.environment, "seconds": round(self.seconds(), 1)})
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -108,32 +130,22 @@ class Task:
 
 
 @contextlib.contextmanager
-def locked_tasks(tasks):
-    """Hold the locks of all ``tasks`` (one run per key at a time) and yield those that are not finished yet.
+def locked_tasks(tasks: Iterable[Task]) -> Iterator[list[Task]]:
+    """Holds the locks of all ``tasks`` (one run per key at a time) and yields those that are not finished yet.
 
     Locks are taken in one order everywhere, and before any GPU, so that two runs that share tasks cannot block each
     other; whoever waits finds the work done.
     """
+    tasks = list(tasks)
     with contextlib.ExitStack() as stack:
-        for task in sorted(tasks, key=lambda task: task.folder):
-            stack.enter_context(_locked(task))
+        for task in sorted({task.folder: task for task in tasks}.values(), key=lambda task: task.folder):
+            path = task.folder.with_name(f"{task.folder.name}.lock")
+            stack.enter_context(locked(path, f"{task.label}: another run computes it, waiting."))
         yield [task for task in tasks if task.finished() is None]
 
 
-@contextlib.contextmanager
-def _locked(task):
-    task.folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(task.folder.with_name(f"{task.folder.name}.lock"), "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _say(f"{task.label}: another run computes it, waiting.")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def discard(folder):
-    """Remove a task's folder; a kill in between leaves nothing that could pass for a result."""
+def discard(folder: Path) -> None:
+    """Removes a task's folder; a kill in between leaves nothing that could pass for a result."""
     trash = folder.with_name(f"{folder.name}.trash")
     shutil.rmtree(trash, ignore_errors=True)
     folder.rename(trash)
@@ -164,5 +176,5 @@ def _unpack(value, content):
     return inner
 
 
-def _say(sentence):
+def _tell(sentence):
     print(sentence, file=sys.stderr, flush=True)

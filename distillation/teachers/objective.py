@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
-from distillation.console.progress import Progress
 from distillation.data.indexed import indices_on
 from distillation.data.real import RealSet, Split
 from distillation.networks.build import build, parameters
@@ -20,6 +19,10 @@ from distillation.runtime.work import Task
 from distillation.training.accuracy import accuracy
 from distillation.training.loop import Training
 from distillation.training.losses import loss_of
+from distillation.training.resume import complete
+
+if TYPE_CHECKING:
+    from distillation.teachers.settings import PoolSettings
 
 RESULT = "teacher.safetensors"
 
@@ -30,7 +33,8 @@ class Objective:
 
     Attributes:
         settings: the schema of its section of params.yaml; a pool's PoolSettings hold the section as ``training``.
-        make: function of a Job that makes one teacher, resuming where an earlier run stopped, and calls ``finish``.
+        make: function of a Job, its Task and a device that makes one teacher, resuming where an earlier run stopped, and
+            calls ``finish``.
         check: function of PoolSettings and their path in params.yaml; raises BadInput where they do not go together.
         classifies: function of PoolSettings: whether the teachers' outputs are the classes of their source.
         words: function of PoolSettings: those of ``networks`` that are words of ours, which must fit the source's images.
@@ -48,25 +52,25 @@ class Objective:
     uses: tuple = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
-    """One teacher to make: the ``index``-th network ``word`` of a pool (PoolSettings) on the RealSet in ``data``."""
+    """A teacher to make: the ``index``-th network ``network`` (a word) on the RealSet in ``data``.
 
-    task: Task
+    ``settings`` are those of its pool, of this one network.
+    """
+
     data: Path
-    settings: Any
-    word: str
+    settings: "PoolSettings"
+    network: str
     index: int
-    device: str
+
+    @property
+    def name(self) -> str:
+        """What names its draws."""
+        return f"teacher/{self.network}/{self.index}"
 
 
-@lru_cache(maxsize=1)
-def dataset(folder, device):
-    """The RealSet in a folder, on the device; a worker's next teacher finds it loaded."""
-    return RealSet.load(folder).to(device)
-
-
-def split(data):
+def split(data: RealSet) -> tuple[Split, Split]:
     """(training, validation) Splits: every tenth image of each class is held out."""
     held = torch.zeros(len(data.train), dtype=torch.bool)
     for members in data.members:
@@ -77,18 +81,18 @@ def split(data):
     return tuple(Split(data.train.images[mask], data.train.labels[mask]) for mask in (~held, held))
 
 
-def training_of(job, data, shown):
+def training_of(job: Job, data: RealSet, shown: Split, device: str) -> Training:
     """The Training of a fresh network of ``job`` on the Split ``shown`` and its labels, by the settings of its section."""
-    settings, name = job.settings, f"teacher/{job.word}/{job.index}"
-    network = build(job.word, *data.shape, generator(settings.seed, "teacher", job.word, job.index)).to(job.device)
+    settings = job.settings
+    draws = generator(settings.seed, "teacher", job.network, job.index)
     return Training(
-        network,
+        build(job.network, *data.shape, draws).to(device),
         lambda index: (data.encode(shown.images[index]), shown.labels[index]),
         len(shown),
         loss_of("ce"),
         settings.training,
         settings.seed,
-        name,
+        job.name,
         data.info["flip"],
         settings.precision,
         settings.compile,
@@ -97,28 +101,60 @@ def training_of(job, data, shown):
     )
 
 
-def complete(job, training, curve, after, state):
-    """Bring a Training to its end; each epoch adds a row to ``curve`` and calls ``after``.
-
-    ``state`` is a function that gives what a checkpoint holds beside the training and the curve.
-    """
-    epochs, live = job.settings.training.epochs, job.task.folder / "live.csv"
-    with Progress(job.task.label, epochs, start=training.epoch, unit="epoch", live=live) as bar:
-        while not training.done:
-            if finished := training.advance():
-                curve.append([training.epoch, *finished])
-                after()
-                bar.advance(loss=finished[0], accuracy=finished[1])
-            if job.task.due():
-                job.task.checkpoint({"training": training.state_dict(), "curve": curve, **state()})
-
-
-def finish(job, data, network, kept, curve, classifies=True, beside=None, **more):
-    """Leave a network as the result of its task.
+def train(task: Task, training: Training, beside: dict, after: Callable[[], None]) -> list[list[float]]:
+    """Brings a Training to its end, resuming where an earlier run stopped.
 
     Args:
-        job, data: the Job and a RealSet whose space and shape are those of what the network takes.
-        network: of ``job.word``; its weights are replaced.
+        beside: what a checkpoint holds beside the training; it is brought up to date in place.
+        after: called after each epoch.
+
+    Returns:
+        A row of epoch, loss and training accuracy (percent) an epoch.
+    """
+    curve = []
+
+    def advance():
+        if not (finished := training.advance()):
+            return None
+        curve.append([training.epoch, *finished])
+        after()
+        return {"loss": finished[0], "accuracy": finished[1]}
+
+    def load_state_dict(state):
+        training.load_state_dict(state["training"])
+        curve.extend(state["curve"])
+        beside.update(state["beside"])
+
+    complete(
+        task,
+        task.start(),
+        advance=advance,
+        state_dict=lambda: {"training": training.state_dict(), "curve": curve, "beside": beside},
+        load_state_dict=load_state_dict,
+        at=lambda: training.epoch,
+        total=training.settings.epochs,
+        unit="epoch",
+    )
+    return curve
+
+
+def finish(
+    job: Job,
+    task: Task,
+    data: RealSet,
+    network: nn.Module,
+    kept: dict,
+    curve: list,
+    classifies: bool = True,
+    beside: dict | None = None,
+    **more: object,
+) -> None:
+    """Leaves a network as the result of its task.
+
+    Args:
+        job, task: what it was made for.
+        data: a RealSet whose space and shape are those of what the network takes.
+        network: of the job's word; its weights are replaced.
         kept: for each of ``settings.keep`` by name, ``weights`` (a state dict) and ``epoch``.
         curve: rows of epoch, loss and training accuracy (percent, or None).
         classifies: whether the network's outputs are the classes of ``data``, so that it has a test accuracy; else its
@@ -126,7 +162,7 @@ def finish(job, data, network, kept, curve, classifies=True, beside=None, **more
         beside: tensors by name that are stored beside the weights.
         more: what else its record should say.
     """
-    record = {"network": job.word, "index": job.index, "parameters": parameters(network), "curve": curve, "kept": []}
+    record = {"network": job.network, "index": job.index, "parameters": parameters(network), "curve": curve, "kept": []}
     record |= {"classes": data.classes if classifies else None, "shape": list(data.shape[:2]), "space": data.space.kind}
     weights = data.space.packed() | (beside or {})
     for name in map(str, job.settings.keep):
@@ -136,5 +172,5 @@ def finish(job, data, network, kept, curve, classifies=True, beside=None, **more
                 weights[f"{name}/{key}"] = value
         score = accuracy(network, data, data.test, job.settings.precision) if classifies else None
         record["kept"].append({"name": name, "epoch": kept[name]["epoch"], "accuracy": score})
-    with job.task.result() as folder:
+    with task.result() as folder:
         tensors.save(folder / RESULT, weights, record | more)

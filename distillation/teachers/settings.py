@@ -59,6 +59,10 @@ class PoolSettings(Section):
             raise ValueError("should name each entry once")
         return values
 
+    def of_one(self, network: str) -> "PoolSettings":
+        """The settings of one teacher: not which others there are."""
+        return self.model_copy(update={"networks": [network], "count": 1})
+
 
 COMMON = [name for name in PoolSettings.model_fields if name != "training"]
 

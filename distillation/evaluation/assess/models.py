@@ -1,19 +1,15 @@
 """Assessing the sets under one model: a member of a pool, or a random network like it."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from distillation.console.progress import Progress
-from distillation.data.real import RealSet
 from distillation.evaluation.assess.features import features, kernel_distance, mean_distance, mean_of, spread
 from distillation.evaluation.assess.gradients import gradient_distance, gradients
 from distillation.evaluation.assess.semantics import semantics
-from distillation.evaluation.assess.sets import sample, sets_of
-from distillation.evaluation.assess.settings import Measuring
+from distillation.evaluation.assess.sets import sample
 from distillation.networks.build import build, has_features
 from distillation.runtime import files
 from distillation.runtime.errors import BadInput
@@ -36,17 +32,25 @@ class Model:
         return f"{self.word}/{self.index}/{self.kept}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
-    """Assess the sets in ``folder`` under ``model`` of the pool in ``pool``, held against the RealSet in ``data``."""
+    """An assessment of sets under one model.
 
-    task: Task
+    Attributes:
+        data: the folder of the RealSet that the sets are held against.
+        sets: name to file of the sets.
+        pool: the file of the pool.
+        model: a member of it, or a random network like one.
+        real: real images of each class, at most.
+        chunk: images that pass through the network together.
+    """
+
     data: Path
-    folder: Path
+    sets: dict[str, Path]
     pool: Path
     model: Model
-    settings: Measuring
-    device: str
+    real: int
+    chunk: int
 
 
 def models_of(pool, fresh):
@@ -68,39 +72,47 @@ def suits(pool, data):
         )
 
 
-def measure(job):
-    """Assess under the model of ``job``, class by class, resuming where an earlier run stopped.
+def measure(job: Job, task: Task, device: str) -> None:
+    """Assesses under the model of ``job``, class by class, resuming where an earlier run stopped.
 
     The task's record is a list of ``set``, ``assessment`` and ``value``, which is None where there is none: features of
     a network without, diversity of single images.
     """
-    state, chunk = job.task.start(), job.settings.chunk
-    data, sets = _inputs(job.data, job.folder, job.device)
-    pool = Pool(job.pool, job.device)
-    real = sample(data, [min(job.settings.real, len(members)) for members in data.members], "assess real")
+    state, chunk = task.start(), job.chunk
+    data = loaded(job.data, device)
+    sets, pool = sets_of(job.sets, data), Pool(job.pool.parent, device)
+    real = sample(data, [min(job.real, len(members)) for members in data.members], "assess real")
     network = _network(pool, job.model, data, real, chunk)
-    sets = {name: (_given(made.images, made.space, pool), made.labels) for name, made in sets.items()}
+    sets = {name: (_given(each.images, each.space, pool), each.labels) for name, each in sets.items()}
+    done = {"label": 0, "distances": {name: [] for name in sets}}
 
-    label, distances = (state["label"], state["distances"]) if state else (0, {name: [] for name in sets})
-    with Progress(job.task.label, len(real), start=label, unit="class") as bar:
-        while label < len(real):
-            images = _real(data, real[label], pool)
-            for name, values in _distances(network, images, sets, label, chunk).items():
-                distances[name].append(values)
-            label += 1
-            bar.advance()
-            if job.task.due():
-                job.task.checkpoint({"label": label, "distances": distances})
+    def advance():
+        images = _real(data, real[done["label"]], pool)
+        for name, values in _distances(network, images, sets, done["label"], chunk).items():
+            done["distances"][name].append(values)
+        done["label"] += 1
+        return {}
 
+    complete(
+        task,
+        state,
+        advance=advance,
+        state_dict=lambda: done,
+        load_state_dict=done.update,
+        at=lambda: done["label"],
+        total=len(real),
+        unit="class",
+    )
     record = []
     for name, (images, labels) in sets.items():
-        values = {key: mean_of(each[key] for each in distances[name]) for key in distances[name][0]}
+        distances = done["distances"][name]
+        values = {key: mean_of(each[key] for each in distances) for key in distances[0]}
         if job.model.kept == "fresh":
             values = {f"fresh_{key}": value for key, value in values.items() if key.endswith("_distance")}
         else:
             values |= semantics(network, images, labels, chunk)
         record += [{"set": name, "assessment": key, "value": value} for key, value in values.items()]
-    with job.task.result() as folder:
+    with task.result() as folder:
         files.save_json(folder / RECORD, record)
 
 
@@ -152,9 +164,3 @@ def _real(data, indices, pool):
 def _given(images, space, pool):
     """Images of ``space`` as the models of ``pool`` want them."""
     return images if pool.space.same(space) else pool.space.encode(space.decode(images))
-
-
-@lru_cache(maxsize=1)
-def _inputs(data, folder, device):
-    data = RealSet.load(data).to(device)
-    return data, sets_of(folder, data)

@@ -1,16 +1,18 @@
 """The sets that are assessed, and the real images that they are held against."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import torch
 
-from distillation.data.distilled import FILE, DistilledSet
+from distillation.data.distilled import DistilledSet
+from distillation.data.real import RealSet
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
 
-FILES = {"distilled": FILE, "control": "control.safetensors"}
 
-
-def sets_of(folder, data):
-    """DistilledSets by name: ``distilled``, ``control`` where the folder has one, and ``random`` for reference.
+def sets_of(files: Mapping[str, Path], data: RealSet) -> dict[str, DistilledSet]:
+    """DistilledSets by name: those of ``files``, ``distilled`` among them, and ``random`` for reference.
 
     ``random`` are as many random training images of each class with their own labels.
 
@@ -18,9 +20,7 @@ def sets_of(folder, data):
         BadInput: the set knows other classes than the RealSet ``data``, or a class has too few images.
     """
     device = data.train.labels.device
-    found = {
-        name: DistilledSet.load(folder / file, device) for name, file in FILES.items() if (folder / file).is_file()
-    }
+    found = {name: DistilledSet.load(path, device) for name, path in files.items()}
     made = found["distilled"]
     if made.info["classes"] != data.classes:
         raise BadInput(

@@ -10,15 +10,17 @@ from typing import Literal
 from pydantic import Field
 
 from distillation.augment.adapt import adapt
+from distillation.data.real import loaded
 from distillation.data.spaces import Space
 from distillation.networks.build import build
 from distillation.params import Section
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
+from distillation.runtime.work import Task
 from distillation.teachers import foreign
 from distillation.teachers.foreign.layouts import renamed
 from distillation.teachers.foreign.weights import fit, read, sha256
-from distillation.teachers.objective import Objective, dataset, finish
+from distillation.teachers.objective import Job, Objective, finish
 
 NONE = "data/none"
 
@@ -63,26 +65,26 @@ class Sized(Space):
         return super().encode(adapt(raw, 3, self.size))
 
 
-def load(job):
-    """Find the network of ``job`` and leave it as the result of its task."""
-    data, settings = dataset(job.data, job.device), job.settings.training
-    job.task.start()
+def make(job: Job, task: Task, device: str) -> None:
+    """Finds the network of ``job`` and leaves it as the result of its task."""
+    data, settings = loaded(job.data, device), job.settings.training
+    task.start()
     if settings.library:
-        data = _as_expected(data, job)
-    path = foreign.file(settings.library, job.word, settings.tag) if settings.tag else settings.file
+        data = _as_expected(data, job, device)
+    path = foreign.file(settings.library, job.network, settings.tag) if settings.tag else settings.file
     if settings.sha256 not in (None, found := sha256(path)):
         raise BadInput(f"imported.sha256 is {settings.sha256}, but that of {path} is {found}.")
-    network = _network(job, data, path).to(job.device)
+    network = _network(job, data, path).to(device)
     kept = {"last": {"weights": network.state_dict(), "epoch": 0}}
     origin = {"weights": settings.tag, "file": str(path).rpartition("/")[2], "sha256": found}
     classifies = settings.classes == "source"
-    finish(job, data, network, kept, [], classifies, library=settings.library, origin=origin)
+    finish(job, task, data, network, kept, [], classifies, library=settings.library, origin=origin)
 
 
-def _as_expected(data, job):
+def _as_expected(data, job, device):
     """The RealSet in the space and shape that a library's model expects."""
-    size, mean, std = foreign.expects(job.settings.training.library, job.word, job.settings.training.tag)
-    space = Sized("normalised", Space.normalised(mean, std).to(job.device).tensors, size)
+    size, mean, std = foreign.expects(job.settings.training.library, job.network, job.settings.training.tag)
+    space = Sized("normalised", Space.normalised(mean, std).to(device).tensors, size)
     return replace(data, space=space, info={**data.info, "channels": 3, "size": size})
 
 
@@ -91,18 +93,18 @@ def _network(job, data, path):
     settings, size = job.settings.training, data.shape[1]
     classes = len(data.classes) if settings.classes == "source" else None
     if settings.tag:
-        network = foreign.pretrained(settings.library, job.word, settings.tag, path, size)
+        network = foreign.pretrained(settings.library, job.network, settings.tag, path, size)
     elif settings.library:
-        network = foreign.from_file(settings.library, job.word, path, size, classes)
+        network = foreign.from_file(settings.library, job.network, path, size, classes)
     else:
-        network = build(job.word, *data.shape, generator(0, "replaced"))
+        network = build(job.network, *data.shape, generator(0, "replaced"))
         _, state = renamed(read(path))
         fit(network, state, path, ("classifier.",) if classes is None else ())
     if classes is None:
         return foreign.headless(network)
     if getattr(network.classifier, "out_features", None) != classes:
         raise BadInput(
-            f"{job.word} does not tell the {classes} classes of {data.info['name']} apart: set imported.classes to none, "
+            f"{job.network} does not tell the {classes} classes of {data.info['name']} apart: set imported.classes to none, "
             "and its features alone are used."
         )
     return network
@@ -140,7 +142,7 @@ def _shape(pool, source):
 
 OBJECTIVE = Objective(
     Settings,
-    load,
+    make,
     check=check,
     classifies=lambda pool: pool.training.classes == "source",
     words=lambda pool: [] if pool.training.library else pool.networks,

@@ -1,22 +1,20 @@
 """A teacher trained on real images and their labels."""
 
+from distillation.data.real import loaded
 from distillation.runtime.errors import BadInput
-from distillation.teachers.objective import Objective, complete, dataset, finish, split, training_of
+from distillation.runtime.work import Task
+from distillation.teachers.objective import Job, Objective, finish, split, train, training_of
 from distillation.training.accuracy import accuracy
 from distillation.training.settings import TrainSettings
 
 
-def train(job):
-    """Train the teacher of ``job``, resuming where an earlier run stopped; its weights and record go into the task."""
-    data = dataset(job.data, job.device)
-    settings, state = job.settings, job.task.start()
+def make(job: Job, task: Task, device: str) -> None:
+    """Trains the teacher of ``job``, resuming where an earlier run stopped; its weights and record go into the task."""
+    data, settings = loaded(job.data, device), job.settings
     shown, validation = split(data) if "best" in settings.keep else (data.train, None)
-    training, kept, curve = training_of(job, data, shown), {}, []
-    if state:
-        training.load_state_dict(state["training"])
-        kept, curve = state["kept"], state["curve"]
-    complete(job, training, curve, lambda: _keep(kept, training, settings, data, validation), lambda: {"kept": kept})
-    finish(job, data, training.network, kept, curve)
+    training, kept = training_of(job, data, shown, device), {}
+    curve = train(task, training, kept, lambda: _keep(kept, training, settings, data, validation))
+    finish(job, task, data, training.network, kept, curve)
 
 
 def _keep(kept, training, settings, data, validation):
@@ -39,4 +37,4 @@ def _reached(pool, path):
         raise BadInput(f"{path} keeps epoch {late[0]}, but training ends after {pool.training.epochs}.")
 
 
-OBJECTIVE = Objective(TrainSettings, train, check=_reached)
+OBJECTIVE = Objective(TrainSettings, make, check=_reached)

@@ -7,25 +7,24 @@ Its parameters before the first epoch and after each one are stored as one vecto
 
 from torch.nn.utils import parameters_to_vector
 
+from distillation.data.real import loaded
 from distillation.runtime.errors import BadInput
-from distillation.teachers.objective import Objective, complete, dataset, finish, training_of
+from distillation.runtime.work import Task
+from distillation.teachers.objective import Job, Objective, finish, train, training_of
 from distillation.teachers.pool import epoch_name
 from distillation.training.settings import TrainSettings
 
 
-def train(job):
-    """Train the expert of ``job``, resuming where an earlier run stopped; it and its epochs go into the task."""
-    data = dataset(job.data, job.device)
-    state, training = job.task.start(), training_of(job, data, data.train)
+def make(job: Job, task: Task, device: str) -> None:
+    """Trains the expert of ``job``, resuming where an earlier run stopped; it and its epochs go into the task."""
+    data = loaded(job.data, device)
+    training = training_of(job, data, data.train, device)
     network = training.network
-    passed, curve = [_parameters(network)], []
-    if state:
-        training.load_state_dict(state["training"])
-        passed, curve = state["passed"], state["curve"]
-    complete(job, training, curve, lambda: passed.append(_parameters(network)), lambda: {"passed": passed})
+    passed = {"0": _parameters(network)}
+    curve = train(task, training, passed, lambda: passed.update({str(training.epoch): _parameters(network)}))
     kept = {"last": {"weights": dict(network.state_dict()), "epoch": training.epoch}}
-    beside = {epoch_name(epoch): vector for epoch, vector in enumerate(passed)}
-    finish(job, data, network, kept, curve, beside=beside)
+    beside = {epoch_name(epoch): vector for epoch, vector in passed.items()}
+    finish(job, task, data, network, kept, curve, beside=beside)
 
 
 def _parameters(network):
@@ -37,4 +36,4 @@ def _last_alone(pool, path):
         raise BadInput(f"{path}.keep should be [last]: a pool of trajectories has every epoch beside it anyway.")
 
 
-OBJECTIVE = Objective(TrainSettings, train, check=_last_alone)
+OBJECTIVE = Objective(TrainSettings, make, check=_last_alone)

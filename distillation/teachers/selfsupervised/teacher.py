@@ -1,17 +1,21 @@
 """A teacher trained without labels; then, unless the pool has no probe, a linear classifier on its frozen features."""
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
 
-from distillation.console.progress import Progress
+from distillation.data.real import RealSet, loaded
 from distillation.networks.build import build
 from distillation.networks.names import any_size, embeds
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator, seeded
-from distillation.teachers.objective import Objective, dataset, finish
+from distillation.runtime.work import LIVE, Task
+from distillation.teachers.objective import Job, Objective, finish
 from distillation.teachers.selfsupervised.loop import Loop
+from distillation.teachers.selfsupervised.model import Model
 from distillation.teachers.selfsupervised.probe import Probe, features, neighbours
+from distillation.training.resume import complete
 
 
 def objective(settings, model, check=lambda pool, path: None):
@@ -23,69 +27,81 @@ def objective(settings, model, check=lambda pool, path: None):
 
     return Objective(
         settings,
-        partial(train, model=model),
+        partial(make, model=model),
         check=sound,
         classifies=lambda pool: pool.probe is not None,
         uses=("probe", "knn", "stages/selfsupervised"),
     )
 
 
-def train(job, model):
-    """Train the teacher of ``job`` and measure it, resuming where an earlier run stopped."""
-    data, state = dataset(job.data, job.device), job.task.start()
+def make(job: Job, task: Task, device: str, model: type[Model]) -> None:
+    """Trains the teacher of ``job`` and measures it, resuming where an earlier run stopped."""
+    data, state = loaded(job.data, device), task.start()
     _fits(job, data)
-    loop, curve, probe = _loop(job, data, model), [], None
-    if state:
+    loop, curve, probe = _loop(job, data, model, device), [], None
+
+    def state_dict():
+        return {"loop": loop.state_dict(), "curve": curve, "probe": probe.state_dict() if probe else None}
+
+    def load_state_dict(state):
         loop.load_state_dict(state["loop"])
-        curve = state["curve"]
+        curve.extend(state["curve"])
 
-    def checkpoint():
-        if job.task.due():
-            probed = probe.state_dict() if probe else None
-            job.task.checkpoint({"loop": loop.state_dict(), "curve": curve, "probe": probed})
-
-    _advance(job, loop, "live", checkpoint, lambda loss: curve.append([loop.epoch, loss, None]))
+    _advance(task, loop, state, state_dict, load_state_dict, lambda loss: curve.append([loop.epoch, loss, None]))
     network = loop.model.learnt.eval()
-    known, asked = (features(network, data, split, job.settings.precision) for split in (data.train, data.test))
-    near = neighbours(known, data.train.labels, asked, data.test.labels, len(data.classes), job.settings.knn)
+    train, test = (features(network, data, split, job.settings.precision) for split in (data.train, data.test))
+    near = neighbours(train, data.train.labels, test, data.test.labels, len(data.classes), job.settings.knn)
     if job.settings.probe:
-        probe = Probe(known, data.train.labels, len(data.classes), job.settings.probe, job.settings.seed, _name(job))
-        if state and state["probe"]:
-            probe.load_state_dict(state["probe"])
-        _advance(job, probe, "probe", checkpoint)
+        probe = Probe(train, data.train.labels, len(data.classes), job.settings.probe, job.settings.seed, job.name)
+        probed = state and state["probe"]
+        _advance(task, probe, probed, state_dict, probe.load_state_dict, live="probe.csv")
         network.classifier.load_state_dict(probe.classifier.state_dict())
     kept = {"last": {"weights": network.state_dict(), "epoch": loop.epoch}}
-    finish(job, data, network, kept, curve, classifies=probe is not None, knn=near)
+    finish(job, task, data, network, kept, curve, classifies=probe is not None, knn=near)
 
 
-def _loop(job, data, model):
+def _loop(job: Job, data: RealSet, model: type[Model], device: str) -> Loop:
     settings, training = job.settings, job.settings.training
     channels, size, classes = data.shape
-    draws = generator(settings.seed, _name(job))
-    network = build(job.word, channels, size, classes, draws)
+    draws = generator(settings.seed, job.name)
+    network = build(job.network, channels, size, classes, draws)
     with seeded(draws), torch.no_grad():  # no graph behind a head's normalised weights, so that it can be copied
-        made = model(network, training, settings.precision).to(job.device)
+        learner = model(network, training, settings.precision).to(device)
     views = model.views(training, size)
     return Loop(
-        made, views, data.train.images, data.space.encode, training, settings.seed, _name(job), data.info["flip"],
+        learner, views, data.train.images, data.space.encode, training, settings.seed, job.name, data.info["flip"],
         settings.compile,
     )  # fmt: skip
 
 
-def _advance(job, work, live, checkpoint, note=lambda loss: None):
-    """Bring a Loop or a Probe to its end; ``note`` is told the loss of each epoch."""
-    label, epochs, live = job.task.label, work.settings.epochs, job.task.folder / f"{live}.csv"
-    with Progress(label, epochs, start=work.epoch, unit="epoch", live=live) as bar:
-        while not work.done:
-            loss = work.advance()
-            if loss is not None:
-                note(loss)
-                bar.advance(loss=loss)
-            checkpoint()
+def _advance(
+    task: Task,
+    work: Loop | Probe,
+    state: dict | None,
+    state_dict: Callable[[], dict],
+    load_state_dict: Callable[[dict], None],
+    note: Callable[[float], None] = lambda loss: None,
+    live: str = LIVE,
+) -> None:
+    """Brings a Loop or a Probe to its end; ``note`` is given the loss of each epoch."""
 
+    def advance():
+        if (loss := work.advance()) is None:
+            return None
+        note(loss)
+        return {"loss": loss}
 
-def _name(job):
-    return f"teacher/{job.word}/{job.index}"
+    complete(
+        task,
+        state,
+        advance=advance,
+        state_dict=state_dict,
+        load_state_dict=load_state_dict,
+        at=lambda: work.epoch,
+        total=work.settings.epochs,
+        unit="epoch",
+        live=live,
+    )
 
 
 def _check(pool, path):

@@ -1,0 +1,52 @@
+"""One student in the foreground: for debuggers, and to see whether a row comes out again."""
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from distillation.evaluation import classify
+from distillation.params import Compute
+from distillation.runtime import device, files, stage
+from distillation.runtime.errors import BadInput
+from distillation.runtime.work import Task
+
+
+def train(which: str, jobs: Mapping[str, classify.Job], compute: Compute) -> None:
+    """Trains the students of ``which`` (NETWORK/SEED) anew, one on each set, in this process.
+
+    Nothing that is finished is replaced. Prints each student's record and, where its row is finished, whether the two
+    agree to the bit.
+
+    Raises:
+        BadInput: ``which`` names none of the jobs.
+    """
+    network, _, seed = which.rpartition("/")
+    chosen = {label: job for label, job in jobs.items() if (job.network, str(job.seed)) == (network, seed)}
+    if not chosen:
+        known = ", ".join(dict.fromkeys(f"{job.network}/{job.seed}" for job in jobs.values()))
+        raise BadInput(f"--only is {which!r}, but the students are {known}.")
+    device.prepare(compute.threads)
+    with device.lease_device(compute.device) as where:
+        for (label, job), known in zip(chosen.items(), stage.tasks_of(classify.train, chosen, compute), strict=True):
+            _compare(label, _afresh(label, job, known, str(where)), known)
+
+
+def _afresh(label: str, job: classify.Job, known: Task, where: str) -> dict:
+    folder = Path(tempfile.mkdtemp(prefix="only-"))
+    try:
+        task = Task(label, folder / "task", known.inputs, known.every)
+        classify.train(job, task, where)
+        return files.load_json(task.finished() / classify.RECORD)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _compare(label: str, record: dict, known: Task) -> None:
+    shown = {name: value for name, value in record.items() if name != "curve"}
+    print(f"{label}: {shown}")
+    if (done := known.finished()) is None:
+        print(f"Its row is not finished; its work would be in {known.folder}.")
+    else:
+        same = files.load_json(done / classify.RECORD) == record
+        print(f"{'The same' if same else 'NOT the same'} as its row, whose work is in {known.folder}.")

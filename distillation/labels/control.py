@@ -1,0 +1,35 @@
+"""The control of labels: random real images, to be given the same labels as the distilled ones."""
+
+import torch
+from torch import Tensor
+
+from distillation.data.distilled import DistilledSet
+from distillation.data.real import RealSet
+from distillation.runtime.errors import BadInput
+from distillation.runtime.random import generator
+
+
+def control(distilled: DistilledSet, data: RealSet) -> DistilledSet:
+    """As many random training images, of each class where the set has classes: what the same labels do without distillation.
+
+    Raises:
+        BadInput: a class has fewer real images than the set.
+    """
+    device = data.train.labels.device
+    chosen = _random(distilled, data, generator(distilled.info["seed"], "control")).to(device)
+    labels = None if distilled.labels is None else data.train.labels[chosen]
+    images = distilled.space.encode(data.train.images[chosen].float() / 255)
+    return DistilledSet(images, labels, None, distilled.space, {**distilled.info, "method": "random"})
+
+
+def _random(distilled: DistilledSet, data: RealSet, draws: torch.Generator) -> Tensor:
+    """Indices of random training images, as many of each class as the set has."""
+    if distilled.labels is None:
+        return torch.randperm(len(data.train), generator=draws)[: len(distilled.images)]
+    counts = torch.bincount(distilled.labels.cpu(), minlength=len(data.members)).tolist()
+    short = [name for name, m, n in zip(data.classes, data.members, counts, strict=True) if len(m) < n]
+    if short:
+        raise BadInput(f"relabel.control wants more real images of class {short[0]!r} than there are; set it to false.")
+    return torch.cat(
+        [m[torch.randperm(len(m), generator=draws)[:n]] for m, n in zip(data.members, counts, strict=True)]
+    )

@@ -1,0 +1,18 @@
+"""The features of a pool's first network for each image, for pre-training without classes (KRR-ST)."""
+
+from dataclasses import replace
+
+from distillation.data.distilled import DistilledSet
+from distillation.labels.labelling import Files, Labelling
+from distillation.labels.predict import features
+from distillation.params import Section
+
+
+class Settings(Section):
+    """Features of the pool's first network: those of several networks have no mean."""
+
+
+def label(distilled: DistilledSet, name: str, labelling: Labelling) -> tuple[DistilledSet, Files]:
+    """The set with features (N, F) as targets."""
+    targets = features(labelling.pool, distilled.images, distilled.space)
+    return replace(distilled, targets=targets, info={**distilled.info, "labels": "features"}), {}

@@ -1,0 +1,50 @@
+"""A pool's logits for every batch of many epochs are stored, with all that made those batches (FKD, ECCV 2022)."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from distillation import paths
+from distillation.augment.views import ViewSettings
+from distillation.data.distilled import DistilledSet
+from distillation.labels import storing
+from distillation.labels.labelling import Files, Labelling, beside
+from distillation.labels.lessons import labels_of
+from distillation.labels.settings import Online
+from distillation.teachers.pool import FILE
+
+
+class Settings(Online, ViewSettings):
+    """Which batches are labelled, of how many epochs."""
+
+    epochs: int = Field(ge=1)
+    batch: int = Field(ge=1)
+
+
+def jobs(settings: Settings, pool: Path, flip: bool, control: bool) -> dict[str, storing.Job]:
+    """By label, the jobs that store the labels of the set and, with ``control``, of its control; see ``storing``."""
+    views = ViewSettings(**{name: getattr(settings, name) for name in ViewSettings.model_fields})
+    return {
+        storing.label(name, span): storing.Job(
+            distilled=paths.DISTILLED / paths.SET_FILE,
+            control_from=paths.DATASET if name == paths.CONTROL_FILE else None,
+            teachers=pool / FILE,
+            flip=flip,
+            views=views,
+            pick=settings.pick,
+            mode=settings.mode,
+            batch=settings.batch,
+            first=span.start,
+            end=span.stop,
+        )
+        for name in [paths.SET_FILE, *([paths.CONTROL_FILE] if control else [])]
+        for span in storing.spans(settings.epochs)
+    }
+
+
+def label(distilled: DistilledSet, name: str, labelling: Labelling) -> tuple[DistilledSet, Files]:
+    """The set without targets, and the file of its stored labels."""
+    content = storing.stored(labelling.stored, name)
+    record = labelling.settings.model_dump()
+    file = labels_of(Path(name), "fkd").name
+    return beside(distilled, "fkd", labelling.settings, content), {file: (content, record)}

@@ -1,0 +1,16 @@
+"""The probabilities that a pool gives each class of each image, at a temperature."""
+
+from dataclasses import replace
+
+from distillation.data.distilled import DistilledSet
+from distillation.labels.labelling import Files, Labelling
+from distillation.labels.settings import Probs as Settings
+
+__all__ = ["Settings", "label"]
+
+
+def label(distilled: DistilledSet, name: str, labelling: Labelling) -> tuple[DistilledSet, Files]:
+    """The set with the softmax (N, K) of logits divided by the temperature as targets."""
+    temperature = labelling.settings.temperature
+    targets = labelling.predictions(distilled, lambda logits: (logits / temperature).softmax(1))
+    return replace(distilled, targets=targets, info={**distilled.info, "labels": "soft"}), {}

@@ -1,0 +1,60 @@
+"""A set and its control with the labels of a kind, written as the out of ``relabel``."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+from distillation import paths
+from distillation.data.distilled import DistilledSet
+from distillation.data.real import RealSet
+from distillation.labels.control import control
+from distillation.labels.labelling import Labelling, about
+from distillation.labels.settings import RelabelCommon
+from distillation.params import Section
+from distillation.runtime import files, tensors
+from distillation.runtime.errors import BadInput
+from distillation.runtime.work import Task
+from distillation.teachers.pool import Pool
+
+
+def relabelled(
+    out: Path,
+    distilled: DistilledSet,
+    common: RelabelCommon,
+    kind: ModuleType,
+    settings: Section,
+    stored: Mapping[str, Task],
+) -> None:
+    """Writes the labelled set, its control and the files that go with them, on the device of ``distilled``.
+
+    Args:
+        kind: one of ``kinds``, with its ``settings``.
+        stored: the finished tasks of its jobs, by label.
+
+    Raises:
+        BadInput: the pool knows other classes than the set's, or takes other images.
+    """
+    sets, beside, teacher = {paths.SET_FILE: distilled}, {}, None
+    device = distilled.images.device
+    if common.kind != "keep":
+        labelling = Labelling(pool=Pool(paths.POOLS / common.teacher, device), settings=settings, stored=stored)
+        if common.kind != "features" and labelling.pool.classes != distilled.info["classes"]:
+            raise BadInput(f"relabel.teacher is {common.teacher!r}, whose classes are not those of the distilled set.")
+        if common.control:
+            sets[paths.CONTROL_FILE] = control(distilled, RealSet.load(paths.DATASET, device))
+        teacher = about(labelling.pool, distilled, common.kind, settings)
+        for name, each in sets.items():
+            labelled, more = kind.label(each, name, labelling)
+            sets[name] = replace(labelled, info={**labelled.info, "teacher": teacher})
+            beside |= more
+    for name, each in sets.items():
+        each.save(out / name)
+    for name, (content, info) in beside.items():
+        tensors.save(out / name, content, info)
+    labelled = sets[paths.SET_FILE]
+    info = {"kind": common.kind, "labels": labelled.kind, "teacher": teacher, "bytes": labelled.bytes}
+    info["settings"] = {**common.model_dump(), common.kind: settings.model_dump()}
+    files.save_json(out / "info.json", info)
+    agreement = teacher and teacher["agreement"]
+    files.save_json(out / "metrics.json", {} if agreement is None else {"agreement": agreement})

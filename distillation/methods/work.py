@@ -1,0 +1,149 @@
+"""Distillation as work that resumes: one shard of a set a job, and the set that finished shards make together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from distillation import methods, paths
+from distillation.data.distilled import DistilledSet
+from distillation.data.real import loaded
+from distillation.methods.base import Common, Method, Problem
+from distillation.methods.driver import updates
+from distillation.methods.guidance import Guidance
+from distillation.networks.names import check
+from distillation.params import Section
+from distillation.runtime import files
+from distillation.runtime.errors import BadInput
+from distillation.runtime.work import Task
+from distillation.teachers.pool import Pool
+from distillation.training.resume import complete
+
+RECORD = "record.json"
+_POINTS = 500  # a curve longer than a screen is wide says no more
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A shard of a distilled set to make.
+
+    Attributes:
+        data: the folder of the RealSet.
+        teachers, guides: the files of the pools of ``method.teacher`` and ``method.guidance.teacher``.
+        read: other files that the method reads.
+        shard: which one.
+        common: the section ``method``; ``ipc`` is the shard's share.
+        settings: the method's own section, without what says only how many shards there are.
+    """
+
+    data: Path
+    teachers: Path
+    guides: Path
+    read: tuple[Path, ...]
+    shard: int
+    common: Common
+    settings: Section
+
+
+def distill(job: Job, task: Task, device: str) -> None:
+    """Runs the method of ``job`` to its end, resuming where an earlier run stopped; set and record go into the task.
+
+    Raises:
+        BadInput: the images are not finite at the end.
+    """
+    state = task.start()
+    method, guidance = _method(job, device)
+    done = {"updates": 0, "curve": []}
+    every = max(1, method.updates // _POINTS)
+
+    def load_state_dict(state):
+        method.load_state_dict(state["method"])
+        done.update(state["done"])
+
+    if state:
+        load_state_dict(state)
+    units = updates(method, guidance, start=done["updates"])
+
+    def advance():
+        unit = next(units)
+        metrics, done["updates"] = unit.metrics, unit.updates
+        if unit.updated and (unit.updates % every == 0 or method.at == method.total):
+            metrics = {name: float(value) for name, value in metrics.items()}
+            done["curve"].append({"iteration": unit.updates, **metrics})
+        return metrics
+
+    complete(
+        task,
+        None,  # loaded above: the updates begin with it
+        advance=advance,
+        state_dict=lambda: {"method": method.state_dict(), "done": done},
+        load_state_dict=load_state_dict,
+        at=lambda: method.at,
+        total=method.total,
+        unit="it",
+    )
+    distilled = method.result()
+    if not distilled.images.isfinite().all():
+        raise BadInput(f"{job.common.name} ended with images that are not finite: a smaller learning rate is wanted.")
+    cost = {"updates": done["updates"], **method.cost()}
+    if guidance:
+        cost = guidance.added_to(cost, method, done["updates"])
+    with task.result() as folder:
+        distilled.save(folder / paths.SET_FILE)
+        files.save_json(folder / RECORD, {"curve": done["curve"], "cost": cost})
+
+
+def _method(job: Job, device: str) -> tuple[Method, Guidance | None]:
+    """The method and, where alpha is above zero, its guidance."""
+    data, teachers, guides = loaded(job.data, device), _pool(job.teachers, device), _pool(job.guides, device)
+    check(job.common.network, *data.shape[:2])
+    problem = Problem(data, job.common, device, teachers, job.shard, guides)
+    method = methods.load(job.common.name).METHOD(problem, job.settings)
+    return method, Guidance(problem, guides) if job.common.guided else None
+
+
+@lru_cache(maxsize=2)
+def _pool(file: Path, device: str) -> Pool:
+    """Loaded once for all the shards that a process makes."""
+    return Pool(file.parent, device)
+
+
+def write(out: Path, tasks: Sequence[Task], common: Common, settings: Section) -> None:
+    """Writes the set that finished shards make together, its curve, ``info.json`` and ``metrics.json``."""
+    distilled = merged([DistilledSet.load(task.finished() / paths.SET_FILE) for task in tasks])
+    records = [files.load_json(task.finished() / RECORD) for task in tasks]
+    distilled.save(out / paths.SET_FILE)
+    curve = _mean([record["curve"] for record in records])
+    curve.to_csv(out / "curve.csv", index=False, float_format="%.6g")
+    info = {
+        **{key: distilled.info[key] for key in ("method", "ipc", "seed", "dataset", "classes")},
+        "alpha": common.alpha,
+        "settings": {**common.model_dump(), common.name: settings.model_dump()},
+        "cost": {key: sum(record["cost"][key] for record in records) for key in records[0]["cost"]},
+        "bytes": distilled.bytes,
+    }
+    files.save_json(out / "info.json", info)
+    last = curve.drop(columns="iteration").tail(1).to_dict("records")
+    files.save_json(out / "metrics.json", {k: float(f"{v:.6g}") for values in last for k, v in values.items()})
+
+
+def merged(shards: Sequence[DistilledSet]) -> DistilledSet:
+    """One DistilledSet of several, class by class, the shards in order within a class; a single one stays as it is."""
+    first, *rest = shards
+    if not rest:
+        return first
+    labels = torch.cat([shard.labels for shard in shards])
+    order = labels.argsort(stable=True)
+    targets = None if first.targets is None else torch.cat([shard.targets for shard in shards])[order]
+    images = torch.cat([shard.images for shard in shards])[order]
+    info = {**first.info, "ipc": sum(shard.info["ipc"] for shard in shards)}
+    return replace(first, images=images, labels=labels[order], targets=targets, info=info)
+
+
+def _mean(curves: Sequence[list[dict]]) -> pd.DataFrame:
+    """The mean of the shards' curves, update by update."""
+    curves = [pd.DataFrame(curve, columns=list(curve[0]) if curve else ["iteration", "loss"]) for curve in curves]
+    return pd.concat(curves).groupby("iteration", as_index=False).mean()

@@ -1,0 +1,16 @@
+"""Where stages leave what others read, relative to the repository's root."""
+
+from pathlib import Path
+
+DATASET = Path("data/real/dataset")
+REAL = Path("data/real")
+RAW = Path("data/raw")
+POOLS = Path("models/teachers")
+DISTILLED = Path("data/distilled")
+RELABELED = Path("data/relabeled")
+REPORTS = Path("reports")
+NONE = Path("data/none")  # what a parameter that names a file points at while none is used
+
+SET_FILE, CONTROL_FILE = "distilled.safetensors", "control.safetensors"
+# By name, the set that is evaluated and, where a teacher labelled it, random real images with the same labels.
+LABELLED = {"distilled": RELABELED / SET_FILE, "control": RELABELED / CONTROL_FILE}

@@ -1,0 +1,130 @@
+"""Keys of work: what a piece of work reads, and nothing else.
+
+Work is a function ``work(job, task, device)``. Its result depends on its code, on its job (a dataclass: parameters, and
+paths of data), on the data in those paths, and on the environment. The key is a digest of exactly these, taken from the
+job itself: a field that is not in the job cannot change the result, and one that is in it cannot be forgotten.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from distillation.runtime.errors import BadInput
+from distillation.runtime.fingerprint import closure
+
+
+def inputs_of(work: Callable, job: object, environment: object, modules: Iterable[str] = ()) -> dict:
+    """What ``work`` reads for ``job``, as JSON values.
+
+    Args:
+        work: top-level function.
+        job: dataclass; see ``described`` for what its fields may hold.
+        environment: dataclass: what bits depend on beside inputs and code.
+        modules: dotted names of the variants that ``work`` loads by name.
+
+    Returns:
+        ``work`` (its name), ``code`` (path to digest), ``job`` and ``environment``.
+
+    Raises:
+        BadInput: a path of the job does not exist.
+    """
+    work = getattr(work, "func", work)  # of a partial, whose arguments belong to one of the modules
+    return {
+        "work": f"{work.__module__}:{work.__qualname__}",
+        "code": closure(work.__module__, *modules, *_modules_in(job)),
+        "job": described(job),
+        "environment": described(environment),
+    }
+
+
+def described(value: object) -> object:
+    """A value of a job as JSON: numbers, words, None, lists, dicts, dataclasses, settings, functions and paths.
+
+    A path becomes its name and the digest of what it holds, of which only the digest enters a key. What has a ``key`` of
+    its own (a Task that has to finish first) becomes that.
+
+    Raises:
+        BadInput: a path does not exist.
+        TypeError: any other type, so that nothing is left out of a key in silence.
+    """
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Path):
+        return {"path": value.as_posix(), "sha256": content_digest(value)}
+    if isinstance(
+        value, BaseModel
+    ):  # field by field: pydantic would dump a section held as its base class without its own
+        fields = type(value).model_fields
+        return {field.alias or name: described(getattr(value, name)) for name, field in fields.items()}
+    if isinstance(value, (list, tuple, range)):
+        return [described(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): described(item) for key, item in value.items()}
+    if isinstance(getattr(value, "key", None), str):
+        return {"key": value.key}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: described(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"kind": type(value).__name__, **fields}  # two sources may have the same fields
+    if callable(value):
+        return f"{value.__module__}:{value.__qualname__}"
+    raise TypeError(f"{type(value).__name__} has no place in a key")
+
+
+def _modules_in(value: object) -> Iterator[str]:
+    """The modules of the functions that a job holds."""
+    if inspect.isfunction(value):
+        yield value.__module__
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            yield from _modules_in(getattr(value, field.name))
+
+
+def key_of(inputs: object) -> str:
+    """16 hexadecimal digits that stand for described inputs, whatever their files are called."""
+    return digest(_nameless(inputs))
+
+
+def digest(value: object) -> str:
+    """16 hexadecimal digits that stand for a JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def content_digest(path: Path) -> str:
+    """The SHA-256 of a file, or of the names and contents of all files in a folder; hidden ones are left out.
+
+    Raises:
+        BadInput: there is no such file or folder.
+    """
+    if path.is_file():
+        return _file_digest(path)
+    if not path.is_dir():
+        raise BadInput(f"{path} is missing: run `dvc repro` (or the stage that writes it) first.")
+    files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+    listing = [[file.relative_to(path).as_posix(), _file_digest(file)] for file in files]
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    stat = path.stat()
+    return _digest_of_state(path.resolve(), stat.st_mtime_ns, stat.st_size)
+
+
+@functools.cache
+def _digest_of_state(path: Path, mtime: int, size: int) -> str:
+    """Remembered while the process lives: the jobs of a stage name the same data."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _nameless(value: object) -> object:
+    if isinstance(value, dict):
+        if value.keys() == {"path", "sha256"}:
+            return value["sha256"]
+        return {key: _nameless(item) for key, item in value.items()}
+    return [_nameless(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,57 @@
+"""The out of a pool: all teachers in one file, who they are, how they were trained, and what their batch norms saw."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from distillation.data.real import RealSet
+from distillation.data.spaces import PREFIX
+from distillation.runtime import files, tensors
+from distillation.runtime.work import Task
+from distillation.teachers import objectives
+from distillation.teachers.norms import statistics
+from distillation.teachers.objective import RESULT
+from distillation.teachers.pool import FILE, RECORD
+from distillation.teachers.settings import PoolSettings
+
+
+def write(out: Path, pool: str, settings: PoolSettings, data: RealSet, tasks: Sequence[Task]) -> None:
+    """Writes the finished teachers of a pool; what images they take and what they predict is the same for all of them."""
+    weights, records = {}, []
+    for task in tasks:
+        content, record = tensors.load(task.finished() / RESULT)
+        for name, value in content.items():
+            weights[name if name.startswith(PREFIX) else f"{record['network']}/{record['index']}/{name}"] = value
+        shared = {key: record.pop(key) for key in ("classes", "shape", "space")}
+        records.append(record)
+    columns = ["epoch", "loss", "train_accuracy"]
+    curves = [
+        pd.DataFrame(record.pop("curve"), columns=columns).assign(network=record["network"], index=record["index"])
+        for record in records
+    ]
+    info = {
+        "pool": pool,
+        "dataset": data.info["name"],
+        **shared,
+        "shape": [*shared["shape"], len(shared["classes"] or [])],
+        "objective": settings.objective,
+        "precision": settings.precision,
+        "networks": records,
+        "settings": settings.training.model_dump(by_alias=True)
+        | settings.model_dump(include=set(objectives.load(settings.objective).uses)),
+    }
+    tensors.save(out / FILE, weights, info)
+    files.save_json(out / RECORD, info)
+    curves = pd.concat(curves)[["network", "index", *columns]]
+    curves.to_csv(out / "curves.csv", index=False, float_format="%.6g")
+    if len(norms := statistics(weights)):
+        norms.to_csv(out / "norms.csv", index=False, float_format="%.6g")
+    accuracies = [kept["accuracy"] for record in records for kept in record["kept"]]
+    knn = [record.get("knn") for record in records]
+    files.save_json(out / "metrics.json", _means(accuracy=accuracies, knn=knn))
+
+
+def _means(**lists: list[float | None]) -> dict[str, float]:
+    """The mean of each list of percents, but of those with a None."""
+    return {name: round(sum(each) / len(each), 2) for name, each in lists.items() if None not in each}
