@@ -20,6 +20,7 @@ from distillation.console.progress import Progress
 from distillation.data.distilled import FILE, DistilledSet
 from distillation.data.real import RealSet
 from distillation.methods.base import Common, Problem, of_a_shard
+from distillation.methods.driver import updates
 from distillation.methods.guidance import Guidance
 from distillation.networks.names import check
 from distillation.runtime import cost, device, files, process
@@ -86,34 +87,28 @@ def _of_one_shard(inputs, share):
 def distil(job):
     """Run the method of ``job`` to its end, resuming where an earlier run stopped."""
     method, guidance = _method(job)
-    updates, curve = 0, []
+    count, curve = 0, []
     if state := job.task.start():
         method.load_state_dict(state["method"])
-        updates, curve = state["updates"], state["curve"]
+        count, curve = state["updates"], state["curve"]
     every = max(1, method.updates // _POINTS)
 
     with Progress(job.task.label, method.total, start=method.at, live=job.task.folder / "live.csv") as bar:
-        while method.at < method.total:
-            tick = method.advance()
-            values = tick.values
-            if tick.ready:
-                if guidance:
-                    values = {**values, "guidance": guidance.add_gradient(method, updates)}
-                method.apply()
-                updates += 1
-                if updates % every == 0 or method.at == method.total:
-                    values = {name: float(value) for name, value in values.items()}
-                    curve.append({"iteration": updates, **values})
-            bar.advance(**values)
+        for unit in updates(method, guidance, start=count):
+            count, metrics = unit.updates, unit.metrics
+            if unit.updated and (count % every == 0 or method.at == method.total):
+                metrics = {name: float(value) for name, value in metrics.items()}
+                curve.append({"iteration": count, **metrics})
+            bar.advance(**metrics)
             if job.task.due():
-                job.task.checkpoint({"method": method.state_dict(), "updates": updates, "curve": curve})
+                job.task.checkpoint({"method": method.state_dict(), "updates": count, "curve": curve})
 
     made = method.result()
     if not made.images.isfinite().all():
         raise BadInput(f"{job.common.name} ended with images that are not finite: a smaller learning rate is wanted.")
-    cost = {"updates": updates, **method.cost()}
+    cost = {"updates": count, **method.cost()}
     if guidance:
-        cost = guidance.added_to(cost, method, updates)
+        cost = guidance.added_to(cost, method, count)
     with job.task.result() as folder:
         made.save(folder / FILE)
         files.save_json(folder / "record.json", {"curve": curve, "cost": cost})
