@@ -126,8 +126,8 @@ def test_updates_agree_with_a_float64_reference(tmp_path, name, word):
     low, high = (space.encode(torch.full((1, 3, 1, 1), p)).double() for p in (0.0, 1.0))
     for iteration in range(2):
         loss, gradient = reference(x.float(), method.labels, pool, method, iteration)
-        step = method.advance()
-        assert float(step.metrics["loss"]) == pytest.approx(loss, rel=1e-5)
+        outcome = method.advance()
+        assert float(outcome.metrics["loss"]) == pytest.approx(loss, rel=1e-5)
         scale = float(gradient.abs().max())
         torch.testing.assert_close(method.images.grad.double(), gradient, rtol=1e-3, atol=1e-5 * scale)
         method.apply()
@@ -136,7 +136,7 @@ def test_updates_agree_with_a_float64_reference(tmp_path, name, word):
         step = (m / (1 - 0.5 ** (iteration + 1))) / ((v / (1 - 0.9 ** (iteration + 1))).sqrt() + 1e-8)
         x = (x - rate * step).clamp(low, high)
         torch.testing.assert_close(method.images.detach().double(), x, rtol=1e-3, atol=1e-3)
-    assert float(step.metrics["ce"]) > 0 and float(step.metrics["bn"]) > 0
+    assert float(outcome.metrics["ce"]) > 0 and float(outcome.metrics["bn"]) > 0
 
 
 def test_the_loss_of_the_statistics_agrees_with_finite_differences(tmp_path):
