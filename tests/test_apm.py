@@ -19,6 +19,7 @@ from distillation.data.real import Split
 from distillation.data.spaces import Space
 from distillation.methods.apm import APM, Settings, SparseSGD
 from distillation.methods.base import Common, Problem
+from distillation.methods.driver import updates
 from distillation.methods.guidance import Guidance
 from distillation.networks.build import build
 from distillation.params import Params, validate
@@ -51,9 +52,8 @@ def apm(folder, data=None, pool=None, shard=0, common=None, **changed):
 
 
 def finish(method):
-    while method.at < method.total:
-        if method.advance().ready:
-            method.apply()
+    for _ in updates(method):
+        pass
     return method.result()
 
 
@@ -129,14 +129,14 @@ def test_apm_agrees_with_the_published_loop_in_float64(tmp_path, case):
     method = apm(tmp_path, real_set(space=whitened() if case == "whitened" else None), **CASES[case])
     published = Published(method)
     for it in range(method.settings.iterations):
-        while not (tick := method.advance()).ready:
+        while not (step := method.advance()).image_grad_ready:
             pass
         method.apply()
         published.update(it)
         for ours, theirs in zip(method.snapshots, published.snapshots, strict=True):
             for name, value in theirs.state_dict().items():
                 torch.testing.assert_close(ours[name].double(), value, rtol=1e-3, atol=1e-5)
-        assert float(tick.values["loss"]) == pytest.approx(published.loss.item(), rel=1e-3, abs=1e-5)
+        assert float(step.metrics["loss"]) == pytest.approx(published.loss.item(), rel=1e-3, abs=1e-5)
     moved = (published.images - method.problem.initial_images()).abs().max().item()
     made = method.result().images.double()
     assert method.at == method.total
@@ -145,7 +145,7 @@ def test_apm_agrees_with_the_published_loop_in_float64(tmp_path, case):
 
 def test_the_image_gradient_agrees_with_finite_differences(tmp_path):
     method = apm(tmp_path, ce=2.0)
-    while not method.advance().ready:
+    while not method.advance().image_grad_ready:
         pass
     published = Published(method)
     published.update(0)
@@ -191,7 +191,7 @@ def test_how_many_images_pass_together_changes_rounding_only(tmp_path):
     gradients = []
     for update_syn, chunk in ((2, 5), (3, 5), (1, 5), (None, 4), (None, 1000)):
         method = apm(tmp_path, update_syn=update_syn, common={"chunk": chunk})
-        while not method.advance().ready:
+        while not method.advance().image_grad_ready:
             pass
         gradients.append(method.images.grad)
         assert method.at == 6 + -(-COUNT // (update_syn or chunk))  # 3 epochs of 2 steps, then the parts
@@ -206,8 +206,7 @@ def test_resumed_after_every_unit_it_gives_the_same_bits(tmp_path, network):
     whole, task = finish(apm(tmp_path, pool=pool, **changed)), Task("apm", tmp_path / "apm-0123456", {}, 0.0)
     method = apm(tmp_path, pool=pool, **changed)
     while method.at < method.total:
-        if method.advance().ready:
-            method.apply()
+        next(updates(method))
         task.start()
         task.checkpoint(method.state_dict())
         method = apm(tmp_path, pool=pool, **changed)
@@ -218,7 +217,7 @@ def test_resumed_after_every_unit_it_gives_the_same_bits(tmp_path, network):
 
 def test_guidance_joins_the_gradient_of_the_drawn_images(tmp_path):
     method = apm(tmp_path, pool=(pool := pool_in(tmp_path)), batch_syn=4, common={"alpha": 10.0})
-    while not method.advance().ready:
+    while not method.advance().image_grad_ready:
         pass
     own = method.images.grad.clone()
     Guidance(method.problem, pool).add_gradient(method, 0)
@@ -233,10 +232,9 @@ def test_guidance_joins_the_gradient_of_the_drawn_images(tmp_path):
 def test_a_new_student_and_teacher_come_every_refresh_updates(tmp_path):
     method = apm(tmp_path, iterations=7, refresh=3)
     seen = []
-    while method.at < method.total:
-        if method.advance().ready:
+    for unit in updates(method):
+        if unit.updated:
             seen.append((id(method.snapshots), method.snapshots[0]["classifier.weight"].clone()))
-            method.apply()
     same = [torch.equal(a[1], b[1]) for a, b in itertools.pairwise(seen)]
     assert same == [True, True, False, True, True, False]
     words = {method.problem.teachers.draw(method.problem.draws("teacher", it)).word for it in range(0, 60, 3)}

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from distillation.data.distilled import FILE, DistilledSet
 from distillation.evaluation.sets import images_of
+from distillation.methods.driver import updates
 from distillation.methods.guidance import Guidance
 from distillation.networks.build import build
 from distillation.params import validate
@@ -61,8 +62,8 @@ def test_an_update_agrees_with_a_float64_reference(mirror):
         images, targets = (x.detach().double().requires_grad_() for x in (method.images, method.targets))
         loss = reference(method, images, targets, update, mirror)
         exact = torch.autograd.grad(loss, (images, targets))
-        tick = method.advance()
-        assert tick.ready and float(tick.values["loss"]) == pytest.approx(float(loss.detach()), rel=1e-3)
+        step = method.advance()
+        assert step.image_grad_ready and float(step.metrics["loss"]) == pytest.approx(float(loss.detach()), rel=1e-3)
         for given, wanted in zip((method.images.grad, method.targets.grad), exact, strict=True):
             assert float((given - wanted).norm() / wanted.norm()) < 5e-3  # features are float32, the kernel amplifies
         method.apply()
@@ -164,10 +165,7 @@ def test_resumed_between_any_two_units_it_gives_the_same_bits(optimizer):
 
 def test_learning_lowers_the_loss():
     method = method_in(real_set(30), iterations=40, lr=0.03, batch_real=90)
-    losses = []
-    while method.at < method.total:
-        losses.append(float(method.advance().values["loss"]))
-        method.apply()
+    losses = [float(unit.metrics["loss"]) for unit in updates(method)]
     assert sum(losses[-8:]) < sum(losses[:8]) - 0.1
 
 
@@ -204,7 +202,7 @@ def test_cost_counts_every_pass():
 
 def test_half_precision_stays_close():
     exact, rough = (method_in(common={"precision": precision}) for precision in ("fp32", "bf16"))
-    assert float(rough.advance().values["loss"]) == pytest.approx(float(exact.advance().values["loss"]), rel=0.3)
+    assert float(rough.advance().metrics["loss"]) == pytest.approx(float(exact.advance().metrics["loss"]), rel=0.3)
 
 
 def test_what_cannot_work_is_refused_in_one_sentence():

@@ -109,8 +109,8 @@ def test_updates_are_adam_on_the_loss_as_written(labels):
         doubles = [leaf.detach().double().requires_grad_() for leaf in leaves]
         loss = reference(method, *doubles, update)
         exact = torch.autograd.grad(loss, doubles)
-        tick = method.advance()
-        assert tick.ready and float(tick.values["loss"]) == pytest.approx(float(loss.detach()), rel=1e-6)
+        step = method.advance()
+        assert step.image_grad_ready and float(step.metrics["loss"]) == pytest.approx(float(loss.detach()), rel=1e-6)
         torch.testing.assert_close(method.images.grad.double(), exact[0], rtol=1e-4, atol=1e-8)
         leaves[0].grad = method.images.grad.clone()
         if labels == "learnt":

@@ -43,7 +43,7 @@ def method_in(folder, data=None, space=None, words=(WORD,), size=SIZE, common=No
 
 def to_the_first_update(method):
     while method.at < method.before:
-        assert not method.advance().ready
+        assert not method.advance().image_grad_ready
     return method
 
 
@@ -93,8 +93,8 @@ def test_an_update_agrees_with_a_float64_reference(tmp_path, crop, space):
         images, targets = (x.detach().double().requires_grad_() for x in (method.images, method.targets))
         network = in_float64(method._drawn(update).network)
         loss, _ = outer_loss(network, images, targets, *real_batch(method, update), method.settings.ridge)
-        tick = method.advance()
-        assert tick.ready and float(tick.values["loss"]) == pytest.approx(float(loss.detach()), rel=1e-3)
+        step = method.advance()
+        assert step.image_grad_ready and float(step.metrics["loss"]) == pytest.approx(float(loss.detach()), rel=1e-3)
         wanted = torch.autograd.grad(loss, (images, targets))
         for given, exact in zip((method.images.grad, method.targets.grad), wanted, strict=True):
             assert float((given - exact).norm() / exact.norm()) < 5e-3  # features are float32, and the kernel amplifies
@@ -296,7 +296,7 @@ def test_learning_lowers_the_loss_on_images_it_never_saw(tmp_path):
 
 def test_half_precision_stays_close(tmp_path):
     exact, rough = (to_the_first_update(method_in(tmp_path, common={"precision": p})) for p in ("fp32", "bf16"))
-    losses = [float(method.advance().values["loss"]) for method in (exact, rough)]
+    losses = [float(method.advance().metrics["loss"]) for method in (exact, rough)]
     assert losses[1] == pytest.approx(losses[0], rel=0.2)
 
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from distillation.augment.siamese import apply, augment_batch, draw
 from distillation.data.real import RealSet, Split
+from distillation.methods.driver import updates
 from distillation.methods.families.matching import DISTANCES, LOOPS, SETTLING, Settings, loops, matched
 from distillation.networks.build import build
 from distillation.runtime.errors import BadInput
@@ -123,21 +124,18 @@ def test_updates_are_those_of_the_plain_loop(name, network, distance):
     encode = type(method.problem.data).encode
     plain = Plain(method)
     plain.real = lambda index: encode(method.problem.data, method.problem.data.train.images[index]).double()
-    expected, updates = plain.run(), 0
-    while method.at < method.total:
-        if method.advance().ready:
-            method.apply()
-            torch.testing.assert_close(method.images.detach(), expected[updates], rtol=1e-9, atol=1e-9)
-            updates += 1
-    assert updates == len(expected) == method.updates
+    expected = plain.run()
+    for unit in updates(method):
+        if unit.updated:
+            torch.testing.assert_close(method.images.detach(), expected[unit.updates - 1], rtol=1e-9, atol=1e-9)
+    assert unit.updates == len(expected) == method.updates
 
 
 def test_single_precision_follows_the_plain_loop():
     method = matching("dsa")
     expected = Plain(method).run()
-    while method.at < method.total:
-        if method.advance().ready:
-            method.apply()
+    for _ in updates(method):
+        pass
     torch.testing.assert_close(method.images.detach().double(), expected[-1], rtol=1e-3, atol=1e-4)
 
 
@@ -164,15 +162,13 @@ def test_resumed_at_any_unit_gives_the_same_bits(name, network):
     whole, states = matching(name, network=network), []
     while whole.at < whole.total:
         states.append(copy.deepcopy(whole.state_dict()))
-        if whole.advance().ready:
-            whole.apply()
+        next(updates(whole))
     assert len(states) == 2 * (3 + 2 * 2 * 2)  # iterations × (updates + gaps × epochs × steps)
     for state in states:
         resumed = matching(name, network=network)
         resumed.load_state_dict(state)
-        while resumed.at < resumed.total:
-            if resumed.advance().ready:
-                resumed.apply()
+        for _ in updates(resumed):
+            pass
         assert torch.equal(resumed.images, whole.images)
 
 
@@ -229,14 +225,13 @@ def test_few_images_of_a_class_are_all_taken():
     data = RealSet(split, split, real_set().space, real_set().info)
     method = matching("dc", data=data)
     assert method.batch == 3
-    assert method.advance().ready
+    assert method.advance().image_grad_ready
 
 
 def test_cost_counts_every_pass():
     method = matching("dc", settings={"iterations": 1})
-    while method.at < method.total:
-        if method.advance().ready:
-            method.apply()
+    for _ in updates(method):
+        pass
     cost, images = method.cost(), CLASSES * IPC
     assert cost["images_forward"] == 3 * (7 * CLASSES + images) + 2 * 2 * images
     assert COMMON["chunk"] < 7  # so that the real batch went through in parts

@@ -14,6 +14,7 @@ from distillation.augment.siamese import apply, draw
 from distillation.data.real import RealSet, Split
 from distillation.data.spaces import Space
 from distillation.methods.base import Common, Problem
+from distillation.methods.driver import updates
 from distillation.methods.guidance import Guidance
 from distillation.networks.build import build
 from distillation.runtime import tensors
@@ -104,6 +105,7 @@ def method_of(name, pool=None, data=None, settings=None, **common):
 
 def run(method, stops=(), again=None):
     """The finished method; before each unit in ``stops`` it is saved, made anew by ``again`` and loaded."""
+    units = updates(method)
     while method.at < method.total:
         if method.at in stops:
             content = {}
@@ -112,8 +114,8 @@ def run(method, stops=(), again=None):
             torch.rand(3)  # whatever others draw does not matter
             method = again()
             method.load_state_dict(state)
-        if method.advance().ready:
-            method.apply()
+            units = updates(method)
+        next(units)
     return method
 
 
@@ -151,9 +153,9 @@ def test_dm_agrees_with_a_float64_reference(network, augment):
     method = method_of("dm", network=network, augment=augment)
     for _ in range(2):
         loss, gradient = dm_reference(method)
-        tick = method.advance()
-        assert tick.ready
-        assert float(tick.values["loss"]) == pytest.approx(loss, rel=1e-4)
+        step = method.advance()
+        assert step.image_grad_ready
+        assert float(step.metrics["loss"]) == pytest.approx(loss, rel=1e-4)
         torch.testing.assert_close(
             method.images.grad.double(), gradient, rtol=1e-3, atol=1e-5 * float(gradient.abs().max())
         )
@@ -196,10 +198,7 @@ def test_a_method_gives_ipc_images_of_each_class_and_leaves_the_global_generator
     pool = pool_in(tmp_path, ("ConvNetW8D2BN",))
     before = torch.random.get_rng_state()
     numpy_before = np.random.get_state()[1].copy()
-    method = method_of(name, pool)
-    while method.at < method.total:
-        if method.advance().ready:
-            method.apply()
+    method = run(method_of(name, pool))
     made = method.result()
     assert torch.equal(torch.random.get_rng_state(), before)
     assert (np.random.get_state()[1] == numpy_before).all()

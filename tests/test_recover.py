@@ -13,6 +13,7 @@ from distillation.data.real import Split
 from distillation.data.spaces import Space
 from distillation.methods.base import Common, Problem, of_a_shard
 from distillation.methods.cda import CDA
+from distillation.methods.driver import updates
 from distillation.methods.families.recover import Recover, Watched, variation
 from distillation.methods.guidance import Guidance
 from distillation.networks.build import build
@@ -63,9 +64,7 @@ def recovered(pool, name="scdd", shard=0, ipc=1, data=None, guides=None, common=
 
 
 def run(method):
-    while method.at < method.total:
-        assert method.advance().ready
-        method.apply()
+    assert all(unit.updated for unit in updates(method))
     return method.result()
 
 
@@ -127,8 +126,8 @@ def test_updates_agree_with_a_float64_reference(tmp_path, name, word):
     low, high = (space.encode(torch.full((1, 3, 1, 1), p)).double() for p in (0.0, 1.0))
     for iteration in range(2):
         loss, gradient = reference(x.float(), method.labels, pool, method, iteration)
-        tick = method.advance()
-        assert float(tick.values["loss"]) == pytest.approx(loss, rel=1e-5)
+        outcome = method.advance()
+        assert float(outcome.metrics["loss"]) == pytest.approx(loss, rel=1e-5)
         scale = float(gradient.abs().max())
         torch.testing.assert_close(method.images.grad.double(), gradient, rtol=1e-3, atol=1e-5 * scale)
         method.apply()
@@ -137,7 +136,7 @@ def test_updates_agree_with_a_float64_reference(tmp_path, name, word):
         step = (m / (1 - 0.5 ** (iteration + 1))) / ((v / (1 - 0.9 ** (iteration + 1))).sqrt() + 1e-8)
         x = (x - rate * step).clamp(low, high)
         torch.testing.assert_close(method.images.detach().double(), x, rtol=1e-3, atol=1e-3)
-    assert float(tick.values["ce"]) > 0 and float(tick.values["bn"]) > 0
+    assert float(outcome.metrics["ce"]) > 0 and float(outcome.metrics["bn"]) > 0
 
 
 def test_the_loss_of_the_statistics_agrees_with_finite_differences(tmp_path):
@@ -198,8 +197,7 @@ def test_stopped_at_every_step_it_gives_the_same_bits(tmp_path, name):
     whole, method = run(recovered(pool, name, ipc=2, **extra)), recovered(pool, name, ipc=2, **extra)
     task.start()
     while method.at < method.total:
-        method.advance()
-        method.apply()
+        next(updates(method))
         task.checkpoint(method.state_dict())
         method = recovered(pool, name, ipc=2, **extra)
         method.load_state_dict(task.start())
@@ -220,7 +218,7 @@ def test_teachers_of_another_space_see_the_same_pixels(tmp_path):
     raw = method.problem.data.space.decode(method.images.detach())
     logits, deviation = Watched(pool.network(pool.members[0]), 10.0)(raw)
     wanted = F.cross_entropy(logits, method.labels) + 0.05 * deviation
-    assert float(method.advance().values["loss"]) == pytest.approx(float(wanted), rel=1e-5)
+    assert float(method.advance().metrics["loss"]) == pytest.approx(float(wanted), rel=1e-5)
 
 
 def test_crops_of_the_curriculum_begin_whole_and_end_small():
@@ -242,7 +240,7 @@ def test_digits_are_not_mirrored(tmp_path):
 def test_a_verifier_watches_and_changes_nothing(tmp_path):
     pool, guides = pool_of(tmp_path / "a"), pool_of(tmp_path / "b", "ConvNetW4D2")
     watched = recovered(pool, guides=guides, verify=True)
-    values = watched.advance().values
+    values = watched.advance().metrics
     watched.apply()
     noise = torch.randn(2, 3, SIZE, SIZE, generator=generator(0, "scdd", "noise", 0, 0))
     hits = guides.network(guides.members[0])(noise).argmax(1) == torch.tensor([0, 1])
@@ -255,7 +253,7 @@ def test_a_verifier_of_another_shape_is_asked_where_guidance_adapts(tmp_path):
     pool, guides = pool_of(tmp_path / "a"), pool_of(tmp_path / "b", "ConvNetW4D2", size=16)
     guidance = {**COMMON["guidance"], "adapt": True}
     watched = recovered(pool, guides=guides, common={"guidance": guidance}, verify=True)
-    assert 0 <= float(watched.advance().values["verified"]) <= 100
+    assert 0 <= float(watched.advance().metrics["verified"]) <= 100
     with pytest.raises(BadInput, match=r"take 3×16×16, but the images are 3×8×8.*guidance\.adapt true adapts"):
         recovered(pool, guides=guides, verify=True).advance()
 

@@ -223,8 +223,8 @@ def test_an_update_takes_the_published_step(pool, gradient):
         student = Student(build(WORD, 3, SIZE, CLASSES, generator(0, "any")).double(), 100)
         route = ROUTES["tesla" if gradient == "tesla" else "unrolled"]
         exact = route(student, steps, start, wanted, method.lr.detach().double(), method.images.detach().double())
-        tick = method.advance()
-        assert tick.ready and float(tick.values["loss"]) == pytest.approx(float(exact[2]), rel=1e-4)
+        outcome = method.advance()
+        assert outcome.image_grad_ready and float(outcome.metrics["loss"]) == pytest.approx(float(exact[2]), rel=1e-4)
         torch.testing.assert_close(method.images.grad.double(), exact[0], rtol=1e-3, atol=1e-5)
         assert float(method.lr.grad) == pytest.approx(float(exact[1]), rel=1e-3)
         leaves[0].grad, leaves[1].grad = method.images.grad.clone(), method.lr.grad.clone()
@@ -281,7 +281,7 @@ def test_cost_counts_every_pass(pool):
 
 def test_half_precision_stays_close(pool):
     exact, rough = (method_in(pool, {"precision": precision}) for precision in ("fp32", "bf16"))
-    assert float(rough.advance().values["loss"]) == pytest.approx(float(exact.advance().values["loss"]), rel=0.02)
+    assert float(rough.advance().metrics["loss"]) == pytest.approx(float(exact.advance().metrics["loss"]), rel=0.02)
 
 
 def test_what_cannot_work_is_refused_in_one_sentence(pool, tmp_path):

@@ -4,6 +4,7 @@ from functools import lru_cache
 
 import torch
 
+from distillation.augment.resample import antialiased
 from distillation.runtime.errors import BadInput
 
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in grey (ITU-R BT.601)
@@ -29,8 +30,7 @@ def to_channels(raw, channels):
 def resize(images, size):
     """Square images (N, C, H, H) as (N, C, size, size), bilinear, with antialiasing where they shrink.
 
-    Two matrix products: what F.interpolate(mode="bilinear", antialias=True) computes, to rounding, but with a gradient
-    that is the same every time on a GPU too.
+    What F.interpolate(mode="bilinear", antialias=True) computes, to rounding.
     """
     if images.shape[2:] == (size, size):
         return images
@@ -40,9 +40,6 @@ def resize(images, size):
 
 @lru_cache(maxsize=16)
 def _weights(old, new, dtype, device):
-    """(new, old): the share of each old pixel in each new one, a triangle around the new one's centre."""
-    scale = old / new
-    centres = (torch.arange(new, dtype=torch.float64) + 0.5) * scale
-    distances = torch.arange(old, dtype=torch.float64) + 0.5 - centres.unsqueeze(1)
-    weights = (1 - distances.abs() / max(scale, 1)).clamp_min(0)
-    return (weights / weights.sum(1, keepdim=True)).to(device, dtype)
+    """Weights (new, old) of the whole side, rounded from float64."""
+    start, length = torch.tensor([[0.0], [float(old)]], dtype=torch.float64)
+    return antialiased(start, length, old, new)[0, 0].to(device, dtype)

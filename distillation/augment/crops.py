@@ -8,6 +8,8 @@ import math
 
 import torch
 
+from distillation.augment.resample import interpolation
+
 _STRETCH = math.log(4 / 3)
 _TRIES = 10
 
@@ -47,22 +49,13 @@ def cut(images, boxes, beyond=None):
 
     ``beyond`` (1, C, 1, 1) stands where a box reaches beyond its image; None: 0.
 
-    Two matrix products give what F.interpolate(align_corners=False) gives of a slice, to rounding (exactly, where nothing
-    is resized); the gradient is the same every time on every device.
+    What F.interpolate(align_corners=False) gives of a slice, to rounding; exactly, where nothing is resized.
     """
     size = images.shape[2]
     top, left, height, width = boxes.to(images.device, images.dtype).T
-    down, across = _weights(top, height, size), _weights(left, width, size)
+    down, across = interpolation(top, height, size), interpolation(left, width, size)
     found = down @ images @ across.mT
     if beyond is None:
         return found
     inside = (down.sum(3, keepdim=True) > 0) & (across.sum(3).unsqueeze(2) > 0)
     return torch.where(inside, found, beyond)
-
-
-def _weights(start, length, size):
-    """(N, 1, size, size): the share of each old pixel in each new one, for boxes along one side."""
-    steps = torch.arange(size, device=start.device, dtype=start.dtype)
-    start, length = start.view(-1, 1, 1, 1), length.view(-1, 1, 1, 1)
-    centres = ((steps.unsqueeze(1) + 0.5) * (length / size) - 0.5).clamp_min(0).minimum(length - 1) + start
-    return (1 - (centres - steps).abs()).clamp_min(0)

@@ -14,6 +14,7 @@ import math
 import torch
 from torch.nn import functional as F
 
+from distillation.augment.resample import triangle
 from distillation.augment.strategy import operations
 from distillation.runtime.errors import BadInput
 
@@ -170,7 +171,7 @@ def _gathered(g, matrix):
     x = (found_x - reach_x).add(middle).floor() + 1 + place % 3
     y = (found_y - reach_y).add(middle).floor() + 1 + place // 3
     at_x, at_y = _moved(matrix, x - middle, y - middle)
-    weight = _hat(at_x - steps) * _hat(at_y - steps[:, None])
+    weight = triangle(at_x - steps) * triangle(at_y - steps[:, None])
     return _taken(g, y.long(), x.long(), weight).sum(2)
 
 
@@ -178,10 +179,6 @@ def _moved(matrix, x, y):
     """x and y (..., S, S) under each of ``matrix`` (..., 2, 2)."""
     (a, b), (c, d) = (row.unbind(-3) for row in matrix[..., None, None].unbind(-4))
     return a * x + b * y, c * x + d * y
-
-
-def _hat(distance):
-    return (1 - distance.abs()).clamp(min=0)
 
 
 def _taken(x, rows, columns, weight=1.0):

@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 
-from distillation.methods.base import Method, Tick
+from distillation.methods.base import Method, StepResult
 from distillation.methods.families.teacher_checks import as_they_are
 from distillation.networks.build import flops, initialise
 from distillation.params import Section
@@ -202,9 +202,9 @@ class APM(Method):
             self._begin_student()
         if not self.training.done:
             self._train()
-            return Tick(ready=False, values=dict(self.values))
+            return StepResult(image_grad_ready=False, metrics=dict(self.values))
         ready = self._differentiate()
-        return Tick(ready, dict(self.values))
+        return StepResult(image_grad_ready=ready, metrics=dict(self.values))
 
     def apply(self):
         self.sgd.step(self.index, self.images.grad)

@@ -191,12 +191,17 @@ def _shape(shape):
     return f"{channels}×{size}×{size}"
 
 
-@dataclass
-class Tick:
-    """What one unit of work did: ``ready`` when ``images.grad`` is complete, and the values for people to see."""
+@dataclass(frozen=True, kw_only=True)
+class StepResult:
+    """The outcome of one unit of work.
 
-    ready: bool
-    values: dict = field(default_factory=dict)
+    Attributes:
+        image_grad_ready: whether ``images.grad`` is complete, so that ``apply`` is to be called.
+        metrics: values for people to watch, by name.
+    """
+
+    image_grad_ready: bool
+    metrics: dict[str, float | Tensor] = field(default_factory=dict)
 
 
 class Method:
@@ -208,8 +213,8 @@ class Method:
     result may say at which learning rate students should learn it. ``kind`` is that of the
     result's labels. ``images``, with their ``labels``, are those that the next update changes.
 
-    The driver calls ``advance`` (one bounded unit of work) ``total`` times, ``apply`` after each that is ready, and
-    ``result`` at the end; between any two calls it may save ``state_dict``.
+    ``driver.updates`` calls ``advance`` (one bounded unit of work) ``total`` times, and ``apply`` after each whose image
+    gradient is ready; ``result`` comes at the end. Between any two units ``state_dict`` may be saved.
     """
 
     guided = False
@@ -262,7 +267,7 @@ class Method:
         """How many of the ``total`` units are ready, where the images have a gradient."""
         return self.total
 
-    def advance(self) -> Tick:
+    def advance(self) -> StepResult:
         raise NotImplementedError
 
     def apply(self):

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 
 from distillation.augment.siamese import apply, draw
-from distillation.methods.base import Method, Tick
+from distillation.methods.base import Method, StepResult
 from distillation.networks.build import has_features, initialise
 from distillation.params import Section
 from distillation.runtime.device import autocast, compiled
@@ -65,7 +65,7 @@ class DM(Method):
         loss = (wanted - means(self.images, problem.settings.ipc)).square().sum()
         (self.images.grad,) = torch.autograd.grad(loss, self.images)
         self.at += 1
-        return Tick(ready=True, values={"loss": loss.detach() / problem.classes})
+        return StepResult(image_grad_ready=True, metrics={"loss": loss.detach() / problem.classes})
 
     def _features(self, images):
         size = len(images) if self.whole_batch else self.problem.settings.chunk

@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 
-from distillation.methods.base import Method, Tick
+from distillation.methods.base import Method, StepResult
 from distillation.methods.families.regressor import Regressor
 from distillation.methods.families.ridge import solved
 from distillation.params import Section
@@ -89,7 +89,7 @@ class FRePo(Method):
         loss = (said - wanted).square().sum(1).mean() / 2 - self._margin()
         self.images.grad, self.targets.grad = torch.autograd.grad(loss, (self.images, self.targets))
         self.at += 1
-        return Tick(ready=True, values={"loss": loss.detach()})
+        return StepResult(image_grad_ready=True, metrics={"loss": loss.detach()})
 
     def _margin(self):
         """How far apart the largest two numbers of a label are, at most 1 / C, on average."""

@@ -2,7 +2,7 @@
 
 import torch
 
-from distillation.methods.base import Method, Tick
+from distillation.methods.base import Method, StepResult
 from distillation.params import Section
 
 
@@ -13,7 +13,7 @@ class Settings(Section):
 class Gaussian(Method):
     def advance(self):
         self.at = 1
-        return Tick(ready=False)
+        return StepResult(image_grad_ready=False)
 
     def result(self):
         problem = self.problem

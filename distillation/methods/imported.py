@@ -33,7 +33,7 @@ from distillation.data.pickled import unpickled
 from distillation.data.spaces import Space
 from distillation.datasets.archives import members
 from distillation.datasets.pictures import decode, stack
-from distillation.methods.base import Method, Tick
+from distillation.methods.base import Method, StepResult
 from distillation.params import Section
 from distillation.runtime.errors import BadInput
 
@@ -70,7 +70,7 @@ class Imported(Method):
 
     def advance(self):
         self.at = 1
-        return Tick(ready=False)
+        return StepResult(image_grad_ready=False)
 
     def result(self):
         path = Path(self.settings.file)

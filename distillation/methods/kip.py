@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 
-from distillation.methods.base import Method, Tick
+from distillation.methods.base import Method, StepResult
 from distillation.methods.families.ridge import solved
 from distillation.params import Section
 
@@ -98,14 +98,14 @@ class KIP(Method):
         update, self.at = self.at, self.at + 1
         if update == self.settings.iterations:
             self._solve()
-            return Tick(ready=False)
+            return StepResult(image_grad_ready=False)
         index = self.problem.pick(self.batch, self.problem.draws("batch", update)).flatten()
         wanted = self._centred(self.problem.data.train.labels[index.to(self.images.device)])
         loss = (self._answers(self.problem.real(index)) - wanted).square().mean() / 2
         gradients = torch.autograd.grad(loss, self.leaves)
         for leaf, gradient in zip(self.leaves, gradients, strict=True):
             leaf.grad = gradient
-        return Tick(ready=True, values={"loss": loss.detach()})
+        return StepResult(image_grad_ready=True, metrics={"loss": loss.detach()})
 
     def _answers(self, real):
         """What regression from the synthetic images says of real ones: (N, C) float64."""

@@ -34,7 +34,7 @@ from distillation.augment.standard import crop_flip
 from distillation.data.distilled import DistilledSet
 from distillation.data.indexed import indices_on
 from distillation.data.spaces import Space
-from distillation.methods.base import Method, Tick
+from distillation.methods.base import Method, StepResult
 from distillation.methods.families.regressor import Regressor
 from distillation.methods.families.ridge import answers
 from distillation.networks.build import build, flops
@@ -97,10 +97,10 @@ class KRRST(Method):
         if unit < self.asking:
             index = torch.arange(self.count)[self._span(unit)]
             self.known[self._span(unit)] = self._asked(self.problem.real(index))
-            return Tick(ready=False)
+            return StepResult(image_grad_ready=False)
         if unit < self.before:
             self._learn(next(r for r, start in zip(self.pool, self.starts, strict=True) if r.steps < start))
-            return Tick(ready=False)
+            return StepResult(image_grad_ready=False)
         return self._match(unit - self.before)
 
     def _match(self, update):
@@ -112,7 +112,7 @@ class KRRST(Method):
         said = answers(self._features(embed, self.images), self.targets, real, self.settings.ridge)
         loss = (said - wanted).square().mean()
         self.images.grad, self.targets.grad = torch.autograd.grad(loss, (self.images, self.targets))
-        return Tick(ready=True, values={"loss": loss.detach()})
+        return StepResult(image_grad_ready=True, metrics={"loss": loss.detach()})
 
     def apply(self):
         update = self.at - self.before - 1

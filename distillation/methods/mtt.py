@@ -31,7 +31,7 @@ from pydantic import Field
 from torch.func import functional_call, grad, grad_and_value
 
 from distillation.augment.siamese import augment_batch
-from distillation.methods.base import Method, Tick
+from distillation.methods.base import Method, StepResult
 from distillation.methods.families.teacher_checks import as_they_are
 from distillation.networks.names import canonical, parse
 from distillation.params import Section
@@ -207,7 +207,7 @@ class MTT(Method):
         found = route(self.student, steps, start, wanted, self.lr.detach(), self.images.detach())
         self.images.grad, self.lr.grad, loss = found
         self.at += 1
-        return Tick(ready=True, values={"loss": loss, "lr": self.lr.detach()})
+        return StepResult(image_grad_ready=True, metrics={"loss": loss, "lr": self.lr.detach()})
 
     def _segment(self, draws):
         """θ_0 and θ* of a drawn expert."""

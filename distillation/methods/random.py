@@ -1,6 +1,6 @@
 """Random real images of each class: the control of every table."""
 
-from distillation.methods.base import Method, Tick
+from distillation.methods.base import Method, StepResult
 from distillation.params import Section
 
 
@@ -11,7 +11,7 @@ class Settings(Section):
 class Random(Method):
     def advance(self):
         self.at = 1
-        return Tick(ready=False)
+        return StepResult(image_grad_ready=False)
 
     def result(self):
         problem = self.problem

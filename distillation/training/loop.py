@@ -10,6 +10,7 @@ from distillation.augment.standard import crop_flip
 from distillation.augment.strategy import resolve
 from distillation.runtime.device import autocast, compiled
 from distillation.runtime.random import generator
+from distillation.training.optimizers import optimizer_state, restore_optimizer, set_rate
 
 
 class Training:
@@ -83,8 +84,7 @@ class Training:
         self._set_order()
         self.epoch_loss.zero_()
         self.epoch_hits.zero_()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.lr * self.settings.factor(self.epoch)
+        set_rate(self.optimizer, self.settings.lr * self.settings.factor(self.epoch))
 
     def _drawn(self, place):
         """The batch at a place of the epoch's order, augmented, and its targets."""
@@ -112,7 +112,7 @@ class Training:
     def state_dict(self):
         return {
             "network": dict(self.network.state_dict()),
-            "optimizer": self.optimizer.state_dict()["state"],
+            "optimizer": optimizer_state(self.optimizer),
             "lr": self.optimizer.param_groups[0]["lr"],
             "step": self.step,
             "epoch_loss": self.epoch_loss,
@@ -122,11 +122,8 @@ class Training:
     def load_state_dict(self, state):
         self.network.load_state_dict(state["network"])
         self.step = state["step"]
-        optimizer = self.optimizer.state_dict()
-        optimizer["state"] = state["optimizer"]
-        self.optimizer.load_state_dict(optimizer)
-        for group in self.optimizer.param_groups:
-            group["lr"] = state["lr"]
+        restore_optimizer(self.optimizer, state["optimizer"])
+        set_rate(self.optimizer, state["lr"])
         self.epoch_loss = state["epoch_loss"].to(self.device)
         self.epoch_hits = state["epoch_hits"].to(self.device)
         self.network.train()

@@ -1,6 +1,5 @@
 """How one network is trained."""
 
-import math
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -8,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from distillation.augment.strategy import DC_OPERATIONS, operations
 from distillation.augment.views import ViewSettings
 from distillation.params import Section
+from distillation.training.schedules import cosine, stepped, warmup_cosine
 
 Milestone = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]
 
@@ -42,7 +42,7 @@ class TrainSettings(Section):
 
     def factor(self, epoch):
         """What the learning rate is multiplied by in an epoch, counted from 0."""
-        return _stepped(self, epoch)
+        return stepped(epoch, self.epochs, self.milestones, self.decay)
 
     _known = field_validator("augment")(known_augmentation)
 
@@ -80,9 +80,7 @@ class RegressionSettings(Section):
 
     def factor(self, epoch):
         """What the learning rate is multiplied by in an epoch, counted from 0."""
-        if epoch < self.warmup:
-            return (epoch + 1) / self.warmup
-        return 0.01 + 0.99 * (1 + math.cos(math.pi * (epoch - self.warmup) / (self.epochs - self.warmup))) / 2
+        return warmup_cosine(epoch, self.epochs, self.warmup, last=0.01)
 
 
 class LessonSettings(Section):
@@ -116,18 +114,12 @@ class LessonSettings(Section):
         if epoch < self.warmup:
             return 0.01 + 0.99 * epoch / self.warmup
         if self.schedule == "milestones":
-            return _stepped(self, epoch)
+            return stepped(epoch, self.epochs, self.milestones, self.decay)
         done = (epoch - self.warmup) / ((self.horizon or self.epochs) - self.warmup)
-        return (1 + math.cos(math.pi * min(done, 1))) / 2
+        return cosine(min(done, 1))
 
 
 class OnlineSettings(LessonSettings, ViewSettings):
     """The same where the teacher answers on the fly: batches are drawn as the student's training asks for them."""
 
     batch: int = Field(ge=1)
-
-
-def _stepped(settings, epoch):
-    """``decay`` once for each milestone reached."""
-    drops = [m if isinstance(m, int) else max(1, round(m * settings.epochs)) for m in settings.milestones]
-    return settings.decay ** sum(drop <= epoch for drop in drops)

@@ -6,16 +6,18 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from distillation.data.real import loaded
 from distillation.evaluation.assess.features import features, kernel_distance, mean_distance, mean_of, spread
 from distillation.evaluation.assess.gradients import gradient_distance, gradients
 from distillation.evaluation.assess.semantics import semantics
-from distillation.evaluation.assess.sets import sample
+from distillation.evaluation.assess.sets import sample, sets_of
 from distillation.networks.build import build, has_features
 from distillation.runtime import files
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
 from distillation.runtime.work import Task
 from distillation.teachers.pool import Pool
+from distillation.training.resume import complete
 
 RECORD = "record.json"
 

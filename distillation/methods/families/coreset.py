@@ -2,7 +2,7 @@
 
 import torch
 
-from distillation.methods.base import Method, Tick
+from distillation.methods.base import Method, StepResult
 from distillation.runtime.errors import BadInput
 
 
@@ -26,7 +26,7 @@ class Coreset(Method):
         features = self._features(members)
         self.chosen += members[self.choose(features.cpu(), self.problem.settings.ipc)].tolist()
         self.at += 1
-        return Tick(ready=False)
+        return StepResult(image_grad_ready=False)
 
     @torch.no_grad()
     def _features(self, members):

@@ -21,7 +21,7 @@ from pydantic import Field
 from torch.func import functional_call, grad, grad_and_value
 
 from distillation.augment.siamese import apply, augment_batch, draw
-from distillation.methods.base import Method, Tick
+from distillation.methods.base import Method, StepResult
 from distillation.networks.build import initialise
 from distillation.params import Section
 from distillation.runtime.device import autocast, compiled
@@ -148,13 +148,13 @@ class Matching(Method):
         self.at += 1
         if step:
             self._train(step - 1, iteration, outer)
-            return Tick(ready=False)
+            return StepResult(image_grad_ready=False)
         if outer == 0:
             initialise(self.network, self.problem.draws("network", iteration))
         draws = self.problem.draws("update", iteration, outer)
         self._freeze_norms(draws)
         self.images.grad, loss = self._differentiate(draws)
-        return Tick(ready=True, values={"loss": loss / self.problem.classes})
+        return StepResult(image_grad_ready=True, metrics={"loss": loss / self.problem.classes})
 
     @torch.no_grad()
     def _freeze_norms(self, draws):

@@ -24,7 +24,7 @@ from pydantic import Field, field_validator
 from torch import nn
 
 from distillation.augment import crops
-from distillation.methods.base import Method, Tick
+from distillation.methods.base import Method, StepResult
 from distillation.params import Section
 from distillation.runtime.device import autocast, compiled
 from distillation.runtime.errors import BadInput
@@ -113,7 +113,7 @@ class Recover(Method):
         values = {"loss": loss.detach(), **parts}
         if self.verifier:
             values["verified"] = self.verifier(self.images.detach(), self.labels)
-        return Tick(ready=True, values=values)
+        return StepResult(image_grad_ready=True, metrics=values)
 
     def _view(self, iteration):
         """The block as an update sees it: cropped, mirrored, rolled."""

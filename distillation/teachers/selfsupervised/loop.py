@@ -8,6 +8,7 @@ from distillation.runtime.random import generator
 from distillation.teachers.selfsupervised.model import Encoder, Moment
 from distillation.teachers.selfsupervised.optimizers import optimizer_of, rate
 from distillation.teachers.selfsupervised.views import draw, show
+from distillation.training.optimizers import optimizer_state, restore_optimizer, set_rate
 
 
 class Loop:
@@ -54,8 +55,7 @@ class Loop:
             self.model.train()
             self._set_order()
             self.epoch_loss.zero_()
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate(self.settings, self.step, self.steps_per_epoch)
+        set_rate(self.optimizer, rate(self.settings, self.step, self.steps_per_epoch))
         index = self.order[place * self.settings.batch : (place + 1) * self.settings.batch]
         done = self.step / (self.steps_per_epoch * self.settings.epochs)
         moment = Moment(self.epoch, done, self._draws("model", self.step))
@@ -84,7 +84,7 @@ class Loop:
     def state_dict(self):
         return {
             "model": dict(self.tensors),
-            "optimizer": self.optimizer.state_dict()["state"],
+            "optimizer": optimizer_state(self.optimizer),
             "step": self.step,
             "epoch_loss": self.epoch_loss,
         }
@@ -93,7 +93,7 @@ class Loop:
     def load_state_dict(self, state):
         for name, tensor in self.tensors.items():
             tensor.copy_(state["model"][name])
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state["optimizer"]})
+        restore_optimizer(self.optimizer, state["optimizer"])
         self.step = state["step"]
         self.epoch_loss = state["epoch_loss"].to(self.epoch_loss.device)
         self.model.train()

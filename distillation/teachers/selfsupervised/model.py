@@ -1,13 +1,13 @@
 """What a self-supervised model is made of, and what it is asked for."""
 
 import copy
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from distillation.runtime.device import autocast
+from distillation.training.schedules import cosine
 
 
 class Encoder(nn.Module):
@@ -60,7 +60,7 @@ def momentum_copy(encoder):
 
 def towards_one(base, done):
     """A momentum that rises from ``base`` to 1 along a cosine (BYOL, section 3.3)."""
-    return 1 - (1 - base) * (math.cos(math.pi * done) + 1) / 2
+    return 1 - (1 - base) * cosine(done)
 
 
 def by_size(encoder, views):

@@ -1,8 +1,8 @@
 """Optimisers of self-supervised training and their schedule."""
 
-import math
-
 import torch
+
+from distillation.training.schedules import cosine
 
 
 class Lars(torch.optim.SGD):
@@ -50,4 +50,4 @@ def rate(settings, step, steps):
     before, whole = settings.warmup * steps, settings.epochs * steps
     if step < before:
         return settings.lr * (step + 1) / before
-    return settings.lr * (1 + math.cos(math.pi * (step - before) / (whole - before))) / 2
+    return settings.lr * cosine(step - before, whole - before)

@@ -4,20 +4,24 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from distillation.networks.chunks import in_chunks
 from distillation.runtime.device import autocast
 from distillation.runtime.random import generator
+from distillation.training.optimizers import optimizer_state, restore_optimizer, set_rate
+from distillation.training.schedules import stepped
 
 
 @torch.no_grad()
 def features(network, data, split, precision, chunk=512):
     """Features (N, F) float32 of a Split of the RealSet ``data``, un-augmented; batch norms are left as they are."""
     network.eval()
-    parts = []
-    for images in split.images.split(chunk):
-        encoded = data.encode(images)
+
+    def embedded(images):
+        encoded = data.encode(images)  # in full precision, as the network was trained
         with autocast(images.device, precision):
-            parts.append(network.embed(encoded).float())
-    return torch.cat(parts)
+            return network.embed(encoded).float()
+
+    return in_chunks(embedded, split.images, chunk)
 
 
 @torch.no_grad()
@@ -64,9 +68,8 @@ class Probe:
     def advance(self):
         """One epoch, of steps that are small. Returns its mean loss."""
         settings, count = self.settings, len(self.known)
-        drops = [m if isinstance(m, int) else max(1, round(m * settings.epochs)) for m in settings.milestones]
-        for group in self.optimizer.param_groups:
-            group["lr"] = settings.lr * settings.decay ** sum(drop <= self.epoch for drop in drops)
+        factor = stepped(self.epoch, settings.epochs, settings.milestones, settings.decay)
+        set_rate(self.optimizer, settings.lr * factor)
         total = 0.0
         order = torch.randperm(count, generator=generator(self.seed, self.name, "probe", self.epoch))
         for index in order.to(self.known.device).split(settings.batch):
@@ -79,10 +82,10 @@ class Probe:
         return float(total) / count
 
     def state_dict(self):
-        optimizer = self.optimizer.state_dict()["state"]
-        return {"classifier": dict(self.classifier.state_dict()), "optimizer": optimizer, "epoch": self.epoch}
+        classifier = dict(self.classifier.state_dict())
+        return {"classifier": classifier, "optimizer": optimizer_state(self.optimizer), "epoch": self.epoch}
 
     def load_state_dict(self, state):
         self.classifier.load_state_dict(state["classifier"])
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state["optimizer"]})
+        restore_optimizer(self.optimizer, state["optimizer"])
         self.epoch = state["epoch"]

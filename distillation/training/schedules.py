@@ -1,0 +1,26 @@
+"""Schedules of learning rates, momenta and crops, as factors of their first value."""
+
+import math
+from collections.abc import Sequence
+
+
+def cosine(done: float, whole: float = 1, last: float = 0) -> float:
+    """Half a cosine that falls from 1, where nothing is ``done``, to ``last`` where the ``whole`` is."""
+    return last + (1 - last) * (1 + math.cos(math.pi * done / whole)) / 2
+
+
+def warmup_cosine(step: int, steps: int, warmup: int = 0, last: float = 0) -> float:
+    """A straight line that reaches 1 at the end of ``warmup`` steps, then ``cosine`` down to ``last`` after all ``steps``."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return cosine(step - warmup, steps - warmup, last)
+
+
+def drops(milestones: Sequence[int | float], length: int) -> list[int]:
+    """Milestones as numbers of epochs or steps: whole ones as they are, others as a fraction of ``length``, at least 1."""
+    return [m if isinstance(m, int) else max(1, round(m * length)) for m in milestones]
+
+
+def stepped(epoch: int, epochs: int, milestones: Sequence[int | float], decay: float) -> float:
+    """``decay`` once for each of the ``milestones`` that an epoch, counted from 0, has reached."""
+    return decay ** sum(drop <= epoch for drop in drops(milestones, epochs))
