@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -90,16 +91,19 @@ def test_remotes_answer_or_refuse(here, capsys):
 
 def test_a_remote_that_keeps_silent_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(doctor, "PATIENCE", 0.05)
-    monkeypatch.setattr(doctor, "_answers", lambda repo, name: __import__("time").sleep(0.5))
-    (line,) = doctor.remotes(SimpleNamespace(config={"remote": {"a": {"url": "u"}}}))
+    monkeypatch.setattr(doctor.dvc_private, "remotes", lambda: {"a": "u"})
+    monkeypatch.setattr(doctor.dvc_private, "answers", lambda name: time.sleep(0.5))
+    (line,) = doctor.remotes()
     assert isinstance(line, doctor.Fault) and "does not answer within" in line
 
 
 def test_the_process_ends_though_a_remote_never_answers():
     script = (
-        "import time, types; from distillation.commands import doctor\n"
-        "doctor.PATIENCE, doctor._answers = 0.05, lambda repo, name: time.sleep(600)\n"
-        "print(doctor.remotes(types.SimpleNamespace(config={'remote': {'a': {'url': 'u'}}})))\n"
+        "import time; from distillation.commands import doctor\n"
+        "doctor.PATIENCE = 0.05\n"
+        "doctor.dvc_private.remotes = lambda: {'a': 'u'}\n"
+        "doctor.dvc_private.answers = lambda name: time.sleep(600)\n"
+        "print(doctor.remotes())\n"
     )
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)

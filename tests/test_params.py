@@ -6,14 +6,15 @@ from typing import Annotated, Literal
 
 import dvc.api
 import pytest
+from dvc.utils.serialize import YAMLFileCorruptedError, dumps_yaml, parse_yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
-from ruamel.yaml import YAML
 
 from distillation import params
 from distillation.params import Section, parse
 from distillation.runtime.errors import BadInput
+from tests.conftest import ROOT
 
 NUMBERS = st.floats() | st.integers() | st.booleans() | st.none()
 WRITTEN = st.sampled_from(
@@ -69,16 +70,12 @@ def same(a, b):
 
 
 def as_dvc(text):
-    return YAML(typ="safe").load(text)
+    return parse_yaml(text, "params.yaml")
 
 
 @given(NUMBERS)
 def test_what_dvc_writes_arrives_as_it_was(value):
-    from io import StringIO
-
-    yaml, out = YAML(), StringIO()
-    yaml.dump({"a": value}, out)
-    assert same(parse(out.getvalue())["a"], value)
+    assert same(parse(dumps_yaml({"a": value}))["a"], value)
 
 
 @given(
@@ -92,9 +89,46 @@ def test_every_spelling_of_a_float_is_read_as_dvc_reads_it(value, form):
 
 @pytest.mark.parametrize("text", WRITTEN.elements)
 def test_plain_words_are_read_as_dvc_reads_them(text):
-    if text == "2026-11-21":
-        pytest.skip("DVC reads a date; no parameter is one")
     assert same(parse(f"a: {text}")["a"], as_dvc(f"a: {text}")["a"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        (ROOT / "params.yaml").read_text(),
+        (ROOT / "dvc.lock").read_text(),
+        "a: [1, 2.0, 1e-5, yes, null]\nb: {c: 010, d: 0b1}\n",
+        "a: &x {b: 1}\nc: *x\nd:\n  <<: *x\n  e: 2\n",
+        "a: |\n  two\n  lines\nb: >-\n  one\n  line\n",
+        "%YAML 1.1\n---\na: yes\nb: 010\n",
+        "? 1\n: 2\n1.5: x\nfalse: y\n",
+    ],
+)
+def test_whole_texts_are_read_as_dvc_reads_them(text):
+    assert repr(parse(text)) == repr(as_dvc(text))  # types, order of keys and nan included
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: [1", "expected ',' or ']'"),
+        ("a: 1\na: 2", 'found duplicate key "a"'),
+        ("a: b: c", "mapping values are not allowed here"),
+        ("\ta: 1", "cannot start any token"),
+        ("a: *x", "undefined alias"),
+        ("a: !!python/none x", "could not determine a constructor"),
+        ("a: \x01", "special characters are not allowed"),
+        ("a: 1\n---\nb: 2", "expected a single document"),
+    ],
+)
+def test_what_dvc_refuses_is_one_sentence(text, words):
+    with pytest.raises(YAMLFileCorruptedError):
+        as_dvc(text)
+    with pytest.raises(BadInput) as caught:
+        parse(text)
+    sentence = str(caught.value)
+    assert sentence.startswith("params.yaml is not valid YAML: ") and words in sentence
+    assert "\n" not in sentence and "http" not in sentence
 
 
 def test_overrides_arrive_as_params_show_gives_them(tmp_path):

@@ -12,14 +12,13 @@ from concurrent.futures import TimeoutError as TooLong
 from pathlib import Path
 
 import torch
-import yaml
 
 from distillation import params as parameters
 from distillation.checks import check_all
 from distillation.console import format as words
 from distillation.datasets.catalogue import CATALOGUE
 from distillation.datasets.downloads import by_hand, found
-from distillation.runtime import files, process
+from distillation.runtime import dvc_private, files, process
 from distillation.runtime.errors import BadInput, guarded
 
 PATIENCE = 15.0  # seconds for a remote to answer
@@ -27,19 +26,18 @@ PATIENCE = 15.0  # seconds for a remote to answer
 
 def run():
     process.begin()
-    from dvc.repo import Repo
-
     params = parameters.load()
     check_all(params)
-    with Repo() as repo:
-        parts = {
-            "device": devices(params.value("compute.device"), params.value("compute.threads")),
-            "disk": disks({"this repository": ".", "the cache": repo.cache.local.path}),
-            "cache": [cache(repo)],
-            "remotes": remotes(repo) or ["none: `dvc remote add -d store ssh://user@host/path` shares results"],
-            "data": data(params),
-            "stages": stages(repo.status(), outs(Path("dvc.lock")), costs(process.root() / "reports" / "cost.json")),
-        }
+    folder, links = dvc_private.cache()
+    lock, record = Path("dvc.lock"), process.root() / "reports" / "cost.json"
+    parts = {
+        "device": devices(params.value("compute.device"), params.value("compute.threads")),
+        "disk": disks({"this repository": ".", "the cache": folder}),
+        "cache": [cache(folder, links)],
+        "remotes": remotes() or ["none: `dvc remote add -d store ssh://user@host/path` shares results"],
+        "data": data(params),
+        "stages": stages(dvc_private.status(), outs(lock), costs(record)),
+    }
     bad = []
     for title, lines in parts.items():
         for i, line in enumerate(lines):
@@ -75,23 +73,22 @@ def disks(folders):
     ]
 
 
-def cache(repo):
+def cache(folder, links):
     """Where outs are kept, and how the workspace gets at them."""
-    kinds, path = repo.cache.local.cache_types, repo.cache.local.path
-    own = Path(path).is_relative_to(Path(repo.root_dir).resolve())
-    return f"{path} by {' or '.join(kinds)}; {'of this clone alone' if own else 'shared with whoever uses this folder'}"
+    own = folder.is_relative_to(Path.cwd())
+    return (
+        f"{folder} by {' or '.join(links)}; {'of this clone alone' if own else 'shared with whoever uses this folder'}"
+    )
 
 
-def remotes(repo):
+def remotes():
     """A line for each remote: whether it answers within ``PATIENCE``."""
-    return [
-        _remote(repo, name, settings["url"]) for name, settings in repo.config["remote"].items() if "url" in settings
-    ]
+    return [_remote(name, url) for name, url in dvc_private.remotes().items()]
 
 
-def _remote(repo, name, url):
+def _remote(name, url):
     try:
-        there = _asked(_answers, repo, name).result(PATIENCE)
+        there = _in_background(dvc_private.answers, name).result(PATIENCE)
     except TooLong:
         return Fault(f"the remote {name} ({url}) does not answer within {PATIENCE:.0f} seconds")
     except Exception as error:  # whatever a client of ssh, s3 ... raises
@@ -100,7 +97,7 @@ def _remote(repo, name, url):
     return f"{name} ({url}) answers" + ("" if there else "; nothing was pushed to it yet")
 
 
-def _asked(function, *args):
+def _in_background(function, *args):
     """The Future of ``function(*args)`` in a daemon thread: where it never returns, the process still ends."""
     future = Future()
 
@@ -112,14 +109,6 @@ def _asked(function, *args):
 
     threading.Thread(target=answer, daemon=True).start()
     return future
-
-
-def _answers(repo, name):
-    """Whether the remote's folder is there. Raises whatever its client does where it cannot be reached."""
-    odb = repo.cloud.get_remote_odb(name)
-    if odb.fs.protocol == "local" and not (above := Path(odb.path).parents[2]).is_dir():  # of URL/files/md5
-        raise BadInput(f"there is no folder {above}")
-    return odb.fs.exists(odb.path)
 
 
 def data(params):
@@ -172,7 +161,7 @@ def why(changes):
 
 def outs(lock):
     """Stage to the hashes of its outs, of a dvc.lock."""
-    content = yaml.safe_load(lock.read_text(encoding="utf-8")) if lock.is_file() else {}
+    content = parameters.parse(lock.read_text(encoding="utf-8")) if lock.is_file() else {}
     return {
         stage: [out["md5"] for out in entry.get("outs", []) if "md5" in out]
         for stage, entry in content.get("stages", {}).items()

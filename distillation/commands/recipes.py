@@ -15,7 +15,7 @@ from distillation.datasets.catalogue import CATALOGUE
 from distillation.datasets.downloads import by_hand, found
 from distillation.recipes import cost, overlay, queueing, rows
 from distillation.recipes.measured import PUBLISHED, QUICK
-from distillation.runtime import files, process
+from distillation.runtime import dvc_private, files, process
 from distillation.runtime.errors import BadInput, guarded
 
 FILE = Path("params.yaml")
@@ -69,7 +69,7 @@ def queue(name, scale, sets):
     chosen = rows.selected(name)
     for row in chosen:
         _target(row.name, scale, 0)
-    todo, already = list(queueing.missing(chosen, scale, sets)), queueing.waiting()
+    todo, already = list(queueing.missing(chosen, scale, sets)), dvc_private.waiting()
     values, queued = parameters.load().values, 0
     for row, seed in todo:
         if queueing.experiment(row, scale, seed) not in already:

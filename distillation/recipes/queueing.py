@@ -23,15 +23,6 @@ def missing(rows, scale, sets):
                 yield row, seed
 
 
-def waiting():
-    """Names of the experiments that are queued or running."""
-    from dvc.repo import Repo
-
-    with Repo() as repo:
-        queue = repo.experiments.celery_queue
-        return {entry.name for entry in [*queue.iter_queued(), *queue.iter_active()]}
-
-
 def settings(row, scale, seed):
     """Those of one set of a row."""
     return row.seeded(seed) if scale == PUBLISHED else overlay.quick(row.seeded(seed))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from distillation.params import parse
+from distillation.runtime import dvc_private
 from distillation.runtime.errors import BadInput
 
 WORKSPACE, HEAD = "workspace", "HEAD"
@@ -38,7 +39,7 @@ def read(names=(), every=False):
     Raises:
         BadInput: a name is unknown, or a file in a revision does not read.
     """
-    experiments = _experiments(every or bool(names))
+    experiments = dvc_private.experiments(every or bool(names))
     wanted = names or [HEAD, *experiments, WORKSPACE]
     found = {}
     for name in wanted:
@@ -59,17 +60,6 @@ def flat(values, before=""):
             found |= flat(value, f"{before}{key}.")
         else:
             found[f"{before}{key}"] = value
-    return found
-
-
-def _experiments(every):
-    """Experiment names to revisions, those of HEAD first."""
-    listed = [_asked(lambda repo: repo.experiments.ls())]
-    if every:
-        listed.append(_asked(lambda repo: repo.experiments.ls(all_commits=True)))
-    found = {}
-    for name, revision in (pair for baselines in listed for pairs in baselines.values() for pair in pairs):
-        found.setdefault(name, revision)
     return found
 
 
@@ -94,22 +84,10 @@ def _keys(params):
 
 
 def _marked(result):
-    stale = result.name == WORKSPACE and _asked(lambda repo: repo.status())
+    stale = result.name == WORKSPACE and dvc_private.status()
     if stale or not result.reproduced:
         return replace(result, name=f"{result.name} (not reproduced)", reproduced=False)
     return result
-
-
-def _asked(question):
-    """What DVC says to a function of its Repo. Raises BadInput where it cannot."""
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    try:
-        with Repo() as repo:
-            return question(repo)
-    except DvcException as error:
-        raise BadInput(f"DVC does not read this repository: {str(error).rstrip('.')}.") from error
 
 
 def _texts(name, experiments):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from distillation.runtime import files, process
-from distillation.runtime.dvc_private import dvc_hash
+from distillation.runtime.dvc_hash import dvc_hash
 from distillation.runtime.locks import locked
 from distillation.runtime.work import Task, work_folder
 
