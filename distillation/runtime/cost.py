@@ -13,10 +13,10 @@ def path() -> Path:
     return process.root() / "reports" / "cost.json"
 
 
-def record(stage: str, out: str | Path, tasks: list[Task]) -> None:
+def record(stage: str, out: str | Path, tasks: list[Task], reused: list[Task]) -> None:
     """Adds ``out`` to the record: the sum of seconds over its finished tasks, also of earlier runs, and their folders.
 
-    An out that took no task is in no record.
+    ``reused`` are those that were found finished. An out that took no task is in no record.
     """
     if not tasks:
         return
@@ -28,6 +28,7 @@ def record(stage: str, out: str | Path, tasks: list[Task]) -> None:
         "device": sorted({cost["device"] for cost in costs}),
         "torch": sorted({cost["torch"] for cost in costs}),
         "work": [task.folder.name for task in tasks],
+        "reused": [task.folder.name for task in reused],
     }
     with locked(work_folder().with_name("cost.lock")):
         known = files.load_json(path()) if path().is_file() else {}

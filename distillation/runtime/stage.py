@@ -74,10 +74,11 @@ def produce(
 
     The cost of the out is recorded under its hash. The other arguments are those of ``finished``.
     """
+    reused = [task for task in tasks_of(work, jobs, compute, modules) if task.finished()]
     with finished(work, jobs, compute, modules, before) as results:
         with atomic_output(out) as folder:
             write(folder, results)
-        cost.record(stage, out, results)
+        cost.record(stage, out, results, reused)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,110 @@
+"""Say which work made an out or one of its rows, what that work read, and how it differs from the nearest other work.
+
+    python -m distillation explain reports/evaluation/standard
+    python -m distillation explain reports/evaluation/standard --row 2
+
+Reads   the out, reports/cost.json, and inputs.json of the work in .dvc/tmp/work
+Writes  nothing
+"""
+
+import argparse
+from pathlib import Path
+
+from distillation.runtime import cost, files, process
+from distillation.runtime.dvc_hash import dvc_hash
+from distillation.runtime.errors import BadInput, guarded
+from distillation.runtime.work import INPUTS, work_folder
+
+ROWS = 8  # differences that are printed of one pair
+
+
+def run(out: str, row: int | None) -> None:
+    process.begin()
+    entry = _entry(Path(out))
+    folders = [work_folder() / name for name in entry["work"]]
+    print(f"{out}: stage {entry['stage']}, {len(folders)} pieces of work, {entry['seconds']:g} s in all")
+    if row is not None and not 0 <= row < len(folders):
+        raise BadInput(f"--row is {row}, but {out} has the rows 0 to {len(folders) - 1}.")
+    for index, folder in enumerate(folders):
+        if row in (None, index):
+            _show(index, folder, entry, whole=row is not None)
+
+
+def _entry(out: Path) -> dict:
+    """What ``reports/cost.json`` has of the content that lies at ``out``. Raises BadInput where it has none."""
+    if not out.exists():
+        raise BadInput(f"{out} is not there: run `dvc repro`, or `dvc checkout {out}`.")
+    known = files.load_json(cost.path()) if cost.path().is_file() else {}
+    entry = known.get(dvc_hash(out))
+    if entry is None or "work" not in entry:
+        raise BadInput(
+            f"{out} was not computed on this machine: DVC brought it from its cache or a remote, or its stage does no work "
+            "that is kept."
+        )
+    return entry
+
+
+def _show(index: int, folder: Path, entry: dict, whole: bool) -> None:
+    reused = folder.name in entry.get("reused", [])
+    print(f"\n[{index}] {folder}")
+    if not (folder / INPUTS).is_file():
+        print("    removed since, by `python -m distillation clean`")
+        return
+    inputs = files.load_json(folder / INPUTS)
+    print(f"    {inputs['label']}: {'found finished, and copied' if reused else 'computed'} when the out was written")
+    if whole:
+        for name, value in sorted(_flat({key: inputs[key] for key in ("job", "environment")}).items()):
+            print(f"    {name} = {value}")
+        print(f"    code: {len(inputs['code'])} files, from {inputs['work']}")
+    _compare(folder, inputs)
+
+
+def _compare(folder: Path, inputs: dict) -> None:
+    """Prints how the nearest other work of the same kind differs, so that one sees why it did not serve."""
+    others = []
+    for path in folder.parent.glob(f"{folder.name.partition('-')[0]}-*/{INPUTS}"):
+        if path.parent != folder:
+            changed = _differences(inputs, files.load_json(path))
+            others.append((len(changed), path.parent, changed))
+    if not others:
+        print("    no other work of this kind is kept here")
+        return
+    _, nearest, changed = min(others, key=lambda other: (other[0], -other[1].stat().st_mtime))
+    print(f"    nearest other work: {nearest.name}, which has")
+    for name, (ours, other) in list(changed.items())[:ROWS]:
+        print(f"      {name} = {other} (here {ours})")
+    if len(changed) > ROWS:
+        print(f"      and {len(changed) - ROWS} more differences")
+
+
+def _differences(one: dict, other: dict) -> dict[str, tuple]:
+    """Dotted name to the two values that differ; what enters no key (labels, names of files) is left out."""
+    one, other = (_flat({key: value for key, value in each.items() if key != "label"}) for each in (one, other))
+    names = sorted(name for name in one.keys() | other.keys() if not name.endswith(".path"))
+    return {
+        name: (one.get(name, "nothing"), other.get(name, "nothing"))
+        for name in names
+        if one.get(name, "nothing") != other.get(name, "nothing")
+    }
+
+
+def _flat(value: object, name: str = "") -> dict[str, object]:
+    """Dotted name to each leaf of nested JSON; a list of plain values is one leaf."""
+    if isinstance(value, dict):
+        pairs = value.items()
+    elif isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
+        pairs = enumerate(value)
+    else:
+        return {name: value}
+    found = {}
+    for key, inner in pairs:
+        found |= _flat(inner, f"{name}.{key}" if name else str(key))
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", help="an out of a stage, like reports/evaluation/standard")
+    parser.add_argument("--row", type=int, help="of rows.csv: only the work of this row, with all that it read")
+    given = parser.parse_args()
+    return guarded(run, given.out, given.row)
