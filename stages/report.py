@@ -32,16 +32,11 @@ def run():
     drawn = {f"{name}.png": figures.png(draw) for name, draw in figures.drawings(artefacts).items()}
     html = page.render(page.context(artefacts))
     for name, content in drawn.items():
-        _write(REPORTS / "figures" / name, content)
+        files.write_bytes(REPORTS / "figures" / name, content)
     for stale in set((REPORTS / "figures").iterdir()) - {REPORTS / "figures" / name for name in drawn}:
         stale.unlink()
-    _write(REPORTS / "index.html", html.encode())
+    files.write_bytes(REPORTS / "index.html", html.encode())
     files.save_json(REPORTS / "metrics.json", tables.metrics(artefacts))
-
-
-def _write(path, content):
-    with files.replacing(path) as partial:
-        partial.write_bytes(content)
 
 
 if __name__ == "__main__":
