@@ -3,19 +3,22 @@
     python -m benchmarks.two_views [--batch 512] [--steps 5] [--threads 1]
 
 The yardstick is what lightly offers: PIL images, one by one. Both make the views of the same images by the same settings;
-each line gives the median over the steps and the growth of memory during one. The machines are noisy: only figures of one
-run compare.
+each line gives the median over the steps and the growth of memory during one. Then each change of colour and the blur
+against kornia's, which takes whole batches too: time, and by how much the images differ. The machines are noisy: only
+figures of one run compare.
 """
 
 import argparse
+import math
 
 import torch
 from torchvision.transforms.functional import to_pil_image
 
-from benchmarks.measure import table
+from benchmarks.measure import race, table
 from distillation.runtime import device
 from distillation.runtime.random import generator
-from distillation.teachers.selfsupervised.views import View, asymmetric, draw, show
+from distillation.teachers.selfsupervised import colours
+from distillation.teachers.selfsupervised.views import View, asymmetric, blurred, draw, show
 
 SIZE = 32
 
@@ -58,6 +61,48 @@ def one_by_one(images, transform):
     return step
 
 
+def changes(images):
+    """Name to (our change, kornia's) of images (n, 3, S, S) in [0, 1] by the same numbers."""
+    from kornia import color, enhance, filters
+
+    draws = generator(0, "changes")
+    factor, turn, sigma = (torch.rand(len(images), generator=draws) for _ in range(3))
+    factor, turn, sigma = factor + 0.5, turn * 0.2 - 0.1, sigma * 1.9 + 0.1
+    width, sigmas = 2 * (images.shape[2] // 20) + 1, sigma.unsqueeze(1).expand(-1, 2)
+    kornia = {
+        "brightness": lambda: enhance.adjust_brightness_accumulative(images, factor),
+        "contrast": lambda: enhance.adjust_contrast_with_mean_subtraction(images, factor),
+        "saturation": lambda: enhance.adjust_saturation_with_gray_subtraction(images, factor),
+        "hue": lambda: enhance.adjust_hue(images, 2 * math.pi * turn),
+        "grey": lambda: color.rgb_to_grayscale(images),
+        "solarize": lambda: enhance.solarize(images, 128 / 255),
+        "blurred": lambda: filters.gaussian_blur2d(images, (width, width), sigmas, "reflect"),
+    }
+    ours = {
+        "brightness": lambda: colours.brightness(images, factor),
+        "contrast": lambda: colours.contrast(images, factor),
+        "saturation": lambda: colours.saturation(images, factor),
+        "hue": lambda: colours.hue(images, turn),
+        "grey": lambda: colours.grey(images),
+        "solarize": lambda: colours.solarize(images),
+        "blurred": lambda: blurred(images, sigma),
+    }
+    return {name: (ours[name], kornia[name]) for name in ours}
+
+
+def against_kornia(images, steps):
+    """A line for each change: milliseconds of both, and the largest difference between their images."""
+    count, _, size, _ = images.shape
+    print(f"{count} images of {size} px: ours, kornia's, kornia's over ours, largest difference")
+    for name, (ours, kornia) in changes(images).items():
+        difference = float((ours() - kornia()).abs().max())
+        seconds = race({"ours": ours, "kornia": kornia}, steps, images.device)
+        print(
+            f"  {name:12s} {1e3 * seconds['ours']:8.2f} ms {1e3 * seconds['kornia']:8.2f} ms "
+            f"x{seconds['kornia'] / seconds['ours']:5.2f}   {difference:.1e}"
+        )
+
+
 def main(args):
     device.prepare(args.threads)
     images = torch.randint(0, 256, (args.batch, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator(0, "images"))
@@ -66,6 +111,8 @@ def main(args):
         named = {"lightly, PIL": one_by_one(images, transform), "ours": ours(images, views)}
         for who, seconds in table(named, args.steps, torch.device("cpu")).items():
             print(f"  {who:12s} {args.batch / seconds:10,.0f} images/s")
+    for size, count in ((SIZE, args.batch), (3 * SIZE, args.batch // 8)):
+        against_kornia(torch.rand(count, 3, size, size, generator=generator(0, "changed", size)), 3 * args.steps)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,8 @@ import http.server
 import multiprocessing
 import re
 import socket
-import sys
 import threading
 import time
-import types
 
 import pytest
 
@@ -66,7 +64,7 @@ class Recorder:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setitem(sys.modules, "distillation.console.progress", types.SimpleNamespace(Progress=Recorder))
+    monkeypatch.setattr(downloads, "Progress", Recorder)
     monkeypatch.setattr(Recorder, "made", [])
     monkeypatch.setattr(downloads, "PAUSE", 0)
     monkeypatch.setenv("no_proxy", "127.0.0.1")

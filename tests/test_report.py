@@ -290,10 +290,12 @@ def test_what_an_earlier_run_or_params_left_behind_is_ignored(made, monkeypatch)
     stale.write_bytes(b"old")
     shutil.copytree(made / "reports/evaluation/standard", made / "reports/evaluation/old")
     (made / "models/teachers/old").mkdir()
+    before = set(made.glob("*/*/old/*"))
     monkeypatch.chdir(made)
     monkeypatch.setattr(report.process, "begin", lambda: None)
     assert guarded(report.run) == 0
-    assert not stale.exists()
+    assert not stale.exists()  # its own out
+    assert set(made.glob("*/*/old/*")) == before and (made / "models/teachers/old").is_dir(), "nobody else's"
     assert not list(made.rglob("*.partial"))
     assert set(json.loads((made / "reports/metrics.json").read_text())["evaluate"]) == {"standard"}
 

@@ -9,6 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
+from lightly.utils.benchmarking import knn_predict
 from torch import nn
 from torchvision.transforms.v2 import functional as published
 
@@ -483,6 +484,31 @@ def test_neighbours_vote_with_the_weight_of_their_similarity():
     assert percent(1) == percent(3) == percent(5) == 100
     assert percent(1, truth=1 - truth) == 0
     assert percent(5, temperature=100.0) == 50  # all weigh alike: the majority
+
+
+@pytest.mark.parametrize(("classes", "k", "temperature"), [(3, 1, 0.1), (10, 20, 0.1), (10, 200, 0.5), (100, 50, 0.07)])
+def test_neighbours_are_those_of_a_plain_vote_in_float64(classes, k, temperature):
+    bank, queries = torch.randn(300, 16, generator=draws("bank")), torch.randn(200, 16, generator=draws("queries"))
+    labels = torch.randint(0, classes, (300,), generator=draws("labels"))
+    voted = []
+    for query in queries.double():
+        cosines = F.cosine_similarity(query, bank.double())
+        votes = torch.zeros(classes, dtype=torch.float64)
+        for index in cosines.argsort(descending=True)[:k]:
+            votes[labels[index]] += (cosines[index] / temperature).exp()
+        voted.append(votes.argmax())
+    voted, settings = torch.stack(voted), KnnSettings(k=k, temperature=temperature)
+    assert probe.neighbours(bank, labels, queries, voted, classes, settings) == 100
+    lightlys = knn_predict(F.normalize(queries), F.normalize(bank).T, labels, classes, k, temperature)
+    assert torch.equal(lightlys[:, 0], voted)
+
+
+def test_of_equal_votes_the_first_class_wins():
+    """Where the bank has every feature twice, with two labels."""
+    once = torch.randn(50, 16, generator=draws("bank"))
+    labels = torch.stack([torch.randperm(100, generator=draws(f"labels {i}"))[:2] for i in range(50)])
+    bank, settings = once.repeat(2, 1), KnnSettings(k=2, temperature=0.1)
+    assert probe.neighbours(bank, labels.T.flatten(), once, labels.amin(1), 100, settings) == 100
 
 
 def test_a_probe_learns_and_resumes():

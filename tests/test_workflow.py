@@ -141,17 +141,23 @@ def test_a_console_that_changes_bytes_is_noticed(reproduced, copy_of):
     assert clone.lock != reproduced.lock
 
 
-def test_what_is_no_longer_named_leaves_no_trace_in_the_report(reproduced, copy_of):
+def test_what_is_no_longer_named_stays_and_the_report_does_not_show_it(reproduced, copy_of):
     clone = copy_of(reproduced)
-    report = lambda: yaml.safe_load(clone.lock)["stages"]["report"]  # noqa: E731
-    alone, before = report(), clone.path("params.yaml").read_text()
+    shown = lambda: {o["path"]: o["md5"] for o in yaml.safe_load(clone.lock)["stages"]["report"]["outs"]}  # noqa: E731
+    alone, before = shown(), clone.path("params.yaml").read_text()
     clone.set({"teacher.more": {"source": "dataset", "objective": "supervised"}, "evaluate.assess.teachers": ["more"]})
     clone.run("dvc", "repro")
-    assert clone.path("models/teachers/more").is_dir() and report() != alone
+    pool = clone.path("models/teachers/more")
+    files = {file: file.read_bytes() for file in pool.iterdir()}
+    assert files and shown() != alone
     clone.path("params.yaml").write_text(before)
     ran = clone.run("dvc", "repro").stdout.splitlines()
-    assert report() == alone and not clone.path("models/teachers/more").exists()
     assert [line for line in ran if line.startswith("Running stage")] == ["Running stage 'report':"]
+    clone.run("dvc", "gc", "-wf")
+    assert shown() == alone and {file: file.read_bytes() for file in pool.iterdir()} == files
+    left = clone.run("python", "-m", "distillation", "clean").stdout
+    assert "models/teachers/more, " in left and "reports/assessment/more, " in left
+    assert left.count("DVC's cache does not hold it whole") == 2, "these are the last copies"
 
 
 def test_more_seeds_and_teachers_copy_what_is_done(reproduced, copy_of):

@@ -1,36 +1,104 @@
-"""Remove old work: checkpoints and finished results that nobody has touched for some days.
+"""List the outs that params.yaml no longer names; remove them, or old work, where that is asked for. A command, no stage.
 
-Reads   .dvc/tmp/work
-Writes  nothing; removes whole task folders there. Outs and DVC's cache stay.
+Reads   params.yaml; the outs that DVC makes one by name: pools, protocols, targets and other datasets; DVC's cache;
+        .dvc/tmp/work
+Writes  nothing by itself. --unnamed removes the outs that the cache holds with every file in them (`dvc gc` removes
+        them there too), --even-the-last-copy beside it all that are listed; --days removes checkpoints and finished
+        results of work. dvc.lock and the cache stay. The exit code is 2 where an out had to stay.
 """
 
 import argparse
-import fcntl
+import contextlib
 import shutil
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
-from distillation.runtime.errors import guarded
+from filelock import FileLock, Timeout
+
+from distillation import params as parameters
+from distillation.console import format as words
+from distillation.runtime import dvc_private, process
+from distillation.runtime.errors import BadInput, guarded
 from distillation.runtime.work import discard, work_folder
 
+NAMED_BY = {  # folder of outs to the parameter that names them, as in dvc.yaml
+    "data/real/sources": "sources",
+    "data/real/targets": "targets",
+    "models/teachers": "teacher",
+    "reports/evaluation": "evaluate.protocols",
+    "reports/baseline": "evaluate.protocols",
+    "reports/assessment": "evaluate.assess.teachers",
+    "reports/transfer/distilled": "targets",
+    "reports/transfer/baseline": "targets",
+    "reports/kd/distilled": "evaluate.kd.teachers",
+    "reports/kd/baseline": "evaluate.kd.teachers",
+}
 
-def run(days):
+
+def run(days: float | None = None, remove: bool = False, last_copies: bool = False) -> None:
+    """Remove work older than ``days``; list the outs without a name, and remove them.
+
+    Raises:
+        BadInput: an out had to stay, as the cache does not hold it whole; or ``last_copies`` comes without ``remove``.
+    """
+    process.begin()
+    if last_copies and not remove:
+        raise BadInput("--even-the-last-copy says which outs --unnamed removes: give both.")
+    if days is not None:
+        remove_work(days)
+    # by what lies there, not by dvc.lock: a stage that was run alone since may have written something else
+    outs = {out: dvc_private.cached(dvc_private.dvc_hash(out)) for out in unnamed(parameters.load())}
+    if not outs:
+        print("params.yaml names every out.")
+    for out, held in outs.items():
+        removed = remove and (held or last_copies)
+        cache = "DVC's cache holds it" if held else "DVC's cache does not hold it whole"
+        print(f"{out}, {words.size(sum(_sizes(out)))}: {cache}{'; removed' * removed}")
+        if removed:
+            shutil.rmtree(out)
+    staying = [str(out) for out, held in outs.items() if not held]
+    if remove and staying and not last_copies:
+        raise BadInput(
+            f"{', '.join(staying)} stayed, as DVC's cache does not hold it whole: --even-the-last-copy beside --unnamed "
+            "removes that too."
+        )
+
+
+def unnamed(params: parameters.Params) -> Iterator[Path]:
+    """Folders in the place of outs that params.yaml does not name, but for those that a stage is writing."""
+    for folder, path in NAMED_BY.items():
+        names = set(map(str, params.value(path)))
+        for out in sorted(Path(folder).glob("*/")):
+            if out.name not in names and out.suffix != ".partial" and not out.is_symlink():
+                yield out
+
+
+def _sizes(folder: Path) -> list[int]:
+    return [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
+
+
+def remove_work(days: float) -> None:
+    """Remove task folders that nobody has touched for ``days`` and no run holds."""
     before, freed = time.time() - days * 86400, 0
     for trash in work_folder().glob("*.trash"):
         shutil.rmtree(trash)
     for folder in sorted(path for path in work_folder().glob("*") if path.is_dir()):
-        with open(folder.with_name(f"{folder.name}.lock"), "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:  # a run holds it
-                continue
+        with (
+            contextlib.suppress(Timeout),
+            FileLock(folder.with_name(f"{folder.name}.lock"), timeout=0),
+        ):  # or a run has it
             files = [file for file in folder.rglob("*") if file.is_file()]
             if max((file.stat().st_mtime for file in files), default=0) < before:
-                freed += sum(file.stat().st_size for file in files)
+                freed += sum(_sizes(folder))
                 discard(folder)
     print(f"Freed {freed / 1e6:.1f} MB.")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--days", type=float, default=30, help="how old work must be (default: 30)")
-    return guarded(run, parser.parse_args().days)
+    parser.add_argument("--days", type=float, help="remove work that is older; none is removed without")
+    parser.add_argument("--unnamed", action="store_true", help="remove what is listed and whole in DVC's cache")
+    parser.add_argument("--even-the-last-copy", action="store_true", help="with --unnamed: whole in the cache or not")
+    given = parser.parse_args()
+    return guarded(run, given.days, given.unnamed, given.even_the_last_copy)

@@ -40,18 +40,13 @@ def run(names, every, metric, out):
 def write(sections, out):
     """The page, and the files of each section; a figure that an earlier comparison left goes."""
     for section in sections:
-        _write(out / f"{section.name}.csv", section.values.to_csv(index=False, lineterminator="\n").encode())
+        files.write_bytes(out / f"{section.name}.csv", section.values.to_csv(index=False, lineterminator="\n").encode())
         picture = out / f"{section.name}.png"
         if section.draw:
-            _write(picture, figures.png(section.draw))
+            files.write_bytes(picture, figures.png(section.draw))
         else:
             picture.unlink(missing_ok=True)
-    _write(out / "index.html", page.html(sections).encode())
-
-
-def _write(path, content):
-    with files.replacing(path) as partial:
-        partial.write_bytes(content)
+    files.write_bytes(out / "index.html", page.html(sections).encode())
 
 
 def main() -> int:

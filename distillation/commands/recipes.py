@@ -53,8 +53,7 @@ def show(name, scale, seed):
 def use(name, scale, seed):
     """Make params.yaml that of the row; its comments and what no recipe names stay."""
     params = _target(name, scale, seed)
-    with files.replacing(FILE) as partial:
-        partial.write_text(overlay.text(FILE.read_text(encoding="utf-8"), params.values), encoding="utf-8")
+    files.write_bytes(FILE, overlay.text(FILE.read_text(encoding="utf-8"), params.values).encode())
     print(f"params.yaml is that of {name}{' at quick scale' * (scale == QUICK)}: `dvc repro`, or `dvc exp run -S ...`.")
 
 

@@ -3,22 +3,13 @@
 import base64
 from pathlib import Path
 
-import jinja2
-
-from distillation.report import figures
+from distillation.report import figures, page
 
 
 def html(sections):
     """The page of ``sections``, in the report's style, figures inside in both colour schemes."""
-    folders = [Path(__file__).parent, Path(figures.__file__).parent]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folders),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("comparison.html.j2").render(sections=[_shown(each) for each in sections])
+    template = page.template("comparison.html.j2", Path(__file__).parent)
+    return template.render(sections=[_shown(each) for each in sections])
 
 
 def text(sections):

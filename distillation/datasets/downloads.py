@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from distillation.console.progress import Progress
 from distillation.runtime.errors import BadInput
 
 MIRROR = "DD_MIRROR"
@@ -18,6 +19,7 @@ ATTEMPTS = 3  # at each URL, without a byte gained
 PAUSE = 1.0  # seconds after the first failure; doubles with each
 TIMEOUT = 60.0  # seconds without a byte
 CHUNK = 1 << 20
+AGENT = "dataset-distillation"  # who asks, so that a server's owner can tell
 
 
 def fetch(file, folder, mirror=None):
@@ -105,14 +107,12 @@ def _transfer(file, url, partial):
     Raises:
         OSError: the connection fails or ends early, or sends more than the file has.
     """
-    from distillation.console.progress import Progress
-
     if (start := _size(partial)) == file.bytes:
         return
     if start > file.bytes:
         partial.unlink()
         start = 0
-    request = urllib.request.Request(url, headers={"User-Agent": "dataset-download"})
+    request = urllib.request.Request(url, headers={"User-Agent": AGENT})
     if start:
         request.add_header("Range", f"bytes={start}-")
     with urllib.request.urlopen(request, timeout=TIMEOUT) as reply:

@@ -57,11 +57,18 @@ def context(artefacts):
 
 def render(context):
     """The page of a ``context``, as HTML."""
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("page.html.j2").render(context)
+    return template("page.html.j2").render(context)
+
+
+def template(name: str, *folders: Path) -> jinja2.Template:
+    """The template ``name`` of ``folders`` or, as what it includes, of this package; an undefined name is an error."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader([*folders, Path(__file__).parent]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    ).get_template(name)
 
 
 def sentence(artefacts):

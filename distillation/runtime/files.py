@@ -37,10 +37,15 @@ def atomic_output(out):
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Writes a file atomically, its folder too if there is none."""
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
 def save_json(path, value):
     """Write JSON atomically, two spaces deep, in the order given."""
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
 def load_json(path):

@@ -1,31 +1,36 @@
 """Changes of colour, each image of a batch by a number of its own.
 
-Images are (N, C, H, W) in [0, 1] and stay there; numbers are (N,). As torchvision's functional transforms have them: no
-image of one channel has a hue or a saturation.
+Images are (N, C, H, W) in [0, 1] and stay there; numbers are (N,). The formulas are those of torchvision's functional
+transforms, which take one number for all images; an image of one channel has neither hue nor saturation.
+
+kornia's changes take a number an image as well and were raced against these (benchmarks/two_views.py, one thread, fp32).
+Its brightness and solarize give the same bits, in 1.4 times and in the same time. Its grey weighs red by 0.299 where
+torchvision has 0.2989, so that grey, saturation and contrast differ by up to 1e-4; its hue takes 3.5 times as long.
 """
 
 import torch
+from torch import Tensor
 
-_GREY = (0.2989, 0.587, 0.114)  # the share of red, green and blue in brightness
+_GREY = (0.2989, 0.587, 0.114)  # how much red, green and blue weigh in grey: torchvision's
 
 
-def brightness(images, factor):
-    """Times ``factor``."""
+def brightness(images: Tensor, factor: Tensor) -> Tensor:
+    """Images times ``factor``."""
     return (images * _each(factor, images)).clamp_(0, 1)
 
 
-def contrast(images, factor):
-    """Away from the mean grey of each image (above 1) or towards it."""
+def contrast(images: Tensor, factor: Tensor) -> Tensor:
+    """Images moved away from the mean of their grey (``factor`` above 1) or towards it (below)."""
     return _mixed(images, grey(images).mean((1, 2, 3), keepdim=True), factor)
 
 
-def saturation(images, factor):
-    """Away from each pixel's grey (above 1) or towards it."""
+def saturation(images: Tensor, factor: Tensor) -> Tensor:
+    """Images moved away from the grey of each pixel (``factor`` above 1) or towards it (below)."""
     return _mixed(images, grey(images), factor) if images.shape[1] == 3 else images
 
 
-def hue(images, turn):
-    """The hue turned around the circle of colours, 1 being the whole of it; lightness and saturation as before."""
+def hue(images: Tensor, turn: Tensor) -> Tensor:
+    """Images with their hue turned by ``turn`` of the circle of colours; lightness and saturation stay."""
     if images.shape[1] != 3:
         return images
     red, green, blue = images.unbind(1)
@@ -42,16 +47,16 @@ def hue(images, turn):
     return torch.stack([most - span * torch.minimum(way, 4 - way).clamp_(0, 1) for way in ways], 1)
 
 
-def grey(images):
-    """(N, 1, H, W): how bright each pixel is."""
+def grey(images: Tensor) -> Tensor:
+    """The brightness of each pixel: (N, 1, H, W)."""
     if images.shape[1] != 3:
         return images
-    red, green, blue = (share * channel for share, channel in zip(_GREY, images.unbind(1), strict=True))
+    red, green, blue = (weight * channel for weight, channel in zip(_GREY, images.unbind(1), strict=True))
     return (red + green + blue).unsqueeze(1)
 
 
-def solarize(images):
-    """What is brighter than half becomes its negative."""
+def solarize(images: Tensor) -> Tensor:
+    """Images whose values from 128 / 255 upwards are inverted."""
     return torch.where(images >= 128 / 255, 1 - images, images)
 
 
