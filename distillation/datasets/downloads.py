@@ -1,8 +1,6 @@
 """Published files: found, or downloaded once, and never used before their checksum is right."""
 
-import contextlib
 import errno
-import fcntl
 import hashlib
 import http.client
 import os
@@ -13,6 +11,7 @@ from pathlib import Path
 
 from distillation.console.progress import Progress
 from distillation.runtime.errors import BadInput
+from distillation.runtime.locks import locked
 
 MIRROR = "DD_MIRROR"
 ATTEMPTS = 3  # at each URL, without a byte gained
@@ -142,11 +141,3 @@ def _size(path):
 
 def _by_hand(file, folder):
     return f"put {file.name} ({file.bytes:,} bytes, {file.checksum}) into {folder}/ or into a folder named by {MIRROR}"
-
-
-@contextlib.contextmanager
-def locked(path):
-    """Hold a file lock; it ends with the process, and the empty file stays."""
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

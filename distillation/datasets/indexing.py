@@ -21,9 +21,9 @@ from distillation.data.pixels import opened
 from distillation.data.real import Split
 from distillation.datasets import archives, folders, pictures
 from distillation.datasets.catalogue import INDEXED
-from distillation.datasets.downloads import locked
 from distillation.runtime import process
 from distillation.runtime.errors import BadInput
+from distillation.runtime.locks import locked
 
 WHOLE = 8 << 30  # bytes of pixels, of both splits, that are held in memory
 
