@@ -1,29 +1,31 @@
 """Training against torch's own loop, resumed between any two steps; teachers, labels and evaluation on small data."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
 
+from distillation import params
 from distillation.augment.standard import crop_flip
 from distillation.data.distilled import FILE, DistilledSet
 from distillation.data.real import RealSet, Split
 from distillation.data.spaces import Space
 from distillation.evaluation import cells
 from distillation.evaluation import classify as students
-from distillation.evaluation.sets import images_of, k_means_choice, random_choice
-from distillation.evaluation.settings import NETWORK_SETS, EvaluateCommon
+from distillation.evaluation.sets import ClassMeans, FromFile, Whole, k_means_choice, random_choice
+from distillation.evaluation.settings import NETWORK_SETS, EvaluateCommon, training_settings
 from distillation.labels.predict import predictions
 from distillation.networks.build import build
 from distillation.networks.names import canonical
-from distillation.params import Compute, validate
-from distillation.runtime import files, tensors
+from distillation.params import Compute, Params, validate
+from distillation.runtime import files, stage, tensors
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
 from distillation.runtime.work import Task, locked_tasks
-from distillation.teachers import objective as job
+from distillation.teachers import objective
 from distillation.teachers.objectives import supervised
 from distillation.teachers.pool import Pool
 from distillation.teachers.settings import settled
@@ -31,7 +33,7 @@ from distillation.training.accuracy import accuracy
 from distillation.training.loop import Training
 from distillation.training.losses import loss_of
 from distillation.training.settings import LabelSettings, TrainSettings
-from stages import teacher
+from tests.conftest import ROOT
 
 CLASSES = 3
 SETTINGS = {
@@ -61,6 +63,9 @@ def real_set(per_class=20):
     info = {"name": "ramps", "classes": ["a", "b", "c"], "channels": 1, "size": 8, "flip": False}
     test = Split(split.images.clone(), labels.clone())
     return RealSet(split, test, Space.normalised([0.5], [0.25]), info)
+
+
+DATA = real_set()
 
 
 def training(settings=None, loss="ce", targets=None, seed=0, count=20):
@@ -188,9 +193,10 @@ POOL = {
 def trained_teacher(tmp_path, name="one", **changes):
     real_set().save(tmp_path / "real")
     settings = settled({**POOL, **changes}, f"teacher.{name}")
-    with locked_tasks([Task.of(f"teacher {name}", changes, 0, {"device": "cpu"})]) as (task,):
-        supervised.train(job.Job(task, tmp_path / "real", settings, "ConvNetW4D1", 0, "cpu"))
-    return tensors.load(task.finished() / job.RESULT)
+    job = objective.Job(data=tmp_path / "real", settings=settings, network="ConvNetW4D1", index=0)
+    with locked_tasks([Task.of(f"teacher {name}", changes)]) as (task,):
+        supervised.make(job, task, "cpu")
+    return tensors.load(task.finished() / objective.RESULT)
 
 
 def test_a_teacher_learns_and_keeps_the_epochs_asked_for(tmp_path):
@@ -205,7 +211,7 @@ def test_a_teacher_learns_and_keeps_the_epochs_asked_for(tmp_path):
 
 
 def test_best_is_chosen_on_images_that_were_not_trained_on():
-    train, held = job.split(real_set())
+    train, held = objective.split(real_set())
     assert len(train) == 54 and torch.bincount(held.labels).tolist() == [2, 2, 2]
 
 
@@ -229,14 +235,31 @@ def test_a_pool_that_cannot_be_is_refused(change):
         settled({**POOL, **change}, "teacher.main")
 
 
-def test_inputs_of_one_teacher_leave_out_what_does_not_change_it():
-    matter = {"cmd": "c", "deps:count": 1, "params:teacher.main.seed": 0, "params:teacher.main.supervised.lr": 0.1}
-    others = {
-        "params:teacher.main.count": 3,
-        "params:teacher.a.networks": ["x"],
-        "params:teacher.main.imported.file": "f",
-    }
-    assert teacher._of_one_teacher(matter | others, "supervised") == matter
+def test_a_teacher_is_made_anew_only_for_what_changes_it(tmp_path):
+    def folder(data=DATA, network="ConvNetW4D1", index=0, threads=1, pool="main", **changes):
+        data.save(tmp_path / pool)
+        settings = settled({**POOL, **changes}, f"teacher.{pool}").of_one(network)
+        job = objective.Job(data=tmp_path / pool, settings=settings, network=network, index=index)
+        compute = COMPUTE.model_copy(update={"threads": threads})
+        (task,) = stage.tasks_of(supervised.make, {f"teacher {pool} {network} {index}": job}, compute)
+        return task.folder
+
+    one, others = (
+        folder(),
+        [{"imported": {"file": "f"}}, {"networks": ["x", "ConvNetW4D1"]}, {"count": 3}, {"pool": "a"}],
+    )
+    assert [folder(**other) for other in others] == [one] * len(others)
+    for change in (
+        {"seed": 1},
+        {"supervised": {**SETTINGS, "lr": 0.1}},
+        {"keep": [1, "last"]},
+        {"precision": "bf16"},
+        {"data": real_set(21)},
+        {"network": "ConvNetW5D1"},
+        {"index": 1},
+        {"threads": 2},
+    ):
+        assert folder(**change) != one, change
 
 
 def saved_pool(tmp_path):
@@ -263,18 +286,18 @@ def test_predictions_are_means_over_the_pool(tmp_path):
 
 def test_sets_of_the_baselines():
     data = real_set()
-    sources = [("chosen", random_choice(data, 4, 0)), ("chosen", k_means_choice(data, 4)), ("mean",), ("whole",)]
+    sources = [random_choice(data, 4, 0), k_means_choice(data, 4), ClassMeans(), Whole()]
     for source, count in zip(sources, (12, 12, 3, 60), strict=True):
-        batch_of, found = images_of(source, data, "hard")
+        batch_of, found = source.images(data, "hard")
         images, labels = batch_of(torch.arange(found))
         assert found == count and images.shape[1:] == (1, 8, 8)
         assert torch.bincount(labels).tolist() == [count // 3] * 3
-    means, labels = images_of(("mean",), data, "hard")[0](torch.arange(3))
+    means, labels = ClassMeans().images(data, "hard")[0](torch.arange(3))
     wanted = [data.encode(data.train.images[data.train.labels == c]).mean(0) for c in labels]
     torch.testing.assert_close(means, torch.stack(wanted))
     alone = torch.get_num_threads()
     torch.set_num_threads(3 if alone == 1 else 1)
-    assert k_means_choice(data, 4) == sources[1][1]  # whatever the number of threads
+    assert k_means_choice(data, 4) == sources[1]  # whatever the number of threads
     torch.set_num_threads(alone)
     draws = [random_choice(data, 4, draw) for draw in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2]
@@ -289,28 +312,35 @@ def test_a_file_of_images_is_used_by_its_label_kind(tmp_path, kind, stored, ndim
     info = {"labels": stored or "hard", "classes": data.classes}
     images = torch.randn(3, 1, 8, 8) * 9
     DistilledSet(images, torch.arange(3), targets, data.space, info).save(tmp_path / FILE)
-    batch_of, count = images_of(("file", str(tmp_path / FILE)), data, kind)
+    batch_of, count = FromFile(tmp_path / FILE).images(data, kind)
     found, labels = batch_of(torch.arange(count))
     assert torch.equal(found, images)  # nobody clamps or rescales
     assert labels.ndim == ndim
     assert (labels if ndim == 1 else labels.argmax(1)).tolist() == ([2, 1, 0] if stored else [0, 1, 2])
 
 
+COMPUTE = Compute(device="cpu", workers=1, threads=1, checkpoint=60.0)
+
+
+def protocol(test_every=0, **changes):
+    settings = LabelSettings(**{**SETTINGS, **changes}, loss="ce")
+    return students.Protocol(kind="hard", settings=settings, precision="fp32", compile=False, test_every=test_every)
+
+
 def test_students_are_trained_once_and_more_seeds_reuse_them(tmp_path):
     data = real_set()
     data.save(tmp_path / "real")
-    compute = Compute(device="cpu", workers=1, threads=1, checkpoint=60.0)
-    how = students.Protocol("hard", LabelSettings(**SETTINGS, loss="ce"), "fp32", False)
 
     def run(seeds):
-        wanted = [
-            cells.Cell((("set", "random"), ("draw", d)), ("chosen", random_choice(data, 4, d)), "ConvNetW4D1", d)
+        rows = [
+            cells.Cell(set="random", draw=d, source=random_choice(data, 4, d), network="ConvNetW4D1", seed=d)
             for d in range(seeds)
         ]
         folder = tmp_path / f"out{seeds}"
         folder.mkdir()
-        with cells.trained("baseline@x", wanted, {"deps": 1}, how, tmp_path / "real", data, compute) as tasks:
-            cells.write(folder, wanted, tasks, {"labels": "hard"})
+        jobs = cells.jobs("baseline@x", rows, protocol(), tmp_path / "real", data.shape)
+        with stage.finished(students.train, jobs, COMPUTE) as tasks:
+            cells.write(folder, rows, tasks, {"labels": "hard"})
         return pd.read_csv(folder / "rows.csv"), [t.finished().stat().st_mtime_ns for t in tasks]
 
     two, before = run(2)
@@ -324,11 +354,14 @@ class Killed(Exception):
     pass
 
 
+def student_job(data, source, protocol, network="ConvNetW4D1", seed=0):
+    return students.Job(data=data, source=source, network=network, seed=seed, protocol=protocol)
+
+
 def student(tmp_path, monkeypatch, test_every, kills=()):
     """The record of one student; killed right after each of its checkpoints numbered ``kills``, and started again."""
     data = real_set()
     data.save(tmp_path / "real")
-    how = students.Protocol("hard", LabelSettings(**{**SETTINGS, "lr": 0.5}, loss="ce"), "fp32", False, test_every)
     written = []
 
     def checkpoint(task, state):
@@ -340,23 +373,22 @@ def student(tmp_path, monkeypatch, test_every, kills=()):
     save = Task.checkpoint
     with (
         monkeypatch.context() as patch,
-        locked_tasks([Task.of("student", test_every, list(kills), {}, 0.0)]) as (task,),
+        locked_tasks([Task.of("student", {"every": test_every, "kills": list(kills)}, 0.0)]) as (task,),
     ):
         patch.setattr(Task, "checkpoint", checkpoint)
         patch.setattr(Task, "due", lambda task: True)
-        source = ("chosen", random_choice(data, 4, 0))
-        job = students.Job(task, tmp_path / "real", source, "ConvNetW4D1", 0, how, "cpu")
+        job = student_job(tmp_path / "real", random_choice(data, 4, 0), protocol(test_every, lr=0.5))
         for _ in kills:
             with pytest.raises(Killed):
-                students.train(job)
-        students.train(job)
+                students.train(job, task, "cpu")
+        students.train(job, task, "cpu")
     return files.load_json(task.finished() / students.RECORD), len(written)
 
 
 def test_the_best_test_is_that_of_the_epochs_asked_for_and_the_last(tmp_path, monkeypatch):
     data, seen = real_set(), {}
     made = training({"lr": 0.5}, count=12)[0]
-    images, labels = images_of(("chosen", random_choice(data, 4, 0)), data, "hard")[0](torch.arange(12))
+    images, labels = random_choice(data, 4, 0).images(data, "hard")[0](torch.arange(12))
     made.network = made.forward = build("ConvNetW4D1", 1, 8, CLASSES, generator(0, "student", "ConvNetW4D1"))
     made.optimizer = torch.optim.SGD(made.network.parameters(), 0.5, 0.9, weight_decay=0.01)
     made.batch_of, made.name = (lambda index: (images[index], labels[index])), "student/ConvNetW4D1"
@@ -381,12 +413,11 @@ def test_a_student_killed_at_any_checkpoint_records_the_same(tmp_path, monkeypat
 def test_the_best_test_is_a_column_only_where_it_was_asked_for(tmp_path):
     data = real_set()
     data.save(tmp_path / "real")
-    compute = Compute(device="cpu", workers=1, threads=1, checkpoint=60.0)
     for every in (0, 3):
-        how = students.Protocol("hard", LabelSettings(**SETTINGS, loss="ce"), "fp32", False, every)
-        wanted = [cells.Cell((("set", "mean"),), ("mean",), "ConvNetW4D1", 0)]
-        with cells.trained("whole", wanted, {"every": every}, how, tmp_path / "real", data, compute) as tasks:
-            cells.write(tmp_path, wanted, tasks, {"labels": "hard"})
+        rows = [cells.Cell(set="mean", source=ClassMeans(), network="ConvNetW4D1", seed=0)]
+        jobs = cells.jobs("whole", rows, protocol(every), tmp_path / "real", data.shape)
+        with stage.finished(students.train, jobs, COMPUTE) as tasks:
+            cells.write(tmp_path, rows, tasks, {"labels": "hard"})
         assert ("best_test" in pd.read_csv(tmp_path / "rows.csv")) == bool(every)
 
 
@@ -410,14 +441,42 @@ def test_every_word_of_a_set_is_canonical():
         assert canonical(word) == word
 
 
-def test_inputs_of_one_student_leave_out_what_does_not_change_it():
-    inputs = {
-        "deps:a": 1,
-        "params:evaluate.seeds": 3,
-        "params:evaluate.networks": ["a"],
-        "params:evaluate.standard.hard.lr": 0.1,
-        "params:evaluate.standard.soft.lr": 0.1,
-        "params:evaluate.precision": "fp32",
-    }
-    kept = cells.inputs_of_one(inputs, "standard", "hard")
-    assert set(kept) == {"deps:a", "params:evaluate.standard.hard.lr", "params:evaluate.precision"}
+def test_a_student_is_made_anew_only_for_what_changes_it(tmp_path):
+    images = torch.zeros(CLASSES, 1, 8, 8)
+    info = {"labels": "hard", "classes": ["a", "b", "c"]}
+
+    def folder(
+        protocol, data=DATA, images=images, name="distilled", network="ConvNetW4D1", seed=0, threads=1, beside=()
+    ):
+        data.save(tmp_path / "real")
+        DistilledSet(images, torch.arange(CLASSES), None, data.space, info).save(tmp_path / f"{name}.safetensors")
+        source = FromFile(tmp_path / f"{name}.safetensors")
+        rows = [cells.Cell(set=name, source=source, network=word, seed=n) for word, n in [(network, seed), *beside]]
+        jobs = cells.jobs("evaluate@standard", rows, protocol, tmp_path / "real", data.shape)
+        return stage.tasks_of(students.train, jobs, COMPUTE.model_copy(update={"threads": threads}))[0].folder
+
+    def standard(path=(), value=None):
+        values = params.load(ROOT / "params.yaml").values
+        at = values["evaluate"]["standard"]
+        for key in path[:-1]:
+            at = at[key]
+        at.update({path[-1]: value} if path else {})
+        settings, kind = training_settings(Params(values), "standard", "hard")
+        return students.Protocol(kind=kind, settings=settings, precision="fp32", compile=False)
+
+    one = folder(standard())
+    assert folder(standard(), beside=[("ConvNetW4D1", 1), ("MLP", 0)]) == one, "other networks, more seeds"
+    assert folder(standard(("soft", "lr"), 0.123)) == one, "settings of other labels"
+    assert folder(standard(), name="control") == one, "the set's name and file"
+    for change in (
+        {"protocol": standard(("hard", "lr"), 0.123)},
+        {"protocol": replace(standard(), precision="bf16")},
+        {"protocol": replace(standard(), test_every=1)},
+        {"protocol": replace(standard(), lesson=real_set)},
+        {"data": real_set(21)},
+        {"images": images + 1},
+        {"network": "ConvNetW5D1"},
+        {"seed": 1},
+        {"threads": 2},
+    ):
+        assert folder(**{"protocol": standard(), **change}) != one, change

@@ -1,11 +1,16 @@
-"""Checkpoints, locks, finished results, leases and worker processes."""
+"""Keys, checkpoints, locks, finished results, leases and worker processes."""
 
+import contextlib
+import functools
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,13 +18,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distillation.runtime import device, tensors
+from distillation.params import Compute, Section
+from distillation.runtime import device, stage, tensors
+from distillation.runtime.errors import BadInput
 from distillation.runtime.files import atomic_output
+from distillation.runtime.keys import described, inputs_of, key_of
+from distillation.runtime.locks import first_free, locked
 from distillation.runtime.random import generator, seeded
 from distillation.runtime.tasks import map_tasks
 from distillation.runtime.work import Task, _pack, _unpack, discard, locked_tasks
+from distillation.training.resume import complete
 
-MADE = {"device": "cpu", "torch": torch.__version__}
+ENVIRONMENT = {"device": "cpu", "torch": torch.__version__}
 
 
 @pytest.fixture(autouse=True)
@@ -27,9 +37,143 @@ def own_root(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
 
 
-def task_of(identity=0, **inputs):
-    return Task.of("try it", inputs, identity, MADE, every=0)
+def task_of(index=0, environment=ENVIRONMENT, **inputs):
+    return Task.of("try it", {"index": index, **inputs, "environment": environment}, every=0)
 
+
+# Keys
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    value: object = None
+    start: Task | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Other:
+    value: object = None
+    start: Task | None = None
+
+
+class Rate(Section):
+    lr: float
+
+
+class Decayed(Rate):
+    decay: float
+
+
+class Training(Section):
+    rate: Rate
+
+
+def key(value):
+    return key_of(described(value))
+
+
+def written(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_a_file_is_in_a_key_by_what_it_holds_and_not_by_its_name(tmp_path):
+    one, same, other = (written(tmp_path / name, text) for name, text in (("a", "x"), ("b/c", "x"), ("d", "y")))
+    assert key(Job(value=one)) == key(Job(value=same)) != key(Job(value=other))
+    assert described(one)["path"] == one.as_posix(), "for people"
+
+
+def test_a_folder_is_in_a_key_by_the_names_and_contents_of_its_files_but_for_hidden_ones(tmp_path):
+    for folder, name, text in (("a", "x", "1"), ("b", "x", "1"), ("c", "y", "1"), ("d", "x", "2"), ("e", "z/x", "1")):
+        written(tmp_path / folder / name, text)
+    before = [key(tmp_path / folder) for folder in "abcde"]
+    assert before[0] == before[1] and len(set(before)) == 4
+    written(tmp_path / "a/.gitignore", "x")
+    written(tmp_path / "b/z/.x.swp", "an editor's")
+    assert [key(tmp_path / folder) for folder in "abcde"] == before
+    written(tmp_path / "a/more", "")
+    assert key(tmp_path / "a") != before[0]
+
+
+def test_a_path_that_is_not_there_is_one_sentence(tmp_path):
+    with pytest.raises(BadInput, match=r"/none is missing: run `dvc repro`"):
+        described(Job(value=tmp_path / "none"))
+
+
+def test_values_that_are_equal_but_not_the_same_are_told_apart():
+    values = (1, 1.0, True, "1", None, "None", [1], [[1]], {"1": 1}, 0.0, -0.0)
+    assert len({key(value) for value in values}) == len(values)
+    assert key(Rate(lr=1)) == key(Rate(lr=1.0)), "a schema says which it is"
+
+
+def test_jobs_of_another_kind_are_told_apart():
+    assert key(Job(value=1)) != key(Other(value=1))
+
+
+def test_a_section_that_is_held_as_its_base_class_keeps_its_own_fields():
+    one, other = (Decayed(lr=1.0, decay=decay) for decay in (0.1, 0.2))
+    assert key(Job(value=one)) != key(Job(value=other))
+    assert key(Training(rate=one)) != key(Training(rate=other))
+
+
+def _outer():
+    return lambda: None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {1},
+        b"x",
+        1j,
+        object(),
+        torch.zeros(1),
+        torch.nn.ReLU(),
+        functools.partial(key, 1),
+        _outer(),
+        Path("a").exists,
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_a_key_cannot_hold_is_refused(value):
+    for job in (value, [value], {"a": value}, Job(value=value)):
+        with pytest.raises(TypeError, match="has no place in a key"):
+            described(job)
+
+
+def test_a_function_is_in_a_key_by_its_name_and_brings_its_modules_code():
+    job = Job(value=Job(value=generator))
+    assert described(job)["value"]["value"] == "distillation.runtime.random:generator"
+    without, code = (inputs_of(atomic_output, each, Job())["code"] for each in (Job(), job))
+    assert code.keys() - without.keys() == {"distillation/runtime/random.py"}
+
+
+def test_modules_that_work_loads_by_name_are_in_its_key():
+    alone = inputs_of(atomic_output, Job(), Job())
+    more = inputs_of(atomic_output, Job(), Job(), ["distillation.methods.random"])
+    assert "distillation/methods/random.py" in more["code"].keys() - alone["code"].keys()
+    assert inputs_of(functools.partial(atomic_output, "out"), Job(), Job()) == alone
+
+
+def test_a_task_that_has_to_finish_first_is_in_a_key_by_its_own():
+    start, same = (Task.of(label, {"alpha": 1}, every) for label, every in (("a-b c", 1.0), ("d", 2.0)))
+    assert described(start) == {"key": start.key} and start.folder != same.folder
+    assert key(Job(start=start)) == key(Job(start=same))
+    for other in ({"alpha": 2}, {"alpha": 1, "environment": ENVIRONMENT}):
+        assert key(Job(start=Task.of("a", other))) != key(Job(start=start))
+
+
+def test_the_tasks_of_a_stage_are_those_of_its_jobs_and_their_environment():
+    jobs, compute = {"try a": Job(value=1), "try b": Job(value=2)}, COMPUTE.model_copy(update={"checkpoint": 7.0})
+    one, two = stage.tasks_of(_write, jobs, compute)
+    assert (one.label, two.label, one.every) == ("try a", "try b", 7.0) and one.folder != two.folder
+    for name, value, same in (("workers", 4, True), ("checkpoint", 1.0, True), ("threads", 2, False)):
+        again = stage.tasks_of(_write, jobs, compute.model_copy(update={name: value}))
+        assert ([task.folder for task in again] == [one.folder, two.folder]) == same, name
+
+
+# Checkpoints and results
 
 LEAVES = st.integers() | st.floats(allow_nan=False) | st.text() | st.booleans() | st.none()
 STATES = st.recursive(
@@ -72,8 +216,7 @@ def test_a_checkpoint_is_found_by_the_next_run_and_gone_after_the_result():
 
 
 def test_other_inputs_are_another_task():
-    assert task_of(alpha=1).folder != task_of(alpha=2).folder
-    assert task_of(0).folder != task_of(1).folder
+    assert len({task_of(index, alpha=alpha).folder for index in (0, 1) for alpha in (1, 2)}) == 4
 
 
 def test_a_result_that_fails_is_no_result():
@@ -100,7 +243,7 @@ def test_work_of_another_device_or_torch_is_set_aside_with_a_sentence(capfd):
         task.start()
         with task.result():
             pass
-    other = Task.of("try it", {}, 0, {**MADE, "device": "another"})
+    other = task_of(environment={**ENVIRONMENT, "device": "another"})
     with locked_tasks([other]) as missing:
         assert missing == [other] and other.start() is None
     assert "starting afresh" in capfd.readouterr().err
@@ -144,6 +287,150 @@ def test_concurrent_runs_of_one_key_compute_it_once(tmp_path):
     for run in runs:
         run.join()
     assert (tmp_path / "counter").read_text() == "x"
+
+
+# Stages
+
+COMPUTE = Compute(device="cpu", workers=1, threads=1, checkpoint=60.0)
+
+
+def _write(job, task, device):
+    """Writes what the job starts from and its own value."""
+    task.start()
+    before = (job.start.finished() / "out.txt").read_text() if job.start else ""
+    with task.result() as folder:
+        (folder / "out.txt").write_text(f"{before}{job.value}")
+
+
+def test_only_missing_jobs_are_made_and_before_them_what_they_need():
+    first = {f"first {value}": Job(value=value) for value in "abc"}
+    starts = dict(zip("abc", stage.tasks_of(_write, first, COMPUTE), strict=True))
+    needed = []
+
+    @contextlib.contextmanager
+    def before(missing):
+        names = [f"first {name}" for name, task in starts.items() if task in [job.start for job in missing]]
+        needed.append(names)
+        with stage.finished(_write, {name: first[name] for name in names}, COMPUTE):
+            yield
+            assert not any(free(starts[name[-1]]) for name in names), "held until what needs them is made"
+
+    def texts(names):
+        jobs = {f"second {name}": Job(value=name.upper(), start=starts[name]) for name in names}
+        with stage.finished(_write, jobs, COMPUTE, before=before) as tasks:
+            assert not any(map(free, tasks)), "held while they are read"
+            return [(task.finished() / "out.txt").read_text() for task in tasks]
+
+    assert texts("a") == ["aA"] and texts("cab") == ["cC", "aA", "bB"] and texts("bc") == ["bB", "cC"]
+    assert needed == [["first a"], ["first b", "first c"]]
+    assert all(map(free, starts.values()))
+
+
+def free(task):
+    with first_free([task.folder.with_name(f"{task.folder.name}.lock"), task.folder.with_name("spare.lock")]) as index:
+        return index == 0
+
+
+class Killed(Exception):
+    pass
+
+
+def walk(task, kills, due):
+    """The states by unit of a random walk of ten, two a step, that stops before each unit of ``kills`` and begins again."""
+    states = {}
+
+    def unit(state):
+        if state["units"] in kills and state["units"] not in killed:
+            killed.append(state["units"])
+            raise Killed
+        state["place"] = state["place"] + torch.randn(3, generator=generator(0, "walk", state["units"]))
+        state["units"] += 1
+        assert torch.equal(states.setdefault(state["units"], state["place"]), state["place"])
+        return None if state["units"] % 2 else {"place": state["place"][0]}
+
+    task.due = lambda: due(len(states))
+    killed, runs = [], 0
+    while len(states) < 10:
+        state, runs = {"units": 0, "place": torch.zeros(3)}, runs + 1
+        with contextlib.suppress(Killed):
+            complete(
+                task,
+                task.start(),
+                advance=lambda state=state: unit(state),
+                state_dict=lambda state=state: state,
+                load_state_dict=state.update,
+                at=lambda state=state: state["units"] // 2,
+                total=5,
+                unit="step",
+            )
+    assert runs == 1 + len(kills)
+    return states
+
+
+@pytest.mark.parametrize("due", [lambda units: True, lambda units: units % 3 == 0, lambda units: False])
+def test_work_killed_at_every_unit_goes_through_the_same_states(due):
+    whole = walk(task_of("whole"), (), due)
+    for kills in [*((unit,) for unit in range(10)), range(10)]:
+        states = walk(task_of(str(kills)), kills, due)
+        assert all(torch.equal(states[unit], place) for unit, place in whole.items())
+
+
+def test_work_that_is_at_its_end_does_nothing_more():
+    task = task_of()
+    task.start()
+    complete(
+        task,
+        {"units": 5},
+        advance=lambda: pytest.fail("nothing is left to do"),
+        state_dict=dict,
+        load_state_dict=lambda state: None,
+        at=lambda: 5,
+        total=5,
+        unit="step",
+    )
+
+
+# Locks
+
+
+def _hold(path, held):
+    with locked(path):
+        held.touch()
+        time.sleep(120)
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds ``a.lock``."""
+    process = multiprocessing.get_context("spawn").Process(target=_hold, args=(tmp_path / "a.lock", tmp_path / "held"))
+    process.start()
+    while not (tmp_path / "held").exists():
+        time.sleep(0.05)
+    yield process
+    process.kill()
+    process.join()
+
+
+def test_the_first_free_lock_is_taken(holder, tmp_path, capfd):
+    paths = [tmp_path / f"{name}.lock" for name in "abc"]
+    with first_free(paths, "waiting") as one, first_free(paths, "waiting") as two:
+        assert (one, two) == (1, 2)
+    with first_free(paths, "waiting") as again:
+        assert again == 1
+    assert "waiting" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("names", ["a", "ab"])
+def test_a_lock_that_all_others_hold_is_waited_for_and_a_killed_process_frees_its_own(holder, tmp_path, capfd, names):
+    with locked(tmp_path / "b.lock"):
+        timer = threading.Timer(0.5, holder.kill)
+        timer.start()
+        with first_free([tmp_path / f"{name}.lock" for name in names], "waiting") as index:
+            assert index == 0 and timer.finished.is_set()
+    assert capfd.readouterr().err.splitlines() == ["waiting"]
+
+
+# Files
 
 
 def test_an_out_that_fails_leaves_nothing_and_keeps_the_old(tmp_path):

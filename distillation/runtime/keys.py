@@ -44,7 +44,7 @@ def inputs_of(work: Callable, job: object, environment: object, modules: Iterabl
 
 
 def described(value: object) -> object:
-    """A value of a job as JSON: numbers, words, None, lists, dicts, dataclasses, settings, functions and paths.
+    """A value of a job as JSON: numbers, words, None, lists, dicts, dataclasses, settings, paths, functions of a module.
 
     A path becomes its name and the digest of what it holds, of which only the digest enters a key. What has a ``key`` of
     its own (a Task that has to finish first) becomes that.
@@ -59,7 +59,7 @@ def described(value: object) -> object:
         return {"path": value.as_posix(), "sha256": content_digest(value)}
     if isinstance(
         value, BaseModel
-    ):  # field by field: pydantic would dump a section held as its base class without its own
+    ):  # by field: pydantic dumps a section that is held as its base class without its own
         fields = type(value).model_fields
         return {field.alias or name: described(getattr(value, name)) for name, field in fields.items()}
     if isinstance(value, (list, tuple, range)):
@@ -71,7 +71,7 @@ def described(value: object) -> object:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: described(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return {"kind": type(value).__name__, **fields}  # two sources may have the same fields
-    if callable(value):
+    if inspect.isfunction(value) and "<" not in value.__qualname__:  # others may hold values that no name tells
         return f"{value.__module__}:{value.__qualname__}"
     raise TypeError(f"{type(value).__name__} has no place in a key")
 

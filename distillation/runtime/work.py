@@ -62,8 +62,8 @@ class Task:
 
     @property
     def key(self) -> str:
-        """What stands for the task where another one needs its result."""
-        return self.folder.name.partition("-")[2]
+        """What stands for the task where another one needs its result: of its inputs alone, whatever its label."""
+        return "-".join(self.folder.name.rsplit("-", 2)[1:])
 
     @property
     def environment(self) -> dict:
