@@ -6,7 +6,7 @@ lesson replays what an ``Online`` one named ``fkd`` did.
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import torch
 
@@ -18,9 +18,6 @@ from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
 from distillation.teachers.pool import FILE as TEACHERS
 from distillation.teachers.pool import Pool
-
-if TYPE_CHECKING:
-    from distillation.evaluation.classify import Job
 
 _OF_IMAGES = ("order", "boxes", "mirror", "partners", "logits")  # what is stored: a row for each image of an epoch
 _OF_BATCHES = ("weight", "window")  # and for each batch
@@ -113,7 +110,16 @@ def packed(index, view, logits):
     }
 
 
-def online(job: "Job", device: str, flip: bool) -> tuple[Online, float]:
+class Student(Protocol):
+    """What a lesson is made for: a student's job, whose ``source`` has a ``path`` and the file of its ``labels``."""
+
+    source: Any
+    network: str
+    seed: int
+    protocol: Any
+
+
+def online(job: Student, device: str, flip: bool) -> tuple[Online, float]:
     """The lesson and its temperature for a student whose set carries its teacher beside it."""
     distilled = DistilledSet.load(job.source.path, device)
     labelling, protocol = distilled.info["labelling"], job.protocol
@@ -124,7 +130,7 @@ def online(job: "Job", device: str, flip: bool) -> tuple[Online, float]:
     return lesson, labelling["temperature"]
 
 
-def fkd(job: "Job", device: str, flip: bool) -> tuple[Stored, float]:
+def fkd(job: Student, device: str, flip: bool) -> tuple[Stored, float]:
     """The lesson and its temperature for a student whose set has its labels beside it."""
     distilled = DistilledSet.load(job.source.path, device)
     lesson = Stored(distilled.images, distilled.space, job.source.labels, job.protocol.settings.epochs)
