@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -217,3 +218,36 @@ def test_a_module_changes_the_work_that_runs_it(clone, monkeypatch, script):
     for path in program:
         edited = {**inputs, "code": {file: "edited" if file == path else d for file, d in inputs["code"].items()}}
         assert (key_of(edited) == key_of(inputs)) == (path in outside), path
+
+
+def test_a_row_leads_to_its_work_and_to_what_changed(clone, copy_of):
+    """``explain``, and one student in the foreground."""
+    copy = copy_of(clone)
+    copy.set({"evaluate.standard.hard.epochs": 11})
+    copy.run("dvc", "repro", "-q", "evaluate@standard")
+    said = copy.run("python", "-m", "distillation", "explain", "reports/evaluation/standard", "--row", "0").stdout
+    assert "job.protocol.settings.epochs = 11" in said and "job.protocol.settings.epochs = 10 (here 11)" in said
+    assert "computed when the out was written" in said
+    copy.set({"evaluate.standard.hard.epochs": 10, "evaluate.save_models": True})
+    copy.run("dvc", "repro", "-q", "evaluate@standard")
+    said = copy.run("python", "-m", "distillation", "explain", "reports/evaluation/standard").stdout
+    assert "found finished, and copied" in said
+    said = copy.run("python", "-m", "stages.evaluate", "standard", "--only", "ConvNetW8/0").stdout
+    assert "The same as its row" in said and "'accuracy'" in said
+    wrong = copy.run("python", "-m", "stages.evaluate", "standard", "--only", "ConvNetW8/7", ok=False)
+    assert wrong.returncode == 2 and "--only is 'ConvNetW8/7', but the students are ConvNetW8/0." in wrong.stderr
+    nothing = copy.run("python", "-m", "distillation", "explain", "reports/figures", ok=False)
+    assert nothing.returncode == 2 and nothing.stderr.count("\n") == 1
+
+
+def test_a_stage_runs_in_a_plain_folder(clone, tmp_path):
+    """Without Git and DVC: params.yaml and the stage's inputs are enough; its checkpoints are beside them."""
+    shutil.copy(clone.path("params.yaml"), tmp_path)
+    for name in ("data/real/dataset", "data/relabeled"):
+        shutil.copytree(clone.path(name), tmp_path / name)
+    env = {**clone.env, "PYTHONPATH": str(clone.folder)}
+    subprocess.run([sys.executable, "-m", "stages.evaluate", "standard"], cwd=tmp_path, env=env, check=True)
+    for file in ("rows.csv", "curves.csv", "metrics.json"):
+        ours, theirs = (folder / "reports/evaluation/standard" / file for folder in (tmp_path, clone.folder))
+        assert ours.read_bytes() == theirs.read_bytes()
+    assert list((tmp_path / ".work").glob("evaluate@standard-*/done"))

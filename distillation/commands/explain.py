@@ -56,18 +56,18 @@ def _show(index: int, folder: Path, entry: dict, whole: bool) -> None:
         for name, value in sorted(_flat({key: inputs[key] for key in ("job", "environment")}).items()):
             print(f"    {name} = {value}")
         print(f"    code: {len(inputs['code'])} files, from {inputs['work']}")
-    _compare(folder, inputs)
+    _compare(folder, inputs, entry["work"])
 
 
-def _compare(folder: Path, inputs: dict) -> None:
-    """Prints how the nearest other work of the same kind differs, so that one sees why it did not serve."""
+def _compare(folder: Path, inputs: dict, of_this_out: list[str]) -> None:
+    """Prints how the nearest work of another out differs, so that one sees why it did not serve."""
     others = []
     for path in folder.parent.glob(f"{folder.name.partition('-')[0]}-*/{INPUTS}"):
-        if path.parent != folder:
+        if path.parent.name not in of_this_out:
             changed = _differences(inputs, files.load_json(path))
             others.append((len(changed), path.parent, changed))
     if not others:
-        print("    no other work of this kind is kept here")
+        print("    no work of another out of this kind is kept here")
         return
     _, nearest, changed = min(others, key=lambda other: (other[0], -other[1].stat().st_mtime))
     print(f"    nearest other work: {nearest.name}, which has")
