@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from distillation.augment.siamese import apply, augment_batch, draw
 from distillation.data.real import RealSet, Split
 from distillation.methods.driver import updates
-from distillation.methods.families.matching import DISTANCES, LOOPS, SETTLING, Settings, loops, matched
+from distillation.methods.families.gradient_distances import DISTANCES, SETTLING
+from distillation.methods.families.matching import LOOPS, Settings, loops, matched
 from distillation.networks.build import build
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator

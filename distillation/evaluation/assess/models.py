@@ -12,8 +12,9 @@ from distillation.data.real import RealSet
 from distillation.evaluation.assess.features import features, kernel_distance, mean_distance, mean_of, spread
 from distillation.evaluation.assess.gradients import gradient_distance, gradients
 from distillation.evaluation.assess.semantics import semantics
-from distillation.evaluation.assess.sets import sample, sets_of
+from distillation.evaluation.assess.sets import sets_of
 from distillation.evaluation.assess.settings import Measuring
+from distillation.methods.families.gradient_distances import SETTLING
 from distillation.networks.build import build, has_features
 from distillation.runtime import files
 from distillation.runtime.errors import BadInput
@@ -77,9 +78,9 @@ def measure(job):
     state, chunk = job.task.start(), job.settings.chunk
     data, sets = _inputs(job.data, job.folder, job.device)
     pool = Pool(job.pool, job.device)
-    real = sample(data, [min(job.settings.real, len(members)) for members in data.members], "assess real")
+    real = data.sample([job.settings.real] * len(data.classes), generator(0, "assess real"))
     network = _network(pool, job.model, data, real, chunk)
-    sets = {name: (_given(made.images, made.space, pool), made.labels) for name, made in sets.items()}
+    sets = {name: (pool.take(made.images, made.space), made.labels) for name, made in sets.items()}
 
     label, distances = (state["label"], state["distances"]) if state else (0, {name: [] for name in sets})
     with Progress(job.task.label, len(real), start=label, unit="class") as bar:
@@ -136,7 +137,7 @@ def _network(pool, model, data, real, chunk):
     if norms:
         for module in norms:
             module.momentum = None  # the mean over the chunks
-        few = min(16, *map(len, real))
+        few = min(SETTLING, *map(len, real))
         images = _real(data, torch.stack([indices[:few] for indices in real], 1).flatten(), pool)
         with torch.no_grad():
             for part in images.tensor_split(-(-len(images) // chunk)):
@@ -146,12 +147,7 @@ def _network(pool, model, data, real, chunk):
 
 def _real(data, indices, pool):
     images = data.train.images[indices.to(data.train.images.device)]
-    return _given(data.encode(images), data.space, pool)
-
-
-def _given(images, space, pool):
-    """Images of ``space`` as the models of ``pool`` want them."""
-    return images if pool.space.same(space) else pool.space.encode(space.decode(images))
+    return pool.take(data.encode(images), data.space)
 
 
 @lru_cache(maxsize=1)

@@ -22,14 +22,13 @@ from torch.func import functional_call, grad, grad_and_value
 
 from distillation.augment.siamese import apply, augment_batch, draw
 from distillation.methods.base import Method, StepResult
+from distillation.methods.families.gradient_distances import DISTANCES, SETTLING
 from distillation.networks.build import initialise
 from distillation.params import Section
 from distillation.runtime.device import autocast, compiled
 from distillation.runtime.errors import BadInput
 
 LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}  # ipc: outer, inner
-SETTLING = 16  # real images of each class that batch norms see before they are frozen, as in the official code
-TINY = 1e-6  # what the official code adds to a product of norms
 
 Auto = Literal["auto"] | Annotated[int, Field(ge=1)]
 
@@ -64,26 +63,6 @@ def loops(common, settings):
             f"published numbers for, but method.ipc is {common.ipc}: give both."
         )
     return tuple(LOOPS[common.ipc][i] if each == "auto" else each for i, each in enumerate(chosen))
-
-
-def per_output(ours, real):
-    """One cosine for each output of each layer, from its weights alone: vectors (biases, norms) are left out."""
-    pairs = [(a.flatten(1), b.flatten(1)) for a, b in zip(ours, real, strict=True) if a.ndim > 1]
-    return sum((1 - (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + TINY)).sum() for a, b in pairs)
-
-
-def mse(ours, real):
-    """Squared distance of the whole gradients, biases included."""
-    return sum((a - b).square().sum() for a, b in zip(ours, real, strict=True))
-
-
-def cos(ours, real):
-    """One cosine of the whole gradients, biases included."""
-    a, b = (torch.cat([part.flatten() for part in parts]) for parts in (ours, real))
-    return 1 - a @ b / (a.norm() * b.norm() + TINY)
-
-
-DISTANCES = {"per_output": per_output, "mse": mse, "cos": cos}
 
 
 def matched(network, distance, precision):
