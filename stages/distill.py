@@ -106,7 +106,7 @@ def distil(job):
     made = method.result()
     if not made.images.isfinite().all():
         raise BadInput(f"{job.common.name} ended with images that are not finite: a smaller learning rate is wanted.")
-    cost = {"updates": count, **method.cost()}
+    cost = {"updates": count, **method.cost().record()}
     if guidance:
         cost = guidance.added_to(cost, method, count)
     with job.task.result() as folder:
