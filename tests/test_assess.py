@@ -19,7 +19,7 @@ from distillation.evaluation.assess.gradients import gradient_distance, gradient
 from distillation.evaluation.assess.models import Job, Model, measure, models_of
 from distillation.evaluation.assess.pixels import statistics
 from distillation.evaluation.assess.semantics import semantics
-from distillation.evaluation.assess.sets import sample, sets_of
+from distillation.evaluation.assess.sets import sets_of
 from distillation.evaluation.assess.settings import Assess, Measuring
 from distillation.networks.build import build
 from distillation.report.assessments import MEANINGS
@@ -100,7 +100,7 @@ def test_values_agree_with_a_float64_reference(tmp_path, word):
     found = measured(tmp_path, Model(word, 0, "last"))
     network = pool.network(pool.members[0]).double().requires_grad_(True)
     sets = {name: (made.images.double(), made.labels) for name, made in sets_of(tmp_path / "set", data).items()}
-    chosen = sample(data, [7] * CLASSES, "assess real")
+    chosen = data.sample([7] * CLASSES, generator(0, "assess real"))
     for name, (images, labels) in sets.items():
         logits = network(images).detach()
         assert found[name, "accuracy"] == pytest.approx(100 * float((logits.argmax(1) == labels).double().mean()))
@@ -151,7 +151,7 @@ def test_random_networks_are_like_the_pool_and_drawn_by_their_number(tmp_path):
 
 def test_batch_norms_of_random_networks_know_the_real_images(tmp_path):
     data, _, pool = written(tmp_path, words=("ConvNetW8D2BN",))
-    real = sample(data, [5] * CLASSES, "assess real")
+    real = data.sample([5] * CLASSES, generator(0, "assess real"))
     network = models._network(pool, Model("ConvNetW8D2BN", 0, "fresh"), data, real, 64)
     images = data.encode(data.train.images[torch.cat(real)])
     maps = network.body[0](images)

@@ -195,8 +195,8 @@ def test_the_global_generator_is_left_alone():
 
 def test_cost_counts_every_pass():
     method = run(method_in())
-    cost = method.cost()
-    moved = 8 * 2 * COUNT + method.learnt * 4
+    cost = method.cost().record()
+    moved = 8 * 2 * COUNT + method.network_steps * 4
     assert cost["images_forward"] == 2 * 36 + moved and cost["images_backward"] == moved
 
 

@@ -276,7 +276,7 @@ def test_a_model_of_torchvision_comes_from_torchs_cache_and_guides_without_it(tm
     model.fc.register_forward_pre_hook(lambda module, given: seen.append(given[0].detach()))
     plain(model, raw, 224, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     network = pool.network(pool.members[0])
-    features = network.embed(method.problem.to_teacher(method.images.detach(), pool, True))
+    features = network.embed(pool.take(method.images.detach(), method.problem.data.space, adapting=True))
     torch.testing.assert_close(features, seen[0], rtol=1e-3, atol=1e-4 * float(seen[0].abs().max()))
     gradient, loss = added(method, guide)
     assert gradient.isfinite().all() and gradient.abs().sum() > 0 and 0 < loss < 1

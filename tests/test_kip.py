@@ -167,7 +167,7 @@ def test_learning_lowers_the_loss_on_images_it_never_saw():
 
     @torch.no_grad()
     def loss():
-        return float((method._answers(images) - method._centred(labels)).square().mean())
+        return float((method._predictions(images) - method.problem.centred(labels)).square().mean())
 
     before = loss()
     run(method)
@@ -200,7 +200,7 @@ def test_the_global_generator_is_left_alone():
 
 
 def test_cost_counts_the_kernels_products():
-    cost = run(method_in({"ipc": 4}, labels="solved", iterations=5)).cost()
+    cost = run(method_in({"ipc": 4}, labels="solved", iterations=5)).cost().record()
     products = 3 * 5 * (7 * CLASSES + 12) + 36
     assert cost == {"images_forward": 0, "images_backward": 0, "gflop": round(2 * products * 12 * 192 / 1e9, 1)}
 

@@ -11,7 +11,7 @@ from distillation.augment.standard import crop_flip
 from distillation.data.distilled import DistilledSet
 from distillation.data.spaces import Space
 from distillation.methods import krr_st
-from distillation.methods.families.ridge import answers
+from distillation.methods.families.ridge import predictions
 from distillation.networks.build import build
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
@@ -70,8 +70,8 @@ def outer_loss(network, images, targets, real, wanted, ridge, weight=None):
 def real_batch(method, update):
     """(images, targets) in float64 of an update, made step by step from the named draws."""
     problem, settings = method.problem, method.settings
-    per_epoch = -(-method.count // settings.batch_real)
-    order = torch.randperm(method.count, generator=problem.draws("order", update // per_epoch))
+    per_epoch = -(-len(method.problem.data.train) // settings.batch_real)
+    order = torch.randperm(len(method.problem.data.train), generator=problem.draws("order", update // per_epoch))
     index = order[update % per_epoch * settings.batch_real :][: settings.batch_real]
     raw = problem.data.train.images[index].float() / 255
     if settings.crop_flip:
@@ -107,7 +107,7 @@ def test_the_gradient_agrees_with_finite_differences_in_float64(tmp_path):
     images, targets = torch.rand(6, 3, SIZE, SIZE, generator=draws).double(), torch.rand(6, 4, generator=draws).double()
     real, wanted = torch.randn(9, 3, SIZE, SIZE, generator=draws).double(), torch.rand(9, 4, generator=draws).double()
     images.requires_grad_(), targets.requires_grad_()
-    said = answers(network.embed(images), targets, network.embed(real), 1e-2)
+    said = predictions(network.embed(images), targets, network.embed(real), 1e-2)
     gradients = torch.autograd.grad((said - wanted).square().mean(), (images, targets))
     _, weight = outer_loss(network, images, targets, real, wanted, 1e-2)
 
@@ -137,7 +137,7 @@ def test_the_solve_is_exact_to_a_stated_tolerance_whatever_the_features_came_in(
         system = np.vstack([stacked, np.sqrt(weight) * np.eye(31)])
         solved = np.linalg.lstsq(system, np.vstack([targets.double().numpy(), np.zeros((31, 3))]))[0]
         wanted = np.hstack([given.double().numpy(), np.ones((20, 1))]) @ solved
-        said = answers(features, targets, given, 1e-6)
+        said = predictions(features, targets, given, 1e-6)
         assert said.dtype == torch.float64
         assert np.linalg.norm(said.numpy() - wanted) / np.linalg.norm(wanted) < 1e-8
 
@@ -232,9 +232,9 @@ def test_answers_that_are_kept_go_back_to_the_device(tmp_path):
     state, again = method.state_dict(), method_in(tmp_path, crop_flip=False)
     again.problem.device = torch.device("meta")  # a checkpoint is read on the CPU, whatever it was made on
     again.load_state_dict(state)
-    assert again.known.device.type == "meta"
-    again.load_state_dict(state | {"known": None})
-    assert again.known is None
+    assert again.cache.device.type == "meta"
+    again.load_state_dict(state | {"cache": None})
+    assert again.cache is None
 
 
 def test_no_label_of_the_source_is_read(tmp_path):
@@ -259,10 +259,10 @@ def test_without_augmentation_the_target_models_answers_are_kept(tmp_path, monke
     kept = run(method_in(tmp_path, crop_flip=False))
     data, pool = kept.problem.data, kept.problem.teachers
     wanted = pool.network(pool.members[0]).embed(data.encode(data.train.images))
-    torch.testing.assert_close(kept.known, wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(kept.cache, wanted, rtol=1e-4, atol=1e-5)
     monkeypatch.setattr(krr_st, "CACHE", 0)
     asked = run(method_in(tmp_path, crop_flip=False))
-    assert asked.known is None and asked.asking == 0
+    assert asked.cache is None and asked.cache_units == 0
     torch.testing.assert_close(kept.targets, asked.targets, rtol=1e-3, atol=1e-3)
 
 
@@ -282,11 +282,11 @@ def test_learning_lowers_the_loss_on_images_it_never_saw(tmp_path):
     method = to_the_first_update(method_in(tmp_path, data=real_set(60), iterations=60, lr=0.02, pool_reset="corrected"))
     unseen = real_set(60).encode(torch.randint(0, 256, (50, 3, SIZE, SIZE), generator=generator(9, "unseen")).byte())
     network = build(WORD, 3, SIZE, 5, generator(9, "judge")).eval()
-    wanted = method._asked(unseen)
+    wanted = method._targets(unseen)
 
     @torch.no_grad()
     def loss():
-        said = answers(network.embed(method.images), method.targets, network.embed(unseen), 1e-6)
+        said = predictions(network.embed(method.images), method.targets, network.embed(unseen), 1e-6)
         return float((said - wanted).square().mean())
 
     before = loss()
@@ -302,13 +302,13 @@ def test_half_precision_stays_close(tmp_path):
 
 def test_cost_counts_every_pass(tmp_path, monkeypatch):
     method = run(method_in(tmp_path))
-    cost = method.cost()
+    cost = method.cost().record()
     real = 36 + 10 + 10  # an epoch of 36 images in batches of 10, then two batches
-    moved = 7 * (6 + method.learnt)
+    moved = 7 * (6 + method.network_steps)
     assert cost["images_forward"] == real + real + 7 + moved and cost["images_backward"] == moved
     monkeypatch.setattr(krr_st, "flops", lambda *_: 1e9)
     monkeypatch.setattr(type(method.problem.teachers), "flops", lambda *_: 1e10)
-    assert method.cost()["gflop"] == real + 3 * moved + 10 * (real + 7)
+    assert method.cost().record()["gflop"] == real + 3 * moved + 10 * (real + 7)
 
 
 def test_what_cannot_work_is_refused_in_one_sentence(tmp_path):

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from distillation.augment.siamese import apply, augment_batch, draw
 from distillation.data.real import RealSet, Split
 from distillation.methods.driver import updates
-from distillation.methods.families.matching import DISTANCES, LOOPS, SETTLING, Settings, loops, matched
+from distillation.methods.families.gradient_distances import DISTANCES, SETTLING
+from distillation.methods.families.matching import LOOPS, Settings, image_gradient, loops
 from distillation.networks.build import build
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
@@ -146,7 +147,7 @@ def test_the_image_gradient_agrees_with_finite_differences(distance):
     images, labels = torch.rand(2, 1, 4, 4, dtype=torch.float64, generator=draws), torch.tensor([1, 1])
     parameters = {name: p.detach() for name, p in network.named_parameters()}
     real = gradient(network, torch.rand(5, 1, 4, 4, dtype=torch.float64, generator=draws), torch.ones(5).long())
-    of = matched(network, DISTANCES[distance], "fp32")
+    of = image_gradient(network, DISTANCES[distance], "fp32")
     found, _ = of(images, parameters, {}, labels, real)
     for at in [(0, 0, 1, 1), (1, 0, 3, 2), (0, 0, 0, 3)]:
         moved = [images.clone(), images.clone()]
@@ -232,6 +233,6 @@ def test_cost_counts_every_pass():
     method = matching("dc", settings={"iterations": 1})
     for _ in updates(method):
         pass
-    cost, images = method.cost(), CLASSES * IPC
+    cost, images = method.cost().record(), CLASSES * IPC
     assert cost["images_forward"] == 3 * (7 * CLASSES + images) + 2 * 2 * images
     assert COMMON["chunk"] < 7  # so that the real batch went through in parts

@@ -14,7 +14,7 @@ from distillation.data.spaces import Space
 from distillation.methods.base import Common, Problem, of_a_shard
 from distillation.methods.cda import CDA
 from distillation.methods.driver import updates
-from distillation.methods.families.recover import Recover, Watched, variation
+from distillation.methods.families.recover import BatchNormMonitor, Recover, variation
 from distillation.methods.guidance import Guidance
 from distillation.networks.build import build
 from distillation.runtime import tensors
@@ -79,7 +79,7 @@ def reference(images, labels, pool, method, iteration):
         if isinstance(module, torch.nn.BatchNorm2d):
             module.register_forward_hook(lambda m, given, _: seen.append((m, given[0])))
     x = images.double().requires_grad_()
-    draws = generator(0, method.problem.settings.name, "update", method.index, method.block, iteration)
+    draws = generator(0, method.problem.settings.name, "update", *method.unit, iteration)
     given = x
     if settings.crop:
         top, left, height, width = crops.resized(1, SIZE, (method.lowest(iteration), 1.0), draws)[0].tolist()
@@ -118,7 +118,7 @@ def test_updates_agree_with_a_float64_reference(tmp_path, name, word):
     while method.at < method.settings.iterations:
         method.advance()
         method.apply()
-    assert (method.index, method.block) == (4, 1) and method.labels.tolist() == [2]
+    assert method.unit == (4, 1) and method.labels.tolist() == [2]
     noise = torch.randn(1, 3, SIZE, SIZE, generator=generator(0, name, "noise", 4, 1))
     assert torch.equal(method.images.detach(), noise)
     x, m, v = noise.double(), 0, 0
@@ -140,7 +140,7 @@ def test_updates_agree_with_a_float64_reference(tmp_path, name, word):
 
 
 def test_the_loss_of_the_statistics_agrees_with_finite_differences(tmp_path):
-    watched = Watched(pool_of(tmp_path).network(pool_of(tmp_path).members[0]), 10.0).double()
+    watched = BatchNormMonitor(pool_of(tmp_path).network(pool_of(tmp_path).members[0]), 10.0).double()
     images = torch.randn(2, 3, SIZE, SIZE, dtype=torch.float64, generator=generator(0, "x")).requires_grad_()
     assert torch.autograd.gradcheck(watched, (images,), eps=1e-6, atol=1e-5)
     assert torch.autograd.gradcheck(variation, (images,), eps=1e-6, atol=1e-6)
@@ -149,7 +149,7 @@ def test_the_loss_of_the_statistics_agrees_with_finite_differences(tmp_path):
 def test_the_first_batch_norm_alone_has_a_weight_of_its_own(tmp_path):
     network = pool_of(tmp_path).network(pool_of(tmp_path).members[0])
     images = torch.randn(4, 3, SIZE, SIZE, generator=generator(0, "x"))
-    one, five = (Watched(network, first)(images)[1] for first in (1.0, 5.0))
+    one, five = (BatchNormMonitor(network, first)(images)[1] for first in (1.0, 5.0))
     norm = next(m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))
     given = network.body[0](images).transpose(0, 1).flatten(1)
     distance = (given.mean(1) - norm.running_mean).norm() + (given.var(1, correction=0) - norm.running_var).norm()
@@ -170,7 +170,7 @@ def test_images_that_the_network_knows_have_no_deviation(tmp_path):
     network(images)
     for norm, inputs in zip(norms, given, strict=True):
         norm.running_var.copy_(inputs[0].var((0, 2, 3), correction=0))
-    _, deviation = Watched(network, 10.0)(images.requires_grad_())
+    _, deviation = BatchNormMonitor(network, 10.0)(images.requires_grad_())
     assert deviation.item() == pytest.approx(0, abs=1e-4)
     assert torch.autograd.grad(deviation, images)[0].isfinite().all()
 
@@ -216,7 +216,7 @@ def test_teachers_of_another_space_see_the_same_pixels(tmp_path):
     pool = pool_of(tmp_path, space=Space.raw())
     method = recovered(pool, crop=0.0, flip=False, jitter=[0, 0], tv_l2=0.0, l2=0.0)
     raw = method.problem.data.space.decode(method.images.detach())
-    logits, deviation = Watched(pool.network(pool.members[0]), 10.0)(raw)
+    logits, deviation = BatchNormMonitor(pool.network(pool.members[0]), 10.0)(raw)
     wanted = F.cross_entropy(logits, method.labels) + 0.05 * deviation
     assert float(method.advance().metrics["loss"]) == pytest.approx(float(wanted), rel=1e-5)
 
@@ -246,7 +246,7 @@ def test_a_verifier_watches_and_changes_nothing(tmp_path):
     hits = guides.network(guides.members[0])(noise).argmax(1) == torch.tensor([0, 1])
     assert float(values["verified"]) == pytest.approx(100 * hits.float().mean().item())
     assert torch.equal(run(watched).images, run(recovered(pool)).images)
-    assert watched.cost()["images_forward"] == 2 * recovered_images() == 2 * watched.cost()["images_backward"]
+    assert watched.cost().images_forward == 2 * recovered_images() == 2 * watched.cost().images_backward
 
 
 def test_a_verifier_of_another_shape_is_asked_where_guidance_adapts(tmp_path):
@@ -265,7 +265,7 @@ def recovered_images():
 def test_guidance_joins_the_gradient_of_the_block_that_is_made(tmp_path):
     pool, guides = pool_of(tmp_path / "a"), pool_of(tmp_path / "b", "ConvNetW4D2")
     method = recovered(pool, guides=guides, common={"alpha": 2.0})
-    while method.block == 0:
+    while method.unit[1] == 0:
         method.advance()
         method.apply()
     method.advance()

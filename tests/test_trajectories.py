@@ -275,7 +275,7 @@ def test_the_global_generator_is_left_alone(pool):
 def test_cost_counts_every_pass(pool):
     """Each of the four steps sees four or two of the six images: 12 an update; walking back passes them again."""
     for gradient, again in (("adjoint", 12), ("unrolled", 0), ("tesla", 12)):
-        cost = run(method_in(pool, gradient=gradient)).cost()
+        cost = run(method_in(pool, gradient=gradient)).cost().record()
         assert cost["images_forward"] == 5 * (12 + again) and cost["images_backward"] == 5 * (24 + again)
 
 

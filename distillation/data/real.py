@@ -1,5 +1,6 @@
 """A real dataset as one file: uint8 images or the index of their files, labels, and the space that networks see."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -95,6 +96,24 @@ class RealSet:
         """Indices (on the CPU) of the training images of each class, in order."""
         labels = self.train.labels.cpu()
         return [torch.nonzero(labels == c).squeeze(1) for c in range(len(self.classes))]
+
+    @property
+    def smallest_class(self) -> int:
+        """The number of training images of the class that has fewest."""
+        return min(map(len, self.members))
+
+    def sample(self, counts: Sequence[int], draws: torch.Generator) -> list[Tensor]:
+        """Draws different random training images of each class.
+
+        Args:
+            counts: how many of each class; of a class that has fewer, all are taken.
+            draws: a CPU generator.
+
+        Returns:
+            For each class the indices (n,) of its images, int64 on the CPU.
+        """
+        orders = [torch.randperm(len(members), generator=draws) for members in self.members]
+        return [members[order[:n]] for members, order, n in zip(self.members, orders, counts, strict=True)]
 
 
 @lru_cache(maxsize=2)

@@ -8,7 +8,7 @@ from torch import Tensor
 PREFIX = "space."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Space:
     """A reversible map from raw pixels in [0, 1], shape (N, C, H, W), to the numbers that networks are given.
 

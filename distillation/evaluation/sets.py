@@ -86,7 +86,7 @@ def _at(images: Tensor, targets: Tensor) -> Images:
 def random_choice(data: RealSet, ipc: int, draw: int) -> Chosen:
     """``ipc`` random training images of each class. Raises BadInput where a class has fewer."""
     draws = generator(draw, "random baseline")
-    return _joined(members[torch.randperm(len(members), generator=draws)[:ipc]] for members in _enough(data, ipc))
+    return _joined(data.sample([ipc] * len(_enough(data, ipc)), draws))
 
 
 def k_means_choice(data: RealSet, ipc: int) -> Chosen:

@@ -30,6 +30,4 @@ def _random(distilled: DistilledSet, data: RealSet, draws: torch.Generator) -> T
     short = [name for name, m, n in zip(data.classes, data.members, counts, strict=True) if len(m) < n]
     if short:
         raise BadInput(f"relabel.control wants more real images of class {short[0]!r} than there are; set it to false.")
-    return torch.cat(
-        [m[torch.randperm(len(m), generator=draws)[:n]] for m, n in zip(data.members, counts, strict=True)]
-    )
+    return torch.cat(data.sample(counts, draws))

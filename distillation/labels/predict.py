@@ -5,6 +5,7 @@ import copy
 import torch
 from torch import nn
 
+from distillation.networks.chunks import in_chunks
 from distillation.runtime.device import autocast
 from distillation.runtime.errors import BadInput
 
@@ -20,7 +21,7 @@ def predictions(pool, images, space, pick, output, chunk=512):
     """
     images = _given(pool, images, space)
     networks = [pool.network(member) for member in picked(pool, pick)]
-    parts = [output(torch.cat([network(part) for part in images.split(chunk)])) for network in networks]
+    parts = [output(in_chunks(network, images, chunk)) for network in networks]
     return sum(parts) / len(parts)
 
 
@@ -30,7 +31,7 @@ def features(pool, images, space, chunk=512):
     if not pool.has_features(pool.members[0]):
         raise BadInput(f"relabel.teacher is {pool.info['pool']!r}, whose {pool.members[0].word} has no features.")
     network = pool.network(pool.members[0])
-    return torch.cat([network.embed(part) for part in _given(pool, images, space).split(chunk)])
+    return in_chunks(network.embed, _given(pool, images, space), chunk)
 
 
 def picked(pool, pick):
@@ -47,11 +48,10 @@ def answering(pool, space, pick, mode, precision="fp32"):
     networks = [pool.network(member) for member in picked(pool, pick)]
     if mode == "train":
         networks = [by_the_batch(network) for network in networks]
-    same = pool.space.same(space)
 
     @torch.no_grad()
     def answer(images):
-        given = images if same else pool.space.encode(space.decode(images))
+        given = pool.take(images, space)
         with autocast(images.device, precision):
             said = [network(given).float() for network in networks]
         return sum(said) / len(said)
@@ -70,9 +70,9 @@ def by_the_batch(network):
 
 def _given(pool, images, space):
     """Images in ``space`` as the pool takes them."""
-    if (pool.shape[0], pool.shape[1]) != tuple(images.shape[1:3]):
+    if not pool.fits(images):
         raise BadInput(
             f"relabel.teacher is {pool.info['pool']!r}, which takes {pool.shape[0]} channels of {pool.shape[1]} px, but the "
             f"images have {images.shape[1]} of {images.shape[2]} px."
         )
-    return images if pool.space.same(space) else pool.space.encode(space.decode(images))
+    return pool.take(images, space)

@@ -8,7 +8,7 @@ from types import ModuleType
 from distillation.runtime import variants
 from distillation.runtime.errors import BadInput
 
-FRAME = ("base", "driver", "guidance", "work")  # what all methods share
+FRAME = ("base", "cost", "driver", "guidance", "work")  # what all methods share
 
 
 def names() -> list[str]:

@@ -22,6 +22,7 @@ and goes back through it together. Images that an update leaves out do not stand
 
 import copy
 import math
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
@@ -30,13 +31,16 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 
 from distillation.methods.base import Method, StepResult
-from distillation.methods.families.teacher_checks import as_they_are
+from distillation.methods.cost import Cost
+from distillation.methods.families.teacher_checks import require_same_inputs
 from distillation.networks.build import flops, initialise
+from distillation.networks.chunks import in_chunks
 from distillation.params import Section
 from distillation.runtime.device import autocast, forget
 from distillation.runtime.errors import BadInput
 from distillation.training.loop import Training
 from distillation.training.losses import loss_of
+from distillation.training.schedules import drop_times
 from distillation.training.settings import Milestone, TrainSettings
 
 
@@ -164,9 +168,9 @@ class APM(Method):
 
     def __init__(self, problem, settings):
         super().__init__(problem, settings)
-        as_they_are("apm", problem.teachers, problem.data)
-        drops = [m if isinstance(m, int) else max(1, round(m * settings.iterations)) for m in settings.milestones]
-        self.sgd = SparseSGD(problem.initial_images(), settings.lr_img, settings.momentum, drops, settings.decay)
+        require_same_inputs("apm", problem.teachers, problem.data)
+        milestones = drop_times(settings.milestones, settings.iterations)
+        self.sgd = SparseSGD(problem.initial_images(), settings.lr_img, settings.momentum, milestones, settings.decay)
         self.all_labels = problem.labels()
         self.batch = settings.batch_syn or len(self.all_labels)
         self.chunk = settings.update_syn or problem.settings.chunk
@@ -236,9 +240,9 @@ class APM(Method):
         self._load_teacher()
         initialise(self.student, self.problem.draws("student", self._window))
         with torch.no_grad():
-            answers = torch.cat([self._logits(self.teacher, part) for part in self.images.detach().split(self.chunk)])
+            logits = in_chunks(partial(self._logits, self.teacher), self.images.detach(), self.chunk)
         self.snapshots = []
-        self.training = self._training(answers.softmax(1) if self.settings.loss == "ce" else answers)
+        self.training = self._training(logits.softmax(1) if self.settings.loss == "ce" else logits)
 
     def _load_teacher(self):
         """The drawn teacher's weights, in the network that is compiled for its word."""
@@ -340,17 +344,18 @@ class APM(Method):
     def cost(self):
         pool, settings = self.problem.teachers, self.settings
         teacher = sum(flops(word, *pool.shape) for word in self.teachers) / len(self.teachers)
-        student = self.problem.forward_flops()
-        labelled = self._students(self.update) * self.batch
-        learnt, moved = labelled * settings.epochs, self.update * self.batch
-        backward = learnt + moved * (settings.snapshots + 1)
-        # a backward pass costs about two forward ones
-        passes = 3 * (learnt + moved * settings.snapshots) * student + (labelled + 3 * moved) * teacher
-        return {
-            "images_forward": labelled + backward,
-            "images_backward": backward,
-            "gflop": round(passes / 1e9, 1),
-        }
+        labelled, moved = self._students(self.update) * self.batch, self.update * self.batch
+        learnt = labelled * settings.epochs + moved * settings.snapshots
+        student = Cost.of_passes(self.problem.forward_flops(), learnt, learnt)
+        return student + Cost.of_passes(teacher, labelled + moved, moved)
+
+    @classmethod
+    def estimate(cls, common, settings, outline):
+        """The teacher counts as a student, since the pool may hold several networks."""
+        images = common.ipc * outline.classes
+        moved = settings.iterations * min(settings.batch_syn or images, images)
+        passed = moved / settings.refresh * settings.epochs + moved * (settings.snapshots + 1)
+        return Cost.of_passes(outline.flops(common.network), passed, passed)
 
 
 METHOD = APM

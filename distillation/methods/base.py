@@ -1,23 +1,32 @@
-"""What every method is given, and what it gives back."""
+"""The contract of a method: its settings, the problem that it is given, and what it gives back."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from distillation.augment.adapt import adapt
 from distillation.augment.strategy import operations, resolve
 from distillation.data.distilled import DistilledSet
 from distillation.data.indexed import indices_on
 from distillation.data.real import RealSet
-from distillation.networks.build import build, flops
+from distillation.data.spaces import Space
+from distillation.methods.cost import Cost, Outline
+from distillation.networks.build import Network, build, flops
+from distillation.networks.chunks import in_chunks
 from distillation.params import Section
+from distillation.runtime.device import autocast, compiled
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
 from distillation.teachers.pool import Pool
+from distillation.training.optimizers import optimizer_state, restore_optimizer
+
+if TYPE_CHECKING:
+    from distillation.teachers.settings import PoolSettings
 
 Weight = Annotated[float, Field(ge=0)]
 
@@ -43,7 +52,20 @@ class GuidanceSettings(Section):
 
 
 class Common(Section):
-    """What every method reads of the section ``method``, whether it uses it or not."""
+    """What every method reads of the section ``method``, whether it uses it or not.
+
+    Attributes:
+        name: the method.
+        ipc: images of each class.
+        seed: names every draw.
+        network: the name of the network that the method trains or draws.
+        init: what images start from, random real ones or N(0, 1).
+        augment: the siamese strategy, or ``auto``.
+        alpha: the weight of guidance, one number or one for each network of the pool.
+        teacher: the pool that the method itself uses.
+        precision, compile: how networks run.
+        chunk: images that pass through a network together.
+    """
 
     name: str
     ipc: int = Field(ge=1)
@@ -66,7 +88,7 @@ class Common(Section):
         return value
 
     @property
-    def guided(self):
+    def guided(self) -> bool:
         """Whether any teacher has a weight above zero."""
         return weighs(self.alpha)
 
@@ -84,7 +106,7 @@ def check_guided(method: "type[Method]", common: Common) -> None:
         )
 
 
-def of_a_shard(method, common, settings):
+def of_a_shard(method: "type[Method]", common: Common, settings: Section) -> tuple[range, Common]:
     """The numbers of the shards that the set is made in, and the Common of each: its share of the images.
 
     Raises:
@@ -114,77 +136,84 @@ class Problem:
     guides: Pool | None = None
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The first word of every draw's name."""
         return f"{self.settings.name}/shard {self.shard}" if self.shard else self.settings.name
 
-    def draws(self, purpose, *index):
+    def draws(self, purpose: str, *index: int | str) -> torch.Generator:
         """The generator for ``purpose`` at ``index`` under ``method.seed``."""
         return generator(self.settings.seed, self.name, purpose, *index)
 
     @property
-    def classes(self):
+    def classes(self) -> int:
         return len(self.data.classes)
 
     @property
-    def strategy(self):
+    def strategy(self) -> str:
         """The siamese strategy: ``auto`` leaves mirroring out where it changes the class."""
         return resolve(self.settings.augment, self.data.info["flip"])
 
-    def labels(self):
-        """(classes · ipc,) int64: every class ``ipc`` times, in order."""
+    def labels(self) -> Tensor:
+        """Labels (classes · ipc,) int64: every class ``ipc`` times, in order."""
         return torch.arange(self.classes, device=self.device).repeat_interleave(self.settings.ipc)
 
-    def network(self, draws):
+    def centred(self, labels: Tensor) -> Tensor:
+        """Labels (N,) one-hot, less 1 / C: (N, C) float32."""
+        return F.one_hot(labels, self.classes).float() - 1 / self.classes
+
+    def network(self, draws: torch.Generator) -> Network:
         """A freshly initialised ``method.network`` on the device."""
         return build(self.settings.network, *self.data.shape, draws).to(self.device)
 
-    def forward_flops(self):
+    def forward_flops(self) -> int:
         """Floating-point operations of ``method.network`` on one image."""
         return flops(self.settings.network, *self.data.shape)
 
-    def pick(self, count, draws):
-        """Indices (classes, count) of ``count`` different training images of each class, on the CPU."""
-        smallest = min(map(len, self.data.members))
-        if count > smallest:
-            raise BadInput(f"{count} images of each class are asked for, but the smallest class has {smallest}.")
-        return torch.stack([m[torch.randperm(len(m), generator=draws)[:count]] for m in self.data.members])
+    def compiled(self, function: Callable) -> Callable:
+        """A network or function, compiled where ``method.compile`` says so."""
+        return compiled(function) if self.settings.compile else function
 
-    def real(self, indices):
-        """Training images (N, C, H, W), float32 in the dataset's space, on the device."""
+    def features(self, embed: Callable[[Tensor], Tensor], images: Tensor, chunk: int | None = None) -> Tensor:
+        """What ``embed`` makes of images (N, C, S, S) in ``method.precision``, ``chunk`` at a time (None: ``method.chunk``)."""
+        with autocast(images.device, self.settings.precision):
+            return in_chunks(embed, images, chunk or self.settings.chunk)
+
+    def pick(self, count: int, draws: torch.Generator) -> Tensor:
+        """Indices (classes, count) of ``count`` different training images of each class, on the CPU.
+
+        Raises:
+            BadInput: a class has fewer.
+        """
+        if count > (smallest := self.data.smallest_class):
+            raise BadInput(f"{count} images of each class are asked for, but the smallest class has {smallest}.")
+        return torch.stack(self.data.sample([count] * self.classes, draws))
+
+    def real(self, indices: Tensor) -> Tensor:
+        """Training images (N, C, S, S), float32 in the dataset's space, on the device."""
         images = self.data.train.images
         return self.data.encode(images[indices.to(indices_on(images))])
 
-    def initial_images(self):
+    def initial_images(self) -> Tensor:
         """What optimisation starts from, by ``method.init``: random real images of each class, or N(0, 1) in the space."""
         shape = (self.classes * self.settings.ipc, *self.data.train.images.shape[1:])
         if self.settings.init == "noise":
             return torch.randn(shape, generator=self.draws("init")).to(self.device)
         return self.real(self.pick(self.settings.ipc, self.draws("init")).flatten())
 
-    def to_teacher(self, images, pool, adapting=False):
-        """Images of the dataset's space as ``pool`` wants them; differentiable. ``adapting`` changes their shape too.
-
-        Raises:
-            BadInput: the pool was trained on images of another shape, and ``adapting`` is False.
-        """
-        if pool.shape[:2] == self.data.shape[:2]:
-            if pool.space.same(self.data.space):
-                return images
-            return pool.space.encode(self.data.space.decode(images))
-        if not adapting:
-            raise BadInput(
-                f"the teachers of {pool.info['pool']} take {_shape(pool.shape)}, but the images are "
-                f"{_shape(self.data.shape)}; for guidance, method.guidance.adapt true adapts the images."
-            )
-        return pool.space.encode(adapt(self.data.space.decode(images), *pool.shape[:2]))
-
-    def hard_set(self, images, labels, **info):
+    def hard_set(self, images: Tensor, labels: Tensor, **info: Any) -> DistilledSet:
         """A DistilledSet with hard labels in the dataset's space."""
         return self.labelled_set(images, labels, None, "hard", **info)
 
-    def labelled_set(self, images, labels, targets, kind, **info):
-        """A DistilledSet with the classes ``labels`` and the label vectors ``targets`` of a kind, in the dataset's space."""
+    def labelled_set(
+        self, images: Tensor, labels: Tensor | None, targets: Tensor | None, kind: str, space: Space | None = None,
+        **info: Any,
+    ) -> DistilledSet:  # fmt: skip
+        """A DistilledSet with the classes ``labels`` (N,) and the label vectors ``targets`` (N, D) of a kind.
+
+        Args:
+            space: of the images; None: that of the dataset.
+            info: what its record has beside what every set's has.
+        """
         info = {
             "labels": kind,
             "feed": "stored",
@@ -196,12 +225,7 @@ class Problem:
             **info,
         }
         targets = None if targets is None else targets.detach()
-        return DistilledSet(images.detach(), labels, targets, self.data.space, info)
-
-
-def _shape(shape):
-    channels, size = shape[:2]
-    return f"{channels}×{size}×{size}"
+        return DistilledSet(images.detach(), labels, targets, space or self.data.space, info)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,12 +265,12 @@ class Method:
     total = 1
     at = 0
 
-    def __init__(self, problem, settings):
+    def __init__(self, problem: Problem, settings: Section):
         self.problem, self.settings = problem, settings
         self.check(problem.settings, settings, problem.classes)
 
     @classmethod
-    def shards(cls, common, settings):
+    def shards(cls, common: Common, settings: Section) -> range:
         """The numbers of the shards in which ``common.ipc`` images of each class are made: that many, evenly shared."""
         return range(getattr(settings, "shards", 1))
 
@@ -262,39 +286,101 @@ class Method:
         return ()
 
     @classmethod
-    def labels_of(cls, settings):
+    def labels_of(cls, settings: Section) -> str:
         """The kind of the result's labels under the method's settings."""
         return cls.kind
 
     @classmethod
-    def check(cls, common, settings, classes):
-        """Raise BadInput where the method's settings do not suit ``common`` (of one shard) and the number of ``classes``,
+    def check(cls, common: Common, settings: Section, classes: int | None) -> None:
+        """Raises BadInput where the method's settings do not suit ``common`` (of one shard) and the number of ``classes``,
         None where only the dataset's files can tell."""
 
     @classmethod
-    def check_teachers(cls, common, settings, pool):
-        """Raise BadInput where the PoolSettings of ``method.teacher`` do not suit the method."""
+    def check_teachers(cls, common: Common, settings: Section, pool: "PoolSettings") -> None:
+        """Raises BadInput where the PoolSettings of ``method.teacher`` do not suit the method."""
+
+    @classmethod
+    def estimate(cls, common: Common, settings: Section, outline: Outline) -> Cost:
+        """The Cost of all shards, from the parameters alone; augmentation, solving and testing are left out."""
+        raise NotImplementedError(f"{cls.__name__} must say what it costs")
 
     @property
-    def updates(self):
+    def updates(self) -> int:
         """How many of the ``total`` units are ready, where the images have a gradient."""
         return self.total
 
     def advance(self) -> StepResult:
+        """Does one unit of work."""
         raise NotImplementedError
 
-    def apply(self):
-        """Optimiser step, projection, schedule."""
+    def apply(self) -> None:
+        """Takes the optimiser's step, the projection and the schedule's."""
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
+        """All that ``load_state_dict`` needs to go on: JSON values and Tensors, nested."""
         return {"at": self.at}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where a method of the same problem and settings stood."""
         self.at = state["at"]
 
     def result(self) -> DistilledSet:
+        """The distilled set, once all units are done."""
         raise NotImplementedError
 
+    def cost(self) -> Cost:
+        """The Cost of the units done so far."""
+        raise NotImplementedError
+
+
+class SelectionMethod(Method):
+    """A method that chooses its images, or takes them over: it trains nothing, and its cost counts as nothing."""
+
+    @classmethod
+    def estimate(cls, common, settings, outline):
+        return Cost()
+
+    def advance(self):
+        self.at += 1
+        return StepResult(image_grad_ready=False)
+
     def cost(self):
-        """Images passed forwards and backwards through networks so far, and their GFLOP: the same on every machine."""
-        return {"images_forward": 0, "images_backward": 0, "gflop": 0.0}
+        return Cost()
+
+
+class ImageMethod(Method):
+    """A method that moves images along a gradient.
+
+    A subclass sets ``optimizer``, and names in ``variables`` the attributes that it moves: a checkpoint has them all.
+    ``targets`` (N, D) are the images' label vectors, of a method that learns such.
+    """
+
+    guided = True
+    variables: tuple[str, ...] = ("images",)
+    targets: Tensor | None = None
+    optimizer: torch.optim.Optimizer
+
+    def __init__(self, problem: Problem, settings: Section):
+        super().__init__(problem, settings)
+        images, self.labels = self.initial()
+        self.images = images.requires_grad_()
+
+    def initial(self) -> tuple[Tensor, Tensor | None]:
+        """The images (N, C, S, S) that optimisation starts from, and their classes (N,)."""
+        return self.problem.initial_images(), self.problem.labels()
+
+    def apply(self):
+        self.optimizer.step()
+
+    def result(self):
+        return self.problem.labelled_set(self.images, self.labels, self.targets, self.kind)
+
+    def state_dict(self):
+        variables = {name: getattr(self, name).detach() for name in self.variables}
+        return {"at": self.at, **variables, "optimizer": optimizer_state(self.optimizer)}
+
+    def load_state_dict(self, state):
+        self.at = state["at"]
+        for name in self.variables:
+            getattr(self, name).data.copy_(state[name])
+        restore_optimizer(self.optimizer, state["optimizer"])

@@ -4,11 +4,10 @@ SRe2L's loop, in which crops begin with nearly whole images and end as small as 
 cosine over the first ``milestone`` of the iterations.
 """
 
-import math
-
 from pydantic import Field
 
 from distillation.methods.families.recover import Recover, RecoverSettings
+from distillation.training.schedules import cosine
 
 
 class Settings(RecoverSettings):
@@ -22,7 +21,7 @@ class CDA(Recover):
     def lowest(self, iteration):
         settings = self.settings
         done = min(iteration / (settings.milestone * settings.iterations), 1)
-        return settings.crop + (1 - settings.crop) * (1 + math.cos(math.pi * done)) / 2
+        return cosine(done, last=settings.crop)
 
 
 METHOD = CDA

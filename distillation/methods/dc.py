@@ -1,4 +1,4 @@
-"""DC: dataset condensation with gradient matching (Zhao, Mopuri and Bilen, ICLR 2021); see ``shared.matching``."""
+"""DC: dataset condensation with gradient matching (Zhao, Mopuri and Bilen, ICLR 2021); see ``families.matching``."""
 
 from distillation.methods.families import matching
 

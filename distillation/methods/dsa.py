@@ -1,4 +1,4 @@
-"""DSA: gradient matching under siamese augmentation (Zhao and Bilen, ICML 2021); see ``shared.matching``.
+"""DSA: gradient matching under siamese augmentation (Zhao and Bilen, ICML 2021); see ``families.matching``.
 
 Each update draws one augmentation for each class, the same for its real and its synthetic images (equation 4). While
 the network is trained, every synthetic image has parameters of its own.

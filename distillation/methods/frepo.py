@@ -26,15 +26,17 @@ from functools import partial
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 
-from distillation.methods.base import Method, StepResult
+from distillation.methods.base import StepResult
+from distillation.methods.cost import Cost
+from distillation.methods.families.network_pool import NetworkPoolMethod
 from distillation.methods.families.regressor import Regressor
-from distillation.methods.families.ridge import solved
+from distillation.methods.families.ridge import solve
 from distillation.params import Section
-from distillation.runtime.device import autocast, compiled
 from distillation.runtime.errors import BadInput
+from distillation.training.optimizers import set_rate
+from distillation.training.schedules import cosine
 
 LAST = 0.1  # the learning rate at the end, relative to the first
 EPSILON = {"lamb": 1e-6, "adam": 1e-8}
@@ -55,38 +57,30 @@ class Settings(Section):
     batch_syn: int = Field(ge=1)
 
 
-class FRePo(Method):
+class FRePo(NetworkPoolMethod):
     """A unit of work is an update, with the step of the network that it drew."""
 
-    guided = True
-    matches_features = True
     kind = "regression"
 
     def __init__(self, problem, settings):
         super().__init__(problem, settings)
-        fast = compiled if problem.settings.compile else lambda function: function
-        self.embed, self.answer = fast(_embed), fast(_answer)
         self.total = settings.iterations
-        self.labels = problem.labels()
-        self.images = problem.initial_images().requires_grad_()
-        self.targets = (self._centred(self.labels) / math.sqrt(problem.classes / 10)).requires_grad_()
+        self.targets = (problem.centred(self.labels) / math.sqrt(problem.classes / 10)).requires_grad_()
         leaves = [self.images, self.targets]
         self.optimizer = torch.optim.Adam(leaves, settings.lr, eps=EPSILON[settings.optimizer])
         self.mirrors = settings.mirror and problem.data.info["flip"]
-        self.count = len(problem.data.train)
         self.pool = [self._regressor(place) for place in range(settings.pool)]
-        self.learnt = 0
 
     def advance(self):
         embed = partial(self.embed, self._drawn(self.at).network.eval())
-        real, wanted = self._real(self.at)
+        real, real_targets = self._real(self.at)
         with torch.no_grad():
             real = self._features(embed, real)
         images, targets = self.images, self.targets
         if self.mirrors:
             images, targets = torch.cat([images, images.flip(3)]), torch.cat([targets, targets])
-        said = _regression(self._features(embed, images), targets.double(), real, self.settings.ridge)
-        loss = (said - wanted).square().sum(1).mean() / 2 - self._margin()
+        predictions = _predictions(self._features(embed, images), targets.double(), real, self.settings.ridge)
+        loss = (predictions - real_targets).square().sum(1).mean() / 2 - self._margin()
         self.images.grad, self.targets.grad = torch.autograd.grad(loss, (self.images, self.targets))
         self.at += 1
         return StepResult(image_grad_ready=True, metrics={"loss": loss.detach()})
@@ -101,21 +95,18 @@ class FRePo(Method):
         self._move(update)
         regressor = self._drawn(update)
         if regressor.steps >= self.settings.pool_steps:
-            regressor.renew(self.problem.draws("renewed", update))
+            regressor.reset(self.problem.draws("renewed", update))
             regressor.steps = 0
             return
         order = torch.randperm(len(self.images), generator=self.problem.draws("batch", update))
         index = order[: self.settings.batch_syn].to(self.images.device)
-        regressor.learn(self.images[index], self.targets[index])
-        self.learnt += 1
+        self._train(regressor, self.images[index], self.targets[index])
 
     @torch.no_grad()
     def _move(self, update):
         """A step of the optimiser; LAMB's is Adam's, lengthened or shortened to rate times the norm of what it moves."""
-        falling = (1 + math.cos(math.pi * update / self.settings.iterations)) / 2
-        rate = self.settings.lr * (LAST + (1 - LAST) * falling)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        rate = self.settings.lr * cosine(update, self.settings.iterations, LAST)
+        set_rate(self.optimizer, rate)
         leaves = (self.images, self.targets)
         before = [leaf.clone() for leaf in leaves]
         self.optimizer.step()
@@ -124,80 +115,51 @@ class FRePo(Method):
                 step = leaf - old
                 leaf.copy_(old + step * (rate * old.norm() / step.norm().clamp_min(1e-30)))
 
-    def _drawn(self, update):
-        return self.pool[int(torch.randint(len(self.pool), (1,), generator=self.problem.draws("network", update)))]
-
     def _real(self, update):
-        """Real images (n, C, S, S) and their centred labels (n, K); an epoch's last batch may be short."""
-        batch = self.settings.batch_real
-        epoch, place = divmod(update, math.ceil(self.count / batch))
-        order = torch.randperm(self.count, generator=self.problem.draws("order", epoch))
-        index = order[place * batch : (place + 1) * batch]
-        return self.problem.real(index), self._centred(self.problem.data.train.labels[index.to(self.images.device)])
-
-    def _centred(self, labels):
-        return F.one_hot(labels, self.problem.classes).float() - 1 / self.problem.classes
+        """The real images (n, C, S, S) of an update and their centred labels (n, K)."""
+        index = self._batch(update)
+        labels = self.problem.data.train.labels[index.to(self.images.device)]
+        return self.problem.real(index), self.problem.centred(labels)
 
     def _features(self, embed, images):
-        with autocast(images.device, self.problem.settings.precision):
-            return torch.cat([embed(part) for part in images.split(self.problem.settings.chunk)]).double()
+        return self.problem.features(embed, images).double()
 
     def _regressor(self, place):
         """A fresh network of the pool, and its count of steps to begin with."""
-        settings, common = self.settings, self.problem.settings
         network = self.problem.network(self.problem.draws("pool", place))
-        optimizer = torch.optim.Adam(network.parameters(), settings.pool_lr, foreach=True)
-        regressor = Regressor(network, self.answer, optimizer, common.precision)
-        regressor.steps = place * settings.pool_steps // settings.pool
+        optimizer = torch.optim.Adam(network.parameters(), self.settings.pool_lr, foreach=True)
+        regressor = Regressor(network, self.forward, optimizer, self.problem.settings.precision)
+        regressor.steps = place * self.settings.pool_steps // self.settings.pool
         return regressor
 
     def result(self):
         if not self.targets.isfinite().all():
             raise BadInput("frepo ended with labels that are not finite: a smaller method.frepo.lr is wanted.")
-        return self.problem.labelled_set(self.images, self.labels, self.targets, self.kind)
-
-    def state_dict(self):
-        return {
-            "at": self.at,
-            "images": self.images.detach(),
-            "targets": self.targets.detach(),
-            "optimizer": self.optimizer.state_dict()["state"],
-            "pool": [regressor.state_dict() for regressor in self.pool],
-            "learnt": self.learnt,
-        }
-
-    def load_state_dict(self, state):
-        self.at, self.learnt = state["at"], state["learnt"]
-        self.images.data.copy_(state["images"])
-        self.targets.data.copy_(state["targets"])
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state["optimizer"]})
-        for regressor, kept in zip(self.pool, state["pool"], strict=True):
-            regressor.load_state_dict(kept)
+        return super().result()
 
     def cost(self):
-        batch, images = self.settings.batch_real, len(self.images)
-        epochs, places = divmod(self.at, math.ceil(self.count / batch))
-        real = epochs * self.count + places * batch
-        moved = self.at * images * (2 if self.mirrors else 1) + self.learnt * min(images, self.settings.batch_syn)
-        return {
-            "images_forward": real + moved,
-            "images_backward": moved,
-            "gflop": round((real + 3 * moved) * self.problem.forward_flops() / 1e9, 1),
-        }
+        images = len(self.images)
+        moved = self.at * images * (2 if self.mirrors else 1)
+        moved += self.network_steps * min(images, self.settings.batch_syn)
+        return _cost(self.problem.forward_flops(), self._real_images(self.at), moved)
+
+    @classmethod
+    def estimate(cls, common, settings, outline):
+        images = common.ipc * outline.classes
+        moved = images * (2 if settings.mirror and outline.flip else 1) + min(images, settings.batch_syn)
+        real = settings.iterations * min(settings.batch_real, outline.count)
+        return _cost(outline.flops(common.network), real, settings.iterations * moved)
 
 
-def _regression(synthetic, targets, real, ridge):
-    """What the linear map without a bias from ``synthetic`` features to their ``targets`` says of ``real`` ones, float64."""
+def _cost(flops, real, moved):
+    """The Cost of ``real`` images forwards, and of ``moved`` synthetic ones both ways."""
+    return Cost.of_passes(flops, real + moved, moved)
+
+
+def _predictions(synthetic, targets, real, ridge):
+    """What the linear map, without a bias, from ``synthetic`` features to their ``targets`` predicts of ``real`` ones."""
     kernel = synthetic @ synthetic.T
-    return real @ synthetic.T @ solved(kernel, targets, ridge * kernel.diagonal().mean(), ridge)
-
-
-def _embed(network, images):
-    return network.embed(images)
-
-
-def _answer(network, images):
-    return network(images)
+    return real @ synthetic.T @ solve(kernel, targets, ridge * kernel.diagonal().mean(), ridge)
 
 
 METHOD = FRePo

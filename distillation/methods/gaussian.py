@@ -2,7 +2,7 @@
 
 import torch
 
-from distillation.methods.base import Method, StepResult
+from distillation.methods.base import SelectionMethod
 from distillation.params import Section
 
 
@@ -10,11 +10,7 @@ class Settings(Section):
     """Nothing to set."""
 
 
-class Gaussian(Method):
-    def advance(self):
-        self.at = 1
-        return StepResult(image_grad_ready=False)
-
+class Gaussian(SelectionMethod):
     def result(self):
         problem = self.problem
         shape = (problem.classes * problem.settings.ipc, *problem.data.train.images.shape[1:])

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 
 from distillation.methods.families.distances import DISTANCES, class_sums
+from distillation.networks.chunks import in_chunks
 from distillation.runtime.device import autocast
 from distillation.runtime.errors import BadInput
 
@@ -95,8 +96,8 @@ class Guidance:
     @torch.no_grad()
     def _embedded(self, member, indices):
         network = self.pool.network(member)
-        parts = [self._seen(network, self.problem.real(part)) for part in indices.split(self.settings.chunk)]
-        return F.normalize(torch.cat(parts))
+        features = in_chunks(lambda part: self._seen(network, self.problem.real(part)), indices, self.settings.chunk)
+        return F.normalize(features)
 
     def _cached(self):
         """The first members of the pool whose features of the whole training set fit into CACHE together.
@@ -136,7 +137,7 @@ class Guidance:
 
     def _seen(self, network, images):
         """What the distance reads of images: logits (n, C), or features (n, F)."""
-        given = self.problem.to_teacher(images, self.pool, self.settings.guidance.adapt)
+        given = self.pool.take(images, self.problem.data.space, self.settings.guidance.adapt)
         with autocast(given.device, self.settings.precision):
             return (network.embed if self.distance == "cos" else network)(given).float()
 

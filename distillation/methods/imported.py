@@ -33,7 +33,7 @@ from distillation.data.pickled import unpickled
 from distillation.data.spaces import Space
 from distillation.datasets.archives import members
 from distillation.datasets.pictures import decode, stack
-from distillation.methods.base import Method, StepResult
+from distillation.methods.base import SelectionMethod
 from distillation.params import Section
 from distillation.runtime.errors import BadInput
 
@@ -57,7 +57,7 @@ class Settings(Section):
     labels: Literal["hard", "soft", "logits", "regression", "features"]
 
 
-class Imported(Method):
+class Imported(SelectionMethod):
     learns_lr = True  # its file may say one; where it does not, evaluation refuses
 
     @classmethod
@@ -67,10 +67,6 @@ class Imported(Method):
     @classmethod
     def labels_of(cls, settings):
         return settings.labels
-
-    def advance(self):
-        self.at = 1
-        return StepResult(image_grad_ready=False)
 
     def result(self):
         path = Path(self.settings.file)

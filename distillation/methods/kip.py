@@ -21,11 +21,11 @@ import math
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
 
-from distillation.methods.base import Method, StepResult
-from distillation.methods.families.ridge import solved
+from distillation.methods.base import ImageMethod, StepResult
+from distillation.methods.cost import Cost
+from distillation.methods.families.ridge import solve
 from distillation.params import Section
 
 WEIGHTS, BIASES = 2.0, 0.01  # variances of the infinitely wide network's parameters
@@ -74,21 +74,19 @@ def ntk(x, z=None, depth=1):
     return kernel.diagonal_scatter(diagonal) if alone else kernel
 
 
-class KIP(Method):
+class KIP(ImageMethod):
     """A unit of work is an update, or at last the solution for the labels."""
 
-    guided = True
     kind = "regression"
+    variables = ("images", "targets")
 
     def __init__(self, problem, settings):
         super().__init__(problem, settings)
         self.total = settings.iterations + (settings.labels == "solved")
-        self.labels = problem.labels()
-        self.images = problem.initial_images().requires_grad_()
-        self.targets = self._centred(self.labels).requires_grad_(settings.labels == "learnt")
+        self.targets = problem.centred(self.labels).requires_grad_(settings.labels == "learnt")
         self.leaves = [leaf for leaf in (self.images, self.targets) if leaf.requires_grad]
         self.optimizer = torch.optim.Adam(self.leaves, settings.lr)
-        self.batch = min(settings.batch_real, *map(len, problem.data.members))
+        self.batch = min(settings.batch_real, problem.data.smallest_class)
 
     @property
     def updates(self):
@@ -100,18 +98,18 @@ class KIP(Method):
             self._solve()
             return StepResult(image_grad_ready=False)
         index = self.problem.pick(self.batch, self.problem.draws("batch", update)).flatten()
-        wanted = self._centred(self.problem.data.train.labels[index.to(self.images.device)])
-        loss = (self._answers(self.problem.real(index)) - wanted).square().mean() / 2
+        targets = self.problem.centred(self.problem.data.train.labels[index.to(self.images.device)])
+        loss = (self._predictions(self.problem.real(index)) - targets).square().mean() / 2
         gradients = torch.autograd.grad(loss, self.leaves)
         for leaf, gradient in zip(self.leaves, gradients, strict=True):
             leaf.grad = gradient
         return StepResult(image_grad_ready=True, metrics={"loss": loss.detach()})
 
-    def _answers(self, real):
-        """What regression from the synthetic images says of real ones: (N, C) float64."""
+    def _predictions(self, real):
+        """K_tX (K_XX + λ I)^-1 Y of real images t: (N, C) float64."""
         images, ridge = self.images.double(), self.settings.ridge
         kernel = ntk(images, depth=self.settings.depth)
-        weights = solved(kernel, self.targets.double(), ridge * kernel.diagonal().mean(), ridge)
+        weights = solve(kernel, self.targets.double(), ridge * kernel.diagonal().mean(), ridge)
         return ntk(real.double(), images, self.settings.depth) @ weights
 
     @torch.no_grad()
@@ -120,41 +118,28 @@ class KIP(Method):
         data, images = self.problem.data, self.images.double()
         parts = torch.arange(len(data.train)).split(self.batch * self.problem.classes)
         kernels = [ntk(self.problem.real(part).double(), images, self.settings.depth) for part in parts]
-        weights = torch.linalg.lstsq(torch.cat(kernels), self._centred(data.train.labels).double()).solution
+        weights = torch.linalg.lstsq(torch.cat(kernels), self.problem.centred(data.train.labels).double()).solution
         kernel = ntk(images, depth=self.settings.depth)
         self.targets = (kernel @ weights + self.settings.ridge * kernel.diagonal().mean() * weights).float()
 
-    def _centred(self, labels):
-        """One-hot less 1 / C: (N, C)."""
-        return F.one_hot(labels, self.problem.classes).float() - 1 / self.problem.classes
-
-    def apply(self):
-        self.optimizer.step()
-
-    def result(self):
-        return self.problem.labelled_set(self.images, self.labels, self.targets, self.kind)
-
-    def state_dict(self):
-        return {
-            "at": self.at,
-            "images": self.images.detach(),
-            "targets": self.targets.detach(),
-            "optimizer": self.optimizer.state_dict()["state"],
-        }
-
-    def load_state_dict(self, state):
-        self.at = state["at"]
-        self.images.data.copy_(state["images"])
-        self.targets.data.copy_(state["targets"])
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state["optimizer"]})
-
     def cost(self):
         """No image passes through a network; the products of the kernels, and of their gradients, are what it costs."""
-        updates, count = min(self.at, self.settings.iterations), len(self.images)
-        products = 3 * updates * (self.batch * self.problem.classes + count)
-        products += (self.at - updates) * len(self.problem.data.train)
-        flops = 2 * products * count * self.images[0].numel()
-        return {"images_forward": 0, "images_backward": 0, "gflop": round(flops / 1e9, 1)}
+        updates = min(self.at, self.settings.iterations)
+        data, batch = self.problem.data, self.batch * self.problem.classes
+        return _cost(data.shape, len(self.images), updates, batch, (self.at - updates) * len(data.train))
+
+    @classmethod
+    def estimate(cls, common, settings, outline):
+        batch = min(settings.batch_real * outline.classes, outline.count)
+        solved = outline.count * (settings.labels == "solved")
+        return _cost(outline.shape, common.ipc * outline.classes, settings.iterations, batch, solved)
+
+
+def _cost(shape, images, updates, batch, solved):
+    """The Cost of updates on ``batch`` real images each, and of solving for the labels on ``solved`` of them."""
+    channels, size, _ = shape
+    products = 3 * updates * (batch + images) + solved
+    return Cost(flops=2 * products * images * channels * size**2)
 
 
 METHOD = KIP

@@ -2,7 +2,7 @@
 
 A network trained on the synthetic images X by plain regression to their targets Y should answer real images x as a
 self-supervised target model g does. The network's body φ is one of a pool of partly trained ones, and only its last linear
-layer is fitted, in closed form (see ``shared.ridge``):
+layer is fitted, in closed form (see ``families.ridge``):
 
     L(X, Y) = mean (K_xX (K_XX + λ I)^-1 Y - g(x))²
 
@@ -17,8 +17,8 @@ As in the official code, and unlike in the paper's text where they differ:
 - ``pool_reset`` published: the count of a network's steps is never set back, so that from the first time it is full, each
   draw of that network makes it anew. All are full after some 10,000 updates; from there on the kernel is that of random
   networks whose batch norms saw nothing. ``corrected`` counts from 0 again.
-- ``crop_flip`` augments real images (the code as published); without it, as in its first upload, g's answers to
-  all real images are found once and kept where they fit into ``CACHE``.
+- ``crop_flip`` augments real images (the code as published); without it, as in its first upload, g's features of
+  all real images are computed once where they fit into ``CACHE``.
 
 No label of the source is read.
 """
@@ -31,25 +31,26 @@ import torch
 from pydantic import Field
 
 from distillation.augment.standard import crop_flip
-from distillation.data.distilled import DistilledSet
 from distillation.data.indexed import indices_on
 from distillation.data.spaces import Space
-from distillation.methods.base import Method, StepResult
+from distillation.methods.base import StepResult
+from distillation.methods.cost import Cost
+from distillation.methods.families.network_pool import NetworkPoolMethod
 from distillation.methods.families.regressor import Regressor
-from distillation.methods.families.ridge import answers
+from distillation.methods.families.ridge import predictions
 from distillation.networks.build import build, flops
 from distillation.params import Section
-from distillation.runtime.device import autocast, compiled
 from distillation.runtime.errors import BadInput
+from distillation.training.optimizers import set_rate
 
 PAD = 4  # pixels around a real image before it is cropped
 LAST = 0.001  # the learning rate at the end, relative to the first
-CACHE = 4 << 30  # bytes of g's answers that are kept
+CACHE = 4 << 30  # bytes of g's features that are kept
 
 
 class Settings(Section):
     """``images`` synthetic images, or ``method.ipc`` times the number of classes where it is None; ``ridge`` as in
-    ``shared.ridge``. The networks of the ``pool`` learn by SGD with ``pool_lr``, ``pool_momentum``, ``pool_decay``.
+    ``families.ridge``. The networks of the ``pool`` learn by SGD with ``pool_lr``, ``pool_momentum``, ``pool_decay``.
     """
 
     images: int | None = Field(ge=1)
@@ -66,27 +67,37 @@ class Settings(Section):
     pool_decay: float = Field(ge=0)
 
 
-class KRRST(Method):
-    matches_features = True
+class KRRST(NetworkPoolMethod):
+    """A unit of work is a batch of cached features; then a step of a network before the first update; then an update."""
+
+    guided = False
     kind = "features"
 
     def __init__(self, problem, settings):
         super().__init__(problem, settings)
-        fast = compiled if problem.settings.compile else lambda function: function
-        self.embed, self.answer = fast(_embed), fast(_answer)
-        self.ask = fast(_target_model(problem.teachers).embed)
-        self.count = len(problem.data.train)
-        self.images, self.targets = self._initial()
+        self.target_model = problem.compiled(_target_model(problem.teachers).embed)
+        self.targets = self._targets(problem.data.space.encode(self.images.detach())).requires_grad_()
         self.optimizer = torch.optim.AdamW([self.images, self.targets], settings.lr, weight_decay=0.0)
-        self.learnt = 0
         self.pool = [self._regressor(place) for place in range(settings.pool)]
         draws = problem.draws("pool steps")
         self.starts = torch.randint(1, settings.pool_steps, (settings.pool,), generator=draws).tolist()
-        keeps = not settings.crop_flip and 4 * self.count * self.targets.shape[1] <= CACHE
-        self.known = torch.zeros(self.count, self.targets.shape[1], device=problem.device) if keeps else None
-        self.asking = math.ceil(self.count / settings.batch_real) if keeps else 0
-        self.before = self.asking + sum(self.starts)
+        count, width = len(problem.data.train), self.targets.shape[1]
+        fits = not settings.crop_flip and 4 * count * width <= CACHE
+        self.cache = torch.zeros(count, width, device=problem.device) if fits else None
+        self.cache_units = math.ceil(count / settings.batch_real) if fits else 0
+        self.before = self.cache_units + sum(self.starts)
         self.total = self.before + settings.iterations
+
+    def initial(self):
+        """Raw images (M, C, S, S), real ones or noise, of no class."""
+        problem, data, total = self.problem, self.problem.data, len(self.problem.data.train)
+        count = self.settings.images or problem.settings.ipc * problem.classes
+        if problem.settings.init == "noise":
+            noise = torch.randn((count, *data.train.images.shape[1:]), generator=problem.draws("init"))
+            return data.space.decode(noise.to(problem.device)), None
+        if count > total:
+            raise BadInput(f"method.krr_st.images asks for {count} images, but the dataset has {total}.")
+        return self._raw(torch.randperm(total, generator=problem.draws("init"))[:count]), None
 
     @property
     def updates(self):
@@ -94,153 +105,101 @@ class KRRST(Method):
 
     def advance(self):
         unit, self.at = self.at, self.at + 1
-        if unit < self.asking:
-            index = torch.arange(self.count)[self._span(unit)]
-            self.known[self._span(unit)] = self._asked(self.problem.real(index))
+        if unit < self.cache_units:
+            rows = slice(unit * self.settings.batch_real, (unit + 1) * self.settings.batch_real)
+            self.cache[rows] = self._targets(self.problem.real(torch.arange(len(self.cache))[rows]))
             return StepResult(image_grad_ready=False)
         if unit < self.before:
-            self._learn(next(r for r, start in zip(self.pool, self.starts, strict=True) if r.steps < start))
+            regressor = next(r for r, start in zip(self.pool, self.starts, strict=True) if r.steps < start)
+            self._train(regressor, self.images, self.targets)
             return StepResult(image_grad_ready=False)
         return self._match(unit - self.before)
 
     def _match(self, update):
         """The gradients of the images and their targets at an update."""
         embed = partial(self.embed, self._drawn(update).network.eval())
-        real, wanted = self._real(update)
+        real, real_targets = self._real(update)
         with torch.no_grad():
             real = self._features(embed, real)
-        said = answers(self._features(embed, self.images), self.targets, real, self.settings.ridge)
-        loss = (said - wanted).square().mean()
+        regressed = predictions(self._features(embed, self.images), self.targets, real, self.settings.ridge)
+        loss = (regressed - real_targets).square().mean()
         self.images.grad, self.targets.grad = torch.autograd.grad(loss, (self.images, self.targets))
         return StepResult(image_grad_ready=True, metrics={"loss": loss.detach()})
 
     def apply(self):
         update = self.at - self.before - 1
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.lr * (1 - (1 - LAST) * update / self.settings.iterations)
-        self.optimizer.step()
+        set_rate(self.optimizer, self.settings.lr * (1 - (1 - LAST) * update / self.settings.iterations))
+        super().apply()
         regressor = self._drawn(update)
         if regressor.steps < self.settings.pool_steps:
-            self._learn(regressor)
+            self._train(regressor, self.images, self.targets)
             return
-        regressor.renew(self.problem.draws("renewed", update))
+        regressor.reset(self.problem.draws("renewed", update))
         if self.settings.pool_reset == "corrected":
             regressor.steps = 0
 
-    def _learn(self, regressor):
-        regressor.learn(self.images, self.targets)
-        self.learnt += 1
-
-    def _drawn(self, update):
-        return self.pool[int(torch.randint(len(self.pool), (1,), generator=self.problem.draws("network", update)))]
-
     def _real(self, update):
-        """Real images (n, C, S, S) in the dataset's space, and what the target model says of them (n, D)."""
-        data, draws = self.problem.data, self.problem.draws
-        epoch, place = divmod(update, math.ceil(self.count / self.settings.batch_real))
-        index = torch.randperm(self.count, generator=draws("order", epoch))[self._span(place)]
+        """The real images (n, C, S, S) of an update in the dataset's space, and their targets (n, D)."""
+        data, index = self.problem.data, self._batch(update)
         images = self._raw(index)
         if self.settings.crop_flip:
-            images = crop_flip(images, draws("augment", update), data.info["flip"], PAD)
+            images = crop_flip(images, self.problem.draws("augment", update), data.info["flip"], PAD)
         images = data.space.encode(images)
-        return images, self._asked(images) if self.known is None else self.known[index.to(self.known.device)]
-
-    def _span(self, place):
-        return slice(place * self.settings.batch_real, (place + 1) * self.settings.batch_real)
+        return images, self._targets(images) if self.cache is None else self.cache[index.to(self.cache.device)]
 
     def _raw(self, index):
         images = self.problem.data.train.images
         return images[index.to(indices_on(images))].float() / 255
 
     @torch.no_grad()
-    def _asked(self, images):
+    def _targets(self, images):
         """The target model's features (n, D) of images in the dataset's space."""
-        return self._features(self.ask, self.problem.to_teacher(images, self.problem.teachers))
+        return self._features(self.target_model, self.problem.teachers.take(images, self.problem.data.space))
 
     def _features(self, embed, images):
-        with autocast(images.device, self.problem.settings.precision):
-            return torch.cat([embed(part) for part in images.split(self.problem.settings.chunk)]).float()
-
-    def _initial(self):
-        """Raw images (M, C, S, S), real ones or noise, and the target model's features of them (M, D)."""
-        problem, data = self.problem, self.problem.data
-        count = self.settings.images or problem.settings.ipc * problem.classes
-        if problem.settings.init == "noise":
-            noise = torch.randn((count, *data.train.images.shape[1:]), generator=problem.draws("init"))
-            images = data.space.decode(noise.to(problem.device))
-        else:
-            if count > self.count:
-                raise BadInput(f"method.krr_st.images asks for {count} images, but the dataset has {self.count}.")
-            images = self._raw(torch.randperm(self.count, generator=problem.draws("init"))[:count])
-        return images.requires_grad_(), self._asked(data.space.encode(images.detach())).requires_grad_()
+        return self.problem.features(embed, images).float()
 
     def _regressor(self, place):
         """A fresh network of the pool, with as many outputs as the target model has features."""
         common, settings, width = self.problem.settings, self.settings, self.targets.shape[1]
         network = build(common.network, *self.problem.data.shape[:2], width, self.problem.draws("pool", place))
         network = network.to(self.problem.device)
-        how = {"momentum": settings.pool_momentum, "weight_decay": settings.pool_decay, "foreach": True}
-        optimizer = torch.optim.SGD(network.parameters(), settings.pool_lr, **how)
-        return Regressor(network, self.answer, optimizer, common.precision)
+        options = {"momentum": settings.pool_momentum, "weight_decay": settings.pool_decay, "foreach": True}
+        optimizer = torch.optim.SGD(network.parameters(), settings.pool_lr, **options)
+        return Regressor(network, self.forward, optimizer, common.precision)
 
     def result(self):
         if not self.targets.isfinite().all():
             raise BadInput("krr_st ended with targets that are not finite: a smaller method.krr_st.lr is wanted.")
-        problem = self.problem
-        info = {
-            "labels": self.kind,
-            "feed": "stored",
-            "method": problem.settings.name,
-            "ipc": problem.settings.ipc,
-            "seed": problem.settings.seed,
-            "classes": problem.data.classes,
-            "dataset": problem.data.info["name"],
-            "teacher": problem.teachers.info["pool"],
-        }
-        return DistilledSet(self.images.detach(), None, self.targets.detach(), Space.raw(), info)
+        pool = self.problem.teachers.info["pool"]
+        return self.problem.labelled_set(self.images, None, self.targets, self.kind, Space.raw(), teacher=pool)
 
     def state_dict(self):
-        return {
-            "at": self.at,
-            "images": self.images.detach(),
-            "targets": self.targets.detach(),
-            "optimizer": self.optimizer.state_dict()["state"],
-            "pool": [regressor.state_dict() for regressor in self.pool],
-            "learnt": self.learnt,
-            "known": self.known,
-        }
+        return {**super().state_dict(), "cache": self.cache}
 
     def load_state_dict(self, state):
-        self.at, self.learnt = state["at"], state["learnt"]
-        self.known = state["known"] if state["known"] is None else state["known"].to(self.problem.device)
-        self.images.data.copy_(state["images"])
-        self.targets.data.copy_(state["targets"])
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state["optimizer"]})
-        for regressor, kept in zip(self.pool, state["pool"], strict=True):
-            regressor.load_state_dict(kept)
+        super().load_state_dict(state)
+        self.cache = state["cache"] if state["cache"] is None else state["cache"].to(self.problem.device)
 
     def cost(self):
-        updates, batch = max(0, self.at - self.before), self.settings.batch_real
-        epochs, places = divmod(updates, math.ceil(self.count / batch))
-        real = epochs * self.count + places * batch
-        asked = len(self.images) + (real if self.known is None else min(self.at * batch, self.count))
-        moved = len(self.images) * (updates + self.learnt)
-        ours = flops(self.problem.settings.network, *self.problem.data.shape[:2], self.targets.shape[1])
+        images, batch, count = len(self.images), self.settings.batch_real, len(self.problem.data.train)
+        updates = max(0, self.at - self.before)
+        real = self._real_images(updates)
+        taught = images + (real if self.cache is None else min(self.at * batch, count))
+        student = flops(self.problem.settings.network, *self.problem.data.shape[:2], self.targets.shape[1])
         pool = self.problem.teachers
-        theirs = pool.flops(pool.members[0].word)
-        return {
-            "images_forward": real + asked + moved,
-            "images_backward": moved,
-            "gflop": round(((real + 3 * moved) * ours + asked * theirs) / 1e9, 1),
-        }
+        return _cost(student, pool.flops(pool.members[0].word), real, taught, images * (updates + self.network_steps))
+
+    @classmethod
+    def estimate(cls, common, settings, outline):
+        images, real = settings.images or common.ipc * outline.classes, settings.iterations * settings.batch_real
+        student, target_model = outline.flops(common.network), outline.flops(outline.teacher)
+        return _cost(student, target_model, real, real, 2 * settings.iterations * images)
 
 
-def _embed(network, images):
-    return network.embed(images)
-
-
-def _answer(network, images):
-    return network(images)
+def _cost(student, target_model, real, taught, moved):
+    """The Cost of ``real`` images forwards and ``moved`` ones both ways, and of ``taught`` through the target model."""
+    return Cost.of_passes(student, real + moved, moved) + Cost.of_passes(target_model, taught)
 
 
 def _target_model(pool):

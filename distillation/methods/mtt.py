@@ -31,8 +31,9 @@ from pydantic import Field
 from torch.func import functional_call, grad, grad_and_value
 
 from distillation.augment.siamese import augment_batch
-from distillation.methods.base import Method, StepResult
-from distillation.methods.families.teacher_checks import as_they_are
+from distillation.methods.base import ImageMethod, StepResult
+from distillation.methods.cost import Cost
+from distillation.methods.families.teacher_checks import require_same_inputs
 from distillation.networks.names import canonical, parse
 from distillation.params import Section
 from distillation.runtime.device import autocast, compiled
@@ -92,35 +93,35 @@ class Student:
     def gradient(self, vector, images, labels):
         """g (P,)."""
         parts = self._parts(images, labels)
-        return sum(share * self._gradient(vector, *part) for share, *part in parts)
+        return sum(fraction * self._gradient(vector, *part) for fraction, *part in parts)
 
     def turned(self, vector, images, labels, direction, bending=True):
         """Of g' direction: the derivatives by the images and, if ``bending``, by the vector; and its value."""
         on_images, on_vector, value = [], 0, 0
-        for share, part, theirs in self._parts(images, labels):
+        for fraction, part, classes in self._parts(images, labels):
             which = (0, 1) if bending else (0,)
-            derivatives, some = self._turned[which](part, vector, theirs, direction)
-            on_images.append(share * derivatives[0])
-            value = value + share * some
+            derivatives, part_value = self._turned[which](part, vector, classes, direction)
+            on_images.append(fraction * derivatives[0])
+            value = value + fraction * part_value
             if bending:
-                on_vector = on_vector + share * derivatives[1]
+                on_vector = on_vector + fraction * derivatives[1]
         return torch.cat(on_images), on_vector, value
 
     def _parts(self, images, labels):
-        """(share of the mean, images, labels) of each chunk."""
+        """(fraction of all images, images, labels) of each chunk."""
         return [
-            (len(part) / len(images), part, theirs)
-            for part, theirs in zip(images.split(self.chunk), labels.split(self.chunk), strict=True)
+            (len(part) / len(images), part, classes)
+            for part, classes in zip(images.split(self.chunk), labels.split(self.chunk), strict=True)
         ]
 
 
-def retraced(student, steps, start, wanted, lr, images, bending=True):
+def retraced(student, steps, start, target, lr, images, bending=True):
     """The gradient of L by the images and the learning rate, and L, by the walk there and back.
 
     Args:
         student: Student.
         steps: for each of them a function of ``images`` that gives its augmented batch, and the labels.
-        start, wanted: θ_0 and θ* (P,).
+        start, target: θ_0 and θ* (P,).
         lr: α, a Tensor of no dimension.
         images: (M, C, S, S).
         bending: whether λ changes on the way; without, it is TESLA's approximation.
@@ -129,8 +130,8 @@ def retraced(student, steps, start, wanted, lr, images, bending=True):
     for step in steps:
         seen, labels = step(images)
         path.append(path[-1] - lr * student.gradient(path[-1], seen, labels))
-    apart, unit = path.pop() - wanted, (start - wanted).square().sum()
-    direction = 2 * apart / unit
+    difference, unit = path.pop() - target, (start - target).square().sum()
+    direction = 2 * difference / unit
     on_images, on_lr = torch.zeros_like(images), torch.zeros_like(lr)
     for step in reversed(steps):
         leaf = images.detach().requires_grad_()
@@ -140,10 +141,10 @@ def retraced(student, steps, start, wanted, lr, images, bending=True):
         on_images -= lr * torch.autograd.grad(seen, leaf, on_seen)[0]
         on_lr -= value
         direction = direction - lr * on_vector
-    return on_images, on_lr, apart.square().sum() / unit
+    return on_images, on_lr, difference.square().sum() / unit
 
 
-def unrolled(student, steps, start, wanted, lr, images):
+def unrolled(student, steps, start, target, lr, images):
     """The same by the graph of all steps."""
     images, lr = images.detach().requires_grad_(), lr.detach().requires_grad_()
     vector = start.detach().requires_grad_()
@@ -151,29 +152,27 @@ def unrolled(student, steps, start, wanted, lr, images):
         seen, labels = step(images)
         (gradient,) = torch.autograd.grad(student.loss(vector, seen, labels), vector, create_graph=True)
         vector = vector - lr * gradient
-    loss = (vector - wanted).square().sum() / (start - wanted).square().sum()
+    loss = (vector - target).square().sum() / (start - target).square().sum()
     return *torch.autograd.grad(loss, (images, lr)), loss.detach()
 
 
 ROUTES = {"adjoint": retraced, "unrolled": unrolled, "tesla": partial(retraced, bending=False)}
 
 
-class MTT(Method):
+class MTT(ImageMethod):
     """A unit of work is an update: a walk there and back."""
 
-    guided = True
     asks_logits = True
     learns_lr = True
+    variables = ("images", "lr")
 
     def __init__(self, problem, settings):
         super().__init__(problem, settings)
         pool, common = problem.teachers, problem.settings
         _suits(pool.info["pool"], pool.info["objective"], pool.words, pool.info["settings"], common, settings)
-        as_they_are("mtt", pool, problem.data)
+        require_same_inputs("mtt", pool, problem.data)
         self.experts = [member for member in pool.members if canonical(member.word) == canonical(common.network)]
         self.total = settings.iterations
-        self.labels = problem.labels()
-        self.images = problem.initial_images().requires_grad_()
         self.lr = torch.tensor(settings.lr_net, device=self.images.device).requires_grad_()
         groups = [
             {"params": [self.images], "lr": settings.lr_img},
@@ -201,11 +200,11 @@ class MTT(Method):
 
     def advance(self):
         update = self.at
-        start, wanted = self._segment(self.problem.draws("segment", update))
+        start, target = self._segment(self.problem.draws("segment", update))
         steps = [partial(self._seen, update, step) for step in range(self.settings.steps)]
         route = ROUTES[self.settings.gradient]
-        found = route(self.student, steps, start, wanted, self.lr.detach(), self.images.detach())
-        self.images.grad, self.lr.grad, loss = found
+        gradients = route(self.student, steps, start, target, self.lr.detach(), self.images.detach())
+        self.images.grad, self.lr.grad, loss = gradients
         self.at += 1
         return StepResult(image_grad_ready=True, metrics={"loss": loss, "lr": self.lr.detach()})
 
@@ -226,7 +225,7 @@ class MTT(Method):
         return seen, self.labels[index]
 
     def apply(self):
-        self.optimizer.step()
+        super().apply()
         if not (rate := self.lr.item()) > 0:  # nor when it is no number
             raise BadInput(
                 f"the learning rate that mtt learns for its students came to {rate:.3g} at update {self.at}: a "
@@ -236,30 +235,21 @@ class MTT(Method):
     def result(self):
         return self.problem.hard_set(self.images, self.labels, lr=self.lr.item())
 
-    def state_dict(self):
-        return {
-            "at": self.at,
-            "images": self.images.detach(),
-            "lr": self.lr.detach(),
-            "optimizer": self.optimizer.state_dict()["state"],
-        }
-
-    def load_state_dict(self, state):
-        self.at = state["at"]
-        self.images.data.copy_(state["images"])
-        self.lr.data.copy_(state["lr"])
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state["optimizer"]})
-
     def cost(self):
         walked = sum(len(self.batches[step % len(self.batches)]) for step in range(self.settings.steps)) * self.at
-        again = 0 if self.settings.gradient == "unrolled" else walked
-        # a backward pass costs about two forward ones, and one through both of these four
-        passes = 7 * walked + 3 * again
-        return {
-            "images_forward": walked + again,
-            "images_backward": 2 * walked + again,
-            "gflop": round(passes * self.problem.forward_flops() / 1e9, 1),
-        }
+        return _cost(self.problem.forward_flops(), walked, self.settings.gradient)
+
+    @classmethod
+    def estimate(cls, common, settings, outline):
+        images = common.ipc * outline.classes
+        walked = settings.iterations * settings.steps * min(settings.batch_syn or images, images)
+        return _cost(outline.flops(common.network), walked, settings.gradient)
+
+
+def _cost(flops, walked, gradient):
+    """The Cost of walks over so many images, which are retraced but where all steps are in memory."""
+    again = 0 if gradient == "unrolled" else walked
+    return Cost.of_passes(flops, walked + again, walked + again, second=walked)
 
 
 def _suits(name, objective, words, training, common, settings):

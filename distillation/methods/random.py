@@ -1,6 +1,6 @@
 """Random real images of each class: the control of every table."""
 
-from distillation.methods.base import Method, StepResult
+from distillation.methods.base import SelectionMethod
 from distillation.params import Section
 
 
@@ -8,11 +8,7 @@ class Settings(Section):
     """Nothing to set."""
 
 
-class Random(Method):
-    def advance(self):
-        self.at = 1
-        return StepResult(image_grad_ready=False)
-
+class Random(SelectionMethod):
     def result(self):
         problem = self.problem
         chosen = problem.pick(problem.settings.ipc, problem.draws("pick")).flatten()

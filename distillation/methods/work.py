@@ -88,7 +88,7 @@ def distill(job: Job, task: Task, device: str) -> None:
     distilled = method.result()
     if not distilled.images.isfinite().all():
         raise BadInput(f"{job.common.name} ended with images that are not finite: a smaller learning rate is wanted.")
-    cost = {"updates": done["updates"], **method.cost()}
+    cost = {"updates": done["updates"], **method.cost().record()}
     if guidance:
         cost = guidance.added_to(cost, method, done["updates"])
     with task.result() as folder:

@@ -6,8 +6,10 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from distillation.augment.adapt import adapt
 from distillation.data.spaces import PREFIX, Space
 from distillation.networks.build import build
 from distillation.networks.names import embeds
@@ -63,6 +65,7 @@ class Pool:
             for kept in entry["kept"]
         ]
         self.network = lru_cache(maxsize=None)(self._network)
+        self._shares = lru_cache(maxsize=None)(self.space.same)  # compares on the CPU: once for each space
 
     @property
     def words(self):
@@ -77,6 +80,29 @@ class Pool:
             kept = ", ".join(dict.fromkeys(member.kept for member in self.members))
             raise BadInput(f"the teachers of {self.info['pool']} were kept at {kept}, not at {epoch}.")
         return made
+
+    def fits(self, images: Tensor) -> bool:
+        """Whether images (N, C, S, S) have the channels and the size that the networks are given."""
+        return tuple(images.shape[1:3]) == self.shape[:2]
+
+    def take(self, images: Tensor, space: Space, adapting: bool = False) -> Tensor:
+        """Images (N, C, S, S) of a space as the networks are given them; differentiable.
+
+        Args:
+            adapting: whether images of another shape are made grey or RGB and resized.
+
+        Raises:
+            BadInput: the images have another shape, and ``adapting`` is False.
+        """
+        if self.fits(images):
+            return images if self._shares(space) else self.space.encode(space.decode(images))
+        if not adapting:
+            expected, shape = (f"{channels}×{size}×{size}" for channels, size in (self.shape[:2], images.shape[1:3]))
+            raise BadInput(
+                f"the teachers of {self.info['pool']} take {expected}, but the images are {shape}; for guidance, "
+                "method.guidance.adapt true adapts the images."
+            )
+        return self.space.encode(adapt(space.decode(images), *self.shape[:2]))
 
     def draw(self, draws):
         """A Member: its network word uniform over the words, then uniform over that word's members."""

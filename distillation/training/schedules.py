@@ -16,11 +16,11 @@ def warmup_cosine(step: int, steps: int, warmup: int = 0, last: float = 0) -> fl
     return cosine(step - warmup, steps - warmup, last)
 
 
-def drops(milestones: Sequence[int | float], length: int) -> list[int]:
+def drop_times(milestones: Sequence[int | float], length: int) -> list[int]:
     """Milestones as numbers of epochs or steps: whole ones as they are, others as a fraction of ``length``, at least 1."""
     return [m if isinstance(m, int) else max(1, round(m * length)) for m in milestones]
 
 
 def stepped(epoch: int, epochs: int, milestones: Sequence[int | float], decay: float) -> float:
     """``decay`` once for each of the ``milestones`` that an epoch, counted from 0, has reached."""
-    return decay ** sum(drop <= epoch for drop in drops(milestones, epochs))
+    return decay ** sum(drop <= epoch for drop in drop_times(milestones, epochs))

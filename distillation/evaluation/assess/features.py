@@ -2,11 +2,13 @@
 
 import torch
 
+from distillation.networks.chunks import in_chunks
+
 
 @torch.no_grad()
 def features(network, images, chunk):
     """Features (N, F) of images (N, C, H, W), float64."""
-    return torch.cat([network.embed(part) for part in images.split(chunk)]).double()
+    return in_chunks(network.embed, images, chunk).double()
 
 
 def mean_distance(real, made):

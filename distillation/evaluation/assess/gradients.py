@@ -3,6 +3,8 @@
 import torch
 import torch.nn.functional as F
 
+from distillation.methods.families.gradient_distances import per_output
+
 
 def gradients(network, images, label, chunk):
     """The gradients of the mean cross-entropy of images (N, C, H, W) of one class, for every weight that has outputs.
@@ -18,13 +20,6 @@ def gradients(network, images, label, chunk):
     return total
 
 
-def gradient_distance(real, made):
-    """The sum over weights and their outputs i of 1 - A_i · B_i / (|A_i| |B_i|) (equation 10).
-
-    1e-6 is added to the product of the norms, as in the official code.
-    """
-    total = 0.0
-    for a, b in zip(real, made, strict=True):
-        a, b = a.flatten(1).double(), b.flatten(1).double()
-        total += float((1 - (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + 1e-6)).sum())
-    return total
+def gradient_distance(real, distilled):
+    """DC's distance of two gradients (equation 10), as ``per_output`` has it, in float64."""
+    return float(per_output(*([part.double() for part in parts] for parts in (distilled, real))))

@@ -10,7 +10,8 @@ from distillation.data.real import loaded
 from distillation.evaluation.assess.features import features, kernel_distance, mean_distance, mean_of, spread
 from distillation.evaluation.assess.gradients import gradient_distance, gradients
 from distillation.evaluation.assess.semantics import semantics
-from distillation.evaluation.assess.sets import sample, sets_of
+from distillation.evaluation.assess.sets import sets_of
+from distillation.methods.families.gradient_distances import SETTLING
 from distillation.networks.build import build, has_features
 from distillation.runtime import files
 from distillation.runtime.errors import BadInput
@@ -83,9 +84,9 @@ def measure(job: Job, task: Task, device: str) -> None:
     state, chunk = task.start(), job.chunk
     data = loaded(job.data, device)
     sets, pool = sets_of(job.sets, data), Pool(job.pool.parent, device)
-    real = sample(data, [min(job.real, len(members)) for members in data.members], "assess real")
+    real = data.sample([job.real] * len(data.classes), generator(0, "assess real"))
     network = _network(pool, job.model, data, real, chunk)
-    sets = {name: (_given(each.images, each.space, pool), each.labels) for name, each in sets.items()}
+    sets = {name: (pool.take(each.images, each.space), each.labels) for name, each in sets.items()}
     done = {"label": 0, "distances": {name: [] for name in sets}}
 
     def advance():
@@ -150,7 +151,7 @@ def _network(pool, model, data, real, chunk):
     if norms:
         for module in norms:
             module.momentum = None  # the mean over the chunks
-        few = min(16, *map(len, real))
+        few = min(SETTLING, *map(len, real))
         images = _real(data, torch.stack([indices[:few] for indices in real], 1).flatten(), pool)
         with torch.no_grad():
             for part in images.tensor_split(-(-len(images) // chunk)):
@@ -160,9 +161,4 @@ def _network(pool, model, data, real, chunk):
 
 def _real(data, indices, pool):
     images = data.train.images[indices.to(data.train.images.device)]
-    return _given(data.encode(images), data.space, pool)
-
-
-def _given(images, space, pool):
-    """Images of ``space`` as the models of ``pool`` want them."""
-    return images if pool.space.same(space) else pool.space.encode(space.decode(images))
+    return pool.take(data.encode(images), data.space)

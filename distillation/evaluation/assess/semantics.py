@@ -3,6 +3,8 @@
 import torch
 import torch.nn.functional as F
 
+from distillation.networks.chunks import in_chunks
+
 
 @torch.no_grad()
 def semantics(network, images, labels, chunk):
@@ -11,7 +13,7 @@ def semantics(network, images, labels, chunk):
 
     The class is that of the image, not a soft label: against its own labels every teacher is right.
     """
-    logits = torch.cat([network(part) for part in images.split(chunk)]).double()
+    logits = in_chunks(network, images, chunk).double()
     logs = logits.log_softmax(1)
     return {
         "accuracy": 100 * float((logits.argmax(1) == labels).double().mean()),

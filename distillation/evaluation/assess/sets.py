@@ -32,7 +32,7 @@ def sets_of(files: Mapping[str, Path], data: RealSet) -> dict[str, DistilledSet]
             raise BadInput(
                 f"the distilled set has {count} images of class {name!r}, but the dataset only {len(members)}."
             )
-    chosen = torch.cat(sample(data, counts, "assess random")).to(device)
+    chosen = torch.cat(data.sample(counts, generator(0, "assess random"))).to(device)
     random = DistilledSet(
         data.encode(data.train.images[chosen]),
         data.train.labels[chosen],
@@ -41,9 +41,3 @@ def sets_of(files: Mapping[str, Path], data: RealSet) -> dict[str, DistilledSet]
         {**made.info, "labels": "hard"},
     )
     return {**found, "random": random}
-
-
-def sample(data, counts, purpose):
-    """Indices, on the CPU, of ``counts`` (one a class) different training images of each class, drawn for ``purpose``."""
-    draws = generator(0, purpose)
-    return [m[torch.randperm(len(m), generator=draws)[:n]] for m, n in zip(data.members, counts, strict=True)]

@@ -2,19 +2,19 @@
 
 import torch
 
-from distillation.methods.base import Method, StepResult
+from distillation.methods.base import SelectionMethod, StepResult
+from distillation.networks.chunks import in_chunks
 from distillation.runtime.errors import BadInput
 
 
-class Coreset(Method):
+class Coreset(SelectionMethod):
     """Chooses ``ipc`` real images of each class by their features; one class is one unit of work."""
 
     def __init__(self, problem, settings):
         super().__init__(problem, settings)
         self.total = problem.classes
         self.chosen = []
-        smallest = min(map(len, problem.data.members))
-        if problem.settings.ipc > smallest:
+        if problem.settings.ipc > (smallest := problem.data.smallest_class):
             raise BadInput(f"method.ipc is {problem.settings.ipc}, but the smallest class has {smallest} images.")
 
     def choose(self, features, count):
@@ -35,8 +35,11 @@ class Coreset(Method):
             return self.problem.real(members).flatten(1)
         problem, pool = self.problem, self.problem.teachers
         network = pool.network(pool.members[0])
-        chunks = (problem.to_teacher(problem.real(part), pool) for part in members.split(problem.settings.chunk))
-        return torch.cat([network.embed(chunk) for chunk in chunks])
+        return in_chunks(
+            lambda part: network.embed(pool.take(problem.real(part), problem.data.space)),
+            members,
+            problem.settings.chunk,
+        )
 
     def result(self):
         chosen = torch.tensor(self.chosen)

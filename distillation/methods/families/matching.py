@@ -13,6 +13,7 @@ The code counts to the last iteration inclusively and stores its images after on
 """
 
 import math
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
@@ -21,15 +22,15 @@ from pydantic import Field
 from torch.func import functional_call, grad, grad_and_value
 
 from distillation.augment.siamese import apply, augment_batch, draw
-from distillation.methods.base import Method, StepResult
-from distillation.networks.build import initialise
+from distillation.methods.base import Common, ImageMethod, StepResult
+from distillation.methods.cost import Cost
+from distillation.methods.families.gradient_distances import DISTANCES, SETTLING
+from distillation.networks.build import Network, initialise
 from distillation.params import Section
-from distillation.runtime.device import autocast, compiled
+from distillation.runtime.device import autocast
 from distillation.runtime.errors import BadInput
 
 LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}  # ipc: outer, inner
-SETTLING = 16  # real images of each class that batch norms see before they are frozen, as in the official code
-TINY = 1e-6  # what the official code adds to a product of norms
 
 Auto = Literal["auto"] | Annotated[int, Field(ge=1)]
 
@@ -55,7 +56,7 @@ class Settings(Section):
     distance: Literal["per_output", "mse", "cos"]
 
 
-def loops(common, settings):
+def loops(common: Common, settings: Settings) -> tuple[int, int]:
     """(outer, inner). Raises BadInput where ``auto`` is asked of an IPC that the published table has not."""
     chosen = settings.outer, settings.inner
     if "auto" in chosen and common.ipc not in LOOPS:
@@ -66,27 +67,7 @@ def loops(common, settings):
     return tuple(LOOPS[common.ipc][i] if each == "auto" else each for i, each in enumerate(chosen))
 
 
-def per_output(ours, real):
-    """One cosine for each output of each layer, from its weights alone: vectors (biases, norms) are left out."""
-    pairs = [(a.flatten(1), b.flatten(1)) for a, b in zip(ours, real, strict=True) if a.ndim > 1]
-    return sum((1 - (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + TINY)).sum() for a, b in pairs)
-
-
-def mse(ours, real):
-    """Squared distance of the whole gradients, biases included."""
-    return sum((a - b).square().sum() for a, b in zip(ours, real, strict=True))
-
-
-def cos(ours, real):
-    """One cosine of the whole gradients, biases included."""
-    a, b = (torch.cat([part.flatten() for part in parts]) for parts in (ours, real))
-    return 1 - a @ b / (a.norm() * b.norm() + TINY)
-
-
-DISTANCES = {"per_output": per_output, "mse": mse, "cos": cos}
-
-
-def matched(network, distance, precision):
+def image_gradient(network: Network, distance: Callable, precision: str) -> Callable:
     """A function of images, parameters, buffers, labels and the real gradient: the gradient of D by the images, and D.
 
     It differentiates a gradient, which torch.compile takes as one graph where autograd's second pass would stay eager.
@@ -97,26 +78,23 @@ def matched(network, distance, precision):
             logits = functional_call(network, (parameters, buffers), (images,))
         return F.cross_entropy(logits.to(images.dtype), labels)
 
-    def apart(images, parameters, buffers, labels, real):
+    def matching_loss(images, parameters, buffers, labels, real):
         return distance(tuple(grad(loss)(parameters, buffers, images, labels).values()), real)
 
-    return grad_and_value(apart)
+    return grad_and_value(matching_loss)
 
 
-class Matching(Method):
+class Matching(ImageMethod):
     """A unit of work is an update of the images, or one SGD step of the network; ``at`` alone says which is next."""
 
-    guided = True
     siamese = False
 
     def __init__(self, problem, settings):
         super().__init__(problem, settings)
         self.outer, inner = loops(problem.settings, settings)
-        self.labels = problem.labels()
-        self.images = problem.initial_images().requires_grad_()
         self.optimizer = torch.optim.SGD([self.images], settings.lr_img, settings.momentum)
         self.strategy = problem.strategy if self.siamese else "none"
-        self.batch = min(settings.batch_real, *map(len, problem.data.members))
+        self.batch = min(settings.batch_real, problem.data.smallest_class)
         self.epoch = math.ceil(len(self.images) / settings.batch_train)
         self.round = 1 + inner * self.epoch  # units from one update to the next under the same network
         self.iteration = (self.outer - 1) * self.round + 1
@@ -124,11 +102,10 @@ class Matching(Method):
 
         self.network = problem.network(problem.draws("network"))
         self.norms = [m for m in self.network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-        self.forward = self.network
-        self.match = matched(self.network, DISTANCES[settings.distance], problem.settings.precision)
-        if problem.settings.compile:
-            self.forward = compiled(self.network)
-            self.match = compiled(self.match)
+        self.forward = problem.compiled(self.network)
+        self.match = problem.compiled(
+            image_gradient(self.network, DISTANCES[settings.distance], problem.settings.precision)
+        )
 
     @classmethod
     def check(cls, common, settings, classes):
@@ -179,8 +156,8 @@ class Matching(Method):
         parts = zip(chosen, ops, numbers, seen.detach().split(ipc), self.labels.split(ipc), strict=True)
         for indices, op, row, images, labels in parts:
             real = apply(problem.real(indices), self.strategy, op.expand(self.batch), row.expand(self.batch, -1))
-            wanted = self._gradient(real, labels[:1].expand(self.batch))
-            gradient, distance = self.match(images, parameters, buffers, labels, wanted)
+            target = self._gradient(real, labels[:1].expand(self.batch))
+            gradient, distance = self.match(images, parameters, buffers, labels, target)
             gradients.append(gradient)
             total = total + distance.detach()
         return torch.autograd.grad(seen, self.images, torch.cat(gradients))[0], total
@@ -193,10 +170,10 @@ class Matching(Method):
         parameters, learning = list(self.network.parameters()), self.norms and self.network.training
         chunk = len(images) if learning else self.problem.settings.chunk
         parts = []
-        for some, theirs in zip(images.split(chunk), labels.split(chunk), strict=True):
+        for part, classes in zip(images.split(chunk), labels.split(chunk), strict=True):
             with autocast(images.device, self.problem.settings.precision):
-                logits = self.forward(some)
-            loss = F.cross_entropy(logits.to(images.dtype), theirs, reduction="sum") / len(images)
+                logits = self.forward(part)
+            loss = F.cross_entropy(logits.to(images.dtype), classes, reduction="sum") / len(images)
             parts.append(torch.autograd.grad(loss, parameters))
         return tuple(map(sum, zip(*parts, strict=True)))
 
@@ -212,24 +189,11 @@ class Matching(Method):
         with torch.no_grad():
             torch._foreach_add_(list(self.network.parameters()), gradients, alpha=-self.settings.lr_net)
 
-    def apply(self):
-        self.optimizer.step()
-
-    def result(self):
-        return self.problem.hard_set(self.images, self.labels)
-
     def state_dict(self):
-        return {
-            "at": self.at,
-            "images": self.images.detach(),
-            "optimizer": self.optimizer.state_dict()["state"],
-            "network": dict(self.network.state_dict()),
-        }
+        return {**super().state_dict(), "network": dict(self.network.state_dict())}
 
     def load_state_dict(self, state):
-        self.at = state["at"]
-        self.images.data.copy_(state["images"])
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state["optimizer"]})
+        super().load_state_dict(state)
         self.network.load_state_dict(state["network"])
 
     def cost(self):
@@ -238,10 +202,19 @@ class Matching(Method):
         real, synthetic = updates * self.batch * self.problem.classes, updates * len(self.images)
         trained = (self.at - updates) * len(self.images) // self.epoch
         settling = updates * min(SETTLING, self.batch) * self.problem.classes if self.norms else 0
-        # a backward pass costs about two forward ones, and one through both of these four
-        passes = 3 * (real + trained) + 7 * synthetic + settling
-        return {
-            "images_forward": real + synthetic + trained + settling,
-            "images_backward": real + 2 * synthetic + trained,
-            "gflop": round(passes * self.problem.forward_flops() / 1e9, 1),
-        }
+        forward, backward = real + synthetic + trained + settling, real + synthetic + trained
+        return Cost.of_passes(self.problem.forward_flops(), forward, backward, second=synthetic)
+
+    @classmethod
+    def estimate(cls, common, settings, outline):
+        outer, inner = loops(common, settings)
+        images, updates = common.ipc * outline.classes, settings.iterations * outer
+        real, synthetic = updates * settings.batch_real * outline.classes, updates * images
+        trained = settings.iterations * (outer - 1) * inner * images
+        # a gradient's gradient counts as two passes forwards and backwards here, not as the four of ``second``
+        passes = 3 * (real + trained + 3 * synthetic)
+        return Cost(
+            images_forward=real + synthetic + trained,
+            images_backward=real + 2 * synthetic + trained,
+            flops=passes * outline.flops(common.network),
+        )

@@ -14,21 +14,23 @@ whatever range of images it is made in. So each index is a shard of its own, mad
 """
 
 import copy
-import math
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from itertools import product
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, field_validator
-from torch import nn
+from torch import Tensor, nn
 
 from distillation.augment import crops
-from distillation.methods.base import Method, StepResult
+from distillation.methods.base import ImageMethod, StepResult
+from distillation.methods.cost import Cost
 from distillation.params import Section
 from distillation.runtime.device import autocast, compiled
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
+from distillation.training.optimizers import set_rate
+from distillation.training.schedules import cosine
 
 
 class RecoverSettings(Section):
@@ -61,49 +63,66 @@ class RecoverSettings(Section):
         return value
 
 
-class Recover(Method):
+class Recover(ImageMethod):
     """Images ``problem.shard`` to ``problem.shard + ipc - 1`` of each class; one update of a block is one unit of work.
 
     The cross-entropy is that of ``method.teacher``; guidance adds what other teachers say of the block being made.
     """
 
-    guided = True
     reads_batch_norms = True
 
     def __init__(self, problem, settings):
         super().__init__(problem, settings)
+        self.optimizer = self._optimizer()
+        self.total = len(self.units) * settings.iterations
+        self.recovered = []
         pool = problem.teachers
         if pool.classes != problem.data.classes:
             raise BadInput(
                 f"method.teacher is {pool.info['pool']!r}, whose classes are not those of the dataset: "
                 f"{problem.settings.name} asks it for each image's class."
             )
-        self.network = watching(pool.network(pool.members[0]), settings.first_bn, problem.settings.compile)
+        self.network = monitored(pool.network(pool.members[0]), settings.first_bn, problem.settings.compile)
         self.verifier = _verifier(problem) if settings.verify else None
-        self.blocks = torch.arange(problem.classes, device=problem.device).split(settings.batch)
-        indices = range(problem.shard, problem.shard + problem.settings.ipc)
-        self.units = list(product(indices, range(len(self.blocks))))
-        self.total = len(self.units) * settings.iterations
-        self.made = []
-        self._begin()
 
     @classmethod
     def shards(cls, common, settings):
         return range(settings.first, settings.first + common.ipc)
 
+    @cached_property
+    def blocks(self):
+        """The classes of each block."""
+        return torch.arange(self.problem.classes, device=self.problem.device).split(self.settings.batch)
+
+    @cached_property
+    def units(self):
+        """(index of the image, place of the block) of all blocks of images, in order."""
+        indices = range(self.problem.shard, self.problem.shard + self.problem.settings.ipc)
+        return list(product(indices, range(len(self.blocks))))
+
+    @property
+    def unit(self):
+        """The index and the block of the images of the next update."""
+        return self.units[self.at // self.settings.iterations]
+
+    def initial(self):
+        labels = self.blocks[self.unit[1]]
+        shape = (len(labels), *self.problem.data.train.images.shape[1:])
+        return torch.randn(shape, generator=self._draws("noise")).to(self.problem.device), labels
+
     def _begin(self):
         """Noise for the next block, and a fresh optimiser."""
-        self.index, self.block = self.units[len(self.made)]
-        self.labels = self.blocks[self.block]
-        shape = (len(self.labels), *self.problem.data.train.images.shape[1:])
-        noise = torch.randn(shape, generator=self._draws("noise"))
-        self.images = noise.to(self.problem.device).requires_grad_()
-        self.optimizer = torch.optim.Adam([self.images], self.settings.lr, betas=(0.5, 0.9))
+        images, self.labels = self.initial()
+        self.images = images.requires_grad_()
+        self.optimizer = self._optimizer()
+
+    def _optimizer(self):
+        return torch.optim.Adam([self.images], self.settings.lr, betas=(0.5, 0.9))
 
     def _draws(self, purpose, *index):
         """A generator named by the image and its block, not by the shard that they are made in."""
         common = self.problem.settings
-        return generator(common.seed, common.name, purpose, self.index, self.block, *index)
+        return generator(common.seed, common.name, purpose, *self.unit, *index)
 
     def advance(self):
         iteration = self.at % self.settings.iterations
@@ -130,10 +149,10 @@ class Recover(Method):
         return self.settings.crop
 
     def _loss(self, images):
-        settings, device = self.settings, images.device
-        given = self.problem.to_teacher(images, self.problem.teachers)
-        with autocast(device, self.problem.settings.precision):
-            logits, deviation = self.network(given)
+        settings = self.settings
+        inputs = self.problem.teachers.take(images, self.problem.data.space)
+        with autocast(images.device, self.problem.settings.precision):
+            logits, deviation = self.network(inputs)
         entropy = F.cross_entropy(logits.float(), self.labels)
         loss = entropy + settings.r_bn * deviation
         if settings.tv_l2:
@@ -146,50 +165,45 @@ class Recover(Method):
         """A step of Adam at a rate that falls along a cosine, then back into the range of pixels."""
         settings, space = self.settings, self.problem.data.space
         iteration = (self.at - 1) % settings.iterations
-        for group in self.optimizer.param_groups:
-            group["lr"] = settings.lr * (1 + math.cos(math.pi * iteration / settings.iterations)) / 2
-        self.optimizer.step()
+        set_rate(self.optimizer, settings.lr * cosine(iteration, settings.iterations))
+        super().apply()
         with torch.no_grad():
             self.images.copy_(space.encode(space.decode(self.images).clamp(0, 1)))
         if iteration + 1 == settings.iterations:
-            self.made.append(self.images.detach().clone())
+            self.recovered.append(self.images.detach().clone())
             if self.at < self.total:
                 self._begin()
 
     def result(self):
         common = self.problem.settings
-        images = torch.cat(self.made).unflatten(0, (common.ipc, -1)).transpose(0, 1).flatten(0, 1)
+        images = torch.cat(self.recovered).unflatten(0, (common.ipc, -1)).transpose(0, 1).flatten(0, 1)
         return self.problem.hard_set(images, self.problem.labels())
 
     def state_dict(self):
-        optimizer = self.optimizer.state_dict()["state"]
-        return {"at": self.at, "made": self.made, "images": self.images.detach(), "optimizer": optimizer}
+        return {**super().state_dict(), "recovered": self.recovered}
 
     def load_state_dict(self, state):
-        self.at, self.made = state["at"], [images.to(self.problem.device) for images in state["made"]]
-        if self.at == self.total:
-            return
-        self._begin()
-        self.images.data.copy_(state["images"])
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state["optimizer"]})
+        self.at, self.recovered = state["at"], [images.to(self.problem.device) for images in state["recovered"]]
+        if self.at < self.total:
+            self._begin()
+            super().load_state_dict(state)
 
     def cost(self):
         sizes = [len(self.blocks[block]) for _, block in self.units]
         done, rest = divmod(self.at, self.settings.iterations)
         images = self.settings.iterations * sum(sizes[:done]) + rest * sum(sizes[done : done + 1])
-        pool = self.problem.teachers
-        flops = 3 * images * pool.flops(pool.members[0].word)
-        if self.verifier:
-            flops += images * self.problem.guides.flops(self.problem.guides.members[0].word)
-        return {
-            "images_forward": images * (2 if self.verifier else 1),
-            "images_backward": images,
-            "gflop": round(flops / 1e9, 1),
-        }
+        pool, guides = self.problem.teachers, self.problem.guides
+        cost = Cost.of_passes(pool.flops(pool.members[0].word), images, images)
+        return cost + Cost.of_passes(guides.flops(guides.members[0].word), images) if self.verifier else cost
+
+    @classmethod
+    def estimate(cls, common, settings, outline):
+        images = settings.iterations * common.ipc * outline.classes
+        return Cost.of_passes(outline.flops(outline.teacher), images, images)
 
 
-class Watched(nn.Module):
-    """A network that also says how far the inputs of its batch norms are from what they saw in training.
+class BatchNormMonitor(nn.Module):
+    """A network that also measures how far the inputs of its batch norms are from those in training.
 
     Gives logits (N, K) of images (N, C, H, W), and the sum over its batch norms of ||mean - running mean|| +
     ||var - running var||, the first one's times ``first``. ``network`` is copied; it is to be frozen and in eval mode.
@@ -207,28 +221,28 @@ class Watched(nn.Module):
                 "method.teacher begins with a network without batch norms, whose statistics are wanted here."
             )
         for norm, weight in zip(norms, [first] + [1.0] * (len(norms) - 1), strict=True):
-            norm.register_forward_pre_hook(partial(self._watch, weight))
+            norm.register_forward_pre_hook(partial(self._measure, weight))
 
     def forward(self, images):
-        self.found = []
+        self.deviations = []
         logits = self.network(images)
-        return logits, sum(self.found)
+        return logits, sum(self.deviations)
 
-    def _watch(self, weight, norm, inputs):
+    def _measure(self, weight, norm, inputs):
         values = inputs[0].to(norm.running_mean.dtype)  # sums in full precision, whatever the network runs in
         variance, mean = torch.var_mean(values, (0, 2, 3), correction=0)
         deviation = (mean - norm.running_mean).norm() + (variance - norm.running_var).norm()
-        self.found.append(weight * deviation)
+        self.deviations.append(weight * deviation)
 
 
 @lru_cache(maxsize=1)
-def watching(network, first, compile):
-    """``Watched``, compiled or not; the shards that one process makes share it."""
-    watched = Watched(network, first)
-    return compiled(watched) if compile else watched
+def monitored(network: nn.Module, first: float, compile: bool) -> nn.Module:
+    """A BatchNormMonitor, compiled or not; the shards that one process makes share it."""
+    monitor = BatchNormMonitor(network, first)
+    return compiled(monitor) if compile else monitor
 
 
-def variation(images):
+def variation(images: Tensor) -> Tensor:
     """Sum of the norms of the differences between all neighbours of images (N, C, H, W): right, below, both diagonals."""
     right = images[:, :, :, 1:] - images[:, :, :, :-1]
     below = images[:, :, 1:] - images[:, :, :-1]
@@ -253,7 +267,7 @@ def _verifier(problem):
 
     @torch.no_grad()
     def verified(images, labels):
-        said = network(problem.to_teacher(images, pool, problem.settings.guidance.adapt)).argmax(1)
-        return 100 * (said == labels).float().mean()
+        inputs = pool.take(images, problem.data.space, problem.settings.guidance.adapt)
+        return 100 * (network(inputs).argmax(1) == labels).float().mean()
 
     return verified

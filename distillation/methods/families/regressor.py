@@ -1,47 +1,53 @@
 """A network that learns a distilled set of images and target vectors, a step at a time."""
 
-import torch.nn.functional as F
+from collections.abc import Callable
+from typing import Any
 
-from distillation.networks.build import initialise
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from distillation.networks.build import Network, initialise
 from distillation.runtime.device import autocast
+from distillation.training.optimizers import optimizer_state, restore_optimizer
 
 
 class Regressor:
-    """A frozen network that wakes to learn; ``steps`` is what it counts of them.
+    """A network that is frozen but while it takes a step; ``steps`` counts those.
 
     Args:
         network: on its device.
-        answer: function of the network and images that gives its outputs; compiled or not.
+        forward: function of the network and images that gives its outputs; compiled or not.
         optimizer: of the network's parameters.
         precision: ``fp32`` or ``bf16``.
     """
 
-    def __init__(self, network, answer, optimizer, precision):
-        self.network, self.answer, self.precision = network.requires_grad_(False), answer, precision
+    def __init__(self, network: Network, forward: Callable, optimizer: torch.optim.Optimizer, precision: str):
+        self.network, self.forward, self.precision = network.requires_grad_(False), forward, precision
         self.optimizer, self.steps = optimizer, 0
 
-    def learn(self, images, targets):
-        """One step on the mean squared error of images (M, C, S, S) and targets (M, D), in train mode."""
+    def train_step(self, images: Tensor, targets: Tensor) -> None:
+        """Takes a step on the mean squared error of images (M, C, S, S) and targets (M, D), in train mode."""
         network = self.network.train().requires_grad_(True)
         with autocast(images.device, self.precision):
-            said = self.answer(network, images.detach())
-        loss = F.mse_loss(said.float(), targets.detach())
+            outputs = self.forward(network, images.detach())
+        loss = F.mse_loss(outputs.float(), targets.detach())
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         network.requires_grad_(False)
         self.steps += 1
 
-    def renew(self, draws):
-        """Fresh weights and a fresh optimiser; what it counts stays."""
+    def reset(self, draws: torch.Generator) -> None:
+        """Draws fresh weights, for a fresh optimiser; ``steps`` stays."""
         initialise(self.network, draws)
         self.optimizer.state.clear()
 
-    def state_dict(self):
-        optimizer = self.optimizer.state_dict()["state"]
+    def state_dict(self) -> dict[str, Any]:
+        optimizer = optimizer_state(self.optimizer)
         return {"network": dict(self.network.state_dict()), "optimizer": optimizer, "steps": self.steps}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state["optimizer"]})
+        restore_optimizer(self.optimizer, state["optimizer"])
         self.steps = state["steps"]

@@ -1,12 +1,13 @@
 """Kernel ridge regression, and with features as its kernel: the last linear layer of a network, fitted in closed form."""
 
 import torch
+from torch import Tensor
 
 from distillation.runtime.errors import BadInput
 
 
-def answers(synthetic, targets, real, ridge):
-    """What the linear map from ``synthetic`` features to their ``targets`` says of ``real`` ones; differentiable.
+def predictions(synthetic: Tensor, targets: Tensor, real: Tensor, ridge: float) -> Tensor:
+    """What the affine map from ``synthetic`` features to their ``targets`` predicts of ``real`` ones; differentiable.
 
         K_ts (K_ss + λ I)^-1 Y    K = φ φ' of features with a constant 1 appended,  λ = ridge · trace K_ss, no gradient
 
@@ -25,10 +26,10 @@ def answers(synthetic, targets, real, ridge):
     """
     synthetic, targets, real = synthetic.double(), targets.double(), real.double()
     kernel = synthetic @ synthetic.T + 1
-    return (real @ synthetic.T + 1) @ solved(kernel, targets, ridge * kernel.detach().trace(), ridge)
+    return (real @ synthetic.T + 1) @ solve(kernel, targets, ridge * kernel.detach().trace(), ridge)
 
 
-def solved(kernel, targets, weight, ridge):
+def solve(kernel: Tensor, targets: Tensor, weight: Tensor, ridge: float) -> Tensor:
     """(K + λ I)^-1 Y of a float64 kernel (M, M) and targets (M, D), where λ, the ``weight``, came of ``ridge``; differentiable.
 
     Raises:
@@ -36,9 +37,8 @@ def solved(kernel, targets, weight, ridge):
     """
     factor, fault = torch.linalg.cholesky_ex(kernel + torch.diag(weight.expand(len(kernel))))
     pivots, rounding = factor.diagonal().square(), len(kernel) * torch.finfo(kernel.dtype).eps
-    if int(fault) or not bool(
-        pivots.min() > rounding * kernel.diagonal().max()
-    ):  # nothing compares with what is no number
+    sound = bool(pivots.min() > rounding * kernel.diagonal().max())  # False also where either is not a number
+    if int(fault) or not sound:
         raise BadInput(
             f"the kernel of {len(kernel)} images is singular or not finite at ridge {ridge:g}: a larger ridge or a smaller "
             "learning rate is wanted."

@@ -1,0 +1,60 @@
+"""What a method costs: images through networks and arithmetic, counted while it runs or estimated before."""
+
+from dataclasses import dataclass
+
+from distillation.networks.build import flops
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Images that pass through networks forwards and backwards, and floating-point operations: the same on every machine."""
+
+    images_forward: float = 0
+    images_backward: float = 0
+    flops: float = 0.0
+
+    @classmethod
+    def of_passes(cls, flops: float, forward: float, backward: float = 0, second: float = 0) -> "Cost":
+        """The Cost of passes through a network whose forward pass of one image takes ``flops``.
+
+        A backward pass costs about two forward ones, and a ``second`` one, through a pass forwards and backwards, four.
+        """
+        passes = forward + 2 * backward + 4 * second
+        return cls(images_forward=forward, images_backward=backward + second, flops=passes * flops)
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(
+            images_forward=self.images_forward + other.images_forward,
+            images_backward=self.images_backward + other.images_backward,
+            flops=self.flops + other.flops,
+        )
+
+    def record(self) -> dict[str, float]:
+        """What is kept beside a result: ``images_forward``, ``images_backward`` and ``gflop`` to a tenth."""
+        gflop = round(self.flops / 1e9, 1)
+        return {"images_forward": self.images_forward, "images_backward": self.images_backward, "gflop": gflop}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """What the parameters tell of a Problem before any of its data is read.
+
+    Attributes:
+        shape: (channels, size, classes) of the images.
+        count: how many training images there are.
+        flip: whether a mirrored image keeps its class.
+        teacher: the name of the first network of ``method.teacher``.
+    """
+
+    shape: tuple[int, int, int]
+    count: int
+    flip: bool
+    teacher: str
+
+    @property
+    def classes(self) -> int:
+        return self.shape[2]
+
+    def flops(self, network: str) -> int:
+        """Floating-point operations of one image's forward pass through the network of that name."""
+        return flops(network, *self.shape)

@@ -1,0 +1,32 @@
+"""Distances D of two gradients, each a tuple of a Tensor a parameter: what DC and DSA match, and what assess measures."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+SETTLING = 16  # real images of each class that batch norms see before they are frozen, as in DC's official code
+TINY = 1e-6  # what the official code adds to a product of norms
+
+
+def per_output(synthetic: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
+    """Sum over layers and their outputs i of 1 - A_i · B_i / (|A_i| |B_i|) (DC, equation 10).
+
+    From weights alone: vectors (biases, norms) are left out, as in the official code.
+    """
+    pairs = [(a.flatten(1), b.flatten(1)) for a, b in zip(synthetic, real, strict=True) if a.ndim > 1]
+    return sum((1 - (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + TINY)).sum() for a, b in pairs)
+
+
+def mse(synthetic: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
+    """Squared distance of the whole gradients, biases included."""
+    return sum((a - b).square().sum() for a, b in zip(synthetic, real, strict=True))
+
+
+def cos(synthetic: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
+    """One cosine of the whole gradients, biases included."""
+    a, b = (torch.cat([part.flatten() for part in parts]) for parts in (synthetic, real))
+    return 1 - a @ b / (a.norm() * b.norm() + TINY)
+
+
+DISTANCES = {"per_output": per_output, "mse": mse, "cos": cos}
