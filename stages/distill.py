@@ -19,7 +19,7 @@ from distillation import params as parameters
 from distillation.console.progress import Progress
 from distillation.data.distilled import FILE, DistilledSet
 from distillation.data.real import RealSet
-from distillation.methods.base import Common, Problem, of_a_shard
+from distillation.methods.base import Common, Problem, check_guided, of_a_shard
 from distillation.methods.guidance import Guidance
 from distillation.networks.names import check
 from distillation.runtime import cost, device, files, process
@@ -52,10 +52,7 @@ def run():
     module = methods.load(common.name)
     settings = params.section(f"method.{common.name}", module.Settings)
     compute = params.section("compute", parameters.Compute)
-    if common.guided and not module.METHOD.guided:
-        raise BadInput(
-            f"method.alpha is above 0, but {common.name} has no image gradient that guidance could join; set it to 0."
-        )
+    check_guided(module.METHOD, common)
 
     shards, share = of_a_shard(module.METHOD, common, settings)
     inputs = _of_one_shard(stage_inputs("distill"), share)

@@ -67,7 +67,20 @@ class Common(Section):
     @property
     def guided(self):
         """Whether any teacher has a weight above zero."""
-        return any(a > 0 for a in (self.alpha.values() if isinstance(self.alpha, dict) else [self.alpha]))
+        return weighs(self.alpha)
+
+
+def weighs(alpha: float | dict[str, float]) -> bool:
+    """Whether a weight of guidance, or any of those by network, is above zero."""
+    return any(weight > 0 for weight in (alpha.values() if isinstance(alpha, dict) else [alpha]))
+
+
+def check_guided(method: "type[Method]", common: Common) -> None:
+    """Raise BadInput where guidance should join a method that has no image gradient."""
+    if common.guided and not method.guided:
+        raise BadInput(
+            f"method.alpha is above 0, but {common.name} has no image gradient that guidance could join; set it to 0."
+        )
 
 
 def of_a_shard(method, common, settings):
