@@ -1,6 +1,7 @@
 """Make a pool of teachers.
 
-Reads   params.yaml: teacher.<POOL> (what it leaves out: teacher.main), compute.threads; data/real/<source>
+Reads   params.yaml: teacher.<POOL>, what it leaves out of pool and objectives.<objective>, compute.threads;
+        data/real/<source>
 Writes  models/teachers/<POOL>: teachers.safetensors (all weights), pool.json, curves.csv, metrics.json; norms.csv, the
         statistics of batch norms, where there are any
 """
@@ -59,15 +60,12 @@ def run(pool):
 
 def _of_one_teacher(inputs, objective):
     """The inputs that change one teacher: not how many there are, nor which others, nor what another objective uses."""
-    loaded = {name: objectives.load(name) for name in objectives.names()}
-    own = {objective, *loaded[objective].uses}
-    others = {each for name, kind in loaded.items() for each in (name, *kind.uses)} - own
+    others = {"count", "networks", *objectives.names()} - {objective}
 
     def matters(key):
-        group, _, path = key.partition(":")
-        if group == "params" and path.startswith("teacher."):
-            return path.split(".")[2] not in {"count", "networks", *others}
-        return path not in others
+        section, *path = key.removeprefix("params:").split(".")
+        own = {"pool": path[:1], "teacher": path[1:2]}.get(section, [])
+        return others.isdisjoint(own)
 
     return {key: value for key, value in inputs.items() if matters(key)}
 
@@ -94,8 +92,7 @@ def _write(out, pool, settings, data, tasks):
         "objective": settings.objective,
         "precision": settings.precision,
         "networks": records,
-        "settings": settings.training.model_dump(by_alias=True)
-        | settings.model_dump(include=set(objectives.load(settings.objective).uses)),
+        "settings": settings.training.model_dump(by_alias=True),
     }
     tensors.save(out / FILE, weights, info)
     files.save_json(out / RECORD, info)

@@ -26,12 +26,12 @@ from distillation.runtime.work import Task, locked_tasks
 from distillation.teachers import objective as job
 from distillation.teachers.objectives import supervised
 from distillation.teachers.pool import Pool
-from distillation.teachers.settings import settled
 from distillation.training.accuracy import accuracy
 from distillation.training.loop import Training
 from distillation.training.losses import loss_of
 from distillation.training.settings import LabelSettings, TrainSettings
 from stages import teacher
+from tests.helpers.pools import settings_of
 
 CLASSES = 3
 SETTINGS = {
@@ -179,15 +179,13 @@ POOL = {
     "keep": ["last"],
     "precision": "fp32",
     "compile": False,
-    "probe": None,
-    "knn": {"k": 1, "temperature": 0.1},
     "supervised": SETTINGS,
 }
 
 
 def trained_teacher(tmp_path, name="one", **changes):
     real_set().save(tmp_path / "real")
-    settings = settled({**POOL, **changes}, f"teacher.{name}")
+    settings = settings_of({**POOL, **changes}, name)
     with locked_tasks([Task.of(f"teacher {name}", changes, 0, {"device": "cpu"})]) as (task,):
         supervised.train(job.Job(task, tmp_path / "real", settings, "ConvNetW4D1", 0, "cpu"))
     return tensors.load(task.finished() / job.RESULT)
@@ -226,12 +224,14 @@ def test_best_is_chosen_on_images_that_were_not_trained_on():
 )
 def test_a_pool_that_cannot_be_is_refused(change):
     with pytest.raises(BadInput, match=r"^teacher\.main"):
-        settled({**POOL, **change}, "teacher.main")
+        settings_of({**POOL, **change})
 
 
 def test_inputs_of_one_teacher_leave_out_what_does_not_change_it():
     matter = {"cmd": "c", "deps:count": 1, "params:teacher.main.seed": 0, "params:teacher.main.supervised.lr": 0.1}
+    matter |= {"params:pool.precision": "fp32", "params:objectives.supervised.epochs": 3, "params:compute.threads": 2}
     others = {
+        "params:pool.count": 2,
         "params:teacher.main.count": 3,
         "params:teacher.a.networks": ["x"],
         "params:teacher.main.imported.file": "f",

@@ -1,4 +1,4 @@
-"""A teacher trained without labels; then, unless the pool has no probe, a linear classifier on its frozen features."""
+"""A teacher trained without labels; then, unless its section has no probe, a linear classifier on its frozen features."""
 
 from functools import partial
 
@@ -22,11 +22,7 @@ def objective(settings, model, check=lambda pool, path: None):
         check(pool, path)
 
     return Objective(
-        settings,
-        partial(train, model=model),
-        check=sound,
-        classifies=lambda pool: pool.probe is not None,
-        uses=("probe", "knn", "stages/selfsupervised"),
+        settings, partial(train, model=model), check=sound, classifies=lambda pool: pool.training.probe is not None
     )
 
 
@@ -47,9 +43,9 @@ def train(job, model):
     _advance(job, loop, "live", checkpoint, lambda loss: curve.append([loop.epoch, loss, None]))
     network = loop.model.learnt.eval()
     known, asked = (features(network, data, split, job.settings.precision) for split in (data.train, data.test))
-    near = neighbours(known, data.train.labels, asked, data.test.labels, len(data.classes), job.settings.knn)
-    if job.settings.probe:
-        probe = Probe(known, data.train.labels, len(data.classes), job.settings.probe, job.settings.seed, _name(job))
+    near = neighbours(known, data.train.labels, asked, data.test.labels, len(data.classes), job.settings.training.knn)
+    if settings := job.settings.training.probe:
+        probe = Probe(known, data.train.labels, len(data.classes), settings, job.settings.seed, _name(job))
         if state and state["probe"]:
             probe.load_state_dict(state["probe"])
         _advance(job, probe, "probe", checkpoint)
@@ -106,8 +102,8 @@ def _fits(job, data):
     section = f"teacher's {job.settings.objective}"
     if training.batch > count:
         raise BadInput(f"the {section}.batch is {training.batch}, but there are {count} training images.")
-    if job.settings.knn.k > count:
-        raise BadInput(f"the teacher's knn.k is {job.settings.knn.k}, but there are {count} training images.")
+    if training.knn.k > count:
+        raise BadInput(f"the {section}.knn.k is {training.knn.k}, but there are {count} training images.")
     if data.space.kind == "whitened" and _locals(job.settings):
         raise BadInput(f"the {section}.locals is {training.locals}, but whitening takes whole images: set it to 0.")
 
