@@ -1,6 +1,7 @@
 """Make a pool of teachers.
 
-Reads   params.yaml: teacher.<POOL> (what it leaves out: teacher.main), compute.threads; data/real/<source>
+Reads   params.yaml: teacher.<POOL>, what it leaves out of pool and objectives.<objective>, compute.threads;
+        data/real/<source>
 Writes  models/teachers/<POOL>: teachers.safetensors (all weights), pool.json, curves.csv, metrics.json; norms.csv, the
         statistics of batch norms, where there are any
 """

@@ -22,6 +22,7 @@ hypothesis.settings.load_profile("any machine")
 SMALL = {
     "teacher.main.networks": ["ConvNetW8"],
     "teacher.main.supervised.epochs": 2,
+    "objectives.supervised.epochs": 2,
     "method.network": "ConvNetW8",
     "method.dm.iterations": 20,
     "method.dm.batch_real": 8,

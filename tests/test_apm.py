@@ -353,8 +353,8 @@ def test_the_check_refuses_them_too(change, words):
     values["method"] |= {"name": "apm", **{k: v for k, v in change.items() if k in values["method"]}}
     values["method"]["apm"] |= {k: v for k, v in change.items() if k in values["method"]["apm"]}
     values["sources"] = {"white": {"name": "digits", "zca": True}}
-    values["teacher"]["white"] = {"source": "sources/white"}
-    values["teacher"]["blind"] = {"source": "dataset", "objective": "barlow_twins", "probe": None}
+    values["teacher"]["white"] = {**values["teacher"]["main"], "source": "sources/white"}
+    values["teacher"]["blind"] = {**values["teacher"]["main"], "objective": "dino", "dino": {"probe": None}}
     with pytest.raises(BadInput, match=words):
         checks.check_all(Params(values))
 

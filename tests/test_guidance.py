@@ -298,7 +298,7 @@ C100 = {"name": "cifar100"}
 RESNET = {
     "teacher__main__objective": "imported",
     "teacher__main__networks": ["resnet18"],
-    "teacher__main__imported__weights": "IMAGENET1K_V1",
+    "objectives__imported__weights": "IMAGENET1K_V1",
 }
 OTHER = {"sources": {"other": C100}, "teacher__main__source": "sources/other"}
 

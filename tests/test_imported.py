@@ -27,8 +27,8 @@ from distillation.teachers.foreign import weights
 from distillation.teachers.objective import Job
 from distillation.teachers.objectives import imported
 from distillation.teachers.pool import FILE, Pool
-from distillation.teachers.settings import settled
 from stages import teacher
+from tests.helpers.pools import settings_of
 from tests.test_guidance import added, guided
 from tests.test_methods import real_set as shared_set
 
@@ -43,8 +43,6 @@ POOL = {
     "keep": ["last"],
     "precision": "fp32",
     "compile": False,
-    "probe": None,
-    "knn": {"k": 1, "temperature": 0.1},
 }
 
 
@@ -78,7 +76,7 @@ def pool_of(tmp_path, word=WORD, **changes):
     """The pool that the teacher stage writes for a section ``imported``."""
     data = real_set()
     data.save(tmp_path / "real")
-    settings = settled({**POOL, "networks": [word], "imported": {**IMPORTED, **changes}}, "teacher.main")
+    settings = settings_of({**POOL, "networks": [word], "imported": {**IMPORTED, **changes}})
     with locked_tasks([Task.of("teacher main", changes, word, {"device": "cpu"})]) as (task,):
         imported.load(Job(task, tmp_path / "real", settings, word, 0, "cpu"))
     (tmp_path / "pool").mkdir(exist_ok=True)
@@ -198,13 +196,13 @@ def test_a_file_is_pinned_and_need_not_be_there_once_it_is(tmp_path):
         with pytest.raises(BadInput, match=f"sha256 is {wrong}, but should be that of {file}, {digest(file)}\\.$"):
             pool_of(tmp_path, file=str(file), sha256=wrong)
     section = {**IMPORTED, "file": str(tmp_path / "b.safetensors"), "sha256": digest(file)}
-    settled({**POOL, "imported": section}, "teacher.main")
+    settings_of({**POOL, "imported": section})
     with pytest.raises(BadInput, match="b.safetensors is missing: give the path"):
         pool_of(tmp_path, **section)
     with pytest.raises(BadInput, match="sha256 is None, but should be that of"):
-        settled({**POOL, "imported": {**section, "sha256": None}}, "teacher.main")
+        settings_of({**POOL, "imported": {**section, "sha256": None}})
     with pytest.raises(BadInput, match=r"teacher\.main\.imported\.file should be the path"):
-        settled({**POOL, "imported": IMPORTED}, "teacher.main")
+        settings_of({**POOL, "imported": IMPORTED})
 
 
 @pytest.mark.parametrize(
@@ -231,7 +229,7 @@ def test_a_file_is_pinned_and_need_not_be_there_once_it_is(tmp_path):
 )
 def test_an_import_that_cannot_be_is_refused(pool, section, words):
     with pytest.raises(BadInput, match=words):
-        settled({**POOL, **pool, "imported": {**IMPORTED, **section}}, "teacher.main")
+        settings_of({**POOL, **pool, "imported": {**IMPORTED, **section}})
 
 
 def test_a_library_that_is_not_there_says_how_to_install_it(monkeypatch):

@@ -15,8 +15,7 @@ from distillation.teachers import objective as job
 from distillation.teachers import objectives
 from distillation.teachers.foreign import weights
 from distillation.teachers.foreign.layouts import renamed
-from distillation.teachers.settings import settled
-from tests.test_selfsupervised import MAIN
+from tests.helpers.pools import settings_of
 from tests.test_training import real_set
 
 torch.set_num_threads(1)
@@ -109,7 +108,7 @@ def test_a_dino_checkpoint_is_imported(tmp_path, monkeypatch):
     real_set().save(tmp_path / "real")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     section = {"from": "file", "weights": None, "file": str(file), "sha256": digest, "classes": "none"}
-    pool = settled({**MAIN, "objective": "imported", "networks": ["ResNet18BN"], "imported": section}, "teacher.main")
+    pool = settings_of({"source": "dataset", "objective": "imported", "networks": ["ResNet18BN"], "imported": section})
     with locked_tasks([Task.of("teacher main", {}, 0, {})]) as (task,):
         objectives.load("imported").make(job.Job(task, tmp_path / "real", pool, "ResNet18BN", 0, "cpu"))
     content, record = tensors.load(task.finished() / job.RESULT)

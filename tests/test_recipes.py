@@ -1,5 +1,6 @@
 """Recipes: every row applies and passes the check at both scales, claims are the published ones, nothing is queued twice."""
 
+import copy
 import csv
 import subprocess
 from dataclasses import replace
@@ -47,7 +48,8 @@ def test_every_row_is_complete_and_its_name_unique(name):
 
 def test_what_the_default_sizes_for_digits_a_row_sizes_as_published():
     for path, (_, published) in checks.SIZED_FOR_DIGITS.items():
-        assert rows.scales()["published"][path] == published, path
+        default = path.replace("teacher.main.supervised", "objectives.supervised")
+        assert rows.scales()["published"][default] == published, path
 
 
 def test_the_weights_of_clom_are_those_of_its_table():
@@ -83,6 +85,64 @@ def test_claims_are_joined_from_the_table(name, mean, std, over):
 def test_a_filter_that_several_lines_answer_is_refused():
     with pytest.raises(BadInput, match="one should be meant"):
         rows._line({"paper": "DC (ICLR21)", "table": "1", "method": "DC"})
+
+
+def test_a_pool_keeps_nothing_that_a_row_does_not_name_but_arithmetic():
+    held, row = copy.deepcopy(BASE), rows.find("krr-transfer/krr_st-cifar100")
+    held["teacher"]["main"] |= {"seed": 7, "precision": "bf16", "barlow_twins": {"dim": 64, "probe": None}}
+    held["objectives"]["barlow_twins"] |= {"probe": None, "epochs": 3}
+    values = overlay.applied(held, row.settings)
+    clean, main = of(row, "published"), values["teacher"].pop("main")
+    assert main == clean["teacher"].pop("main") | {"precision": "bf16"}
+    assert values == clean
+
+
+@pytest.mark.parametrize(
+    "name", ["scdd/scdd-cifar100-50", "krr-transfer/krr_st-cifar100", "krr-kd/dsa", "clom/dc-clom-cifar10-10"]
+)
+def test_a_result_is_recognised_wherever_a_value_of_a_pool_stands(name):
+    row = rows.find(name)
+    wanted, values = flat(row.settings), of(row, "published")
+    for pool in values["teacher"].values():
+        pool |= {**values["pool"], **pool, pool["objective"]: values["objectives"][pool["objective"]]}
+    values["pool"] |= {"count": 9, "seed": 9, "keep": [9]}
+    values["objectives"] = {key: {"epochs": 9} for key in values["objectives"]}
+    assert matches(wanted, flat(values))
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"teacher.main.supervised.lr": 0.01}, True),  # as published
+        ({"teacher.main.precision": "bf16", "pool.compile": True}, True),  # arithmetic is anybody's own
+        ({"teacher.main.moco_v2.lr": 5.0, "objectives.dino.lr": 5.0}, True),  # of no pool's objective
+        ({"teacher.main.supervised.lr": 0.02}, False),
+        ({"objectives.supervised.lr": 0.02}, False),
+        ({"teacher.main.seed": 1}, False),
+        ({"pool.keep": ["best"]}, False),
+        (
+            {"teacher.more.source": "dataset", "teacher.more.objective": "imported", "teacher.more.networks": ["A"]},
+            False,
+        ),
+        ({"teacher.main.objective": "nope"}, False),
+    ],
+)
+def test_a_result_whose_pool_amounts_to_something_else_is_not_that_row(change, same):
+    row = rows.find("matching/dc-cifar10-10")
+    assert matches(flat(row.settings), flat(of(row, "published")) | change) == same
+
+
+def test_a_result_of_params_without_objectives_is_no_row():
+    row = rows.find("matching/dc-cifar10-10")
+    params = {path: value for path, value in flat(of(row, "published")).items() if not path.startswith("objectives.")}
+    assert not matches(flat(row.settings), params)
+
+
+def test_a_probe_that_a_result_does_without_is_another_setting():
+    row = rows.find("scdd/scdd-cifar100-50")
+    found = flat(of(row, "published"))
+    assert matches(flat(row.settings), found)
+    assert not matches(flat(row.settings), found | {"teacher.main.moco_v2.probe": None})
 
 
 def test_rows_start_from_the_same_values_whatever_params_yaml_held():
@@ -127,11 +187,15 @@ def test_use_writes_the_row_and_keeps_comments_and_what_no_recipe_names():
     values = parameters.parse(after)
     assert values["method"]["alpha"] == 1000.0 and values["method"]["seed"] == 3 and values["compute"]["workers"] == 7
     lost = before.count("#") - after.count("#")
-    assert lost == 2, "those beside the lists' entries that went, of what suits digits"
+    assert lost == 6, (
+        "those beside what suits digits: entries of two lists, and what main has instead of the objective's"
+    )
+    assert after.count("\n\n") == before.count("\n\n")
     changed = {line for line in before.splitlines() if line not in after.splitlines()}
     assert len(changed) < 30 and not any("lr_img" in line for line in changed)
     recipes.use("matching/dc-mnist-1", "quick", 0)
-    assert parameters.load().values["teacher"]["main"]["count"] == 1
+    assert parameters.load().values["teacher"]["main"].keys() == {"source", "objective", "networks"}
+    assert "\n\npool: " in Path("params.yaml").read_text()
 
 
 def result(row, seed, mean, std=0.5, scale="published", **more):

@@ -504,11 +504,16 @@ def test_assessments_are_a_table_and_the_distilled_sets_are_metrics(made):
 def test_a_pool_that_guided_is_no_judge_and_the_page_says_so(made):
     path = made / "data/distilled/info.json"
     info = json.loads(path.read_text())
-    for alpha, teacher, said in ((0.0, "main", False), (10.0, "main", True), ({"A": 1.0}, "other", False)):
+    for alpha, teacher, said in (
+        *((0.0, "main", False), ({"A": 0.0}, "main", False)),
+        *((10.0, "main", True), ({"A": 0.0, "B": 1.0}, "main", True), ({"A": 1.0}, "other", False)),
+    ):
         settings = info["settings"] | {"guidance": {"teacher": teacher}}
         _json(path, info | {"alpha": alpha, "settings": settings})
         found = assessed(made)
-        assert ("This pool guided the distillation" in page.render(page.context(found))) == said
+        shown = page.render(page.context(found))
+        assert ("This pool guided the distillation" in shown) == said
+        assert ("guidance α" in shown) == (said or teacher == "other")
 
 
 def test_without_assessments_nothing_of_them_is_said(made):

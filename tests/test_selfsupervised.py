@@ -29,15 +29,15 @@ from distillation.teachers.selfsupervised import colours, crops, norms, probe
 from distillation.teachers.selfsupervised.loop import Loop
 from distillation.teachers.selfsupervised.model import Encoder, Moment, by_size
 from distillation.teachers.selfsupervised.optimizers import Lars, optimizer_of, rate
-from distillation.teachers.selfsupervised.settings import Pretraining
+from distillation.teachers.selfsupervised.settings import KnnSettings, Pretraining, ProbeSettings
 from distillation.teachers.selfsupervised.views import View, asymmetric, blurred, draw, show
-from distillation.teachers.settings import KnnSettings, ProbeSettings, settled
 from tests.conftest import ROOT
+from tests.helpers.pools import settings_of
 from tests.test_training import real_set
 
 torch.set_num_threads(1)
 
-MAIN = yaml.safe_load((ROOT / "params.yaml").read_text())["teacher"]["main"]
+PUBLISHED = yaml.safe_load((ROOT / "params.yaml").read_text())["objectives"]
 OBJECTIVES = ["moco_v2", "moco_v3", "swav", "dino", "barlow_twins"]
 WORD, RESIDUAL = "ConvNetW4D2BN", "ResNet10W4BN"
 SMALL = {  # sections of params.yaml, made small
@@ -47,7 +47,8 @@ SMALL = {  # sections of params.yaml, made small
     "dino": {"dim": 8, "hidden": 12, "out": 10, "teacher_warmup": 2, "locals": 1, "local_size": 4, "ema": 0.9},
     "barlow_twins": {"dim": 8, "hidden": 12},
 }
-PROBE = {**MAIN["probe"], "epochs": 3, "lr": 0.5}
+PROBE = {**PUBLISHED["moco_v2"]["probe"], "epochs": 3, "lr": 0.5}
+KNN = {"k": 5, "temperature": 0.1}
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +57,8 @@ def own_root(tmp_path, monkeypatch):
 
 
 def section(name, **changes):
-    return {**MAIN[name], "epochs": 2, "batch": 16, "warmup": 0, "lr": 0.05, **SMALL[name], **changes}
+    small = {"epochs": 2, "batch": 16, "warmup": 0, "lr": 0.05, "probe": PROBE, "knn": KNN}
+    return {**PUBLISHED[name], **small, **SMALL[name], **changes}
 
 
 def word_of(name):
@@ -66,13 +68,8 @@ def word_of(name):
 
 def pool(name, word=None, change=None, **changes):
     """A small pool of an objective; ``change`` is for its section, the rest for the pool."""
-    small = {
-        "objective": name,
-        "networks": [word or word_of(name)],
-        "probe": PROBE,
-        "knn": {"k": 5, "temperature": 0.1},
-    }
-    return settled({**MAIN, **small, **changes, name: section(name, **(change or {}))}, "teacher.main")
+    own = {"source": "dataset", "objective": name, "networks": [word or word_of(name)]}
+    return settings_of({**own, **changes, name: section(name, **(change or {}))})
 
 
 def draws(name="draws"):
@@ -244,13 +241,13 @@ def test_lars_is_the_plain_loop_over_layers():
 
 
 def pretraining(name, **changes):
-    return Pretraining(**{key: MAIN[name][key] for key in Pretraining.model_fields} | changes)
+    return Pretraining(**{key: PUBLISHED[name][key] for key in Pretraining.model_fields} | changes)
 
 
 def test_adamw_spares_biases_and_norms():
     network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     decayed, spared = optimizer_of(network.parameters(), pretraining("moco_v2", optimizer="adamw")).param_groups
-    assert decayed["params"] == [network[0].weight] and decayed["weight_decay"] == MAIN["moco_v2"]["weight_decay"]
+    assert decayed["params"] == [network[0].weight] and decayed["weight_decay"] == PUBLISHED["moco_v2"]["weight_decay"]
     assert len(spared["params"]) == 3 and spared["weight_decay"] == 0
 
 
@@ -575,7 +572,7 @@ def test_a_killed_teacher_goes_on_to_the_same_bytes(name, tmp_path, monkeypatch)
 
 def test_a_probe_leaves_the_network_as_it_was(tmp_path):
     probed, record = tensors.load(made(tmp_path, "moco_v2", tag="probed").finished() / job.RESULT)
-    bare, features = tensors.load(made(tmp_path, "moco_v2", tag="bare", probe=None).finished() / job.RESULT)
+    bare, features = tensors.load(made(tmp_path, "moco_v2", tag="bare", change={"probe": None}).finished() / job.RESULT)
     assert set(probed) - set(bare) == {"last/classifier.weight", "last/classifier.bias"}
     assert all(torch.equal(value, probed[name]) for name, value in bare.items())
     assert any("running_mean" in name for name in bare)
@@ -585,10 +582,10 @@ def test_a_probe_leaves_the_network_as_it_was(tmp_path):
 
 
 def test_a_pool_without_a_probe_has_features_only(tmp_path):
-    bare = pooled(tmp_path, made(tmp_path, "barlow_twins", probe=None), "bare")
+    bare = pooled(tmp_path, made(tmp_path, "barlow_twins", change={"probe": None}), "bare")
     network = bare.network(bare.members[0])
     assert bare.classes is None and network.embed(torch.zeros(2, 1, 8, 8)).shape == (2, 16)
-    assert not network.training and not objectives.load("moco_v2").classifies(pool("moco_v2", probe=None))
+    assert not network.training and not objectives.load("moco_v2").classifies(pool("moco_v2", change={"probe": None}))
     with pytest.raises(BadInput, match="has features but no classes"):
         network(torch.zeros(2, 1, 8, 8))
     full = pooled(tmp_path, made(tmp_path, "barlow_twins", tag="full"), "full")
@@ -618,7 +615,11 @@ def test_a_pool_without_a_probe_has_features_only(tmp_path):
             r"^teacher\.main\.moco_v3 has a warmup of 2 epochs, but should have fewer",
         ),
         ("moco_v3", {"change": {"blur": [0.5]}}, r"^teacher\.main\.moco_v3\.blur .* at least 2"),
-        ("swav", {"probe": {**PROBE, "lr": 0.0}}, r"^teacher\.main\.probe\.lr is 0\.0, but should be greater than 0"),
+        (
+            "swav",
+            {"change": {"probe": {"lr": 0.0}}},
+            r"^teacher\.main\.swav\.probe\.lr is 0\.0, but should be greater than 0",
+        ),
         ("barlow_twins", {"change": {"lamda": 1.0}}, r"lamda is not a setting; .* lambda"),
     ],
 )
@@ -631,7 +632,7 @@ def test_what_only_the_data_can_tell_is_refused(tmp_path):
     with pytest.raises(BadInput, match=r"moco_v2\.batch is 64, but there are 60 training images"):
         made(tmp_path, "moco_v2", change={"batch": 64})
     with pytest.raises(BadInput, match=r"knn\.k is 61, but there are 60 training images"):
-        made(tmp_path, "swav", knn={"k": 61, "temperature": 0.1})
+        made(tmp_path, "swav", change={"knn": {"k": 61}})
     data = real_set()
     space = Space("whitened", {"mean": torch.zeros(64), "matrix": torch.eye(64), "inverse": torch.eye(64)})
     RealSet(data.train, data.test, space, data.info).save(tmp_path / "white")

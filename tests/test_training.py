@@ -28,12 +28,12 @@ from distillation.runtime.work import Task, locked_tasks
 from distillation.teachers import objective
 from distillation.teachers.objectives import supervised
 from distillation.teachers.pool import Pool
-from distillation.teachers.settings import settled
 from distillation.training.accuracy import accuracy
 from distillation.training.loop import Training
 from distillation.training.losses import loss_of
 from distillation.training.settings import LabelSettings, TrainSettings
 from tests.conftest import ROOT
+from tests.helpers.pools import settings_of
 
 CLASSES = 3
 SETTINGS = {
@@ -184,15 +184,13 @@ POOL = {
     "keep": ["last"],
     "precision": "fp32",
     "compile": False,
-    "probe": None,
-    "knn": {"k": 1, "temperature": 0.1},
     "supervised": SETTINGS,
 }
 
 
 def trained_teacher(tmp_path, name="one", **changes):
     real_set().save(tmp_path / "real")
-    settings = settled({**POOL, **changes}, f"teacher.{name}")
+    settings = settings_of({**POOL, **changes}, name)
     job = objective.Job(data=tmp_path / "real", settings=settings, network="ConvNetW4D1", index=0)
     with locked_tasks([Task.of(f"teacher {name}", changes)]) as (task,):
         supervised.make(job, task, "cpu")
@@ -232,13 +230,13 @@ def test_best_is_chosen_on_images_that_were_not_trained_on():
 )
 def test_a_pool_that_cannot_be_is_refused(change):
     with pytest.raises(BadInput, match=r"^teacher\.main"):
-        settled({**POOL, **change}, "teacher.main")
+        settings_of({**POOL, **change})
 
 
 def test_a_teacher_is_made_anew_only_for_what_changes_it(tmp_path):
     def folder(data=DATA, network="ConvNetW4D1", index=0, threads=1, pool="main", **changes):
         data.save(tmp_path / pool)
-        settings = settled({**POOL, **changes}, f"teacher.{pool}").of_one(network)
+        settings = settings_of({**POOL, **changes}, pool).of_one(network)
         job = objective.Job(data=tmp_path / pool, settings=settings, network=network, index=index)
         compute = COMPUTE.model_copy(update={"threads": threads})
         (task,) = stage.tasks_of(supervised.make, {f"teacher {pool} {network} {index}": job}, compute)

@@ -24,11 +24,11 @@ from distillation.runtime.work import Task, locked_tasks
 from distillation.teachers import objective as job
 from distillation.teachers.objectives import trajectory
 from distillation.teachers.pool import Pool
-from distillation.teachers.settings import settled
 from distillation.training.loop import Training
 from distillation.training.losses import loss_of
 from stages import teacher
 from tests.conftest import ROOT
+from tests.helpers.pools import settings_of
 from tests.test_methods import CLASSES, IPC, SIZE, method_of, real_set, run
 
 WORD, COUNT, EPOCHS = "ConvNetW4D2", CLASSES * IPC, 4
@@ -38,7 +38,7 @@ TRAINING = {
 }  # fmt: skip
 POOL = {
     "source": "dataset", "objective": "trajectory", "networks": [WORD], "count": 2, "seed": 0, "keep": ["last"],
-    "precision": "fp32", "compile": False, "probe": None, "knn": {"k": 1, "temperature": 0.1}, "trajectory": TRAINING,
+    "precision": "fp32", "compile": False, "trajectory": TRAINING,
 }  # fmt: skip
 SETTINGS = {
     "iterations": 5, "steps": 4, "expert_epochs": 2, "max_start": 3, "batch_syn": 4, "lr_img": 10.0, "momentum": 0.5,
@@ -51,7 +51,7 @@ def trained(folder, stops=()):
     data = real_set()
     data = replace(data, test=Split(data.test.images.clone(), data.test.labels.clone()))
     data.save(folder / "real")
-    settings, written = settled(POOL, "teacher.main"), []
+    settings, written = settings_of(POOL), []
 
     class Killed(Exception):
         pass
@@ -96,7 +96,7 @@ def test_every_epoch_of_an_expert_is_what_plain_training_passes_through(pool):
     for member in pool.members:
         network = build(WORD, 3, SIZE, CLASSES, generator(0, "teacher", WORD, member.index))
         batch_of = lambda index: (data.encode(data.train.images[index]), data.train.labels[index])  # noqa: E731
-        settings = settled(POOL, "teacher.main").training
+        settings = settings_of(POOL).training
         name = f"teacher/{WORD}/{member.index}"
         training = Training(network, batch_of, len(data.train), loss_of("ce"), settings, 0, name, True)
         for epoch in range(EPOCHS + 1):
@@ -302,7 +302,7 @@ def test_what_cannot_work_is_refused_in_one_sentence(pool, tmp_path):
     with pytest.raises(BadInput, match=r"^method\.teacher is 'main', whose objective is supervised: mtt retraces"):
         method_in(plain)
     with pytest.raises(BadInput, match=r"^teacher\.main\.keep should be \[last\]: "):
-        settled({**POOL, "keep": [1, "last"]}, "teacher.main")
+        settings_of({**POOL, "keep": [1, "last"]})
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ def stale(clone):
         return {stage.rpartition(":")[2] for stage in repo.status()}  # their file is named relative to ours
 
 
+MORE = {"source": "dataset", "objective": "supervised", "networks": ["ConvNetW8"]}
 SETTINGS = [
     # (what changes, what is stale at once beside check)
     ({"method.alpha": 1000.0}, {"distill"}),
@@ -50,7 +51,10 @@ SETTINGS = [
     ({"relabel.kind": "logits"}, {"relabel"}),
     ({"relabel.probs.temperature": 2.0}, set()),
     ({"teacher.main.count": 2}, {"teacher@main", "report"}),
-    ({"teacher.more": {"source": "dataset", "objective": "supervised", "count": 1}}, {"teacher@more", "report"}),
+    ({"teacher.more": {**MORE, "count": 1}}, {"teacher@more", "report"}),
+    ({"pool.seed": 1}, {"teacher@main"}),
+    ({"objectives.supervised.momentum": 0.5}, {"teacher@main"}),
+    ({"objectives.barlow_twins.epochs": 7}, set()),
     ({"sources.other": {"name": "digits"}}, {"source@other"}),
     ({"targets.other": {"name": "digits"}}, {"target@other", "transfer@other", "transfer_baseline@other", "report"}),
     ({"dataset.stats": "computed"}, {"download"}),
@@ -71,6 +75,16 @@ def test_a_setting_makes_stale_exactly_what_it_changes(reproduced, change, expec
         assert ("check" in found) == (expected is not None)
     finally:
         reproduced.path("params.yaml").write_text(before)
+
+
+def test_one_more_objective_makes_no_pool_stale(reproduced, copy_of):
+    clone = copy_of(reproduced)
+    code = clone.path("distillation/teachers/objectives")
+    shutil.copy(code / "trajectory.py", code / "retraced.py")
+    values = params.load(clone.path("params.yaml")).values
+    clone.set({"objectives.retraced": values["objectives"]["trajectory"]})
+    clone.run("dvc", "repro", "-q", "check")
+    assert stale(clone) == set()
 
 
 @pytest.mark.parametrize("file", ["params.yaml", "dvc.yaml"])
@@ -145,7 +159,7 @@ def test_what_is_no_longer_named_stays_and_the_report_does_not_show_it(reproduce
     clone = copy_of(reproduced)
     shown = lambda: {o["path"]: o["md5"] for o in yaml.safe_load(clone.lock)["stages"]["report"]["outs"]}  # noqa: E731
     alone, before = shown(), clone.path("params.yaml").read_text()
-    clone.set({"teacher.more": {"source": "dataset", "objective": "supervised"}, "evaluate.assess.teachers": ["more"]})
+    clone.set({"teacher.more": MORE, "evaluate.assess.teachers": ["more"]})
     clone.run("dvc", "repro")
     pool = clone.path("models/teachers/more")
     files = {file: file.read_bytes() for file in pool.iterdir()}
@@ -173,7 +187,7 @@ def test_more_seeds_and_teachers_copy_what_is_done(reproduced, copy_of):
 
 CARRIED_OVER = {  # to a target: everything that the stages transfer and kd do, made short
     "targets.other": {"name": "digits"},
-    "teacher.kd": {"source": "targets/other", "objective": "supervised"},
+    "teacher.kd": {**MORE, "source": "targets/other"},
     "evaluate.kd.teachers": {"other": "kd"},
     "evaluate.kd.epochs": 1,
     "evaluate.pretrain.hard.epochs": 1,
@@ -215,6 +229,7 @@ def test_a_stage_reads_only_the_parameters_it_tracks(reproduced, copy_of):
         fill = lambda text, key=key, item=item: (  # noqa: E731
             text.replace("${key}", key)
             .replace("${item}", item)
+            .replace("${item.objective}", "supervised")
             .replace("${method.name}", "dm")
             .replace("${relabel.kind}", "keep")
         )
@@ -237,6 +252,7 @@ BAD = [
     ({"method.teacher": "nobody"}, "method.teacher is 'nobody'"),
     ({"evaluate.protocols": ["standrad"]}, "evaluate.protocols has 'standrad'"),
     ({"teacher.main.keep": [40]}, "keeps epoch 40"),
+    ({"objectives.simclr": {}}, "objectives has no setting 'simclr'; it has barlow_twins, "),
 ]
 
 

@@ -64,7 +64,7 @@ def _of(params, source):
 
 def _pool(params, name):
     pool = merged(params, name)
-    if (settings := pool[pool["objective"]]) is None or "epochs" not in settings:
+    if "epochs" not in (settings := pool[pool["objective"]]):
         return 0
     count, shape = _of(params, pool["source"])
     each = sum(flops(word, *shape) for word in pool["networks"]) * pool["count"]

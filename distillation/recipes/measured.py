@@ -3,13 +3,17 @@
 import math
 from dataclasses import dataclass
 
+from distillation.params import Params
 from distillation.recipes.overlay import quick
-from distillation.recipes.results import flat
+from distillation.recipes.results import flat, nested
 from distillation.recipes.rows import metrics
+from distillation.runtime.errors import BadInput
+from distillation.teachers.settings import merged
 
 PUBLISHED, QUICK = "published", "quick"
 _SEED = "method.seed"
-_OPEN = ("sources.", "targets.", "teacher.", "method.alpha.")  # maps in which a further entry is another setting
+_OPEN = ("sources.", "targets.", "method.alpha.")  # maps in which a further entry is another setting
+_POOLS = ("teacher.", "pool.", "objectives.")
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,32 @@ def of_row(row, results):
 
 
 def matches(wanted, params):
-    """Whether ``params`` (by dotted path) has the settings ``wanted``, and no pool, source, target or weight beside."""
-    if any(path not in params or params[path] != value for path, value in wanted.items()):
+    """Whether ``params`` (by dotted path) has the settings ``wanted``, pools that amount to the same, and no other pool,
+    source, target or weight beside."""
+    for path, value in wanted.items():
+        if not path.startswith(_POOLS) and (path not in params or params[path] != value):
+            return False
+    if any(path.startswith(_OPEN) and path not in wanted for path in params):
         return False
-    return all(path in wanted for path in params if path.startswith(_OPEN) and not path.startswith("teacher.main."))
+    try:
+        return _same(_pools(wanted), _pools(params))
+    except BadInput:  # a revision whose pools are none
+        return False
+
+
+def _pools(settings):
+    """Pool to what it amounts to, by dotted path, wherever its values stand."""
+    values = Params(nested(settings))
+    return {name: flat(merged(values, name)) for name in values.value("teacher")}
+
+
+def _same(wanted, pools):
+    """Whether pools have all that is wanted of them: not their arithmetic, which no row names."""
+    return wanted.keys() == pools.keys() and all(
+        path in pools[name] and pools[name][path] == value
+        for name, pool in wanted.items()
+        for path, value in pool.items()
+    )
 
 
 def measured(results, metric):

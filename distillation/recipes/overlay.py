@@ -1,6 +1,5 @@
 """From settings by dotted path to a whole params.yaml, and to the overrides of ``dvc exp run`` that lead there."""
 
-import copy
 import io
 import json
 import re
@@ -8,27 +7,24 @@ import re
 from ruamel.yaml import YAML
 
 from distillation.networks.names import check, parse
-from distillation.recipes.results import flat
+from distillation.recipes.results import flat, nested
 from distillation.recipes.rows import scales
 from distillation.runtime.errors import BadInput
 
 _MAPS = ("sources", "targets")
+_ARITHMETIC = ("precision", "compile")
 _WORDS = re.compile(r"teacher\.[\w-]+\.networks|evaluate\.networks|method\.network")
 
 
 def applied(values, settings):
-    """``values`` (nested) with ``settings`` (by dotted path), and without pools that the settings do not name."""
-    values = copy.deepcopy(values)
-    pools = {"main", *(path.split(".")[1] for path in settings if path.startswith("teacher."))}
-    for pool in [name for name in values["teacher"] if name not in pools]:
-        del values["teacher"][pool]
-    for path, value in settings.items():
-        *above, last = path.split(".")
-        at = values
-        for key in above:
-            at = at.setdefault(key, {})
-        at[last] = copy.deepcopy(value)
-    return values
+    """``values`` (nested) with ``settings`` (by dotted path). A pool keeps nothing that they do not name but arithmetic."""
+    named = {path.split(".")[1] for path in settings if path.startswith("teacher.")}
+    pools = {
+        name: {key: value for key, value in pool.items() if key in _ARITHMETIC}
+        for name, pool in values["teacher"].items()
+        if name in named
+    }
+    return nested(settings, {**values, "teacher": pools})
 
 
 def quick(settings):
@@ -68,7 +64,13 @@ def text(before, wanted):
             at[last] = value
     out = io.StringIO()
     yaml.dump(content, out)
-    return out.getvalue()
+    return _spaced(out.getvalue(), before)
+
+
+def _spaced(text, before):
+    """``text`` with the empty lines that ``before`` has between sections: one goes with the entry that it follows."""
+    apart = set(re.findall(r"\n\n(\w+:)", before))
+    return re.sub(r"(?<=[^\n]\n)\w+:", lambda found: "\n" * (found[0] in apart) + found[0], text)
 
 
 def _changes(values, wanted, before=""):
@@ -105,8 +107,16 @@ def _small(path, value, rule):
         return {_narrow(key, rule): _small(f"{path}.{key}", inner, rule) for key, inner in value.items()}
     if _WORDS.fullmatch(path):
         return [_narrow(word, rule) for word in value] if isinstance(value, list) else _narrow(value, rule)
-    most = rule["most"].get(re.sub(r"^teacher\.[\w-]+\.", "teacher.main.", path))
+    most = rule["most"].get(_default_of(path))
     return [_capped(each, most) for each in value] if isinstance(value, list) else _capped(value, most)
+
+
+def _default_of(path):
+    """The path of what a pool's setting stands instead of; every other path as it is."""
+    own = re.fullmatch(r"teacher\.[\w-]+\.(.+)", path)
+    if own is None:
+        return path
+    return f"{'objectives' if '.' in own[1] else 'pool'}.{own[1]}"
 
 
 def _capped(value, most):

@@ -1,5 +1,6 @@
 """The results of experiments, revisions and the workspace: their parameters and metrics, which Git holds."""
 
+import copy
 import json
 import subprocess
 from dataclasses import dataclass, replace
@@ -61,6 +62,20 @@ def flat(values, before=""):
         else:
             found[f"{before}{key}"] = value
     return found
+
+
+def nested(settings, values=None):
+    """The inverse of ``flat``: a nested mapping of settings by dotted path, over ``values`` where they are given."""
+    values = copy.deepcopy(values or {})
+    for path, value in settings.items():
+        *above, last = path.split(".")
+        at = values
+        for key in above:
+            if not isinstance(at.get(key), dict):
+                at[key] = {}
+            at = at[key]
+        at[last] = copy.deepcopy(value)
+    return values
 
 
 def _of_one_run(params, stages):

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from distillation import methods
 from distillation.params import Section, parse, validate
+from distillation.recipes.results import nested
 from distillation.runtime.errors import BadInput
 
 FOLDER = Path(__file__).resolve().parents[2] / "recipes"
@@ -197,7 +198,7 @@ def _relevant(settings):
     chosen = {
         "method": {settings["method.name"], "guidance"},
         "relabel": {settings["relabel.kind"]},
-        "teacher.main": {"probe", *_objectives(settings)},
+        "objectives": _objectives(settings),
         "evaluate.standard": {"hard", learnt} if "standard" in settings["evaluate.protocols"] else set(),
     }
     carried = {"evaluate.pretrain.", "evaluate.transfer."} if not settings["targets"] else set()
@@ -214,9 +215,8 @@ def _relevant(settings):
 
 
 def _objectives(settings):
-    """Those of all pools; what a pool leaves out it takes from main."""
-    pools = [value for path, value in settings.items() if path.startswith("teacher.") and isinstance(value, dict)]
-    return {settings["teacher.main.objective"], *(pool["objective"] for pool in pools if "objective" in pool)}
+    """Those of all pools."""
+    return {pool["objective"] for pool in nested(settings)["teacher"].values()}
 
 
 def kind_of_labels(method, relabelled):

@@ -9,6 +9,7 @@ import jinja2
 from PIL import Image
 
 from distillation.console import format as words
+from distillation.methods.base import weighs
 from distillation.report import assessments, figures, pictures, tables, transfers
 
 VIEW = 96  # larger images are shown at this size
@@ -29,7 +30,7 @@ def context(artefacts):
         "method": distilled["method"],
         "dataset": distilled["dataset"],
         "seed": distilled["seed"],
-        "alpha": words.value(distilled["alpha"]) if distilled["alpha"] else "",
+        "alpha": words.value(distilled["alpha"]) if weighs(distilled["alpha"]) else "",
         "sentence": sentence(artefacts),
         "tiles": _tiles(artefacts),
         "classes": [_class(one) for one in shown],
@@ -206,7 +207,7 @@ def _rows(table, networks, sizes):
 
 def _guided(artefacts, pool):
     """Whether the distilled images were made with the pool's guidance, so that it is no independent judge of them."""
-    return bool(artefacts.distilled["alpha"]) and artefacts.distilled["settings"]["guidance"]["teacher"] == pool
+    return weighs(artefacts.distilled["alpha"]) and artefacts.distilled["settings"]["guidance"]["teacher"] == pool
 
 
 def _sizes(artefacts, name):

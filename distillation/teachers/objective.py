@@ -39,8 +39,6 @@ class Objective:
         classifies: function of PoolSettings: whether the teachers' outputs are the classes of their source.
         words: function of PoolSettings: those of ``networks`` that are words of ours, which must fit the source's images.
         shape: function of PoolSettings and the source's (channels, size): those of the images that the teachers take.
-        uses: what else its teachers depend on, and those of others do not: settings of the pool by name, and folders of
-            code as dvc.yaml has them.
     """
 
     settings: type[Section]
@@ -49,7 +47,6 @@ class Objective:
     classifies: Callable = lambda pool: True
     words: Callable = lambda pool: pool.networks
     shape: Callable = lambda pool, source: source
-    uses: tuple = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,6 @@ from distillation.data.real import RealSet
 from distillation.data.spaces import PREFIX
 from distillation.runtime import files, tensors
 from distillation.runtime.work import Task
-from distillation.teachers import objectives
 from distillation.teachers.norms import statistics
 from distillation.teachers.objective import RESULT
 from distillation.teachers.pool import FILE, RECORD
@@ -38,8 +37,7 @@ def write(out: Path, pool: str, settings: PoolSettings, data: RealSet, tasks: Se
         "objective": settings.objective,
         "precision": settings.precision,
         "networks": records,
-        "settings": settings.training.model_dump(by_alias=True)
-        | settings.model_dump(include=set(objectives.load(settings.objective).uses)),
+        "settings": settings.training.model_dump(by_alias=True),
     }
     tensors.save(out / FILE, weights, info)
     files.save_json(out / RECORD, info)

@@ -6,7 +6,7 @@ Defaults are solo-learn's for CIFAR, of which KRR-ST's targets seem to be (a Res
 from pydantic import Field
 
 from distillation.teachers.selfsupervised.model import Encoder, Model
-from distillation.teachers.selfsupervised.settings import Pretraining, Share
+from distillation.teachers.selfsupervised.settings import KnnSettings, Pretraining, ProbeSettings, Share
 from distillation.teachers.selfsupervised.teacher import objective
 from distillation.teachers.selfsupervised.views import asymmetric
 
@@ -21,6 +21,8 @@ class Settings(Pretraining):
     scale: float = Field(gt=0)
     dim: int = Field(ge=2)
     hidden: int = Field(ge=1)
+    probe: ProbeSettings | None
+    knn: KnnSettings
 
 
 class BarlowTwins(Model):

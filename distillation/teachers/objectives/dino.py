@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 
 from distillation.teachers.selfsupervised.model import Encoder, Model, by_size, momentum_copy, towards_one
-from distillation.teachers.selfsupervised.settings import Pretraining, Share
+from distillation.teachers.selfsupervised.settings import KnnSettings, Pretraining, ProbeSettings, Share
 from distillation.teachers.selfsupervised.teacher import objective
 from distillation.teachers.selfsupervised.views import View, asymmetric
 
@@ -38,6 +38,8 @@ class Settings(Pretraining):
     out: int = Field(ge=2)
     dim: int = Field(ge=1)
     hidden: int = Field(ge=1)
+    probe: ProbeSettings | None
+    knn: KnnSettings
 
 
 class DINO(Model):

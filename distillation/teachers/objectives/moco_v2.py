@@ -11,7 +11,7 @@ from torch import nn
 from distillation.runtime.errors import BadInput
 from distillation.teachers.selfsupervised.model import Encoder, Model, momentum_copy
 from distillation.teachers.selfsupervised.norms import split, whole
-from distillation.teachers.selfsupervised.settings import Pretraining, Share
+from distillation.teachers.selfsupervised.settings import KnnSettings, Pretraining, ProbeSettings, Share
 from distillation.teachers.selfsupervised.teacher import objective
 from distillation.teachers.selfsupervised.views import View
 
@@ -26,6 +26,8 @@ class Settings(Pretraining):
     dim: int = Field(ge=1)
     hidden: int = Field(ge=0)
     splits: int = Field(ge=1)
+    probe: ProbeSettings | None
+    knn: KnnSettings
 
 
 class MoCo(Model):

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import nn
 
 from distillation.teachers.selfsupervised.model import Encoder, Model, momentum_copy, towards_one
-from distillation.teachers.selfsupervised.settings import Pretraining, Share
+from distillation.teachers.selfsupervised.settings import KnnSettings, Pretraining, ProbeSettings, Share
 from distillation.teachers.selfsupervised.teacher import objective
 from distillation.teachers.selfsupervised.views import asymmetric
 
@@ -23,6 +23,8 @@ class Settings(Pretraining):
     ema: float = Field(ge=0, le=1)
     dim: int = Field(ge=1)
     hidden: int = Field(ge=1)
+    probe: ProbeSettings | None
+    knn: KnnSettings
 
 
 class MoCo(Model):

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from distillation.teachers.selfsupervised.model import Encoder, Model, by_size
-from distillation.teachers.selfsupervised.settings import Pretraining, Share
+from distillation.teachers.selfsupervised.settings import KnnSettings, Pretraining, ProbeSettings, Share
 from distillation.teachers.selfsupervised.teacher import objective
 from distillation.teachers.selfsupervised.views import View
 
@@ -35,6 +35,8 @@ class Settings(Pretraining):
     frozen: int = Field(ge=0)
     dim: int = Field(ge=1)
     hidden: int = Field(ge=1)
+    probe: ProbeSettings | None
+    knn: KnnSettings
 
 
 class SwAV(Model):

@@ -1,10 +1,15 @@
-"""What every self-supervised objective reads of its section, whatever else it has."""
+"""What every self-supervised objective reads of its section, whatever else it has.
+
+A section ends with ``probe``, the linear classifier that is trained on what was learnt (None: features only), and
+``knn``, how the votes of neighbours are counted.
+"""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from distillation.params import Section
+from distillation.training.settings import Milestone
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -36,3 +41,22 @@ class Pretraining(Section):
         if self.warmup >= self.epochs:
             raise ValueError(f"has a warmup of {self.warmup} epochs, but should have fewer than epochs, {self.epochs}")
         return self
+
+
+class ProbeSettings(Section):
+    """How a linear classifier is trained on frozen features: SGD with steps of decay, as TrainSettings have them."""
+
+    epochs: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    lr: float = Field(gt=0)
+    momentum: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0)
+    milestones: list[Milestone]
+    decay: float = Field(gt=0, le=1)
+
+
+class KnnSettings(Section):
+    """How many neighbours vote, and the temperature of their weights."""
+
+    k: int = Field(ge=1)
+    temperature: float = Field(gt=0)

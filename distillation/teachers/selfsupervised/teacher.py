@@ -1,4 +1,4 @@
-"""A teacher trained without labels; then, unless the pool has no probe, a linear classifier on its frozen features."""
+"""A teacher trained without labels; then, unless its section has no probe, a linear classifier on its frozen features."""
 
 from collections.abc import Callable
 from functools import partial
@@ -29,8 +29,7 @@ def objective(settings, model, check=lambda pool, path: None):
         settings,
         partial(make, model=model),
         check=sound,
-        classifies=lambda pool: pool.probe is not None,
-        uses=("probe", "knn", "stages/selfsupervised"),
+        classifies=lambda pool: pool.training.probe is not None,
     )
 
 
@@ -50,9 +49,9 @@ def make(job: Job, task: Task, device: str, model: type[Model]) -> None:
     _advance(task, loop, state, state_dict, load_state_dict, lambda loss: curve.append([loop.epoch, loss, None]))
     network = loop.model.learnt.eval()
     train, test = (features(network, data, split, job.settings.precision) for split in (data.train, data.test))
-    near = neighbours(train, data.train.labels, test, data.test.labels, len(data.classes), job.settings.knn)
-    if job.settings.probe:
-        probe = Probe(train, data.train.labels, len(data.classes), job.settings.probe, job.settings.seed, job.name)
+    near = neighbours(train, data.train.labels, test, data.test.labels, len(data.classes), job.settings.training.knn)
+    if settings := job.settings.training.probe:
+        probe = Probe(train, data.train.labels, len(data.classes), settings, job.settings.seed, job.name)
         probed = state and state["probe"]
         _advance(task, probe, probed, state_dict, probe.load_state_dict, live="probe.csv")
         network.classifier.load_state_dict(probe.classifier.state_dict())
@@ -122,8 +121,8 @@ def _fits(job, data):
     section = f"teacher's {job.settings.objective}"
     if training.batch > count:
         raise BadInput(f"the {section}.batch is {training.batch}, but there are {count} training images.")
-    if job.settings.knn.k > count:
-        raise BadInput(f"the teacher's knn.k is {job.settings.knn.k}, but there are {count} training images.")
+    if training.knn.k > count:
+        raise BadInput(f"the {section}.knn.k is {training.knn.k}, but there are {count} training images.")
     if data.space.kind == "whitened" and _locals(job.settings):
         raise BadInput(f"the {section}.locals is {training.locals}, but whitening takes whole images: set it to 0.")
 

@@ -1,0 +1,45 @@
+"""The sections dataset, sources and targets."""
+
+from distillation.checks.sections import names
+from distillation.datasets.catalogue import facts
+from distillation.datasets.settings import DatasetSettings, SourceSettings, check_content
+from distillation.networks import names as networks
+from distillation.params import Params
+from distillation.runtime.errors import BadInput
+
+Shape = tuple[int | None, int | None]  # channels and pixels of a side, each None where only the files can tell
+
+
+def check(params: Params) -> Shape:
+    """Check the sections. Returns the shape of the dataset's images; raises BadInput."""
+    settings = params.section("dataset", DatasetSettings)
+    for section in ("sources", "targets"):
+        for name in names(params, section):
+            check_content(params.section(f"{section}.{name}", SourceSettings), f"{section}.{name}")
+    return shape_of(settings)
+
+
+def shape_of(settings: DatasetSettings) -> Shape:
+    """The shape of the images that a dataset's settings give."""
+    known = facts(settings.name)
+    channels = {"rgb": 3, "grey": 1, "auto": known.channels if known else None}[settings.colour]
+    return channels, settings.size or (known.size if known else None)
+
+
+def settings_of(params: Params, source: str) -> DatasetSettings:
+    """The settings of ``dataset``, ``sources/NAME`` or ``targets/NAME``."""
+    group, _, name = source.partition("/")
+    return params.section(f"{group}.{name}", SourceSettings) if name else params.section("dataset", DatasetSettings)
+
+
+def differ(ours: Shape, theirs: Shape) -> bool:
+    """Whether two shapes are known to be different."""
+    return any(None not in pair and pair[0] != pair[1] for pair in zip(ours, theirs, strict=True))
+
+
+def check_network(path: str, word: str, shape: Shape) -> None:
+    """Raise BadInput where a network is unknown or, as far as the images' shape is known, does not fit it."""
+    try:
+        networks.parse(word) if None in shape else networks.check(word, *shape)
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}") from error

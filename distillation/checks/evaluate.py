@@ -1,0 +1,127 @@
+"""The section evaluate."""
+
+from distillation import methods
+from distillation.checks.dataset import Shape, check_network, differ, settings_of, shape_of
+from distillation.checks.sections import mapping, names, only
+from distillation.checks.teacher import Pools, check_pool
+from distillation.evaluation.assess.settings import Assess
+from distillation.evaluation.settings import PROTOCOLS, Common, Draws, EvaluateCommon, Saving, training_settings
+from distillation.evaluation.transfer_settings import Kd, Pretrain, Transfer
+from distillation.params import Params
+from distillation.runtime.errors import BadInput
+from distillation.teachers import objectives
+from distillation.teachers.settings import PoolSettings
+
+_FIELDS = [name for schema in (EvaluateCommon, Draws, Saving) for name in schema.model_fields]
+_KEYS = [*_FIELDS, "protocols", "assess", "whole", "pretrain", "transfer", "kd", *PROTOCOLS]
+
+
+def check(params: Params, shape: Shape, pools: Pools) -> None:
+    """Raise BadInput where a set of images of a ``shape`` cannot be evaluated so."""
+    only(mapping(params, "evaluate"), _KEYS, "evaluate")
+    common = params.fields("evaluate", EvaluateCommon)
+    params.fields("evaluate", Draws)
+    params.fields("evaluate", Saving)
+    params.section("evaluate.whole", Common)
+    _protocols(params)
+    _common_classes(params)
+    _set_lr(params)
+    params.section("evaluate.pretrain", Pretrain)
+    params.section("evaluate.transfer", Transfer)
+    _targets(params, shape)
+    for target, pool in params.section("evaluate.kd", Kd).teachers.items():
+        _taught(params, target, pool, pools)
+    for word in common.networks:
+        check_network("evaluate.networks", word, shape)
+    for pool in params.section("evaluate.assess", Assess).teachers:
+        check_pool("evaluate.assess.teachers", pool, pools)
+    _stored_epochs(params)
+
+
+def _protocols(params: Params) -> None:
+    protocols = params.value("evaluate.protocols")
+    if not isinstance(protocols, list) or any(protocols.count(p) > 1 for p in protocols):
+        raise BadInput(f"evaluate.protocols must list each of {', '.join(PROTOCOLS)} at most once.")
+    for protocol in PROTOCOLS:
+        training_settings(params, protocol, "hard")
+    for protocol in protocols:
+        training_settings(params, protocol, _label_kind(params))
+
+
+def _common_classes(params: Params) -> None:
+    """The protocol ``common`` trains classes, which labels in a file beside a set do not give it."""
+    name, kind = params.value("method.name"), params.value("relabel.kind")
+    asked = "common" in params.value("evaluate.protocols")
+    if asked and kind in ("online", "fkd") and _kind_of_method(params) == "features":
+        raise BadInput(
+            f"the protocol common trains classes, but the set of {name} has none, and relabel.kind {kind} gives it none: let "
+            "evaluate.protocols be without common, or give it classes by relabel.kind hard, logits or probs."
+        )
+
+
+def _label_kind(params: Params) -> str:
+    """The kind of the set's labels as far as the parameters tell it: features, or what can stand for classes."""
+    kind = params.value("relabel.kind")
+    return "features" if (_kind_of_method(params) if kind == "keep" else kind) == "features" else "hard"
+
+
+def _kind_of_method(params: Params) -> str:
+    """The kind of the labels that the method makes."""
+    name = params.value("method.name")
+    module = methods.load(name)
+    return module.METHOD.labels_of(params.section(f"method.{name}", module.Settings))
+
+
+def _set_lr(params: Params) -> None:
+    """Students can learn at the set's own rate where the method learns one, or its file may bring one."""
+    name = params.value("method.name")
+    asked = params.value("evaluate.standard.hard.set_lr") and "standard" in params.value("evaluate.protocols")
+    if asked and params.value("relabel.kind") in ("keep", "hard") and not methods.load(name).METHOD.learns_lr:
+        raise BadInput(
+            f"evaluate.standard.hard.set_lr is true, but {name} learns no learning rate with its images, as mtt does: set it "
+            "to false."
+        )
+
+
+def _stored_epochs(params: Params) -> None:
+    """Stored labels must last as long as training; the protocol ``common`` has no use for them."""
+    stored, epochs = params.value("relabel.fkd.epochs"), params.value("evaluate.standard.fkd.epochs")
+    used = params.value("relabel.kind") == "fkd" and "standard" in params.value("evaluate.protocols")
+    if used and epochs > stored:
+        raise BadInput(
+            f"evaluate.standard.fkd.epochs is {epochs}, but relabel.fkd.epochs stores labels for {stored} only."
+        )
+
+
+def _targets(params: Params, shape: Shape) -> None:
+    """Networks can be carried over where images have the shape of those that they were pre-trained on."""
+    for name in names(params, "targets"):
+        theirs = shape_of(settings_of(params, f"targets/{name}"))
+        if differ(shape, theirs):
+            raise BadInput(
+                f"targets.{name} has {theirs[0]} channels of {theirs[1]} px, but the images of the dataset have {shape[0]} of "
+                f"{shape[1]} px: give it the same size and colour, since networks are carried over."
+            )
+
+
+def _taught(params: Params, target: str, name: str, pools: Pools) -> None:
+    """What a pool must be that teaches what it knows of a target."""
+    path = f"evaluate.kd.teachers.{target}"
+    if target not in params.value("targets"):
+        raise BadInput(f"{path} is of no dataset of targets, which has {', '.join(params.value('targets')) or 'none'}.")
+    check_pool(path, name, pools)
+    pool = pools[name]
+    if pool.source != f"targets/{target}" or not objectives.load(pool.objective).classifies(pool):
+        raise BadInput(
+            f"{path} is {name!r}, whose teachers do not classify that target: their source is {pool.source}."
+        )
+    _same_shape(f"{path} is {name!r}, which takes", pool, shape_of(settings_of(params, pool.source)))
+
+
+def _same_shape(takes: str, pool: PoolSettings, shape: Shape) -> None:
+    """The teachers must take images of the ``shape`` of their target, which the student is given too."""
+    theirs = objectives.load(pool.objective).shape(pool, shape)
+    if differ(shape, theirs):
+        raise BadInput(
+            f"{takes} {theirs[0]} channels of {theirs[1]} px, but the images of the target are {shape[0]} of {shape[1]} px."
+        )

@@ -1,0 +1,53 @@
+"""Values that are sound, but perhaps not meant."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from distillation.datasets.catalogue import facts
+from distillation.params import Params
+
+# What the default sizes for digits, and what suits CIFAR-10: published for teachers (CLoM) and DM (its section 4.1).
+SIZED_FOR_DIGITS = {
+    "teacher.main.networks": (["ConvNetD2W64NN"], ["ConvNet"]),
+    "teacher.main.supervised.epochs": (30, 150),
+    "teacher.main.supervised.batch": (64, 256),
+    "teacher.main.supervised.lr": (0.05, 0.01),
+    "method.network": ("ConvNetD2W64NN", "ConvNet"),
+    "method.dm.iterations": (1000, 20000),
+    "method.dm.batch_real": (64, 256),
+    "evaluate.networks": (["ConvNetD2W64NN"], ["ConvNet"]),
+    "evaluate.seeds": (3, 5),
+    "evaluate.whole.epochs": (30, 200),
+    "evaluate.whole.batch": (64, 256),
+    "evaluate.whole.lr": (0.05, 0.01),
+}
+
+
+def notes(params: Params) -> Iterator[str]:
+    """Sentences about such values: sized for digits while another dataset is chosen, ..."""
+    yield from _uneven(params)
+    if params.value("dataset.name") == "digits":
+        return
+    chosen = {"method": params.value("method.name"), "teacher.main": _at(params.values, "teacher.main.objective")}
+    for path, (small, published) in SIZED_FOR_DIGITS.items():
+        section, _, variant = path.rpartition(".")[0].rpartition(".")
+        if chosen.get(section, variant) == variant and _at(params.values, path) == small:
+            yield f"{path} is {small}, sized for digits; {published} suits CIFAR-10."
+
+
+def _at(values: Any, path: str) -> Any:
+    """The value at a dotted path, None where a pool has nothing instead of the published value."""
+    for key in path.split("."):
+        values = values.get(key) if isinstance(values, dict) else None
+    return values
+
+
+def _uneven(params: Params) -> Iterator[str]:
+    """A method whose number of images has no need of classes is compared with rows that count by class."""
+    images, ipc = params.value("method.krr_st.images"), params.value("method.ipc")
+    known = facts(params.value("dataset.name"))
+    if params.value("method.name") == "krr_st" and images and known and images != ipc * known.classes:
+        yield (
+            f"method.krr_st.images is {images}, but the random and k-means images beside it are {ipc * known.classes}, "
+            f"method.ipc = {ipc} of each class."
+        )

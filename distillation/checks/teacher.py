@@ -1,0 +1,60 @@
+"""The sections teacher, pool and objectives."""
+
+from collections.abc import Collection
+
+from distillation.checks.dataset import check_network, settings_of, shape_of
+from distillation.checks.sections import mapping, names, only
+from distillation.datasets.catalogue import CATALOGUE
+from distillation.params import Params, validate
+from distillation.runtime.errors import BadInput
+from distillation.teachers import objectives
+from distillation.teachers.settings import PoolDefaults, PoolSettings, pool_settings, section_of
+
+Pools = dict[str, PoolSettings]
+
+
+def check(params: Params) -> Pools:
+    """Check the sections. Returns the settings of every pool by name; raises BadInput."""
+    params.section("pool", PoolDefaults)
+    only(mapping(params, "objectives"), objectives.names(), "objectives")
+    for name in objectives.names():
+        params.section(f"objectives.{name}", objectives.load(name).settings)
+    pools = {name: pool_settings(params, name) for name in names(params, "teacher")}
+    for name, pool in pools.items():
+        _unused(params, name)
+        _source(params, f"teacher.{name}.source", pool)
+        for word in objectives.load(pool.objective).words(pool):
+            check_network(f"teacher.{name}.networks", word, shape_of(settings_of(params, pool.source)))
+    return pools
+
+
+def _unused(params: Params, pool: str) -> None:
+    """What a pool has for objectives that are not its own must be sound too."""
+    for name in objectives.names():
+        if name in params.value(f"teacher.{pool}"):
+            validate(objectives.load(name).settings, section_of(params, pool, name), f"teacher.{pool}.{name}")
+
+
+def _source(params: Params, path: str, pool: PoolSettings) -> None:
+    group, _, name = pool.source.partition("/")
+    if name and name not in mapping(params, group):
+        known = ", ".join(["dataset", *(f"{g}/{k}" for g in ("sources", "targets") for k in mapping(params, g))])
+        raise BadInput(f"{path} is {pool.source!r}, but there are only {known}.")
+
+
+def check_pool(path: str, name: str, pools: Collection[str]) -> None:
+    """Raise BadInput where the value at a path names no pool."""
+    if name not in pools:
+        raise BadInput(f"{path} is {name!r}, but the pools of the section teacher are {', '.join(pools)}.")
+
+
+def classifies(params: Params, pool: PoolSettings) -> bool:
+    """Whether a pool's teachers may know the classes of the dataset."""
+    return objectives.load(pool.objective).classifies(pool) and _may_share_classes(params, pool.source)
+
+
+def _may_share_classes(params: Params, source: str) -> bool:
+    """False where the classes of the source are known to be others than those of the dataset."""
+    ours, theirs = (settings_of(params, each).name for each in ("dataset", source))
+    known = [(CATALOGUE[name].count, CATALOGUE[name].classes) for name in (ours, theirs)]
+    return ours == theirs or all(not a or not b or a == b for a, b in zip(*known, strict=True))
