@@ -257,9 +257,7 @@ def workplace(tmp_path, monkeypatch):
         common = {**COMMON, "name": "apm", "ipc": changed.pop("ipc", 2)}
         compute = {"threads": 1, "device": "cpu", "workers": workers, "checkpoint": 60.0}
         values = {"method": {**common, "apm": {**PLAIN, **changed}}, "compute": compute}
-        inputs = {f"params:method.apm.{key}": value for key, value in values["method"]["apm"].items()}
         monkeypatch.setattr(distill.parameters, "load", lambda: Params(values))
-        monkeypatch.setattr(distill, "stage_inputs", lambda _: {**inputs, "params:method.ipc": common["ipc"]})
         distill.run()
         return {file.name: file.read_bytes() for file in (tmp_path / "data/distilled").iterdir()}
 

@@ -16,25 +16,27 @@ from distillation.data.distilled import DistilledSet
 from distillation.data.real import RealSet, Split
 from distillation.data.spaces import Space
 from distillation.evaluation import carried as cells
-from distillation.evaluation import kd as distilling
-from distillation.evaluation import transfer as protocols
+from distillation.evaluation import kd, transfer
 from distillation.evaluation.pretrain import WEIGHTS, Job, pretrain, used_as
+from distillation.evaluation.sets import FromFile, Noise
 from distillation.evaluation.settings import training_settings
 from distillation.evaluation.steps import Batches, cosine
 from distillation.evaluation.transfer_settings import Distilling, Finetune, Linear, Pretrain
 from distillation.labels.predict import by_the_batch, features
 from distillation.networks.build import build
-from distillation.params import Compute, validate
-from distillation.runtime import tensors
+from distillation.params import validate
+from distillation.runtime import process, stage, tensors
 from distillation.runtime.errors import BadInput
 from distillation.runtime.files import load_json
 from distillation.runtime.random import generator
 from distillation.runtime.work import Task, locked_tasks
-from distillation.teachers.pool import Pool
+from distillation.teachers.pool import FILE, Pool
 from distillation.training.accuracy import accuracy
-from stages import kd
+from stages import kd as kd_stage
+from stages import transfer as transfer_stage
 from tests.conftest import ROOT
 from tests.test_methods import CLASSES, SIZE, pool_in
+from tests.test_recover import changed
 
 torch.set_num_threads(1)
 WORD = "ConvNetW6D2BN"
@@ -84,7 +86,7 @@ def files(tmp_path):
     return tmp_path
 
 
-def finished(work, job_of, name, kills=()):
+def finished(work, job, kills=()):
     """The finished task of a job; it is killed after each of its steps in ``kills`` and started again."""
 
     def checkpoint(task, state):
@@ -94,27 +96,39 @@ def finished(work, job_of, name, kills=()):
             raise KeyboardInterrupt
 
     save, killed = Task.checkpoint, []
-    with pytest.MonkeyPatch.context() as patch, locked_tasks([Task.of(name, {}, [list(kills)], {}, 0.0)]) as (task,):
+    task = Task.of(work.__name__, {"kills": list(kills)}, 0.0)
+    with pytest.MonkeyPatch.context() as patch, locked_tasks([task]):
         patch.setattr(Task, "due", lambda task: True)
         patch.setattr(Task, "checkpoint", checkpoint)
         for _ in kills:
             with pytest.raises(KeyboardInterrupt):
-                work(job_of(task))
-        work(job_of(task))
+                work(job, task, "cpu")
+        work(job, task, "cpu")
         assert sorted(killed) == sorted(kills)
-    return task.finished()
+    return task
 
 
 def pretraining(files, kind, settings=None, seed=0):
     used = used_as(files / f"{kind}.safetensors")
     given = validate(Pretrain, {**PRETRAIN, used: {**PRETRAIN[used], **(settings or {})}}, "evaluate.pretrain")
-    source = ("file", str(files / f"{kind}.safetensors"))
-    data = files / "data/real/dataset"
-    return lambda task: Job(task, data, source, used, WORD, seed, getattr(given, used), "fp32", False, "cpu")
+    return Job(
+        data=files / "data/real/dataset",
+        source=FromFile(files / f"{kind}.safetensors"),
+        kind=used,
+        network=WORD,
+        seed=seed,
+        settings=getattr(given, used),
+        precision="fp32",
+        compile=False,
+    )
 
 
-def weights_of(folder):
-    return tensors.load(folder / WEIGHTS)[0]
+def weights_of(task):
+    return tensors.load(task.finished() / WEIGHTS)[0]
+
+
+def record_of(task):
+    return load_json(task.finished() / transfer.RECORD)
 
 
 def close(ours, theirs):
@@ -186,7 +200,7 @@ def test_pre_training_is_the_published_one_for_each_kind_of_labels(files, kind):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    close(weights_of(finished(pretrain, pretraining(files, kind), "pretrain")), dict(network.state_dict()))
+    close(weights_of(finished(pretrain, pretraining(files, kind))), dict(network.state_dict()))
 
 
 def test_the_body_starts_the_same_whatever_the_labels_are(files):
@@ -196,8 +210,8 @@ def test_the_body_starts_the_same_whatever_the_labels_are(files):
 
 
 def test_soft_pre_training_resumed_at_every_step_gives_the_same_bits(files):
-    whole = weights_of(finished(pretrain, pretraining(files, "soft", {"augment": "dsa"}), "pretrain"))
-    killed = weights_of(finished(pretrain, pretraining(files, "soft", {"augment": "dsa"}), "pretrain", (1, 2, 5)))
+    whole = weights_of(finished(pretrain, pretraining(files, "soft", {"augment": "dsa"})))
+    killed = weights_of(finished(pretrain, pretraining(files, "soft", {"augment": "dsa"}), (1, 2, 5)))
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
 
 
@@ -206,7 +220,7 @@ def test_soft_pre_training_mirrors_where_that_keeps_the_class(files, monkeypatch
     real_set(flip=flip).save(files / "data/real/dataset")
     seen = []
     monkeypatch.setattr("distillation.evaluation.pretrain.augment_batch", lambda x, s, d: seen.append(s) or x)
-    finished(pretrain, pretraining(files, "soft", {"augment": "dsa"}), "pretrain")
+    finished(pretrain, pretraining(files, "soft", {"augment": "dsa"}))
     assert set(seen) == {resolve("auto", flip)} and ("flip" in resolve("auto", flip)) == flip
 
 
@@ -224,19 +238,27 @@ def test_labels_that_are_not_with_the_images_are_refused(files):
 # Transfer
 
 
-def carrying(files, protocol="finetune", weights=None, **settings):
+def carrying(files, protocol="finetune", start=None, **settings):
     schema, values = {"finetune": (Finetune, FINETUNE), "linear": (Linear, LINEAR)}[protocol]
     given = validate(schema, {**values, **settings}, f"evaluate.transfer.{protocol}")
-    target = files / "data/real/targets/other"
-    return lambda task: protocols.Job(task, target, weights, protocol, given, WORD, 0, "fp32", False, "cpu")
+    return transfer.Job(
+        data=files / "data/real/targets/other",
+        start=start,
+        protocol=protocol,
+        settings=given,
+        network=WORD,
+        seed=0,
+        precision="fp32",
+        compile=False,
+    )
 
 
 def test_everything_but_the_classifier_is_carried_over(files):
-    folder = finished(pretrain, pretraining(files, "features"), "pretrain")
+    start = finished(pretrain, pretraining(files, "features"))
     fresh, carried = (
-        protocols.carried(WORD, (3, SIZE, 4), w, generator(0, "transfer", WORD)) for w in (None, folder / WEIGHTS)
+        transfer.carried(WORD, (3, SIZE, 4), each, generator(0, "transfer", WORD)) for each in (None, start)
     )
-    before = weights_of(folder)
+    before = weights_of(start)
     assert any("running_var" in name for name in before)
     for name, value in carried.state_dict().items():
         wanted = fresh.state_dict()[name] if name.startswith("classifier.") else before[name]
@@ -245,9 +267,9 @@ def test_everything_but_the_classifier_is_carried_over(files):
 
 
 def test_fine_tuning_is_the_published_one(files):
-    folder = finished(pretrain, pretraining(files, "features"), "pretrain")
+    start = finished(pretrain, pretraining(files, "features"))
     data = RealSet.load(files / "data/real/targets/other")
-    network = protocols.carried(WORD, data.shape, folder / WEIGHTS, generator(0, "transfer", WORD))
+    network = transfer.carried(WORD, data.shape, start, generator(0, "transfer", WORD))
     optimizer = torch.optim.SGD(network.parameters(), 0.02, 0.9, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 6)
     name = f"transfer/{WORD}"
@@ -259,16 +281,14 @@ def test_fine_tuning_is_the_published_one(files):
         F.cross_entropy(network(data.space.encode(raw)), data.train.labels[index]).backward()
         optimizer.step()
         schedule.step()
-    record = load_json(
-        finished(protocols.transfer, carrying(files, weights=folder / WEIGHTS), "transfer") / "record.json"
-    )
+    record = record_of(finished(transfer.transfer, carrying(files, start=start)))
     assert record["steps"] == 6 and record["accuracy"] == pytest.approx(accuracy(network, data, data.test))
 
 
 def test_linear_evaluation_trains_the_classifier_alone_on_frozen_features(files):
-    folder = finished(pretrain, pretraining(files, "features"), "pretrain")
+    start = finished(pretrain, pretraining(files, "features"))
     data = RealSet.load(files / "data/real/targets/other")
-    network = protocols.carried(WORD, data.shape, folder / WEIGHTS, generator(0, "transfer", WORD)).eval()
+    network = transfer.carried(WORD, data.shape, start, generator(0, "transfer", WORD)).eval()
     with torch.no_grad():
         known = network.embed(data.encode(data.train.images))
     optimizer = torch.optim.SGD(network.classifier.parameters(), 0.2, 0.9)
@@ -279,16 +299,13 @@ def test_linear_evaluation_trains_the_classifier_alone_on_frozen_features(files)
             F.cross_entropy(network.classifier(known[index]), data.train.labels[index]).backward()
             optimizer.step()
             schedule.step()
-    done = finished(protocols.transfer, carrying(files, "linear", folder / WEIGHTS), "transfer")
-    assert load_json(done / "record.json")["accuracy"] == pytest.approx(accuracy(network, data, data.test))
+    record = record_of(finished(transfer.transfer, carrying(files, "linear", start)))
+    assert record["accuracy"] == pytest.approx(accuracy(network, data, data.test))
 
 
 @pytest.mark.parametrize("protocol", ["finetune", "linear"])
 def test_a_transfer_resumed_at_any_step_gives_the_same_record(files, protocol):
-    whole, killed = (
-        load_json(finished(protocols.transfer, carrying(files, protocol), "transfer", kills) / "record.json")
-        for kills in ((), (1, 4))
-    )
+    whole, killed = (record_of(finished(transfer.transfer, carrying(files, protocol), kills)) for kills in ((), (1, 4)))
     assert whole == killed
 
 
@@ -297,8 +314,7 @@ def test_images_are_encoded_in_full_precision(files, monkeypatch, protocol):
     """Whitening is a product of matrices, which autocast would round to bf16 in training, but not in the test."""
     rounded, encode = [], Space.encode
     monkeypatch.setattr(Space, "encode", lambda *x: rounded.append(torch.is_autocast_enabled("cpu")) or encode(*x))
-    job_of = carrying(files, protocol)
-    finished(protocols.transfer, lambda task: replace(job_of(task), precision="bf16"), "transfer")
+    finished(transfer.transfer, replace(carrying(files, protocol), precision="bf16"))
     assert rounded and not any(rounded)
 
 
@@ -310,18 +326,27 @@ def test_steps_auto_are_the_published_ones():
 # Distillation without data of the target
 
 
-def teaching(files, source, kind=None, weights=None, **settings):
-    given = validate(Distilling, {**KD, **settings}, "evaluate.kd")
-    target, made_from = files / "data/real/targets/other", files / "data/real/dataset"
-    where = files / "pool", made_from, source, kind, weights, given
-    return lambda task: distilling.Job(task, target, *where, WORD, 0, "fp32", False, "cpu")
+def teaching(files, source, kind=None, start=None, **settings):
+    return kd.Job(
+        data=files / "data/real/targets/other",
+        teachers=files / "pool" / FILE,
+        images_from=files / "data/real/dataset",
+        source=source,
+        kind=kind,
+        start=start,
+        settings=validate(Distilling, {**KD, **settings}, "evaluate.kd"),
+        network=WORD,
+        seed=0,
+        precision="fp32",
+        compile=False,
+    )
 
 
 @pytest.mark.parametrize("noise", [False, True])
 def test_distillation_is_the_published_one(files, noise):
-    folder = finished(pretrain, pretraining(files, "features"), "pretrain")
+    start = finished(pretrain, pretraining(files, "features"))
     data = RealSet.load(files / "data/real/targets/other")
-    student = protocols.carried(WORD, data.shape, None if noise else folder / WEIGHTS, generator(0, "transfer", WORD))
+    student = transfer.carried(WORD, data.shape, None if noise else start, generator(0, "transfer", WORD))
     teacher = build(WORD, 3, SIZE, 4, generator(1, "teacher", WORD)).train()
     images = DistilledSet.load(files / "features.safetensors").images
     optimizer = torch.optim.AdamW(student.parameters(), 0.02 if noise else 0.01, weight_decay=0.0)
@@ -338,9 +363,8 @@ def test_distillation_is_the_published_one(files, noise):
             optimizer.step()
             step += 1
         schedule.step()
-    source = ("noise", 6) if noise else ("file", str(files / "features.safetensors"))
-    job_of = teaching(files, source, None if noise else "features", None if noise else folder / WEIGHTS)
-    record = load_json(finished(distilling.distil, job_of, "kd") / "record.json")
+    given = (Noise(6), None, None) if noise else (FromFile(files / "features.safetensors"), "features", start)
+    record = record_of(finished(kd.distill_knowledge, teaching(files, *given)))
     assert record["steps"] == 6 and record["accuracy"] == pytest.approx(accuracy(student, data, data.test))
     with torch.no_grad():
         said = student.train()(data.encode(data.test.images)).argmax(1)
@@ -348,14 +372,14 @@ def test_distillation_is_the_published_one(files, noise):
 
 
 def test_a_distillation_resumed_at_any_step_gives_the_same_record(files):
-    job_of = teaching(files, ("file", str(files / "hard.safetensors")), "hard", augment="dsa")
-    records = [load_json(finished(distilling.distil, job_of, "kd", kills) / "record.json") for kills in ((), (1, 3))]
+    job = teaching(files, FromFile(files / "hard.safetensors"), "hard", augment="dsa")
+    records = [record_of(finished(kd.distill_knowledge, job, kills)) for kills in ((), (1, 3))]
     assert records[0] == records[1]
 
 
 def test_images_are_augmented_one_operation_a_batch(files):
-    job = teaching(files, ("file", str(files / "hard.safetensors")), "hard", augment="dsa")(None)
-    images_at, batches = distilling._images(job, "kd/any", RealSet.load(job.data))
+    job = teaching(files, FromFile(files / "hard.safetensors"), "hard", augment="dsa")
+    images_at, batches = kd._images(job, "kd/any", RealSet.load(job.data), "cpu")
     images = DistilledSet.load(files / "hard.safetensors").images
     for step in range(4):
         draws = generator(0, "kd/any", "augment", step)
@@ -375,54 +399,78 @@ def test_by_the_batch_leaves_what_a_network_saw_in_training():
 # Cells
 
 
-def stage_inputs_of(stage):
-    shared = {"params:evaluate.networks": [WORD], "params:evaluate.seeds": 2, "params:evaluate.precision": "fp32"}
-    shared |= {f"params:evaluate.pretrain.{kind}.lr": 1.0 for kind in ("hard", "soft", "features")}
-    shared |= {
-        "deps:data/relabeled": "a",
-        "deps:data/real/targets/other": "b",
-        f"deps:stages/{stage}.py": "c",
-        "cmd": stage,
-    }
-    of_kd = {"params:evaluate.kd.lr": 1.0, "deps:models/teachers/kd": "d", "deps:stages/labels": "e"}
-    return shared | (of_kd if stage == "kd" else {
-        "params:evaluate.transfer.finetune.lr": 1.0, "params:evaluate.transfer.linear.lr": 1.0,
-        "params:evaluate.transfer.protocols": ["finetune"],
-    })  # fmt: skip
+@pytest.fixture
+def planned(files):
+    """A function of a stage script, its arguments and changed parameters: folders of the first cell and its pre-training."""
+    names = [f"other {c}" for c in range(4)]
+    pool_in(files / "models/teachers/judge", (WORD,), classes=names)
+    real_set("other", 4, per_class=8, flip=False).save(files / "data/real/targets/more")
+    made_set("features").save(files / "data/relabeled/distilled.safetensors")
+
+    def plan(script, *arguments, changes=()):
+        plans, found = [], changed(dict([*SMALL, *changes]))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(process, "begin", lambda: None)
+            patch.setattr(params, "load", lambda: found)
+            patch.setattr(stage, "produce", lambda *values, before: plans.append(values))
+            script.run(*arguments)
+        ((*_, work, jobs, compute),) = plans
+        task, job = stage.tasks_of(work, jobs, compute)[0], next(iter(jobs.values()))
+        return task.folder, job.start and job.start.folder
+
+    return plan
 
 
-def test_one_pre_trained_network_serves_every_protocol_target_and_teacher():
-    compute, made = Compute(device="cpu", workers=1, threads=1, checkpoint=1.0), {}
-    cell = cells.Cell("distilled", ("file", "x"), "features", WORD, 0, "finetune")
-    inputs = stage_inputs_of("transfer")
-    task = cells._pretraining(cell, inputs, made, compute)
-    for other in (
-        stage_inputs_of("kd"),
-        inputs | {"deps:data/real/targets/other": "another", "cmd": "another"},
-        inputs | {"params:evaluate.transfer.finetune.lr": 2.0, "params:evaluate.seeds": 9},
-        inputs | {"params:evaluate.pretrain.hard.lr": 2.0},
+SMALL = [("evaluate.networks", [WORD]), ("evaluate.seeds", 1), ("method.ipc", 1)]
+DISTILLED = (transfer_stage, "distilled", "other")
+
+
+def test_one_pre_trained_network_serves_every_protocol_target_and_teacher(files, planned):
+    _, one = planned(*DISTILLED)
+    for other in ((kd_stage, "distilled", "other", "judge"), (transfer_stage, "distilled", "more")):
+        task, start = planned(*other)
+        assert start == one and task.name.split("@")[0] == other[0].STAGES["distilled"]
+    for change in (
+        ("evaluate.transfer.finetune.lr", 2.0),
+        ("evaluate.transfer.protocols", ["linear"]),
+        ("evaluate.seeds", 9),
+        ("evaluate.pretrain.hard.lr", 2.0),
+        ("compute.workers", 3),
     ):
-        assert cells._pretraining(cell, other, made, compute).folder == task.folder
-    for other in (inputs | {"params:evaluate.pretrain.features.lr": 2.0}, inputs | {"deps:data/relabeled": "another"}):
-        assert cells._pretraining(cell, other, made, compute).folder != task.folder
+        assert planned(*DISTILLED, changes=[change])[1] == one, change
+    for change in (
+        ("evaluate.pretrain.features.lr", 2.0),
+        ("evaluate.networks", ["ConvNetW7D2BN"]),
+        ("evaluate.precision", "bf16"),
+        ("compute.threads", 7),
+    ):
+        assert planned(*DISTILLED, changes=[change])[1] != one, change
+    real_set(per_class=10).save(files / "data/real/dataset")
+    two = planned(*DISTILLED)[1]
+    made_set("features", count=7).save(files / "data/relabeled/distilled.safetensors")
+    assert len({one, two, planned(*DISTILLED)[1]}) == 3
 
 
-def test_a_cell_is_made_anew_only_for_what_changes_it():
-    compute, made, inputs = Compute(device="cpu", workers=1, threads=1, checkpoint=1.0), {}, stage_inputs_of("transfer")
-    cell = cells.Cell("distilled", ("file", "x"), "features", WORD, 0, "finetune")
-    scratch = cells.Cell("scratch", (), None, WORD, 0, "finetune")
+def test_a_cell_is_made_anew_only_for_what_changes_it(files, planned):
+    scratch = (transfer_stage, "baseline", "other")
 
-    def same(one, change):
-        return (
-            cells._task("t", one, inputs, made, compute).folder
-            == cells._task("t", one, inputs | change, made, compute).folder
-        )
+    def same(stage, *changes):
+        return planned(*stage, changes=changes)[0] == planned(*stage)[0]
 
-    assert same(cell, {"params:evaluate.transfer.linear.lr": 2.0, "params:evaluate.seeds": 9})
-    assert same(cell, {"params:evaluate.transfer.protocols": ["finetune", "linear"]})
-    assert not same(cell, {"params:evaluate.transfer.finetune.lr": 2.0})
-    assert not same(cell, {"params:evaluate.pretrain.features.lr": 2.0})
-    assert same(scratch, {f"params:evaluate.pretrain.{kind}.lr": 2.0 for kind in ("hard", "soft", "features")})
+    assert same(DISTILLED, ("evaluate.transfer.linear.lr", 2.0), ("evaluate.seeds", 9))
+    assert same(DISTILLED, ("evaluate.transfer.protocols", ["finetune", "linear"]))
+    assert same(DISTILLED, ("evaluate.kd.lr", 2.0))
+    assert not same(DISTILLED, ("evaluate.transfer.finetune.lr", 2.0))
+    assert not same(DISTILLED, ("evaluate.pretrain.features.lr", 2.0))
+    assert planned(*scratch)[1] is None
+    assert same(scratch, *((f"evaluate.pretrain.{kind}.lr", 2.0) for kind in ("hard", "soft", "features")))
+    taught = (kd_stage, "distilled", "other", "judge")
+    assert same(taught, ("evaluate.transfer.finetune.lr", 2.0))
+    assert not same(taught, ("evaluate.kd.lr", 2.0))
+    before = [planned(*each)[0] for each in (taught, DISTILLED, scratch)]
+    pool_in(files / "models/teachers/judge", (WORD, "ConvNetW5D2"), classes=[f"other {c}" for c in range(4)])
+    after = [planned(*each)[0] for each in (taught, DISTILLED, scratch)]
+    assert [a == b for a, b in zip(after, before, strict=True)] == [False, True, True]
 
 
 def test_a_target_of_another_shape_is_refused_in_one_sentence(files):
@@ -431,19 +479,19 @@ def test_a_target_of_another_shape_is_refused_in_one_sentence(files):
     with pytest.raises(
         BadInput, match=r"^the target's images are 1×8×8, but those of the dataset, .* 3×8×8: .* colour\.$"
     ):
-        cells.carried("t", [], {}, (), None, shapes, None, None).__enter__()
+        cells.produce("t", "out", None, None, [], None, students=None, settings=None, compute=None, shapes=shapes)
 
 
 def test_a_teacher_that_does_not_know_the_target_is_refused_in_one_sentence(files):
     names = [f"other {c}" for c in range(4)]
     theirs, which = RealSet.load(files / "data/real/targets/other"), "evaluate.kd.teachers.other is 'p'"
-    kd._check(pool_in(files / "pool", (WORD,), classes=names), theirs, which)
+    kd.require_same_task(pool_in(files / "pool", (WORD,), classes=names), theirs, which)
     with pytest.raises(
         BadInput, match=r"^evaluate\.kd\.teachers\.other is 'p', whose classes are not those of the target"
     ):
-        kd._check(pool_in(files / "pool", (WORD,)), theirs, which)
+        kd.require_same_task(pool_in(files / "pool", (WORD,)), theirs, which)
     with pytest.raises(BadInput, match=r"is 'p', which takes 3 channels of 16 px, but .* target are 3 of 8 px\.$"):
-        kd._check(pool_in(files / "pool", (WORD,), classes=names, size=16), theirs, which)
+        kd.require_same_task(pool_in(files / "pool", (WORD,), classes=names, size=16), theirs, which)
 
 
 # Feature labels
@@ -470,14 +518,13 @@ def test_what_a_process_compiled_before_is_forgotten_before_a_network_is_compile
     said = []
     monkeypatch.setattr(torch.compiler, "reset", lambda: said.append("reset"))
     monkeypatch.setattr(torch, "compile", lambda network, **_: said.append("compile") or network)
-    job_of = {
-        "pretrain": pretraining(files, "soft"),
-        "finetune": carrying(files),
-        "kd": teaching(files, ("noise", 6)),
-        "training": pretraining(files, "hard"),
+    does, job = {
+        "pretrain": (pretrain, pretraining(files, "soft")),
+        "finetune": (transfer.transfer, carrying(files)),
+        "kd": (kd.distill_knowledge, teaching(files, Noise(6))),
+        "training": (pretrain, pretraining(files, "hard")),
     }[work]
-    does = {"finetune": protocols.transfer, "kd": distilling.distil}.get(work, pretrain)
-    finished(does, lambda task: replace(job_of(task), compile=True), work)
+    finished(does, replace(job, compile=True))
     assert said == ["reset", "compile"]
 
 
@@ -485,14 +532,7 @@ def test_what_a_process_compiled_before_is_forgotten_before_a_network_is_compile
 
 
 def checked(change):
-    given = params.load(ROOT / "params.yaml")
-    for path, value in change.items():
-        *above, last = path.split(".")
-        at = given.values
-        for key in above:
-            at = at[key]
-        at[last] = value
-    checks.check_all(given)
+    checks.check_all(changed(change))
 
 
 def test_the_default_transfers_to_nothing():
@@ -586,12 +626,9 @@ def test_bad_settings_are_one_sentence(change, words):
 
 
 def test_rows_name_set_target_protocol_network_and_seed(files):
-    folder = finished(protocols.transfer, carrying(files), "transfer")
-    cell = cells.Cell("scratch", (), None, WORD, 0, "finetune")
+    task = finished(transfer.transfer, carrying(files))
+    cell = cells.Cell(set="scratch", source=None, kind=None, network=WORD, seed=0, protocol="finetune")
     (files / "out").mkdir()
-    with locked_tasks([Task.of("transfer", {}, [[]], {}, 0.0)]) as _:
-        task = Task.of("transfer", {}, [[]], {}, 0.0)
-        assert task.finished() == folder
-        cells.write(files / "out", [cell], [task], "other", {"settings": {}})
+    cells.write(files / "out", [cell], [task], "other", {"settings": {}})
     rows = pd.read_csv(files / "out/rows.csv")
     assert rows.columns.tolist() == ["set", "target", "protocol", "network", "seed", "accuracy", "loss", "steps"]

@@ -7,8 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from distillation import checks, methods, params
+from distillation import checks, methods, params, paths
 from distillation.augment import crops
+from distillation.data.distilled import DistilledSet
 from distillation.data.real import Split
 from distillation.data.spaces import Space
 from distillation.methods.base import Common, Problem, of_a_shard
@@ -17,10 +18,10 @@ from distillation.methods.driver import updates
 from distillation.methods.families.recover import BatchNormMonitor, Recover, variation
 from distillation.methods.guidance import Guidance
 from distillation.networks.build import build
-from distillation.runtime import tensors
+from distillation.runtime import process, tensors
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
-from distillation.runtime.work import Task, locked_tasks
+from distillation.runtime.work import Task, work_folder
 from distillation.teachers.pool import FILE, Pool
 from stages import distill
 from tests.conftest import ROOT
@@ -324,28 +325,28 @@ def changed(settings):
 
 
 def test_more_images_reuse_those_that_are_made(tmp_path, monkeypatch):
-    """The driver's own tasks: two images a class, then images 1 to 3; what was made is not made again."""
+    """The stage's own tasks: two images a class, then images 1 to 3; what was made is not made again."""
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     data = real_set()
-    replace(data, test=Split(data.test.images.clone(), data.test.labels.clone())).save("data/real/dataset")
-    pool_of(tmp_path / "models/teachers/main")
+    replace(data, test=Split(data.test.images.clone(), data.test.labels.clone())).save(paths.DATASET)
+    pool_of(tmp_path / paths.POOLS / "main")
+    monkeypatch.setattr(process, "begin", lambda: None)
+    compute = {"device": "cpu", "workers": 1, "threads": 1, "checkpoint": 60.0}
+
+    def finished():
+        return {file: file.stat().st_mtime_ns for file in work_folder().glob("*/done/cost.json")}
 
     def made(first, ipc):
-        common = Common(**{**COMMON, "name": "scdd", "ipc": ipc})
-        settings = methods.load("scdd").Settings(**{**SETTINGS, "first": first})
-        inputs = {"deps:x": 1, "params:method.ipc": ipc, "params:method.scdd.first": first}
-        shards, share = of_a_shard(Recover, common, settings)
-        tasks = [Task.of(f"distill {n}", distill._of_one_shard(inputs, share), [n], {"device": "cpu"}) for n in shards]
-        with locked_tasks(tasks) as missing:
-            for task, shard in zip(tasks, shards, strict=True):
-                if task in missing:
-                    distill.distil(distill.Job(task, shard, share, settings, "cpu"))
-        found = [distill.DistilledSet.load(task.finished() / distill.FILE) for task in tasks]
-        return distill.merged(found), len(missing)
+        before = finished()
+        common = {**COMMON, "name": "scdd", "ipc": ipc, "scdd": {**SETTINGS, "first": first}}
+        monkeypatch.setattr(params, "load", lambda: params.Params({"method": common, "compute": compute}))
+        distill.run()
+        assert before.items() <= finished().items()
+        return DistilledSet.load(paths.DISTILLED / paths.SET_FILE), len(finished()) - len(before)
 
     (two, fresh), (three, more) = made(0, 2), made(1, 3)
     assert (fresh, more) == (2, 2)
     assert two.info["ipc"] == 2 and three.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert torch.equal(two.images.unflatten(0, (3, 2))[:, 1], three.images.unflatten(0, (3, 3))[:, 0])
-    assert torch.equal(two.images, run(recovered(Pool("models/teachers/main"), ipc=2)).images)
+    assert torch.equal(two.images, run(recovered(Pool(paths.POOLS / "main"), ipc=2)).images)
