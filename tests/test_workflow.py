@@ -252,6 +252,7 @@ BAD = [
     ({"method.teacher": "nobody"}, "method.teacher is 'nobody'"),
     ({"evaluate.protocols": ["standrad"]}, "evaluate.protocols has 'standrad'"),
     ({"teacher.main.keep": [40]}, "keeps epoch 40"),
+    ({"teacher.main.objective": "simclr"}, "teacher.main.objective is 'simclr', but the objectives are barlow_twins, "),
     ({"objectives.simclr": {}}, "objectives has no setting 'simclr'; it has barlow_twins, "),
 ]
 
