@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distillation import checks, params
+from distillation import checks, params, paths
 from distillation.data.distilled import FILE, DistilledSet
 from distillation.data.real import Split
 from distillation.data.spaces import Space
@@ -20,13 +20,14 @@ from distillation.evaluation.assess.models import Job, Model, measure, models_of
 from distillation.evaluation.assess.pixels import statistics
 from distillation.evaluation.assess.semantics import semantics
 from distillation.evaluation.assess.sets import sets_of
-from distillation.evaluation.assess.settings import Assess, Measuring
+from distillation.evaluation.assess.settings import Assess
 from distillation.networks.build import build
 from distillation.report.assessments import MEANINGS
 from distillation.runtime import files
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
 from distillation.runtime.work import Task, locked_tasks
+from distillation.teachers.pool import FILE as POOL
 from tests.test_methods import CLASSES, SIZE, pool_in, real_set
 
 torch.set_num_threads(1)
@@ -54,6 +55,12 @@ def written(tmp_path, ipc=2, words=(WORD,), space=None, control=False, **pool):
     return data, raw, pool_in(tmp_path / "pool", words, **pool)
 
 
+def labelled(tmp_path):
+    """The files of the sets by name, as the stage finds them."""
+    files = {name: tmp_path / "set" / path.name for name, path in paths.LABELLED.items()}
+    return {name: path for name, path in files.items() if path.is_file()}
+
+
 def measured(tmp_path, model=None, chunk=256, real=7, kills=(), tag=""):
     """The record of one model as {(set, assessment): value}; killed right after each checkpoint numbered ``kills``."""
     model, seen = model or Model(WORD, 0, "last"), []
@@ -65,17 +72,16 @@ def measured(tmp_path, model=None, chunk=256, real=7, kills=(), tag=""):
             raise KeyboardInterrupt
 
     save = Task.checkpoint
-    identity = [str(model), chunk, real, list(kills), tag]
-    with pytest.MonkeyPatch.context() as patch, locked_tasks([Task.of("assess", {}, identity, {}, 0.0)]) as (task,):
+    inputs = {"model": str(model), "chunk": chunk, "real": real, "kills": list(kills), "tag": tag}
+    with pytest.MonkeyPatch.context() as patch, locked_tasks([Task.of("assess", inputs, 0.0)]) as (task,):
         patch.setattr(Task, "due", lambda task: True)
         patch.setattr(Task, "checkpoint", checkpoint)
-        models._inputs.cache_clear()
-        settings = Measuring(fresh=2, real=real, chunk=chunk)
-        job = Job(task, tmp_path / "real", tmp_path / "set", tmp_path / "pool", model, settings, "cpu")
+        pool = tmp_path / "pool" / POOL
+        job = Job(data=tmp_path / "real", sets=labelled(tmp_path), pool=pool, model=model, real=real, chunk=chunk)
         for _ in kills:
             with pytest.raises(KeyboardInterrupt):
-                measure(job)
-        measure(job)
+                measure(job, task, "cpu")
+        measure(job, task, "cpu")
     return {(row["set"], row["assessment"]): row["value"] for row in files.load_json(task.finished() / models.RECORD)}
 
 
@@ -99,7 +105,7 @@ def test_values_agree_with_a_float64_reference(tmp_path, word):
     data, _, pool = written(tmp_path, words=(word,))
     found = measured(tmp_path, Model(word, 0, "last"))
     network = pool.network(pool.members[0]).double().requires_grad_(True)
-    sets = {name: (made.images.double(), made.labels) for name, made in sets_of(tmp_path / "set", data).items()}
+    sets = {name: (made.images.double(), made.labels) for name, made in sets_of(labelled(tmp_path), data).items()}
     chosen = data.sample([7] * CLASSES, generator(0, "assess real"))
     for name, (images, labels) in sets.items():
         logits = network(images).detach()
@@ -175,7 +181,7 @@ def test_a_pool_with_another_space_is_given_its_own(tmp_path):
 
 def test_sets_are_the_distilled_the_control_and_random_images(tmp_path):
     data, raw, _ = written(tmp_path, ipc=3, control=True)
-    sets = sets_of(tmp_path / "set", data)
+    sets = sets_of(labelled(tmp_path), data)
     assert list(sets) == ["distilled", "control", "random"]
     images, labels = sets["random"].images, sets["random"].labels
     assert torch.bincount(labels).tolist() == [3] * CLASSES
@@ -183,7 +189,7 @@ def test_sets_are_the_distilled_the_control_and_random_images(tmp_path):
         mine = data.encode(data.train.images[data.train.labels == label])
         assert (image == mine).flatten(1).all(1).any()
     assert len(images.unique(dim=0)) == len(images) == len(raw)
-    assert torch.equal(images, sets_of(tmp_path / "set", data)["random"].images)
+    assert torch.equal(images, sets_of(labelled(tmp_path), data)["random"].images)
 
 
 def test_one_image_a_class_has_no_diversity(tmp_path):
@@ -286,12 +292,12 @@ def test_what_cannot_be_judged_is_refused(tmp_path):
     many = made.labels.new_zeros(13)
     DistilledSet(made.images[many], many, None, made.space, made.info).save(tmp_path / "set" / FILE)
     with pytest.raises(BadInput, match="has 13 images of class 'a', but the dataset only 12"):
-        sets_of(tmp_path / "set", data)
+        sets_of(labelled(tmp_path), data)
     DistilledSet(made.images, made.labels, None, made.space, {**made.info, "classes": ["x"]}).save(
         tmp_path / "set" / FILE
     )
     with pytest.raises(BadInput, match="the classes of the distilled set are not those of the dataset"):
-        sets_of(tmp_path / "set", data)
+        sets_of(labelled(tmp_path), data)
 
 
 @pytest.mark.parametrize(

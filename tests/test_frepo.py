@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from distillation.data.distilled import FILE, DistilledSet
-from distillation.evaluation.sets import images_of
+from distillation.evaluation.sets import FromFile
 from distillation.methods.driver import updates
 from distillation.methods.guidance import Guidance
 from distillation.networks.build import build
@@ -227,7 +227,7 @@ def test_students_learn_the_labels_by_the_published_protocol(tmp_path):
     """Adam on the squared error, at a rate that rises, then falls along a cosine to a hundredth."""
     made, data = run(method_in()).result(), real_set()
     made.save(tmp_path / FILE)
-    batch_of, count = images_of(("file", str(tmp_path / FILE)), data, made.kind)
+    batch_of, count = FromFile(tmp_path / FILE).images(data, made.kind)
     settings = validate(RegressionSettings, REGRESSION, "evaluate.standard.regression")
     network, plain = (build("ConvNetW6D2NN", 3, SIZE, CLASSES, generator(0, "student")) for _ in range(2))
     training = Training(network, batch_of, count, loss_of("mse"), settings, 0, "student", True)

@@ -21,13 +21,12 @@ from distillation.runtime import tensors
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator, seeded
 from distillation.runtime.work import Task, locked_tasks
-from distillation.teachers import foreign
+from distillation.teachers import foreign, writing
 from distillation.teachers.foreign import torchvision as library_of_torchvision
 from distillation.teachers.foreign import weights
 from distillation.teachers.objective import Job
 from distillation.teachers.objectives import imported
 from distillation.teachers.pool import FILE, Pool
-from stages import teacher
 from tests.helpers.pools import settings_of
 from tests.test_guidance import added, guided
 from tests.test_methods import real_set as shared_set
@@ -77,10 +76,11 @@ def pool_of(tmp_path, word=WORD, **changes):
     data = real_set()
     data.save(tmp_path / "real")
     settings = settings_of({**POOL, "networks": [word], "imported": {**IMPORTED, **changes}})
-    with locked_tasks([Task.of("teacher main", changes, word, {"device": "cpu"})]) as (task,):
-        imported.load(Job(task, tmp_path / "real", settings, word, 0, "cpu"))
+    job = Job(data=tmp_path / "real", settings=settings, network=word, index=0)
+    with locked_tasks([Task.of("teacher main", {"word": word, **changes})]) as (task,):
+        imported.make(job, task, "cpu")
     (tmp_path / "pool").mkdir(exist_ok=True)
-    teacher._write(tmp_path / "pool", "main", settings, data, [task])
+    writing.write(tmp_path / "pool", "main", settings, data, [task])
     return Pool(tmp_path / "pool")
 
 

@@ -16,17 +16,19 @@ from distillation.data.indexed import FOLDER, IndexedImages, indices_on
 from distillation.data.real import FILE, RealSet
 from distillation.datasets import archives, indexing, load
 from distillation.datasets.settings import DatasetSettings, SourceSettings
+from distillation.evaluation import cells
 from distillation.evaluation import classify as students
-from distillation.evaluation.sets import random_choice
+from distillation.evaluation.sets import Whole, affords_all_pixels, random_choice
 from distillation.methods.driver import updates
+from distillation.params import Compute
+from distillation.runtime import stage
 from distillation.runtime.errors import BadInput, guarded
 from distillation.runtime.files import load_json
-from distillation.runtime.tasks import map_tasks
 from distillation.runtime.work import Task, locked_tasks
 from distillation.teachers import objective as job
 from distillation.teachers import objectives
 from distillation.training.settings import LabelSettings
-from stages import baseline, download
+from stages import download
 from tests.test_datasets_load import DIGITS
 from tests.test_methods import method_of, pool_in
 from tests.test_selfsupervised import pool as selfsupervised
@@ -269,8 +271,9 @@ def test_an_index_that_could_not_work_is_one_sentence(values, words):
 
 
 def teacher(tmp_path, settings, name, word, form):
-    with locked_tasks([Task.of(f"teacher {name}", {"form": form}, word, {"device": "cpu"})]) as (task,):
-        objectives.load(name).make(job.Job(task, tmp_path / form, settings, word, 0, "cpu"))
+    work = job.Job(data=tmp_path / form, settings=settings, network=word, index=0)
+    with locked_tasks([Task.of(f"teacher {name}", {"form": form})]) as (task,):
+        objectives.load(name).make(work, task, "cpu")
     return (task.finished() / job.RESULT).read_bytes()
 
 
@@ -302,16 +305,15 @@ def test_methods_make_the_same_of_both(tmp_path, both, name):
 
 
 def test_students_are_the_same_on_any_number_of_workers(tmp_path, both):
-    how = students.Protocol("hard", LabelSettings(**{**SETTINGS, "epochs": 2}, loss="ce"), "fp32", False)
-    sources = [("whole",), ("chosen", random_choice(both["index"], 2, 0))]
-    tasks = {form: [Task.of("student", {"form": form}, i, {}) for i in range(2)] for form in both}
-    with locked_tasks([task for each in tasks.values() for task in each]):
-        for form, workers in (("whole", 1), ("index", 2)):
-            jobs = [
-                students.Job(task, tmp_path / form, source, "ConvNetW4D1", 0, how, "cpu")
-                for task, source in zip(tasks[form], sources, strict=True)
-            ]
-            list(map_tasks(students.train, jobs, workers, 1))
+    settings = LabelSettings(**{**SETTINGS, "epochs": 2}, loss="ce")
+    protocol = students.Protocol(kind="hard", settings=settings, precision="fp32", compile=False)
+    sources, tasks = {"whole": Whole(), "random": random_choice(both["index"], 2, 0)}, {}
+    for form, workers in (("whole", 1), ("index", 2)):
+        rows = [cells.Cell(set=name, source=source, network="ConvNetW4D1", seed=0) for name, source in sources.items()]
+        jobs = cells.jobs("whole", rows, protocol, tmp_path / form, both[form].shape)
+        compute = Compute(device="cpu", workers=workers, threads=1, checkpoint=60.0)
+        with stage.finished(students.train, jobs, compute) as tasks[form]:
+            pass
     for one, other in zip(*tasks.values(), strict=True):
         records = [load_json(task.finished() / students.RECORD) for task in (one, other)]
         weights = [(task.finished() / students.WEIGHTS).read_bytes() for task in (one, other)]
@@ -320,7 +322,6 @@ def test_students_are_the_same_on_any_number_of_workers(tmp_path, both):
 
 def test_baselines_that_look_at_all_pixels_are_left_out_and_said_to_be(both, capsys):
     for form, sets in (("whole", {"random", "kmeans", "mean"}), ("index", {"random"})):
-        seeds = 1 if baseline.affords_all_pixels(both[form]) else 0
-        made = list(baseline._cells(both[form], ["ConvNet"], seeds, 2, 1))
-        assert {dict(cell.named)["set"] for cell in made} == sets
+        seeds = 1 if affords_all_pixels(both[form]) else 0
+        assert {cell.set for cell in cells.baselines(both[form], ["ConvNet"], seeds, 2, 1)} == sets
     assert capsys.readouterr().err.count("no k-means and no class means") == 1

@@ -109,8 +109,9 @@ def test_a_dino_checkpoint_is_imported(tmp_path, monkeypatch):
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     section = {"from": "file", "weights": None, "file": str(file), "sha256": digest, "classes": "none"}
     pool = settings_of({"source": "dataset", "objective": "imported", "networks": ["ResNet18BN"], "imported": section})
-    with locked_tasks([Task.of("teacher main", {}, 0, {})]) as (task,):
-        objectives.load("imported").make(job.Job(task, tmp_path / "real", pool, "ResNet18BN", 0, "cpu"))
+    work = job.Job(data=tmp_path / "real", settings=pool, network="ResNet18BN", index=0)
+    with locked_tasks([Task.of("teacher main", {})]) as (task,):
+        objectives.load("imported").make(work, task, "cpu")
     content, record = tensors.load(task.finished() / job.RESULT)
     assert record["classes"] is None
     assert torch.equal(content["last/body.1.running_mean"], made.bn1.running_mean)

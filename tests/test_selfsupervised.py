@@ -535,9 +535,9 @@ def made(tmp_path, name, tag="", **changes):
     """The task of a teacher once it is made."""
     real_set().save(tmp_path / "real")
     word = word_of(name)
-    with locked_tasks([Task.of(f"teacher {name}", {"tag": tag}, word, {"device": "cpu"})]) as (task,):
-        work = job.Job(task, tmp_path / "real", pool(name, **changes), word, 0, "cpu")
-        objectives.load(name).make(work)
+    work = job.Job(data=tmp_path / "real", settings=pool(name, **changes), network=word, index=0)
+    with locked_tasks([Task.of(f"teacher {name}", {"tag": tag})]) as (task,):
+        objectives.load(name).make(work, task, "cpu")
     return task
 
 
@@ -636,9 +636,9 @@ def test_what_only_the_data_can_tell_is_refused(tmp_path):
     data = real_set()
     space = Space("whitened", {"mean": torch.zeros(64), "matrix": torch.eye(64), "inverse": torch.eye(64)})
     RealSet(data.train, data.test, space, data.info).save(tmp_path / "white")
-    work = job.Job(Task.of("teacher x", {}, 0, {}), tmp_path / "white", pool("dino"), RESIDUAL, 0, "cpu")
+    work = job.Job(data=tmp_path / "white", settings=pool("dino"), network=RESIDUAL, index=0)
     with pytest.raises(BadInput, match=r"dino\.locals is 1, but whitening takes whole images"):
-        objectives.load("dino").make(work)
+        objectives.load("dino").make(work, Task.of("teacher x", {}), "cpu")
 
 
 # Batch norms

@@ -1,5 +1,6 @@
 """Labels that teachers give to batches: on the fly and stored, and training on them."""
 
+import contextlib
 import math
 from dataclasses import replace
 
@@ -9,27 +10,30 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distillation import checks
+from distillation import checks, paths
 from distillation.augment import crops
 from distillation.augment.views import ViewSettings, draw, show
 from distillation.data.distilled import FILE, DistilledSet
 from distillation.data.spaces import Space
 from distillation.datasets.normalise import whitening
 from distillation.evaluation import classify as students
+from distillation.evaluation.sets import FromFile
 from distillation.labels import lessons, storing
+from distillation.labels.kinds import fkd
 from distillation.labels.lessons import Online, Stored
 from distillation.labels.predict import answering, picked
 from distillation.networks.build import build
-from distillation.runtime import files, tensors
+from distillation.params import Compute
+from distillation.runtime import files, stage, tensors
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
-from distillation.runtime.work import Task, locked_tasks
+from distillation.runtime.work import Task
 from distillation.teachers.pool import FILE as TEACHERS
 from distillation.teachers.pool import Pool
 from distillation.training.loop import Training
 from distillation.training.losses import divergence
 from distillation.training.settings import LessonSettings, OnlineSettings
-from stages import evaluate, relabel
+from stages import relabel
 from tests.test_methods import CLASSES, SIZE, pool_in, real_set
 from tests.test_recover import changed, pool_of
 
@@ -54,9 +58,13 @@ VIEWS = [
 ]
 
 
+COMPUTE = Compute(device="cpu", workers=1, threads=1, checkpoint=60.0)
+
+
 @pytest.fixture(autouse=True)
 def own_root(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
 
 
 def images_of(count=10, seed=0, size=SIZE):
@@ -171,14 +179,20 @@ def same(a, b):
     return all(torch.equal(x, y) for x, y in zip(a.values(), b.values(), strict=True))
 
 
-def store(lesson, epochs, tasks_folder="work"):
-    """The stored labels of a lesson in a file, from the tasks of the stage."""
-    tasks = storing.tasks("distilled.safetensors", {"deps:x": tasks_folder}, epochs, {"device": "cpu"}, 60.0)
-    with locked_tasks([task for task, _ in tasks]) as missing:
-        for task, span in tasks:
-            if task in missing:
-                storing.store(task, lesson, span)
-    return storing.stored(tasks), len(missing)
+def storing_jobs(pool, images, epochs, view=VIEW):
+    """The jobs that store labels of images, which are saved for them."""
+    labels = torch.zeros(len(images), dtype=torch.int64)
+    info = {"labels": "hard", "seed": 0, "classes": real_set().classes}
+    DistilledSet(images, labels, None, real_set().space, info).save(paths.DISTILLED / FILE)
+    return fkd.jobs(fkd.Settings(**{**FKD, **view, "epochs": epochs}), pool.folder, True, False)
+
+
+def store(pool, images, epochs, view=VIEW):
+    """The stored labels of images, from the tasks of the stage, and how many tasks were missing."""
+    jobs, missing = storing_jobs(pool, images, epochs, view), []
+    before = lambda new: missing.extend(new) or contextlib.nullcontext()  # noqa: E731
+    with stage.finished(storing.store, jobs, COMPUTE, before=before) as tasks:
+        return storing.stored(dict(zip(jobs, tasks, strict=True)), FILE), len(missing)
 
 
 def saved(path, content, epochs=4, batch=4):
@@ -194,7 +208,8 @@ def test_stored_labels_train_as_the_teacher_itself_does(tmp_path, monkeypatch, v
 
     def replayed(dtype, **how):
         monkeypatch.setattr(lessons, "STORED", dtype)
-        content, _ = store(online, 4, str(dtype))
+        monkeypatch.setenv("DVC_ROOT", str(tmp_path / str(dtype)))
+        content, _ = store(pool, images, 4, view)
         assert content["0/logits"].dtype == dtype
         return trained(student(Stored(images, real_set().space, saved(tmp_path / f"{dtype}.st", content), 4), **how))
 
@@ -225,7 +240,7 @@ def test_beside_a_cropped_image_both_see_black_as_published(tmp_path, space):
 def test_what_is_stored_is_what_made_each_batch(tmp_path):
     pool, images = pool_of(tmp_path), images_of()
     online = lesson_of(pool, images)
-    content, _ = store(online, 2)
+    content, _ = store(pool, images, 2)
     shapes = {name: tuple(content[f"1/{name}"].shape) for name in lessons.NAMES}
     assert shapes == {
         "order": (10,), "boxes": (10, 4), "mirror": (10,), "partners": (10,), "logits": (10, CLASSES),
@@ -239,44 +254,71 @@ def test_what_is_stored_is_what_made_each_batch(tmp_path):
 
 
 def test_stored_labels_are_the_same_whenever_the_work_stops(tmp_path, monkeypatch):
-    online = lesson_of(pool_of(tmp_path / "pool"), images_of())
-    whole, _ = store(online, 2, "whole")
+    pool, images = pool_of(tmp_path / "pool"), images_of()
+    whole, _ = store(pool, images, 2)
 
     class Killed(Exception):
         pass
 
-    answer, stops = online.answer, [0]
+    stops = [0]
 
-    def dying(seen):
-        stops[0] += 1
-        if stops[0] % 2 == 0:
-            raise Killed
-        return answer(seen)
+    def dying(*given):
+        def answer(seen):
+            stops[0] += 1
+            if stops[0] % 2 == 0:
+                raise Killed
+            return answering(*given)(seen)
 
-    monkeypatch.setattr(online, "answer", dying)
-    ((task, span),) = storing.tasks("distilled.safetensors", {}, 2, {"device": "cpu"}, 0.0)
+        return answer
+
+    monkeypatch.setattr(storing, "answering", dying)
     monkeypatch.setattr(Task, "due", lambda task: True)
+    ((label, job),) = storing_jobs(pool, images, 2).items()
+    task = Task.of("killed", {})
     for _ in range(20):
         try:
-            storing.store(task, online, span)
+            storing.store(job, task, "cpu")
             break
         except Killed:
             pass
-    found = storing.stored([(task, span)])
+    found = storing.stored({label: task}, FILE)
     assert stops[0] == 11  # six batches, and five deaths
-    assert whole.keys() == found.keys() and all(torch.equal(whole[name], found[name]) for name in whole)
+    assert same(whole, found) and whole.keys() == found.keys()
 
 
 def test_more_epochs_reuse_those_that_are_stored(tmp_path):
-    online = lesson_of(pool_of(tmp_path), images_of(4))
-    ten, fresh = store(online, 10)
-    twelve, more = store(online, 12)
+    pool, images = pool_of(tmp_path / "pool"), images_of(4)
+    ten, fresh = store(pool, images, 10)
+    twelve, more = store(pool, images, 12)
     assert (fresh, more) == (1, 1)
     assert all(torch.equal(twelve[name], ten[name]) for name in ten) and len(twelve) == 12 * len(lessons.NAMES)
 
 
+def test_labels_are_stored_anew_for_what_changes_them(tmp_path):
+    pool, images = pool_of(tmp_path / "pool"), images_of(4)
+
+    def folders(images=images, epochs=10, **view):
+        return [
+            task.folder for task in stage.tasks_of(storing.store, storing_jobs(pool, images, epochs, view), COMPUTE)
+        ]
+
+    one = folders()
+    assert folders(epochs=20)[0] == folders(temperature=9.0)[0] == one[0], "further epochs, and how students use them"
+    for change in (
+        {"crop": 0.5},
+        {"mix": "none"},
+        {"mode": "train"},
+        {"batch": 3},
+        {"images": images + 1},
+        {"epochs": 9},
+    ):
+        assert folders(**change)[0] != one[0], change
+    pool_of(tmp_path / "pool", "ConvNetW5D2BN")
+    assert folders() != one
+
+
 def test_fewer_epochs_than_training_asks_for_are_refused(tmp_path):
-    content, _ = store(lesson_of(pool_of(tmp_path / "pool"), images_of()), 2)
+    content, _ = store(pool_of(tmp_path / "pool"), images_of(), 2)
     path = saved(tmp_path / "labels.st", content, epochs=2)
     with pytest.raises(BadInput, match=r"epochs is 3, but labels are stored for 2 \(relabel\.fkd\.epochs\)"):
         Stored(images_of(), real_set().space, path, 3)
@@ -291,8 +333,8 @@ def test_fewer_epochs_than_training_asks_for_are_refused(tmp_path):
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_training_stopped_at_every_step_gives_the_same_bits(tmp_path, kind, optimizer):
     pool, images = pool_of(tmp_path / "pool"), images_of()
-    online, task = lesson_of(pool, images), Task("x", tmp_path / "task", {}, 0.0)
-    path = saved(tmp_path / "labels.st", store(online, 4)[0])
+    task = Task("x", tmp_path / "task", {}, 0.0)
+    path = saved(tmp_path / "labels.st", store(pool, images, 4)[0])
 
     def fresh():
         lesson = lesson_of(pool, images) if kind == "online" else Stored(images, real_set().space, path, 4)
@@ -380,45 +422,46 @@ def test_a_pool_can_be_cut_down_to_some_of_its_members(tmp_path):
     assert torch.equal(part.network(part.members[0])(images), pool.network(pool.members[0])(images))
 
 
-def stage(tmp_path, monkeypatch, kind, control=True, **changes):
+def relabelled(tmp_path, monkeypatch, kind, control=True, **changes):
     """The stage relabel on a small distilled set, without DVC; returns the folder of its out."""
     monkeypatch.chdir(tmp_path)
     data = real_set()
     data = replace(data, test=replace(data.test, images=data.test.images.clone(), labels=data.test.labels.clone()))
-    data.save("data/real/dataset")
-    pool_of(tmp_path / "models/teachers/main")
+    data.save(paths.DATASET)
+    pool_of(tmp_path / paths.POOLS / "main")
     images = data.encode(data.train.images[:6])
     info = {"labels": "hard", "feed": "stored", "method": "scdd", "ipc": 2, "seed": 0, "classes": data.classes}
     labels = data.train.labels[:6]
-    DistilledSet(images, labels, None, data.space, {**info, "dataset": "noise"}).save(f"data/distilled/{FILE}")
+    DistilledSet(images, labels, None, data.space, {**info, "dataset": "noise"}).save(paths.DISTILLED / FILE)
     values = {
         "relabel": {
             "kind": kind, "teacher": "main", "control": control,
             "online": {"pick": "one", "temperature": 4.0, "mode": "eval", **changes},
             "fkd": {**FKD, **changes},
         },
-        "compute": {"device": "cpu", "workers": 1, "threads": 1, "checkpoint": 60.0},
+        "compute": COMPUTE.model_dump(),
     }  # fmt: skip
     monkeypatch.setattr(relabel.process, "begin", lambda: None)
     monkeypatch.setattr(relabel.parameters, "load", lambda: relabel.parameters.Params(values))
-    monkeypatch.setattr(relabel, "stage_inputs", lambda name: {"deps:x": 1, "params:relabel.fkd.epochs": 4})
-    monkeypatch.setattr(relabel.cost, "record", lambda *_: None)
     relabel.run()
-    return tmp_path / relabel.OUT
+    return tmp_path / paths.RELABELED
 
 
 def job_of(path, kind, word="ConvNetW4D1BN"):
     how = {**TRAINING, **({"batch": 4, **VIEW} if kind == "online" else {})}
     settings = (OnlineSettings if kind == "online" else LessonSettings)(**how)
-    protocol = students.Protocol(kind, settings, "fp32", False, lesson=evaluate.LESSONS[kind])
-    task = Task.of("student", {"deps:x": kind}, path.name, {"device": "cpu"})
-    return students.Job(task, path.parents[1] / "real/dataset", ("file", str(path)), word, 3, protocol, "cpu")
+    protocol = students.Protocol(
+        kind=kind, settings=settings, precision="fp32", compile=False, lesson=lessons.LESSONS[kind]
+    )
+    source = FromFile(path, lessons.labels_of(path, kind))
+    data = path.parents[1] / "real/dataset"
+    return students.Job(data=data, source=source, network=word, seed=3, protocol=protocol)
 
 
 @pytest.mark.parametrize("kind", ["online", "fkd"])
 def test_relabelled_sets_and_their_controls_teach_students(tmp_path, monkeypatch, kind):
-    out = stage(tmp_path, monkeypatch, kind)
-    pool = Pool(tmp_path / "models/teachers/main")
+    out = relabelled(tmp_path, monkeypatch, kind)
+    pool = Pool(paths.POOLS / "main")
     assert files.load_json(out / "info.json")["bytes"]["images"] == 6 * 3 * SIZE**2 * 4
     for name in (FILE, "control.safetensors"):
         made = DistilledSet.load(out / name)
@@ -432,25 +475,37 @@ def test_relabelled_sets_and_their_controls_teach_students(tmp_path, monkeypatch
             weights = sum(value.numel() for value in pool.network(pool.members[0]).parameters())
             assert made.bytes["labels"] > 4 * weights
         job = job_of(out / name, kind)
-        with locked_tasks([job.task]):
-            students.train(job)
-        record = files.load_json(job.task.finished() / students.RECORD)
+        with stage.finished(students.train, {"student": job}, COMPUTE) as (task,):
+            record = files.load_json(task.finished() / students.RECORD)
         assert 0 <= record["accuracy"] <= 100 and math.isfinite(record["loss"]) and record["steps"] == 8
-        lesson, temperature = evaluate.LESSONS[kind](job, True)
+        lesson, temperature = lessons.LESSONS[kind](job, "cpu", True)
         seen, logits = lesson(2, 1)
         assert temperature == 4.0
         wanted = answering(pool, made.space, "one", "eval")(seen)
         torch.testing.assert_close(logits, wanted, atol=2e-3, rtol=2e-3)
 
 
+@pytest.mark.parametrize("kind", ["online", "fkd"])
+def test_a_student_is_made_anew_where_the_labels_beside_its_set_change(tmp_path, monkeypatch, kind):
+    job = job_of(relabelled(tmp_path, monkeypatch, kind) / FILE, kind)
+
+    def folder():
+        return stage.tasks_of(students.train, {"student": job}, COMPUTE)[0].folder
+
+    before, (content, info) = folder(), tensors.load(job.source.labels)
+    first = next(iter(content))
+    tensors.save(job.source.labels, {**content, first: content[first] + 1}, info)
+    assert folder() != before
+
+
 def test_stored_and_live_labels_differ_between_the_set_and_its_control(tmp_path, monkeypatch):
     """The same draws, other images: a pair that differs in the images alone."""
-    out = stage(tmp_path, monkeypatch, "fkd")
-    ours, control = (tensors.load(lessons.labels_of(out / name))[0] for name in (FILE, "control.safetensors"))
+    out = relabelled(tmp_path, monkeypatch, "fkd")
+    ours, control = (tensors.load(lessons.labels_of(out / name, "fkd"))[0] for name in (FILE, "control.safetensors"))
     assert all(torch.equal(ours[name], control[name]) for name in ours if not name.endswith("logits"))
     assert not torch.equal(ours["0/logits"], control["0/logits"])
     (tmp_path / "alone").mkdir()
-    assert not (stage(tmp_path / "alone", monkeypatch, "fkd", control=False) / "control.safetensors").exists()
+    assert not (relabelled(tmp_path / "alone", monkeypatch, "fkd", control=False) / "control.safetensors").exists()
 
 
 def test_kinds_that_cannot_be_are_refused():

@@ -22,11 +22,11 @@ from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
 from distillation.runtime.work import Task, locked_tasks
 from distillation.teachers import objective as job
+from distillation.teachers import writing
 from distillation.teachers.objectives import trajectory
 from distillation.teachers.pool import Pool
 from distillation.training.loop import Training
 from distillation.training.losses import loss_of
-from stages import teacher
 from tests.conftest import ROOT
 from tests.helpers.pools import settings_of
 from tests.test_methods import CLASSES, IPC, SIZE, method_of, real_set, run
@@ -66,16 +66,17 @@ def trained(folder, stops=()):
             if len(written) in stops:
                 raise Killed
 
-    tasks = [Interrupted.of(f"teacher main {WORD} {index}", list(stops), index, {"device": "cpu"}) for index in (0, 1)]
+    tasks = [Interrupted.of(f"teacher main {index}", {"stops": list(stops), "index": index}) for index in (0, 1)]
     with locked_tasks(tasks):
         for index, task in enumerate(tasks):
             while not task.finished():
                 try:
-                    trajectory.train(job.Job(task, folder / "real", settings, WORD, index, "cpu"))
+                    work = job.Job(data=folder / "real", settings=settings, network=WORD, index=index)
+                    trajectory.make(work, task, "cpu")
                 except Killed:
                     torch.rand(3)  # whatever others draw does not matter
         (folder / "pool").mkdir()
-        teacher._write(folder / "pool", "main", settings, data, tasks)
+        writing.write(folder / "pool", "main", settings, data, tasks)
     return Pool(folder / "pool")
 
 
