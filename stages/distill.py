@@ -24,9 +24,10 @@ def run() -> None:
     module = methods.load(common.name)
     settings = params.section(f"method.{common.name}", module.Settings)
     compute = params.section("compute", parameters.Compute)
-    check_guided(module.METHOD, common)
+    method = module.METHOD
+    check_guided(method, common)
 
-    method, shards, share = module.METHOD, *of_a_shard(module.METHOD, common, settings)
+    shards, share = of_a_shard(method, common, settings)
     jobs = {
         f"distill {common.name}{f' shard {shard}' if len(shards) > 1 else ''}": work.Job(
             data=paths.DATASET,
