@@ -13,9 +13,10 @@ from distillation import paths
 from distillation.data.distilled import DistilledSet
 from distillation.data.real import RealSet
 from distillation.evaluation import cells, classify, only
+from distillation.evaluation.lessons import LESSONS
 from distillation.evaluation.sets import FromFile
 from distillation.evaluation.settings import EvaluateCommon, Saving, training_settings
-from distillation.labels.lessons import LESSONS, labels_of
+from distillation.labels.lessons import labels_of
 from distillation.runtime import process, stage
 from distillation.runtime.errors import guarded
 
