@@ -1,6 +1,6 @@
 """APM at CIFAR-10 size against the straightforward loop, side by side in one run: one refresh and three updates.
 
-    python -m benchmarks.apm_step [--precision bf16] [--compile] [--chunk 64] [--ipc 50] [--epochs 5] [--rounds 3]
+    python -m benchmarks.apm_step [--precision bf16] [--compile] [--chunk 64] [--ipc 50] [--epochs 5] [--steps 3]
     python -m benchmarks.apm_step --linear 10 25 50       ours alone: time and memory against the images of a class
     python -m benchmarks.apm_step --segments 50 100 250 500   ours alone, 64 px: memory against update_syn
 
@@ -11,84 +11,48 @@ column scales to them. Lines give medians over the rounds, the contestants takin
 refresh and an update. The machines are noisy: only figures of one run compare.
 """
 
-import argparse
 import copy
 import statistics
 import tempfile
 import time
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
-from benchmarks.dm_step import GUIDANCE, PlainConvNet
+from benchmarks import common
+from benchmarks.common import CLASSES, PlainClassifier
 from benchmarks.measure import growth
 from distillation.augment.siamese import augment_batch
 from distillation.augment.strategy import resolve
-from distillation.data.real import RealSet, Split
-from distillation.data.spaces import Space
 from distillation.methods.apm import APM, Settings
-from distillation.methods.base import Common, Problem
-from distillation.networks.build import build
-from distillation.runtime import device, tensors
+from distillation.methods.base import Problem
 from distillation.runtime.random import generator
-from distillation.teachers.pool import FILE, Pool
 
 SNAPSHOTS, UPDATES, PUBLISHED_EPOCHS = 5, 3, 250
 
 
-def noise(classes, per_class, size):
-    """A RealSet of random images."""
-    shape = (classes * per_class, 3, size, size)
-    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator(0, "images"))
-    split = Split(images, torch.arange(classes).repeat_interleave(per_class))
-    info = {"name": "noise", "classes": [str(c) for c in range(classes)], "channels": 3, "size": size, "flip": True}
-    return RealSet(split, split, Space.normalised([0.5] * 3, [0.25] * 3), info)
-
-
-def pool_for(data, word, folder):
-    """A pool of one teacher with random weights."""
-    network = build(word, *data.shape, generator(0, "teacher"))
-    kept = [{"name": "last", "epoch": 1, "accuracy": 0.0}]
-    info = {"pool": "main", "space": data.space.kind, "classes": data.classes, "shape": list(data.shape)}
-    weights = {f"{word}/0/last/{name}": value for name, value in network.state_dict().items()}
-    record = {**info, "networks": [{"network": word, "index": 0, "kept": kept}]}
-    tensors.save(Path(folder) / FILE, {**weights, **data.space.packed()}, record)
-    return folder
-
-
-def ours(args, data, folder, where, word="ConvNet", **changed):
+def ours(args, data, pool, where, network="ConvNet", **changed):
     """The product: a function that trains a student, and one that makes an update."""
-    common = {
-        "name": "apm", "ipc": args.ipc, "seed": 0, "network": word, "init": "noise", "augment": "auto", "alpha": 0.0,
-        "teacher": "main", "guidance": GUIDANCE,
-        "precision": args.precision, "compile": args.compile, "chunk": args.chunk,
-    }  # fmt: skip
     settings = {
         "iterations": 10**6, "loss": "l1", "lr_img": 1.0, "momentum": 0.5, "milestones": [0.5], "decay": 0.3, "ce": 0.1,
         "batch_syn": None, "update_syn": None, "refresh": 10**6, "epochs": args.epochs, "snapshots": SNAPSHOTS,
         "batch_net": 256, "lr_net": 0.02, "momentum_net": 0.9, "weight_decay": 0.0005, "decay_net": 0.1, "shards": 1,
     }  # fmt: skip
-    problem = Problem(data.to(where), Common(**common), where, Pool(folder, where))
+    problem = Problem(data, common.settings(args, "apm", ipc=args.ipc, network=network, init="noise"), where, pool)
     method = APM(problem, Settings(**{**settings, **changed}))
+    unit = common.unit_of(method)
 
     def refresh():
         method.training = None
-        method.advance()
+        unit()
         while not method.training.done:
-            method.advance()
+            unit()
 
     def update():
-        while not method.advance().ready:
+        while not unit().updated:
             pass
-        method.apply()
 
     return refresh, update
-
-
-def plain_network(where):
-    return nn.Sequential(PlainConvNet(), nn.Linear(2048, 10)).to(where)
 
 
 def straightforward(args, data, where):
@@ -97,19 +61,19 @@ def straightforward(args, data, where):
     images.requires_grad_()
     labels = torch.arange(len(data.classes), device=where).repeat_interleave(args.ipc)
     optimizer = torch.optim.SGD([images], 1.0, 0.5)
-    teacher, snapshots = plain_network(where), []
+    teacher, snapshots = PlainClassifier().to(where), []
     strategy, draws = resolve("auto", True), generator(0, "straightforward")
 
     def refresh():
         snapshots.clear()
         with torch.no_grad():
-            answers = teacher(images)
-        student = plain_network(where)
+            targets = teacher(images)
+        student = PlainClassifier().to(where)
         learner = torch.optim.SGD(student.parameters(), 0.02, 0.9, weight_decay=0.0005)
         for epoch in range(args.epochs):
             for index in torch.randperm(len(images), generator=draws).split(256):
                 seen = augment_batch(images.detach()[index], strategy, draws)
-                loss = F.l1_loss(student(seen), answers[index])
+                loss = F.l1_loss(student(seen), targets[index])
                 learner.zero_grad()
                 loss.backward()
                 learner.step()
@@ -134,13 +98,13 @@ def seconds_of(call, where):
     return time.perf_counter() - before
 
 
-def measure(named, rounds, where):
+def measure(named, steps, where):
     """Median seconds of a refresh and of an update, and the growth of memory in each, of every contestant."""
     grown, times = {}, {name: ([], []) for name in named}
     for name, (refresh, update) in named.items():
         refresh(), update()  # compiles
         grown[name] = growth(refresh, where), growth(update, where)
-    for _ in range(rounds):
+    for _ in range(steps):
         for name, (refresh, update) in named.items():
             for called, seconds in zip((refresh, update), times[name], strict=True):
                 seconds.append(seconds_of(called, where))
@@ -148,17 +112,16 @@ def measure(named, rounds, where):
 
 
 def race(args, where):
-    data = noise(10, args.ipc, 32)
+    data = common.noise(CLASSES * args.ipc).to(where)
     with tempfile.TemporaryDirectory() as folder:
-        name = f"ours {args.precision}{' compiled' if args.compile else ' eager'} chunk {args.chunk}"
         named = {
             "straightforward fp32 eager": straightforward(args, data, where),
-            name: ours(args, data, pool_for(data, "ConvNet", folder), where),
+            common.label(args): ours(args, data, common.pool_in(folder, data, where), where),
         }
-        found = measure(named, args.rounds, where)
+        measured = measure(named, args.steps, where)
     print(f"IPC {args.ipc}, {args.epochs} student epochs, {SNAPSHOTS} snapshots, {UPDATES} updates:")
     totals = {}
-    for name, (refresh, update, *grown) in found.items():
+    for name, (refresh, update, *grown) in measured.items():
         total = refresh + UPDATES * update
         published = refresh * PUBLISHED_EPOCHS / args.epochs + UPDATES * update
         totals.setdefault("first", (total, published))
@@ -174,32 +137,31 @@ def linear(args, where):
     print(" IPC   refresh s   update s   memory of a refresh and of an update, MiB")
     for ipc in args.linear:
         args.ipc = ipc
-        data = noise(10, ipc, 32)
+        data = common.noise(CLASSES * ipc).to(where)
         with tempfile.TemporaryDirectory() as folder:
-            named = {"ours": ours(args, data, pool_for(data, "ConvNet", folder), where)}
-            refresh, update, *grown = measure(named, args.rounds, where)["ours"]
+            named = {"ours": ours(args, data, common.pool_in(folder, data, where), where)}
+            refresh, update, *grown = measure(named, args.steps, where)["ours"]
         print(f"{ipc:4d} {refresh:11.2f} {update:10.2f} {grown[0] / 2**20:11,.0f} {grown[1] / 2**20:8,.0f}")
 
 
 def segments(args, where):
     """64 px, ConvNetD4, IPC 50 of 100 classes (the images of ImageNet's 1000 are stored, but never in a network at once),
     500 images an update; one epoch and one snapshot, which memory does not depend on."""
-    data = noise(100, 1, 64)
+    data = common.noise(100, 100, 64).to(where)
     args.ipc, args.epochs = 50, 1
     print("update_syn   update s   memory of an update, MiB")
     with tempfile.TemporaryDirectory() as folder:
-        pool_for(data, "ConvNetD4", folder)
+        pool = common.pool_in(folder, data, where, "ConvNetD4")
         for update_syn in args.segments:
             changed = {"batch_syn": 500, "update_syn": update_syn, "snapshots": 1, "batch_net": 64}
-            refresh, update = ours(args, data, folder, where, "ConvNetD4", **changed)
+            refresh, update = ours(args, data, pool, where, "ConvNetD4", **changed)
             refresh(), update()  # compiles
             grown = growth(update, where)
             print(f"{update_syn:10d} {seconds_of(update, where):10.2f} {grown / 2**20:12,.0f}", flush=True)
 
 
 def main(args):
-    device.prepare(args.threads)
-    where = torch.device(args.device)
+    where = common.device_of(args)
     if args.linear:
         linear(args, where)
     elif args.segments:
@@ -209,15 +171,9 @@ def main(args):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
-    parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--chunk", type=int, default=64)
+    parser = common.parser(__doc__, steps=3)
     parser.add_argument("--ipc", type=int, default=50)
     parser.add_argument("--epochs", type=int, default=SNAPSHOTS)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu")
     parser.add_argument("--linear", type=int, nargs="+", metavar="IPC")
     parser.add_argument("--segments", type=int, nargs="+", metavar="UPDATE_SYN")
     main(parser.parse_args())

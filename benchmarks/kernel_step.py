@@ -8,18 +8,17 @@ whole formula, their diagonal too, and a general solve. Each line gives the medi
 memory during one. The machines are noisy: only figures of one run compare.
 """
 
-import argparse
 import math
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks.dm_step import CLASSES, GUIDANCE, data_like_cifar
+from benchmarks import common
+from benchmarks.common import CLASSES, IPC
 from benchmarks.measure import table
 from distillation import methods
-from distillation.methods.base import Common, Problem
-from distillation.runtime import device
+from distillation.methods.base import Problem
 from distillation.runtime.random import generator
 
 REAL, WIDTHS = 1024, (128, 256, 512)
@@ -34,32 +33,20 @@ SETTINGS = {
 
 def ours(args, data, where):
     """One call is one update of the product."""
-    common = {
-        "name": args.method, "ipc": args.ipc, "seed": 0, "network": "ConvNetW128-256-512BN", "init": "real",
-        "augment": "auto", "alpha": 0.0, "teacher": "main", "guidance": GUIDANCE,
-        "precision": args.precision, "compile": args.compile, "chunk": args.chunk,
-    }  # fmt: skip
     module = methods.load(args.method)
-    problem = Problem(data.to(where), Common(**common), where, None)
-    method = module.METHOD(problem, module.Settings(**SETTINGS[args.method]))
-
-    def update():
-        method.advance()
-        method.apply()
-
-    return update
+    settings = common.settings(args, args.method, ipc=args.ipc, network="ConvNetW128-256-512BN")
+    return common.unit_of(module.METHOD(Problem(data, settings, where, None), module.Settings(**SETTINGS[args.method])))
 
 
 def initial(args, data):
     """Images that need a gradient, their labels, and centred one-hot labels."""
-    images = data.encode(torch.cat([data.train.images[m[: args.ipc]] for m in data.members])).requires_grad_()
+    images = common.first_images(data, args.ipc)
     labels = torch.arange(CLASSES, device=images.device).repeat_interleave(args.ipc)
     return images, F.one_hot(labels, CLASSES).float() - 1 / CLASSES
 
 
 def frepo(args, data, where):
     """The published loop."""
-    data = data.to(where)
     images, targets = initial(args, data)
     targets.requires_grad_()
     optimizer = torch.optim.Adam([images, targets], 0.0003)
@@ -75,15 +62,15 @@ def frepo(args, data, where):
         index = torch.randperm(len(data.train), generator=draws)[:REAL].to(where)
         with torch.no_grad():
             real = body(data.encode(data.train.images[index]))
-        wanted = F.one_hot(data.train.labels[index], CLASSES).float() - 1 / CLASSES
+        real_targets = F.one_hot(data.train.labels[index], CLASSES).float() - 1 / CLASSES
         synthetic = body(images)
         kernel = synthetic @ synthetic.T
         kernel = kernel + 1e-6 * kernel.trace() / len(kernel) * torch.eye(len(kernel), device=where)
-        said = real @ synthetic.T @ torch.linalg.solve(kernel, targets)
+        predictions = real @ synthetic.T @ torch.linalg.solve(kernel, targets)
         top = targets.topk(2, dim=1).values
         margin = (top[:, 0] - top[:, 1]).clamp_max(1 / CLASSES).mean()
         optimizer.zero_grad()
-        ((said - wanted).square().sum(1).mean() / 2 - margin).backward()
+        ((predictions - real_targets).square().sum(1).mean() / 2 - margin).backward()
         optimizer.step()
         loss = F.mse_loss(network.train()(images.detach()), targets.detach())
         learner.zero_grad()
@@ -105,7 +92,6 @@ def plain_kernel(x, z):
 
 def kip(args, data, where):
     """The published loop."""
-    data = data.to(where)
     images, targets = initial(args, data)
     optimizer, draws = torch.optim.Adam([images], 0.04), generator(0, "straightforward")
     targets = targets.double()
@@ -113,37 +99,29 @@ def kip(args, data, where):
     def update():
         index = torch.cat([m[torch.randperm(len(m), generator=draws)[:500]] for m in data.members]).to(where)
         real = data.encode(data.train.images[index]).double()
-        wanted = F.one_hot(data.train.labels[index], CLASSES).double() - 1 / CLASSES
+        real_targets = F.one_hot(data.train.labels[index], CLASSES).double() - 1 / CLASSES
         doubles = images.double()
         kernel = plain_kernel(doubles, doubles)
         kernel = kernel + 1e-6 * kernel.trace() / len(kernel) * torch.eye(len(kernel), device=where).double()
-        said = plain_kernel(real, doubles) @ torch.linalg.solve(kernel, targets)
+        predictions = plain_kernel(real, doubles) @ torch.linalg.solve(kernel, targets)
         optimizer.zero_grad()
-        ((said - wanted).square().mean() / 2).backward()
+        ((predictions - real_targets).square().mean() / 2).backward()
         optimizer.step()
 
     return update
 
 
 def main(args):
-    device.prepare(args.threads)
-    where = torch.device(args.device)
-    data = data_like_cifar()
-    name = f"ours {args.precision}{' compiled' if args.compile else ' eager'} chunk {args.chunk}"
+    where = common.device_of(args)
+    data = common.noise().to(where)
     named = {"straightforward eager": {"frepo": frepo, "kip": kip}[args.method](args, data, where)}
-    named[name] = ours(args, data, where)
+    named[common.label(args)] = ours(args, data, where)
     print(f"{args.method}, IPC {args.ipc}:")
     table(named, args.steps, where)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__, steps=3)
     parser.add_argument("--method", default="frepo", choices=["frepo", "kip"])
-    parser.add_argument("--ipc", type=int, default=10)
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
-    parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--chunk", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--ipc", type=int, default=IPC)
     main(parser.parse_args())

@@ -8,71 +8,51 @@ the network trains on all 100 synthetic images at once. Each line gives the medi
 memory during one. The machines are noisy: only figures of one run compare.
 """
 
-import argparse
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 
-from benchmarks.dm_step import CLASSES, GUIDANCE, IPC, REAL, PlainConvNet, data_like_cifar
+from benchmarks import common
+from benchmarks.common import CLASSES, IPC, REAL, PlainClassifier
 from benchmarks.measure import table
 from distillation import methods
 from distillation.augment.siamese import apply, augment_batch, draw
 from distillation.augment.strategy import resolve
-from distillation.methods.base import Common, Problem
-from distillation.runtime import device
+from distillation.methods.base import Problem
 from distillation.runtime.random import generator
 
 LR_NET = 0.01
 
 
-class PlainNetwork(PlainConvNet):
-    """The same with its classifier: logits."""
-
-    def __init__(self):
-        super().__init__()
-        self.classifier = torch.nn.Linear(2048, CLASSES)
-
-    def forward(self, images):
-        return self.classifier(super().forward(images))
-
-
 def ours(data, where, args):
     """Two functions: a matching step of the product, and a step of its network."""
-    common = {
-        "name": args.method, "ipc": IPC, "seed": 0, "network": "ConvNet", "init": "real", "augment": "auto", "alpha": 0.0,
-        "teacher": "main", "guidance": GUIDANCE,
-        "precision": args.precision, "compile": args.compile, "chunk": args.chunk,
-    }  # fmt: skip
     module = methods.load(args.method)
     settings = module.Settings(
         iterations=10**6, outer="auto", inner="auto", lr_img=0.1, momentum=0.5, lr_net=LR_NET, batch_real=REAL,
         batch_train=256, distance="per_output",
     )  # fmt: skip
-    method = module.METHOD(Problem(data, Common(**common), where, None), settings)
+    method = module.METHOD(Problem(data, common.settings(args, args.method), where, None), settings)
+    unit = common.unit_of(method)
 
-    def match():
-        method.at = 0
-        method.advance()
-        method.apply()
+    def at(place):
+        method.at = place
+        unit()
 
-    def train():
-        method.at = 1
-        method.advance()
-
-    return match, train
+    return partial(at, 0), partial(at, 1)
 
 
 def straightforward(data, where, args):
     """The same two, as published."""
-    images = data.encode(torch.cat([data.train.images[m[:IPC]] for m in data.members])).requires_grad_()
+    images = common.first_images(data, IPC)
     labels = torch.arange(CLASSES, device=where).repeat_interleave(IPC)
     optimizer = torch.optim.SGD([images], 0.1, 0.5)
     strategy, draws = resolve("auto" if args.method == "dsa" else "none", True), generator(0, "straightforward")
-    network = PlainNetwork().to(where)
+    network = PlainClassifier().to(where)
     trainer = torch.optim.SGD(network.parameters(), LR_NET)
 
     def match():
-        network = PlainNetwork().to(where)
+        network = PlainClassifier().to(where)
         parameters, loss = list(network.parameters()), 0.0
         for c, members in enumerate(data.members):
             real = data.encode(data.train.images[members[torch.randperm(len(members), generator=draws)[:REAL]]])
@@ -81,9 +61,9 @@ def straightforward(data, where, args):
                 apply(x, strategy, op.expand(len(x)), numbers[:, 0].expand(len(x), -1))
                 for x in (real, images[c * IPC : (c + 1) * IPC])
             ]
-            wanted = torch.autograd.grad(F.cross_entropy(network(seen[0]), labels[c * IPC].expand(REAL)), parameters)
+            target = torch.autograd.grad(F.cross_entropy(network(seen[0]), labels[c * IPC].expand(REAL)), parameters)
             own = F.cross_entropy(network(seen[1]), labels[c * IPC : (c + 1) * IPC])
-            loss = loss + distance(torch.autograd.grad(own, parameters, create_graph=True), wanted)
+            loss = loss + distance(torch.autograd.grad(own, parameters, create_graph=True), target)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -110,23 +90,18 @@ def distance(ours, real):
 
 
 def main(args):
-    device.prepare(args.threads)
-    where = torch.device(args.device)
-    data = data_like_cifar().to(where)
-    name = f"ours {args.precision}{' compiled' if args.compile else ' eager'} chunk {args.chunk}"
-    contestants = {"straightforward fp32 eager": straightforward(data, where, args), name: ours(data, where, args)}
+    where = common.device_of(args)
+    data = common.noise().to(where)
+    contestants = {
+        "straightforward fp32 eager": straightforward(data, where, args),
+        common.label(args): ours(data, where, args),
+    }
     for i, what in enumerate(("matching step", "step of the network")):
         print(f"{args.method}, {what}")
         table({name: steps[i] for name, steps in contestants.items()}, args.steps, where)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("--method", default="dc", choices=["dc", "dsa"])
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
-    parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--chunk", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu")
     main(parser.parse_args())

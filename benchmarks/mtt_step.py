@@ -10,80 +10,55 @@ machines are noisy: only figures of one run compare. ``--cosine`` reads data/rea
 `dvc repro` has made a pool whose objective is trajectory, and takes real images at the learning rate of method.mtt.
 """
 
-import argparse
 import statistics
 import tempfile
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch.func import functional_call
 from torch.nn.utils import parameters_to_vector
 
-from benchmarks.dm_step import CLASSES, GUIDANCE, data_like_cifar
-from benchmarks.matching_step import PlainNetwork
+from benchmarks import common
+from benchmarks.common import CLASSES, IPC, PlainClassifier
 from benchmarks.measure import growth, table
 from distillation import params
 from distillation.augment.siamese import augment_batch
 from distillation.augment.strategy import resolve
 from distillation.data.real import RealSet
-from distillation.methods.base import Common, Problem
+from distillation.methods.base import Problem
 from distillation.methods.mtt import MTT, ROUTES, Settings
 from distillation.networks.build import build
-from distillation.runtime import device, tensors
 from distillation.runtime.random import generator
-from distillation.teachers.pool import FILE, Pool, epoch_name
+from distillation.teachers.pool import Pool, epoch_name
 
 LR_IMG, LR_NET = 100.0, 0.01
 
 
-def pool_for(data, folder):
+def expert_pool(folder, data, where):
     """A pool of one expert that was nowhere twice: random weights at each of three epochs."""
-    entry = {"network": "ConvNet", "index": 0, "kept": [{"name": "last", "epoch": 2, "accuracy": 10.0}]}
-    info = {"pool": "main", "space": data.space.kind, "classes": data.classes, "shape": list(data.shape)}
-    info |= {"objective": "trajectory", "settings": {"epochs": 2}, "networks": [entry]}
-    weights = data.space.packed()
-    for epoch in range(3):
-        network = build("ConvNet", *data.shape, generator(0, "expert", epoch))
-        weights[f"ConvNet/0/{epoch_name(epoch)}"] = parameters_to_vector(network.parameters())
-    tensors.save(Path(folder) / FILE, weights, info)
-    return folder
+    networks = [build("ConvNet", *data.shape, generator(0, "expert", epoch)) for epoch in range(3)]
+    weights = {epoch_name(epoch): parameters_to_vector(network.parameters()) for epoch, network in enumerate(networks)}
+    return common.pool_in(folder, data, where, weights=weights, objective="trajectory", settings={"epochs": 2})
 
 
-def common_of(args, **changed):
-    common = {
-        "name": "mtt", "ipc": args.ipc, "seed": 0, "network": "ConvNet", "init": "real", "augment": "auto", "alpha": 0.0,
-        "teacher": "main", "guidance": GUIDANCE,
-        "precision": args.precision, "compile": args.compile, "chunk": args.chunk,
-    }  # fmt: skip
-    return Common(**{**common, **changed})
-
-
-def ours(args, data, folder, where, gradient, walk):
+def ours(args, data, pool, where, gradient, walk):
     """One call is one update of the product."""
     settings = Settings(
         iterations=10**6, steps=walk, expert_epochs=2, max_start=1, batch_syn=None, lr_img=LR_IMG, momentum=0.5,
         lr_net=LR_NET, lr_lr=0.0, gradient=gradient,
     )  # fmt: skip
-    method = MTT(Problem(data.to(where), common_of(args), where, Pool(folder, where)), settings)
-
-    def update():
-        method.advance()
-        method.apply()
-
-    return update
+    return common.unit_of(MTT(Problem(data, common.settings(args, "mtt", ipc=args.ipc), where, pool), settings))
 
 
 def straightforward(args, data, where):
     """The published loop."""
-    data = data.to(where)
-    images = data.encode(torch.cat([data.train.images[m[: args.ipc]] for m in data.members])).requires_grad_()
+    images = common.first_images(data, args.ipc)
     labels = torch.arange(CLASSES, device=where).repeat_interleave(args.ipc)
     rate = torch.tensor(LR_NET, device=where).requires_grad_()
     optimizer = torch.optim.SGD([{"params": [images], "lr": LR_IMG}, {"params": [rate], "lr": 0.0}], momentum=0.5)
-    network, strategy, draws = PlainNetwork().to(where), resolve("auto", True), generator(0, "straightforward")
+    network, strategy, draws = PlainClassifier().to(where), resolve("auto", True), generator(0, "straightforward")
     shapes = {name: parameter.shape for name, parameter in network.named_parameters()}
-    start, wanted = (parameters_to_vector(PlainNetwork().to(where).parameters()).detach() for _ in range(2))
+    start, target = (parameters_to_vector(PlainClassifier().to(where).parameters()).detach() for _ in range(2))
 
     def update():
         vector = start.clone().requires_grad_()
@@ -96,33 +71,32 @@ def straightforward(args, data, where):
             (gradient,) = torch.autograd.grad(loss, vector, create_graph=True)
             vector = vector - rate * gradient
         optimizer.zero_grad()
-        ((vector - wanted).square().sum() / (start - wanted).square().sum()).backward()
+        ((vector - target).square().sum() / (start - target).square().sum()).backward()
         optimizer.step()
 
     return update
 
 
 def race(args, where):
-    data = data_like_cifar()
-    how = f"{args.precision}{' compiled' if args.compile else ' eager'} chunk {args.chunk}"
+    data = common.noise().to(where)
     with tempfile.TemporaryDirectory() as folder:
-        pool_for(data, folder)
+        pool = expert_pool(folder, data, where)
         named = {"straightforward fp32 eager": straightforward(args, data, where)}
         for gradient in ROUTES:
-            named[f"ours {gradient} {how}"] = ours(args, data, folder, where, gradient, args.walk)
+            named[f"{gradient}, {common.label(args)}"] = ours(args, data, pool, where, gradient, args.walk)
         print(f"IPC {args.ipc}, {args.walk} steps of the student:")
         table(named, args.steps, where)
 
 
 def memory(args, where):
-    data = data_like_cifar()
+    data = common.noise().to(where)
     print("steps " + "".join(f"{gradient:>14s}" for gradient in ROUTES) + "   MiB")
     with tempfile.TemporaryDirectory() as folder:
-        pool_for(data, folder)
+        pool = expert_pool(folder, data, where)
         for walk in args.memory:
             grown = []
             for gradient in ROUTES:
-                update = ours(args, data, folder, where, gradient, walk)
+                update = ours(args, data, pool, where, gradient, walk)
                 update()
                 grown.append(growth(update, where) / 2**20)
             print(f"{walk:5d} " + "".join(f"{each:14,.0f}" for each in grown), flush=True)
@@ -132,25 +106,24 @@ def cosine(args, where):
     """Segments of every expert from its first epochs, real images: the mean cosine of both gradients, by the images."""
     data, pool = RealSet.load("data/real/dataset").to(where), Pool(f"models/teachers/{args.pool}", where)
     given = params.load().section("method.mtt", Settings)
-    common = common_of(args, network=pool.words[0], teacher=args.pool)
+    settings = common.settings(args, "mtt", ipc=args.ipc, network=pool.words[0], teacher=args.pool)
     print("steps   cosine to the exact gradient: mean, least, greatest; norm as a share of it")
     for walk in args.cosine:
-        method = MTT(Problem(data, common, where, pool), given.model_copy(update={"steps": walk}))
+        method = MTT(Problem(data, settings, where, pool), given.model_copy(update={"steps": walk}))
         rows = []
         for update in range(args.segments):
-            start, wanted = method._segment(method.problem.draws("segment", update))
+            start, target = method._segment(method.problem.draws("segment", update))
             steps = [lambda x, u=update, k=k, seen=method._seen: seen(u, k, x) for k in range(walk)]
-            case = method.student, steps, start, wanted, method.lr.detach(), method.images.detach()
+            case = method.student, steps, start, target, method.lr.detach(), method.images.detach()
             exact, near = (ROUTES[gradient](*case)[0].flatten() for gradient in ("adjoint", "tesla"))
             rows.append((float(F.cosine_similarity(near, exact, dim=0)), float(near.norm() / exact.norm())))
-        found, norms = zip(*rows, strict=True)
-        mean, share = statistics.mean(found), statistics.mean(norms)
-        print(f"{walk:5d} {mean:8.3f} {min(found):8.3f} {max(found):8.3f} {share:8.2f}", flush=True)
+        cosines, norms = zip(*rows, strict=True)
+        mean, fraction = statistics.mean(cosines), statistics.mean(norms)
+        print(f"{walk:5d} {mean:8.3f} {min(cosines):8.3f} {max(cosines):8.3f} {fraction:8.2f}", flush=True)
 
 
 def main(args):
-    device.prepare(args.threads)
-    where = torch.device(args.device)
+    where = common.device_of(args)
     if args.memory:
         memory(args, where)
     elif args.cosine:
@@ -160,15 +133,9 @@ def main(args):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__, steps=3)
     parser.add_argument("--walk", type=int, default=10, help="steps of the student")
-    parser.add_argument("--ipc", type=int, default=10)
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
-    parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--chunk", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=3, help="updates that are timed")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--ipc", type=int, default=IPC)
     parser.add_argument("--memory", type=int, nargs="+", metavar="WALK")
     parser.add_argument("--cosine", type=int, nargs="+", metavar="WALK")
     parser.add_argument("--pool", default="main")

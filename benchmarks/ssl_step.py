@@ -7,7 +7,6 @@ copy moved parameter by parameter; it is given its views, ours makes them in the
 steps and the growth of memory during one. The machines are noisy: only figures of one run compare.
 """
 
-import argparse
 import copy
 from types import SimpleNamespace
 
@@ -15,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks import common
 from benchmarks.measure import table
 from distillation.networks.build import build
-from distillation.runtime import device
 from distillation.runtime.random import generator, seeded
 from distillation.teachers.objectives.moco_v2 import MoCo
 from distillation.teachers.selfsupervised.loop import Loop
@@ -74,22 +73,19 @@ def straightforward(args, images):
 
 
 def main(args):
-    device.prepare(args.threads)
-    where = torch.device(args.device)
+    where = common.device_of(args)
     images = torch.randint(0, 256, (4 * args.batch, 3, 32, 32), dtype=torch.uint8, generator=generator(0, "images"))
     images = images.to(where)
-    name = f"ours {args.precision}{' compiled' if args.compile else ' eager'}"
     print(f"{args.network}, {args.batch} images of 32 px, two views, {args.threads} threads")
-    table({"straightforward fp32 eager": straightforward(args, images), name: ours(args, images)}, args.steps, where)
+    table(
+        {"straightforward fp32 eager": straightforward(args, images), common.label(args): ours(args, images)},
+        args.steps,
+        where,
+    )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__, chunk=None)
     parser.add_argument("--network", default="ResNet18BN")
     parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
-    parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu")
     main(parser.parse_args())

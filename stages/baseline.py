@@ -4,7 +4,7 @@ Of a dataset whose images stay in files, only random ones: the others look at al
 
 Reads   params.yaml: method.ipc, evaluate.networks, seeds, draws, test_every, precision, compile and evaluate.<PROTOCOL>,
         compute.threads; data/real/dataset
-Writes  reports/baseline/<PROTOCOL>: rows.csv, curves.csv, info.json, metrics.json
+Writes  reports/baseline/<PROTOCOL>: rows.csv, curves.csv, classes.csv, info.json, metrics.json
 """
 
 import argparse
@@ -46,7 +46,7 @@ def run(protocol: str) -> None:
         if all_pixels:
             images |= {"kmeans": images["random"], "mean": len(data.classes)}
         info = {"protocol": protocol, "labels": "hard", "images": images, "settings": settings.model_dump()}
-        cells.write(folder, rows, tasks, info)
+        cells.write(folder, rows, tasks, data.classes, info)
 
     jobs = cells.jobs(name, rows, training, paths.DATASET, data.shape)
     stage.produce(name, out, write, classify.train, jobs, compute)

@@ -24,18 +24,19 @@ def run() -> None:
     module = methods.load(common.name)
     settings = params.section(f"method.{common.name}", module.Settings)
     compute = params.section("compute", parameters.Compute)
-    check_guided(module.METHOD, common)
+    method = module.METHOD
+    check_guided(method, common)
 
-    shards, share = of_a_shard(module.METHOD, common, settings)
+    shards, share = of_a_shard(method, common, settings)
     jobs = {
         f"distill {common.name}{f' shard {shard}' if len(shards) > 1 else ''}": work.Job(
             data=paths.DATASET,
-            teachers=paths.POOLS / common.teacher / FILE,
-            guides=paths.POOLS / common.guidance.teacher / FILE,
-            read=module.METHOD.files(settings),
+            teachers=paths.POOLS / common.teacher / FILE if method.reads_teachers(settings) else None,
+            guides=paths.POOLS / common.guidance.teacher / FILE if method.reads_guides(common, settings) else None,
+            read=method.files(settings),
             shard=shard,
             common=share,
-            settings=module.METHOD.of_one_shard(settings),
+            settings=method.of_one_shard(settings),
         )
         for shard in shards
     }

@@ -2,7 +2,8 @@
 
 Reads   params.yaml: evaluate.networks, seeds, test_every, precision, compile, save_models and evaluate.<PROTOCOL>,
         compute.threads; data/relabeled; data/real/dataset
-Writes  reports/evaluation/<PROTOCOL>: rows.csv, curves.csv, info.json, metrics.json; students.safetensors if asked for
+Writes  reports/evaluation/<PROTOCOL>: rows.csv, curves.csv, classes.csv (accuracy by class), info.json, metrics.json;
+        students.safetensors where evaluate.save_models is true
 """
 
 import argparse
@@ -13,9 +14,10 @@ from distillation import paths
 from distillation.data.distilled import DistilledSet
 from distillation.data.real import RealSet
 from distillation.evaluation import cells, classify, only
+from distillation.evaluation.lessons import LESSONS
 from distillation.evaluation.sets import FromFile
 from distillation.evaluation.settings import EvaluateCommon, Saving, training_settings
-from distillation.labels.lessons import LESSONS, labels_of
+from distillation.labels.lessons import labels_of
 from distillation.runtime import process, stage
 from distillation.runtime.errors import guarded
 
@@ -26,6 +28,7 @@ def run(protocol: str, one: str | None) -> None:
     common = params.fields("evaluate", EvaluateCommon)
     saving = params.fields("evaluate", Saving)
     compute = params.section("compute", parameters.Compute)
+    data = RealSet.load(paths.DATASET)
     distilled = DistilledSet.load(paths.LABELLED["distilled"])
     settings, kind = training_settings(params, protocol, distilled.kind)
     if (protocol, kind) == ("standard", "hard"):
@@ -47,13 +50,13 @@ def run(protocol: str, one: str | None) -> None:
         for seed in range(common.seeds)
     ]
     name, out = f"evaluate@{protocol}", paths.REPORTS / "evaluation" / protocol
-    jobs = cells.jobs(name, rows, training, paths.DATASET, RealSet.load(paths.DATASET).shape)
+    jobs = cells.jobs(name, rows, training, paths.DATASET, data.shape)
     if one:
         return only.train(one, jobs, compute)
 
     def write(folder, tasks):
         info = {"protocol": protocol, "labels": kind, "checkpoint": "last", "test_every": common.test_every}
-        cells.write(folder, rows, tasks, {**info, "settings": settings.model_dump()})
+        cells.write(folder, rows, tasks, data.classes, {**info, "settings": settings.model_dump()})
         if saving.save_models:
             cells.save_models(folder, rows, tasks)
 

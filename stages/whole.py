@@ -2,7 +2,7 @@
 
 Reads   params.yaml: evaluate.networks, seeds, test_every, precision, compile and evaluate.whole, compute.threads;
         data/real/dataset
-Writes  reports/whole: rows.csv, curves.csv, info.json, metrics.json
+Writes  reports/whole: rows.csv, curves.csv, classes.csv, info.json, metrics.json
 """
 
 import argparse
@@ -41,7 +41,7 @@ def run() -> None:
 
     def write(folder, tasks):
         info = {"labels": "hard", "images": {"whole": len(data.train)}, "settings": settings.model_dump()}
-        cells.write(folder, rows, tasks, info)
+        cells.write(folder, rows, tasks, data.classes, info)
 
     jobs = cells.jobs("whole", rows, training, paths.DATASET, data.shape)
     stage.produce("whole", paths.REPORTS / "whole", write, classify.train, jobs, compute)

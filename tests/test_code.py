@@ -10,29 +10,18 @@ import pytest
 import yaml
 
 from distillation import methods
+from distillation.labels import kinds
 from distillation.runtime.errors import BadInput
 from distillation.runtime.fingerprint import closure, module_digest
 from distillation.teachers import objectives
-from stages.code import programs
+from stages.code import VARIANTS, programs
 from tests.conftest import ROOT
 
 WORKFLOW = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 # Who may import whom: a package only those before it.
 ORDER = (
-    *(
-        "runtime",
-        "console",
-        "params",
-        "paths",
-        "data",
-        "datasets",
-        "networks",
-        "augment",
-        "training",
-        "teachers",
-        "methods",
-    ),
-    *("labels", "evaluation", "checks", "recipes", "report", "compare", "export", "commands", "stages"),
+    *("runtime", "console", "params", "paths", "data", "datasets", "networks", "augment", "training", "teachers"),
+    *("methods", "labels", "evaluation", "checks", "recipes", "report", "compare", "export", "commands", "stages"),
 )
 
 
@@ -64,6 +53,8 @@ EDITS = [  # (file, what it holds, what stands there instead, the programs that 
     ("distillation/methods/dm.py", "advance(self):", "advance(self, more=0):", {"distill-dm", "check"}),
     ("distillation/methods/families/recover.py", "\nimport ", "\nimport abc\nimport ", {*RECOVERING, "check"}),
     ("distillation/teachers/objectives/dino.py", "\nimport ", "\nimport abc\nimport ", {"teacher-dino", "check"}),
+    ("distillation/labels/kinds/hard.py", "\nfrom ", "\nimport abc\nfrom ", {"relabel-hard", "check"}),
+    ("distillation/evaluation/lessons.py", "\nfrom ", "\nimport abc\nfrom ", {"evaluate"}),
     ("distillation/evaluation/assess/gradients.py", "ndim > 1", "ndim > 0", {"assess"}),
     ("distillation/report/style.css", "0", "1", {"report"}),
     ("distillation/report/page.html.j2", "a", "b", {"report"}),
@@ -204,6 +195,7 @@ def test_the_programs_are_all_scripts_and_variants():
     assert {name.split("-")[0] for name, _ in programs()} == scripts
     assert every("distill") == {f"distill-{name}" for name in methods.names()}
     assert every("teacher") == {f"teacher-{name}" for name in objectives.names()}
+    assert every("relabel") == {f"relabel-{name}" for name in kinds.names()}
 
 
 def test_the_dynamic_imports_are_known():
@@ -218,7 +210,7 @@ def test_the_dynamic_imports_are_known():
 
 def test_whoever_loads_variants_is_a_program_with_variants():
     """A script whose code loads a variant by name must be told apart by it, or have them all."""
-    loaders = {"distillation/methods/__init__.py", "distillation/teachers/objectives/__init__.py"}
+    loaders = {f"{package.__name__.replace('.', '/')}/__init__.py" for package in VARIANTS.values()}
     for name, modules in programs():
         used = {
             package

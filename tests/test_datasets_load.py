@@ -63,6 +63,7 @@ def test_the_catalogue_is_complete():
             assert len(part) == dataset.channels
     assert sorted(CATALOGUE["cifar100"].classes) == list(CATALOGUE["cifar100"].classes)
     assert [name for name, dataset in CATALOGUE.items() if not dataset.flip] == ["digits", "mnist", "svhn"]
+    assert [name for name, dataset in CATALOGUE.items() if dataset.images is None] == ["imagefolder"]
     assert facts("cifar10") == (3, 32, 10) and facts("imagenet64") == (3, 64, 1000) and facts("imagefolder") is None
 
 
@@ -234,6 +235,7 @@ def test_md5_alone_still_records_sha256(cifar10, monkeypatch):
 def test_digits_need_no_file_and_no_global_generator(tmp_path):
     state = torch.get_rng_state()
     found = load.read(source(name="digits"), tmp_path)
+    assert len(found.train) == CATALOGUE["digits"].images
     assert found.shape == (1, 8, 10) and (len(found.train), len(found.test)) == (1442, 355)
     assert found.info["stats"] == "computed" and not found.info["flip"] and found.info["files"] == []
     assert torch.equal(torch.get_rng_state(), state) and not list(tmp_path.iterdir())

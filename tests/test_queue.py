@@ -23,8 +23,8 @@ from distillation.runtime.errors import guarded
 ROOT = Path(__file__).resolve().parents[1]
 STAGE = f"""
 import json, os, sys, time, types
-torch = types.ModuleType("torch")  # its import takes seconds, and the lease wants two names of it
-torch.device = lambda *a: a
+torch = types.ModuleType("torch")  # its import takes seconds, and the lease wants few names of it
+torch.autocast = torch.device = type("device", (tuple,), dict(__new__=lambda kind, *a: tuple.__new__(kind, a)))
 torch.cuda = types.SimpleNamespace(device_count=lambda: 2)
 sys.modules["torch"] = torch
 sys.path.insert(0, {str(ROOT)!r})

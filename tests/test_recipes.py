@@ -389,6 +389,18 @@ def test_what_is_not_estimated_is_said(method, capsys):
     assert "Not estimated" not in capsys.readouterr().out
 
 
+def test_what_only_files_can_count_is_not_estimated():
+    values = of(rows.find("matching/dm-cifar10-1"), "published")
+    values["sources"] = {"mine": {"name": "imagefolder", "archive": "a.zip"}}
+    values["teacher"]["other"] = {**values["teacher"]["main"], "source": "sources/mine"}
+    params = parameters.Params(values)
+    assert {"teacher main", "distill"} <= cost.estimate(params).keys() and "teacher other" not in cost.estimate(params)
+    assert cost.left_out(params) == ["what reads sources/mine, since only its files tell how many images it has"]
+    values["dataset"] = {**values["dataset"], "name": "imagefolder", "archive": "a.zip"}
+    assert cost.estimate(parameters.Params(values)) == {}
+    assert [phrase.split()[2].strip(",") for phrase in cost.left_out(params)] == ["dataset", "sources/mine"]
+
+
 def test_lists_and_details_are_printed(capsys):
     Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
     recipes.listing()

@@ -17,6 +17,7 @@ from distillation.data.distilled import FILE, DistilledSet
 from distillation.data.spaces import Space
 from distillation.datasets.normalise import whitening
 from distillation.evaluation import classify as students
+from distillation.evaluation.lessons import LESSONS
 from distillation.evaluation.sets import FromFile
 from distillation.labels import lessons, storing
 from distillation.labels.kinds import fkd
@@ -450,9 +451,7 @@ def relabelled(tmp_path, monkeypatch, kind, control=True, **changes):
 def job_of(path, kind, word="ConvNetW4D1BN"):
     how = {**TRAINING, **({"batch": 4, **VIEW} if kind == "online" else {})}
     settings = (OnlineSettings if kind == "online" else LessonSettings)(**how)
-    protocol = students.Protocol(
-        kind=kind, settings=settings, precision="fp32", compile=False, lesson=lessons.LESSONS[kind]
-    )
+    protocol = students.Protocol(kind=kind, settings=settings, precision="fp32", compile=False, lesson=LESSONS[kind])
     source = FromFile(path, lessons.labels_of(path, kind))
     data = path.parents[1] / "real/dataset"
     return students.Job(data=data, source=source, network=word, seed=3, protocol=protocol)
@@ -478,7 +477,7 @@ def test_relabelled_sets_and_their_controls_teach_students(tmp_path, monkeypatch
         with stage.finished(students.train, {"student": job}, COMPUTE) as (task,):
             record = files.load_json(task.finished() / students.RECORD)
         assert 0 <= record["accuracy"] <= 100 and math.isfinite(record["loss"]) and record["steps"] == 8
-        lesson, temperature = lessons.LESSONS[kind](job, "cpu", True)
+        lesson, temperature = LESSONS[kind](job, "cpu", True)
         seen, logits = lesson(2, 1)
         assert temperature == 4.0
         wanted = answering(pool, made.space, "one", "eval")(seen)

@@ -338,7 +338,7 @@ def test_students_are_trained_once_and_more_seeds_reuse_them(tmp_path):
         folder.mkdir()
         jobs = cells.jobs("baseline@x", rows, protocol(), tmp_path / "real", data.shape)
         with stage.finished(students.train, jobs, COMPUTE) as tasks:
-            cells.write(folder, rows, tasks, {"labels": "hard"})
+            cells.write(folder, rows, tasks, data.classes, {"labels": "hard"})
         return pd.read_csv(folder / "rows.csv"), [t.finished().stat().st_mtime_ns for t in tasks]
 
     two, before = run(2)
@@ -415,8 +415,34 @@ def test_the_best_test_is_a_column_only_where_it_was_asked_for(tmp_path):
         rows = [cells.Cell(set="mean", source=ClassMeans(), network="ConvNetW4D1", seed=0)]
         jobs = cells.jobs("whole", rows, protocol(every), tmp_path / "real", data.shape)
         with stage.finished(students.train, jobs, COMPUTE) as tasks:
-            cells.write(tmp_path, rows, tasks, {"labels": "hard"})
+            cells.write(tmp_path, rows, tasks, data.classes, {"labels": "hard"})
         assert ("best_test" in pd.read_csv(tmp_path / "rows.csv")) == bool(every)
+
+
+def test_accuracy_by_class_finds_two_classes_that_were_swapped(tmp_path):
+    """Of networks that learn every class, those taught by a set whose labels 1 and 2 are swapped fail these alone."""
+    data = real_set()
+    data.save(tmp_path / "real")
+    info = {"labels": "hard", "classes": data.classes}
+    swapped = data.train.labels[:60].clone()
+    swapped[data.train.labels[:60] == 1], swapped[data.train.labels[:60] == 2] = 2, 1
+    for name, labels in (("right", data.train.labels[:60]), ("swapped", swapped)):
+        DistilledSet(data.encode(data.train.images[:60]), labels, None, data.space, info).save(tmp_path / name)
+    rows = [
+        cells.Cell(set=name, source=FromFile(tmp_path / name), network="ConvNetW4D1", seed=0)
+        for name in ("right", "swapped")
+    ]
+    jobs = cells.jobs("evaluate@x", rows, protocol(epochs=40), tmp_path / "real", data.shape)
+    with stage.finished(students.train, jobs, COMPUTE) as tasks:
+        cells.write(tmp_path, rows, tasks, data.classes, {"labels": "hard"})
+    by_class = pd.read_csv(tmp_path / "classes.csv")
+    assert by_class.columns.tolist() == ["set", "network", "seed", "class", "accuracy"]
+    table = by_class.pivot(index="class", columns="set", values="accuracy")[["right", "swapped"]].loc[data.classes]
+    assert (table["right"] > 60).all() and table["swapped"].iloc[0] > 60 and (table["swapped"].iloc[1:] < 40).all()
+    sizes = torch.bincount(data.test.labels).tolist()
+    for _, row in pd.read_csv(tmp_path / "rows.csv").iterrows():
+        weighted = sum(a * n for a, n in zip(table[row["set"]], sizes, strict=True)) / sum(sizes)
+        assert row["accuracy"] == pytest.approx(weighted, abs=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -405,6 +405,7 @@ def holder(tmp_path):
     process = multiprocessing.get_context("spawn").Process(target=_hold, args=(tmp_path / "a.lock", tmp_path / "held"))
     process.start()
     while not (tmp_path / "held").exists():
+        assert process.is_alive()
         time.sleep(0.05)
     yield process
     process.kill()

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from distillation import params as parameters
 from distillation.console import format as words
 from distillation.runtime import dvc_private, process
+from distillation.runtime.dvc_hash import dvc_hash
 from distillation.runtime.errors import BadInput, guarded
 from distillation.runtime.work import discard, work_folder
 
@@ -48,7 +49,7 @@ def run(days: float | None = None, remove: bool = False, last_copies: bool = Fal
     if days is not None:
         remove_work(days)
     # by what lies there, not by dvc.lock: a stage that was run alone since may have written something else
-    outs = {out: dvc_private.cached(dvc_private.dvc_hash(out)) for out in unnamed(parameters.load())}
+    outs = {out: dvc_private.cached(dvc_hash(out)) for out in unnamed(parameters.load())}
     if not outs:
         print("params.yaml names every out.")
     for out, held in outs.items():

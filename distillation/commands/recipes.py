@@ -46,8 +46,8 @@ def show(name, scale, seed):
     print("\nEstimated arithmetic of a set, shared stages included:")
     for stage, giga in [*estimate.items(), ("together", sum(estimate.values()))]:
         print(f"  {stage:20} {words.arithmetic(giga)}")
-    if lacking := cost.left_out(params):
-        print(f"Not estimated: {', '.join(lacking)} and the pre-training before.")
+    for part in cost.left_out(params):
+        print(f"Not estimated: {part}.")
 
 
 def use(name, scale, seed):

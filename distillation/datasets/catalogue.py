@@ -39,6 +39,7 @@ class Dataset:
         size: pixels of a side as published; None where they vary.
         classes: names in label order; empty where only the archive names them.
         count: the number of classes; None where the files decide.
+        images: the number of training images; None where the files decide.
         flip: whether a mirrored image keeps its class.
         stats: (mean, std) of each channel of pixels in [0, 1]; None where none is published.
         resized: the same where it is published for images of a size, by pixels of a side.
@@ -50,6 +51,7 @@ class Dataset:
     size: int | None
     classes: tuple = ()
     count: int | None = None
+    images: int | None = None
     flip: bool = True
     stats: tuple | None = None
     resized: dict = field(default_factory=dict)
@@ -228,11 +230,12 @@ _IMAGENET64_PAGE = "https://image-net.org/download-images.php (downsampled, 64x6
 
 
 CATALOGUE = {
-    "digits": _named(1, 8, DIGITS, flip=False, terms="CC BY 4.0 (UCI Machine Learning Repository)."),
+    "digits": _named(1, 8, DIGITS, images=1_442, flip=False, terms="CC BY 4.0 (UCI Machine Learning Repository)."),
     "mnist": _named(
         1,
         28,
         DIGITS,
+        images=60_000,
         flip=False,
         stats=((0.1307,), (0.3081,)),
         terms="CC BY-SA 3.0.",
@@ -248,6 +251,7 @@ CATALOGUE = {
         1,
         28,
         _FASHION,
+        images=60_000,
         stats=((0.2861,), (0.3530,)),
         terms="MIT (Zalando SE).",
         files=_idx(
@@ -262,6 +266,7 @@ CATALOGUE = {
         3,
         32,
         DIGITS,
+        images=73_257,
         flip=False,
         stats=((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
         terms="For non-commercial use only.",
@@ -284,6 +289,7 @@ CATALOGUE = {
         3,
         32,
         _CIFAR10,
+        images=50_000,
         stats=((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
         files=(
             _one(
@@ -298,6 +304,7 @@ CATALOGUE = {
         3,
         32,
         _CIFAR100,
+        images=50_000,
         stats=((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
         files=(
             _one(
@@ -312,6 +319,7 @@ CATALOGUE = {
         3,
         96,
         _STL10,
+        images=5_000,
         terms=_OF_IMAGENET,
         files=(
             _one(
@@ -326,6 +334,7 @@ CATALOGUE = {
         3,
         64,
         count=200,
+        images=100_000,
         stats=IMAGENET,
         terms=_OF_IMAGENET,
         files=(
@@ -341,6 +350,7 @@ CATALOGUE = {
         3,
         None,
         _IMAGENETTE,
+        images=9_469,
         stats=IMAGENET,
         terms=_OF_IMAGENET,
         files=(
@@ -357,6 +367,7 @@ CATALOGUE = {
         64,
         # The files number the classes from 1 and do not name them (nor are they in the order of the WordNet ids).
         [str(number) for number in range(1, 1001)],
+        images=1_281_167,
         stats=IMAGENET,
         terms=_OF_IMAGENET,
         files=(
@@ -384,6 +395,7 @@ CATALOGUE = {
         3,
         None,
         count=100,
+        images=6_667,
         resized={
             32: ((0.4804, 0.5116, 0.5349), (0.2021, 0.1953, 0.2297)),
             64: ((0.4797, 0.5108, 0.5341), (0.2117, 0.2049, 0.2380)),
@@ -396,6 +408,7 @@ CATALOGUE = {
         3,
         None,
         [str(number) for number in range(1, 103)],  # the files number the classes and do not name them
+        images=1_020,
         resized={
             32: ((0.4344, 0.3030, 0.2955), (0.2811, 0.2318, 0.2607)),
             64: ((0.4344, 0.3830, 0.2955), (0.2878, 0.2390, 0.2674)),
@@ -426,6 +439,7 @@ CATALOGUE = {
         3,
         None,
         count=200,
+        images=5_994,
         resized={
             32: ((0.4857, 0.4995, 0.4324), (0.2145, 0.2098, 0.2496)),
             64: ((0.4856, 0.4995, 0.4324), (0.2218, 0.2170, 0.2564)),
@@ -445,6 +459,7 @@ CATALOGUE = {
         3,
         None,
         count=120,
+        images=12_000,
         resized={
             32: ((0.4765, 0.4516, 0.3911), (0.2490, 0.2435, 0.2479)),
             64: ((0.4765, 0.4517, 0.3911), (0.2551, 0.2495, 0.2539)),
@@ -465,6 +480,7 @@ CATALOGUE = {
         3,
         None,
         count=196,
+        images=8_144,
         resized={
             32: ((0.4706, 0.4600, 0.4548), (0.2746, 0.2740, 0.2831)),
             64: ((0.4707, 0.4601, 0.4549), (0.2836, 0.2826, 0.2914)),

@@ -55,16 +55,25 @@ def jobs(
     }
 
 
-def write(out: Path, cells: Sequence[Cell], tasks: Sequence[Task], info: dict) -> None:
-    """Writes ``rows.csv``, ``curves.csv``, ``metrics.json`` and ``info.json`` of finished cells."""
-    rows, curves, steps, gflop = [], [], 0, 0.0
+def write(out: Path, cells: Sequence[Cell], tasks: Sequence[Task], classes: Sequence[str], info: dict) -> None:
+    """Writes ``rows.csv``, ``curves.csv``, ``classes.csv`` (accuracy by class), ``metrics.json`` and ``info.json``.
+
+    Args:
+        cells, tasks: students, and their finished tasks.
+        classes: names, in the order of labels.
+        info: what ``info.json`` has beside the cost.
+    """
+    rows, curves, by_class, steps, gflop = [], [], [], 0, 0.0
     for cell, task in zip(cells, tasks, strict=True):
         record = files.load_json(task.finished() / classify.RECORD)
         rows.append({**cell.columns, **{key: record[key] for key in _MEASURED if key in record}})
         curves += [{**cell.columns, "epoch": epoch, "loss": loss} for epoch, loss in record["curve"]]
+        pairs = zip(classes, record["class_accuracy"], strict=True)
+        by_class += [{**cell.columns, "class": name, "accuracy": value} for name, value in pairs]
         steps, gflop = steps + record["steps"], gflop + record["gflop"]
     pd.DataFrame(rows).to_csv(out / "rows.csv", index=False, float_format="%.6g")
     pd.DataFrame(curves).to_csv(out / "curves.csv", index=False, float_format="%.6g")
+    pd.DataFrame(by_class).to_csv(out / "classes.csv", index=False, float_format="%.6g")
     files.save_json(out / "info.json", {**info, "cost": {"steps": steps, "gflop": round(gflop, 1)}})
     mean = sum(row["accuracy"] for row in rows) / len(rows)
     files.save_json(out / "metrics.json", {"accuracy": round(mean, 2)})

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from distillation.data.indexed import indices_on
 from distillation.data.real import RealSet, loaded
 from distillation.evaluation.sets import Source, Whole
@@ -12,7 +14,7 @@ from distillation.networks.build import build, flops
 from distillation.runtime import files, tensors
 from distillation.runtime.random import generator
 from distillation.runtime.work import Task
-from distillation.training.accuracy import accuracy
+from distillation.training.accuracy import accuracy, class_hits
 from distillation.training.loop import Training
 from distillation.training.losses import divergence, loss_of
 from distillation.training.resume import complete
@@ -125,11 +127,14 @@ def _training(job: Job, data: RealSet, device: str) -> Training:
 def _record(job: Job, training: Training, seen: dict, data: RealSet) -> dict:
     """What is known of a finished student: accuracies in percent, the loss of its last epoch, and what it took."""
     protocol = job.protocol
+    hits = class_hits(training.network.eval(), data, data.test, protocol.precision)
+    sizes = torch.bincount(data.test.labels.cpu(), minlength=len(data.classes))
     gflop = 3 * training.count * protocol.settings.epochs * flops(job.network, *data.shape) / 1e9
     return {
         "network": job.network,
         "seed": job.seed,
-        "accuracy": accuracy(training.network, data, data.test, protocol.precision),
+        "accuracy": 100 * int(hits.sum()) / len(data.test),
+        "class_accuracy": [100 * h / n if n else None for h, n in zip(hits.tolist(), sizes.tolist(), strict=True)],
         **({"best_test": seen["best"]} if protocol.test_every else {}),
         "train_accuracy": seen["last"][1],
         "loss": seen["last"][0],

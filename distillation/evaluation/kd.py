@@ -27,7 +27,7 @@ from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
 from distillation.runtime.work import Task
 from distillation.teachers.pool import Pool
-from distillation.training.accuracy import accuracy
+from distillation.training.accuracy import accuracy, class_hits
 
 TESTED = 512  # images whose statistics a batch norm takes together when a student is tested as published
 
@@ -128,12 +128,7 @@ def _images(job: Job, name: str, data: RealSet, device: str) -> tuple[Callable[[
     return taken, batches
 
 
-@torch.no_grad()
-def _accuracy_by_the_batch(student, data, precision):
+def _accuracy_by_the_batch(student: nn.Module, data: RealSet, precision: str) -> float:
     """Percent of the test set, in its order, that the student in train mode gets right."""
-    network, hits = by_the_batch(student), 0
-    for images, labels in zip(data.test.images.split(TESTED), data.test.labels.split(TESTED), strict=True):
-        encoded = data.encode(images)
-        with autocast(images.device, precision):
-            hits += (network(encoded).argmax(1) == labels).sum()
-    return 100 * int(hits) / len(data.test)
+    hits = class_hits(by_the_batch(student), data, data.test, precision, TESTED)
+    return 100 * int(hits.sum()) / len(data.test)

@@ -6,18 +6,14 @@ lesson replays what an ``Online`` one named ``fkd`` did.
 
 import math
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
 
 from distillation.augment.views import View, draw, show
-from distillation.data.distilled import DistilledSet
-from distillation.labels.predict import answering
 from distillation.runtime import tensors
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
 from distillation.teachers.pool import FILE as TEACHERS
-from distillation.teachers.pool import Pool
 
 _OF_IMAGES = ("order", "boxes", "mirror", "partners", "logits")  # what is stored: a row for each image of an epoch
 _OF_BATCHES = ("weight", "window")  # and for each batch
@@ -108,36 +104,6 @@ def packed(index, view, logits):
         "weight": view.weight[None],
         "window": view.window[None].short(),
     }
-
-
-class Student(Protocol):
-    """What a lesson is made for: a student's job, whose ``source`` has a ``path`` and the file of its ``labels``."""
-
-    source: Any
-    network: str
-    seed: int
-    protocol: Any
-
-
-def online(job: Student, device: str, flip: bool) -> tuple[Online, float]:
-    """The lesson and its temperature for a student whose set carries its teacher beside it."""
-    distilled = DistilledSet.load(job.source.path, device)
-    labelling, protocol = distilled.info["labelling"], job.protocol
-    pool = Pool(job.source.labels.parent, device)
-    answer = answering(pool, distilled.space, labelling["pick"], labelling["mode"], protocol.precision)
-    views, name = protocol.settings, f"student/{job.network}"
-    lesson = Online(distilled.images, distilled.space, answer, views, views.batch, flip, job.seed, name)
-    return lesson, labelling["temperature"]
-
-
-def fkd(job: Student, device: str, flip: bool) -> tuple[Stored, float]:
-    """The lesson and its temperature for a student whose set has its labels beside it."""
-    distilled = DistilledSet.load(job.source.path, device)
-    lesson = Stored(distilled.images, distilled.space, job.source.labels, job.protocol.settings.epochs)
-    return lesson, distilled.info["labelling"]["temperature"]
-
-
-LESSONS = {"online": online, "fkd": fkd}
 
 
 def labels_of(path: Path, kind: str) -> Path | None:

@@ -131,7 +131,7 @@ class Problem:
     data: RealSet
     settings: Common
     device: torch.device
-    teachers: Pool
+    teachers: Pool | None
     shard: int = 0
     guides: Pool | None = None
 
@@ -284,6 +284,16 @@ class Method:
     def files(cls, settings: Section) -> tuple[Path, ...]:
         """Files and folders that the method reads beside the dataset and the pools."""
         return ()
+
+    @classmethod
+    def reads_teachers(cls, settings: Section) -> bool:
+        """Whether the method reads the pool of ``method.teacher``; where not, its problem has none."""
+        return cls.asks_logits or cls.reads_batch_norms
+
+    @classmethod
+    def reads_guides(cls, common: Common, settings: Section) -> bool:
+        """Whether the method, or guidance beside it, reads the pool of ``method.guidance.teacher``."""
+        return common.guided
 
     @classmethod
     def labels_of(cls, settings: Section) -> str:

@@ -73,6 +73,10 @@ class KRRST(NetworkPoolMethod):
     guided = False
     kind = "features"
 
+    @classmethod
+    def reads_teachers(cls, settings):
+        return True
+
     def __init__(self, problem, settings):
         super().__init__(problem, settings)
         self.target_model = problem.compiled(_target_model(problem.teachers).embed)

@@ -32,7 +32,8 @@ class Job:
 
     Attributes:
         data: the folder of the RealSet.
-        teachers, guides: the files of the pools of ``method.teacher`` and ``method.guidance.teacher``.
+        teachers, guides: the files of the pools of ``method.teacher`` and ``method.guidance.teacher``; None where
+            nothing of them is read.
         read: other files that the method reads.
         shard: which one.
         common: the section ``method``; ``ipc`` is the shard's share.
@@ -40,8 +41,8 @@ class Job:
     """
 
     data: Path
-    teachers: Path
-    guides: Path
+    teachers: Path | None
+    guides: Path | None
     read: tuple[Path, ...]
     shard: int
     common: Common
@@ -106,9 +107,9 @@ def _method(job: Job, device: str) -> tuple[Method, Guidance | None]:
 
 
 @lru_cache(maxsize=2)
-def _pool(file: Path, device: str) -> Pool:
+def _pool(file: Path | None, device: str) -> Pool | None:
     """Loaded once for all the shards that a process makes."""
-    return Pool(file.parent, device)
+    return Pool(file.parent, device) if file else None
 
 
 def write(out: Path, tasks: Sequence[Task], common: Common, settings: Section) -> None:

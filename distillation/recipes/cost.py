@@ -4,123 +4,86 @@ A backward pass counts as two forward ones. Data loading, augmentation, solving 
 which of two rows is the longer one and whether it is minutes or days, no more.
 """
 
+from distillation import methods
 from distillation.datasets.catalogue import CATALOGUE, facts
+from distillation.methods.base import Common
+from distillation.methods.cost import Outline
 from distillation.networks.build import flops
+from distillation.params import Params
 from distillation.recipes.rows import kind_of_labels
 from distillation.teachers.settings import merged
 
-TRAINING_IMAGES = {
-    "digits": 1442,
-    "mnist": 60_000,
-    "fashionmnist": 60_000,
-    "svhn": 73_257,
-    "cifar10": 50_000,
-    "cifar100": 50_000,
-    "stl10": 5_000,
-    "tinyimagenet": 100_000,
-    "imagenette": 9_469,
-    "imagenet64": 1_281_167,
-}
-_OUTER = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}  # DC's and DSA's, by ipc
 _STEP = 3  # forward and backward
 
 
-def estimate(params):
+def estimate(params: Params) -> dict[str, float]:
     """GFLOP by stage of a Params, of the stages whose cost is known."""
-    count, shape = _of(params, "dataset")
-    method, evaluation = params.value("method"), params.value("evaluate")
-    images = method["ipc"] * shape[2]
-
-    def students(settings, many, sets):
-        each = sum(flops(word, *shape) for word in evaluation["networks"]) * evaluation["seeds"]
-        return sets * each * _STEP * settings["epochs"] * many
-
-    kind = params.value("relabel.kind")
-    standard = evaluation["standard"]
-    asked = "standard" in evaluation["protocols"]
-    settings = standard[kind_of_labels(method["name"], kind)] if asked else None
-    found = {f"teacher {name}": _pool(params, name) for name in params.value("teacher")}
-    found["distill"] = _method(method, images, count, shape, params)
-    if settings:
-        control = kind not in ("keep", "hard") and params.value("relabel.control")
-        found["evaluate"] = students(settings, images, 1 + control)
-        found["baseline"] = students(standard["hard"], images, evaluation["draws"] + 2)
-    found["whole"] = students(evaluation["whole"], count, 1)
-    return {stage: value / 1e9 for stage, value in found.items() if value}
+    costs = {f"teacher {name}": _pool(params, name) for name in params.value("teacher")}
+    if _known(params, "dataset"):
+        costs |= {"distill": _method(params), **_evaluation(params)}
+    return {stage: cost / 1e9 for stage, cost in costs.items() if cost}
 
 
-def left_out(params):
-    """Which stages train networks that ``estimate`` leaves out, pre-training included."""
+def left_out(params: Params) -> list[str]:
+    """What ``estimate`` leaves out: stages that pre-train networks, and those whose dataset only its files can count."""
     stages = {"transfer": params.value("targets"), "kd": params.value("evaluate.kd.teachers")}
-    return [stage for stage, asked in stages.items() if asked]
+    pretraining = [stage for stage, used in stages.items() if used]
+    phrases = [f"{', '.join(pretraining)} and the pre-training before"] if pretraining else []
+    sources = dict.fromkeys(["dataset", *(merged(params, name)["source"] for name in params.value("teacher"))])
+    uncounted = [source for source in sources if not _known(params, source)]
+    return phrases + [f"what reads {source}, since only its files tell how many images it has" for source in uncounted]
 
 
-def _of(params, source):
+def _known(params, source):
+    """Whether the parameters tell the size of a dataset."""
+    return CATALOGUE[params.value(source.replace("/", "."))["name"]].images is not None
+
+
+def _size(params, source):
     """(training images, (channels, size, classes)) of a dataset by the path of its section."""
     section = params.value(source.replace("/", "."))
     known = facts(section["name"])
-    return TRAINING_IMAGES[section["name"]], (known.channels, section.get("size") or known.size, known.classes)
+    shape = (known.channels, section.get("size") or known.size, known.classes)
+    return CATALOGUE[section["name"]].images, shape
 
 
 def _pool(params, name):
     pool = merged(params, name)
-    if "epochs" not in (settings := pool[pool["objective"]]):
+    settings = pool[pool["objective"]]
+    if "epochs" not in settings or not _known(params, pool["source"]):
         return 0
-    count, shape = _of(params, pool["source"])
+    count, shape = _size(params, pool["source"])
     each = sum(flops(word, *shape) for word in pool["networks"]) * pool["count"]
     views = 1 if pool["objective"] in ("supervised", "trajectory") else 2
     return each * _STEP * views * settings["epochs"] * count
 
 
-def _method(method, images, count, shape, params):
-    """Operations of a method, by its loop as its file describes it; 0 for one that selects."""
-    one = flops(method["network"], *shape)
-    settings = method[method["name"]]
-    if method["name"] == "dm":
-        return settings["iterations"] * one * (shape[2] * settings["batch_real"] + _STEP * images)
-    if method["name"] in ("dc", "dsa"):
-        outer, inner = (settings[key] for key in ("outer", "inner"))
-        outer, inner = (
-            _OUTER.get(method["ipc"], (1, 1))[i] if v == "auto" else v for i, v in enumerate((outer, inner))
-        )
-        update = _STEP * shape[2] * settings["batch_real"] + 3 * _STEP * images
-        return settings["iterations"] * one * (outer * update + (outer - 1) * inner * _STEP * images)
-    if method["name"] == "apm":
-        batch = min(settings["batch_syn"] or images, images)
-        students = settings["iterations"] / settings["refresh"] * settings["epochs"] * _STEP * batch
-        return one * (students + settings["iterations"] * (settings["snapshots"] + 1) * _STEP * batch)
-    if method["name"] == "mtt":
-        return one * _walked(settings, images)
-    if method["name"] == "frepo":
-        return one * _regressed(settings, images, count, params)
-    if method["name"] == "kip":
-        return _kernels(settings, images, count, shape)
-    teacher = flops(merged(params, method["teacher"])["networks"][0], *shape)
-    if method["name"] in ("scdd", "sre2l", "cda"):
-        return settings["iterations"] * images * _STEP * teacher
-    if method["name"] == "krr_st":
-        made = settings["images"] or images
-        return settings["iterations"] * (settings["batch_real"] * (teacher + one) + 2 * _STEP * made * one)
-    return 0
+def _method(params):
+    common, (count, shape) = params.fields("method", Common), _size(params, "dataset")
+    module, flip = methods.load(common.name), params.value("dataset.flip")
+    outline = Outline(
+        shape=shape,
+        count=count,
+        flip=CATALOGUE[params.value("dataset.name")].flip if flip == "auto" else flip,
+        teacher=merged(params, common.teacher)["networks"][0],
+    )
+    return module.METHOD.estimate(common, params.section(f"method.{common.name}", module.Settings), outline).flops
 
 
-def _walked(settings, images):
-    """Forward passes of images by MTT: a gradient's gradient is seven, and retracing the walk another step."""
-    walked = settings["iterations"] * settings["steps"] * min(settings["batch_syn"] or images, images)
-    return walked * (7 if settings["gradient"] == "unrolled" else 7 + _STEP)
+def _evaluation(params):
+    """Operations of the students of each stage that trains them."""
+    evaluation, (count, shape) = params.value("evaluate"), _size(params, "dataset")
+    images, kind = params.value("method.ipc") * shape[2], params.value("relabel.kind")
 
+    def students(settings, many, sets):
+        each = sum(flops(word, *shape) for word in evaluation["networks"]) * evaluation["seeds"]
+        return sets * each * _STEP * settings["epochs"] * many
 
-def _regressed(settings, images, count, params):
-    """Forward passes of images by FRePo, the steps of its pool included."""
-    flip = params.value("dataset.flip")
-    flip = CATALOGUE[params.value("dataset.name")].flip if flip == "auto" else flip
-    moved = images * (2 if settings["mirror"] and flip else 1) + min(images, settings["batch_syn"])
-    return settings["iterations"] * (min(settings["batch_real"], count) + _STEP * moved)
-
-
-def _kernels(settings, images, count, shape):
-    """Operations of KIP, which passes nothing through a network: products of its kernels."""
-    channels, size, classes = shape
-    products = _STEP * settings["iterations"] * (min(settings["batch_real"] * classes, count) + images)
-    products += count * (settings["labels"] == "solved")
-    return 2 * products * images * channels * size**2
+    costs = {}
+    if "standard" in evaluation["protocols"]:
+        standard = evaluation["standard"]
+        control = kind not in ("keep", "hard") and params.value("relabel.control")
+        settings = standard[kind_of_labels(params.value("method.name"), kind)]
+        costs["evaluate"] = students(settings, images, 1 + control)
+        costs["baseline"] = students(standard["hard"], images, evaluation["draws"] + 2)
+    return {**costs, "whole": students(evaluation["whole"], count, 1)}

@@ -105,8 +105,9 @@ def content_digest(path: Path) -> str:
         return _file_digest(path)
     if not path.is_dir():
         raise BadInput(f"{path} is missing: run `dvc repro` (or the stage that writes it) first.")
-    files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
-    listing = [[file.relative_to(path).as_posix(), _file_digest(file)] for file in files]
+    files = sorted((file.relative_to(path), file) for file in path.rglob("*") if file.is_file())
+    shown = [(name, file) for name, file in files if not any(part.startswith(".") for part in name.parts)]
+    listing = [[name.as_posix(), _file_digest(file)] for name, file in shown]
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
 
 

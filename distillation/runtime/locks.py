@@ -8,6 +8,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+_POLL = 0.2  # seconds: nothing against the work that is waited for
+
 
 @contextlib.contextmanager
 def locked(path: Path, waiting: str = "") -> Iterator[None]:
@@ -20,22 +22,22 @@ def locked(path: Path, waiting: str = "") -> Iterator[None]:
 @contextlib.contextmanager
 def first_free(paths: Sequence[Path], waiting: str = "") -> Iterator[int]:
     """Holds the first lock file of ``paths`` that nobody has and yields its index; waits while all are taken."""
-    locks = [FileLock(path, mode=0o666) for path in paths]
+    locks = [FileLock(path, mode=0o666) for path in paths]  # whoever made it, all users may lock it
     told = False
-    while True:
-        for index, lock in enumerate(locks):
-            try:
-                # One path is waited for in the kernel's order of turns; of several, none may be waited for alone.
-                lock.acquire(timeout=-1 if told and len(locks) == 1 else 0)
-            except Timeout:
-                continue
-            try:
-                yield index
-            finally:
-                lock.release()
-            return
-        if not told and waiting:
+    while (taken := _take_one(locks)) is None:
+        if waiting and not told:
             print(waiting, file=sys.stderr, flush=True)
-        if told:
-            time.sleep(1)
-        told = True
+            told = True
+        time.sleep(_POLL)
+    try:
+        yield taken
+    finally:
+        locks[taken].release()
+
+
+def _take_one(locks: Sequence[FileLock]) -> int | None:
+    for index, lock in enumerate(locks):
+        with contextlib.suppress(Timeout):
+            lock.acquire(timeout=0)
+            return index
+    return None

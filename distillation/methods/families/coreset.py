@@ -17,6 +17,10 @@ class Coreset(SelectionMethod):
         if problem.settings.ipc > (smallest := problem.data.smallest_class):
             raise BadInput(f"method.ipc is {problem.settings.ipc}, but the smallest class has {smallest} images.")
 
+    @classmethod
+    def reads_teachers(cls, settings):
+        return settings.features == "teacher"
+
     def choose(self, features, count):
         """Positions of ``count`` images among features (N, F)."""
         raise NotImplementedError

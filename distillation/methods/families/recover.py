@@ -71,6 +71,10 @@ class Recover(ImageMethod):
 
     reads_batch_norms = True
 
+    @classmethod
+    def reads_guides(cls, common, settings):
+        return common.guided or settings.verify
+
     def __init__(self, problem, settings):
         super().__init__(problem, settings)
         self.optimizer = self._optimizer()

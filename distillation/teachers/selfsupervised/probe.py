@@ -8,7 +8,7 @@ from distillation.data.real import RealSet, Split
 from distillation.networks.chunks import in_chunks
 from distillation.runtime.device import autocast
 from distillation.runtime.random import generator
-from distillation.teachers.settings import KnnSettings, ProbeSettings
+from distillation.teachers.selfsupervised.settings import KnnSettings, ProbeSettings
 from distillation.training.optimizers import optimizer_state, restore_optimizer, set_rate
 from distillation.training.schedules import stepped
 

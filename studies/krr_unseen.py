@@ -1,6 +1,6 @@
 """How well a set of KRR-ST answers for its target model on images that nothing was fitted to, beside random real images.
 
-    python -m benchmarks.krr_unseen [--networks 3] [--steps 0 100] [--draws 5]
+    python -m studies.krr_unseen [--networks 3] [--steps 0 100] [--draws 5]
 
 Run it where `dvc repro distill` has made data/distilled by krr_st. The last layer of a ConvNet is fitted in closed form to
 each set, and the mean squared error of its answers on the test images of data/real/dataset is printed: for the distilled
@@ -16,55 +16,55 @@ import torch
 from distillation import params
 from distillation.data.distilled import FILE, DistilledSet
 from distillation.data.real import RealSet
-from distillation.methods.base import Common, Problem
 from distillation.methods.families.regressor import Regressor
-from distillation.methods.families.ridge import answers
-from distillation.methods.krr_st import KRRST, Settings
+from distillation.methods.families.ridge import predictions
+from distillation.methods.krr_st import Settings
 from distillation.networks.build import build
+from distillation.networks.chunks import in_chunks
 from distillation.runtime import device
 from distillation.runtime.random import generator
 from distillation.teachers.pool import Pool
+from studies.common import common_with, method_of
 
 CHUNK = 256
 
 
 @torch.no_grad()
 def embedded(network, images):
-    return torch.cat([network.embed(part).float() for part in images.split(CHUNK)])
+    return in_chunks(network.embed, images, CHUNK)
 
 
-def error(network, images, targets, unseen, wanted, ridge):
+def error(network, images, targets, unseen, unseen_targets, ridge):
     """The outer loss of a set under a network in eval mode."""
     network.eval()
     with torch.no_grad():
-        said = answers(embedded(network, images), targets, embedded(network, unseen), ridge)
-    return float((said - wanted).square().mean())
+        regressed = predictions(embedded(network, images), targets, embedded(network, unseen), ridge)
+    return float((regressed - unseen_targets).square().mean())
 
 
-def errors(args, given, images, targets, unseen, wanted):
+def errors(args, given, images, targets, unseen, unseen_targets):
     """The outer loss by number of steps, then network."""
     settings, word = given.section("method.krr_st", Settings), given.value("method.network")
-    found = {}
+    losses = {}
     for place in range(args.networks):
         network = build(word, *images.shape[1:3], targets.shape[1], generator(0, "unseen", place))
-        how = {"momentum": settings.pool_momentum, "weight_decay": settings.pool_decay}
-        optimizer = torch.optim.SGD(network.parameters(), settings.pool_lr, **how)
+        options = {"momentum": settings.pool_momentum, "weight_decay": settings.pool_decay}
+        optimizer = torch.optim.SGD(network.parameters(), settings.pool_lr, **options)
         regressor = Regressor(network, lambda network, images: network(images), optimizer, "fp32")
         for steps in sorted(args.steps):
             while regressor.steps < steps:
-                regressor.learn(images, targets)
-            found.setdefault(steps, []).append(error(network, images, targets, unseen, wanted, settings.ridge))
-    return found
+                regressor.train_step(images, targets)
+            losses.setdefault(steps, []).append(error(network, images, targets, unseen, unseen_targets, settings.ridge))
+    return losses
 
 
 def features(pool, images):
     """The target model's features (N, D) of raw images (N, C, S, S)."""
-    given = pool.space.encode(images)
-    return embedded(pool.network(pool.members[0]), given)
+    return embedded(pool.network(pool.members[0]), pool.space.encode(images))
 
 
-def report(name, found):
-    for steps, values in found.items():
+def report(name, losses):
+    for steps, values in losses.items():
         values = torch.tensor(values)
         print(
             f"{name:32s} {steps:5d} steps  {values.mean():.5f} ± {values.std(correction=0):.5f}  n {len(values)}",
@@ -76,21 +76,20 @@ def main(args):
     given = params.load()
     device.prepare(args.threads)
     data, pool = RealSet.load("data/real/dataset"), Pool(f"models/teachers/{given.value('method.teacher')}")
-    common = Common(**{name: given.value(f"method.{name}") for name in Common.model_fields})
-    made = DistilledSet.load(f"data/distilled/{FILE}")
-    method = KRRST(Problem(data, common, torch.device("cpu"), pool), given.section("method.krr_st", Settings))
+    distilled = DistilledSet.load(f"data/distilled/{FILE}")
+    method = method_of(given, common_with(given), data, pool)
     raw = [split.images.float() / 255 for split in (data.train, data.test)]
-    unseen, wanted = data.space.encode(raw[1]), features(pool, raw[1])
+    unseen, unseen_targets = data.space.encode(raw[1]), features(pool, raw[1])
 
-    def ask(images, targets):
-        return errors(args, given, images, targets, unseen, wanted)
+    def losses(images, targets):
+        return errors(args, given, images, targets, unseen, unseen_targets)
 
-    print(f"mean feature: {float((wanted - features(pool, raw[0]).mean(0)).square().mean()):.5f}")
-    report("distilled", ask(made.images, made.targets))
-    report("what it began as", ask(method.images.detach(), method.targets.detach()))
+    print(f"mean feature: {float((unseen_targets - features(pool, raw[0]).mean(0)).square().mean()):.5f}")
+    report("distilled", losses(distilled.images, distilled.targets))
+    report("what it began as", losses(method.images.detach(), method.targets.detach()))
     for draw in range(args.draws):
-        chosen = raw[0][torch.randperm(len(raw[0]), generator=generator(0, "random", draw))[: len(made.images)]]
-        report(f"random images {draw}", ask(chosen, features(pool, chosen)))
+        chosen = raw[0][torch.randperm(len(raw[0]), generator=generator(0, "random", draw))[: len(distilled.images)]]
+        report(f"random images {draw}", losses(chosen, features(pool, chosen)))
 
 
 if __name__ == "__main__":

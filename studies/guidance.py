@@ -1,6 +1,6 @@
 """Does guidance help? Methods and alphas in one process, with the same seeds for every alpha.
 
-    python -m benchmarks.guidance_study --methods dm dsa dc --ipc 1 10 --alphas 0 10 100 1000 --seeds 5 --out study.csv \
+    python -m studies.guidance --methods dm dsa dc --ipc 1 10 --alphas 0 10 100 1000 --seeds 5 --out study.csv \
         method.dm.iterations=200 method.network=ConvNetW32 ...
 
 Run it where `dvc repro` has made data/real/dataset and two pools of teachers on it: `--guide` guides, `--held-out` only
@@ -10,6 +10,7 @@ evaluate.standard.hard. The table gives means over seeds, and the paired differe
 """
 
 import argparse
+import itertools
 import statistics
 import sys
 import time
@@ -19,80 +20,45 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from distillation import methods, params
 from distillation.data.real import RealSet
 from distillation.evaluation.settings import training_settings
-from distillation.methods.base import Common, Problem
+from distillation.methods.driver import updates
 from distillation.methods.guidance import Guidance
-from distillation.networks.build import build
 from distillation.runtime import device
-from distillation.runtime.random import generator
 from distillation.teachers.pool import Pool
-from distillation.training.accuracy import accuracy
-from distillation.training.loop import Training
-from distillation.training.losses import loss_of
+from studies.common import common_with, method_of, settings_with, student_accuracy
 
 
-def distilled(given, name, common, data, guide):
-    """The set that method ``name`` makes under the Common settings."""
-    problem = Problem(data, common, torch.device("cpu"), guide)
-    module = methods.load(name)
-    method = module.METHOD(problem, given.section(f"method.{name}", module.Settings))
-    guidance = Guidance(problem, guide) if common.guided else None
-    updates = 0
-    while method.at < method.total:
-        if method.advance().ready:
-            if guidance:
-                guidance.add_gradient(method, updates)
-            method.apply()
-            updates += 1
+def distilled_by(settings, common, data, guide):
+    """The set that a method makes under its Common settings."""
+    method = method_of(settings, common, data, guide)
+    for _ in updates(method, Guidance(method.problem, guide) if common.guided else None):
+        pass
     return method.result()
 
 
 @torch.no_grad()
-def seen_by(pool, made):
+def under(pool, distilled):
     """Mean accuracy (percent) and cross-entropy of the images under every member of the pool."""
-    logits = [pool.network(member)(made.images) for member in pool.members]
-    hits = [100 * float((each.argmax(1) == made.labels).float().mean()) for each in logits]
-    return statistics.mean(hits), statistics.mean(float(F.cross_entropy(each, made.labels)) for each in logits)
-
-
-def trained(given, made, data, seed):
-    """Test accuracy (percent) of one student, the same initial weights for every set of one seed."""
-    (word, *_), (settings, _) = given.value("evaluate.networks"), training_settings(given, "standard", "hard")
-    network = build(word, *data.shape, generator(seed, "student", word))
-    batch_of = lambda index: (made.images[index], made.labels[index])  # noqa: E731
-    training = Training(
-        network, batch_of, len(made.labels), loss_of("ce"), settings, seed, f"student/{word}", data.info["flip"]
-    )
-    while not training.done:
-        training.advance()
-    return accuracy(network, data, data.test)
+    logits = [pool.network(member)(distilled.images) for member in pool.members]
+    hits = [100 * float((each.argmax(1) == distilled.labels).float().mean()) for each in logits]
+    return statistics.mean(hits), statistics.mean(float(F.cross_entropy(each, distilled.labels)) for each in logits)
 
 
 def study(args):
-    given = params.load()
-    for override in args.overrides:
-        path, _, value = override.partition("=")
-        *above, last = path.split(".")
-        given.value(".".join(above))[last] = params.parse(value)
+    settings = settings_with(args.overrides)
     device.prepare(args.threads)
     data = RealSet.load("data/real/dataset")
     guide, held_out = (Pool(f"models/teachers/{name}") for name in (args.guide, args.held_out))
+    protocol, _ = training_settings(settings, "standard", "hard")
     rows = []
-    for name in args.methods:
-        for ipc in args.ipc:
-            for seed in range(args.seeds):
-                for alpha in args.alphas:
-                    before = time.monotonic()
-                    changed = {"name": name, "ipc": ipc, "seed": seed, "alpha": alpha}
-                    common = Common(**{k: {**given.value("method"), **changed}[k] for k in Common.model_fields})
-                    made = distilled(given, name, common, data, guide)
-                    hits, entropy = seen_by(held_out, made)
-                    score = trained(given, made, data, seed)
-                    seconds = time.monotonic() - before
-                    rows.append([name, ipc, seed, alpha, hits, entropy, score])
-                    print(*rows[-1], f"{seconds:.1f} s", file=sys.stderr, flush=True)
+    for name, ipc, seed, alpha in itertools.product(args.methods, args.ipc, range(args.seeds), args.alphas):
+        before = time.monotonic()
+        common = common_with(settings, name=name, ipc=ipc, seed=seed, alpha=alpha)
+        distilled = distilled_by(settings, common, data, guide)
+        score = student_accuracy(settings, protocol, distilled, distilled.labels, data, seed)
+        rows.append([name, ipc, seed, alpha, *under(held_out, distilled), score])
+        print(*rows[-1], f"{time.monotonic() - before:.1f} s", file=sys.stderr, flush=True)
     columns = ["method", "ipc", "seed", "alpha", "held_out_accuracy", "held_out_ce", "accuracy"]
     table = pd.DataFrame(rows, columns=columns)
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)

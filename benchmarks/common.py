@@ -1,0 +1,111 @@
+"""What benchmarks share: arguments, data, pools and settings, and the plain network of the yardsticks."""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from distillation.data.real import RealSet, Split
+from distillation.data.spaces import Space
+from distillation.methods.base import Common
+from distillation.methods.driver import updates
+from distillation.networks.build import build
+from distillation.runtime import device, tensors
+from distillation.runtime.random import generator
+from distillation.teachers.pool import FILE, Pool
+
+CLASSES, REAL, IPC = 10, 256, 10
+
+
+def parser(doc, chunk=64, steps=5):
+    """A parser of the arguments of every benchmark of a step, to which each adds its own; ``chunk`` None: without that."""
+    arguments = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
+    arguments.add_argument("--compile", action="store_true")
+    if chunk:
+        arguments.add_argument("--chunk", type=int, default=chunk)
+    arguments.add_argument("--steps", type=int, default=steps, help="steps that are timed")
+    arguments.add_argument("--threads", type=int, default=2)
+    arguments.add_argument("--device", default="cpu")
+    return arguments
+
+
+def device_of(args):
+    """The device of a benchmark, made ready."""
+    device.prepare(args.threads)
+    return torch.device(args.device)
+
+
+def label(args):
+    """What the product's line says of its settings."""
+    chunk = f" chunk {args.chunk}" if "chunk" in args else ""
+    return f"ours {args.precision}{' compiled' if args.compile else ' eager'}{chunk}"
+
+
+def settings(args, name, guidance=None, **changed):
+    """The Common settings of a method; ``guidance`` changes those of guidance."""
+    values = {
+        "name": name, "ipc": IPC, "seed": 0, "network": "ConvNet", "init": "real", "augment": "auto", "alpha": 0.0,
+        "teacher": "main", "precision": args.precision, "compile": args.compile, "chunk": args.chunk,
+    }  # fmt: skip
+    defaults = {"teacher": "main", "epoch": "any", "distance": "ce", "batch": 1, "adapt": False, "scale": "absolute"}
+    return Common(**{**values, "guidance": {**defaults, **(guidance or {})}, **changed})
+
+
+def noise(count=5000, classes=CLASSES, size=32):
+    """A RealSet of random images in the space of CIFAR-10."""
+    shape = (count, 3, size, size)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator(0, "images"))
+    split = Split(images, torch.arange(count) % classes)
+    names = [str(c) for c in range(classes)]
+    space = Space.normalised([0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010])
+    return RealSet(split, split, space, {"name": "noise", "classes": names, "channels": 3, "size": size, "flip": True})
+
+
+def first_images(data, ipc):
+    """The first images of each class, ready for a gradient: what the yardsticks start from."""
+    return data.encode(torch.cat([data.train.images[m[:ipc]] for m in data.members])).requires_grad_()
+
+
+def pool_in(folder, data, where, network="ConvNet", weights=None, **info):
+    """A Pool of one network with random weights, or with ``weights`` by the ends of their names; ``info`` is recorded."""
+    if weights is None:
+        state = build(network, *data.shape, generator(0, "teacher")).state_dict()
+        weights = {f"last/{name}": value for name, value in state.items()}
+    entry = {"network": network, "index": 0, "kept": [{"name": "last", "epoch": 1, "accuracy": 10.0}]}
+    record = {"pool": "main", "classes": data.classes, "shape": list(data.shape), "space": data.space.kind}
+    content = {f"{network}/0/{name}": value for name, value in weights.items()}
+    tensors.save(Path(folder) / FILE, {**content, **data.space.packed()}, {**record, "networks": [entry], **info})
+    return Pool(folder, where)
+
+
+def unit_of(method):
+    """A function whose every call is the next unit of work of a method: of most, an update."""
+    return partial(next, updates(method))
+
+
+class PlainConvNet(nn.Module):
+    """ConvNet-D3-W128 with instance norm, from torch's own modules: features (N, 2048)."""
+
+    def __init__(self):
+        super().__init__()
+        blocks = []
+        for channels in (3, 128, 128):
+            blocks += [nn.Conv2d(channels, 128, 3, padding=1), nn.GroupNorm(128, 128), nn.ReLU(), nn.AvgPool2d(2)]
+        self.features = nn.Sequential(*blocks)
+
+    def forward(self, images):
+        return self.features(images).flatten(1)
+
+
+class PlainClassifier(PlainConvNet):
+    """The same with its classifier: logits (N, 10)."""
+
+    def __init__(self):
+        super().__init__()
+        self.classifier = nn.Linear(2048, CLASSES)
+
+    def forward(self, images):
+        return self.classifier(super().forward(images))

@@ -1,0 +1,65 @@
+"""What studies share: params.yaml with overrides, a method in one process, and one student of a set."""
+
+import torch
+from torch import Tensor
+
+from distillation import methods, params
+from distillation.data.distilled import DistilledSet
+from distillation.data.real import RealSet
+from distillation.methods.base import Common, Method, Problem
+from distillation.networks.build import build
+from distillation.params import Params, Section
+from distillation.runtime.random import generator
+from distillation.teachers.pool import Pool
+from distillation.training.accuracy import accuracy
+from distillation.training.loop import Training
+from distillation.training.losses import loss_of
+
+
+def settings_with(overrides: list[str]) -> Params:
+    """The Params of params.yaml, but for each KEY=VALUE of ``overrides``."""
+    settings = params.load()
+    for override in overrides:
+        path, _, value = override.partition("=")
+        *above, last = path.split(".")
+        settings.value(".".join(above))[last] = params.parse(value)
+    return settings
+
+
+def common_with(settings: Params, **changed) -> Common:
+    """The Common settings of the section ``method``, but for what is ``changed``."""
+    values = {**settings.value("method"), **changed}
+    return Common(**{name: values[name] for name in Common.model_fields})
+
+
+def method_of(settings: Params, common: Common, data: RealSet, pool: Pool) -> Method:
+    """The method that ``common`` names, on the CPU."""
+    module = methods.load(common.name)
+    problem = Problem(data, common, torch.device("cpu"), pool)
+    return module.METHOD(problem, settings.section(f"method.{common.name}", module.Settings))
+
+
+def student_accuracy(
+    settings: Params, protocol: Section, distilled: DistilledSet, targets: Tensor, data: RealSet, seed: int
+) -> float:
+    """Test accuracy (percent) of one student, the same initial weights for every set of one seed.
+
+    Args:
+        protocol: how it is trained, with its loss.
+        targets: labels (N,) or label vectors (N, K) of the images of ``distilled``.
+    """
+    word = settings.value("evaluate.networks")[0]
+    network = build(word, *data.shape, generator(seed, "student", word))
+    training = Training(
+        network,
+        lambda index: (distilled.images[index], targets[index]),
+        len(distilled.images),
+        loss_of(protocol.loss),
+        protocol,
+        seed,
+        f"student/{word}",
+        data.info["flip"],
+    )
+    while not training.done:
+        training.advance()
+    return accuracy(network, data, data.test)
