@@ -48,7 +48,12 @@ def watch(event, args):
         opened.add(os.path.realpath(args[0]))
 sys.addaudithook(watch)
 work, job, task = pickle.load(sys.stdin.buffer)
-from distillation.runtime import device
+from distillation.runtime import device, tensors
+plain = tensors.opened  # safetensors opens files where no audit hook sees it
+def noted(path, device="cpu"):
+    opened.add(os.path.realpath(path))
+    return plain(path, device)
+tensors.opened = noted
 device.prepare(1)
 task.start()
 opened.clear()
