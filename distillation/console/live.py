@@ -20,8 +20,8 @@ class Live:
         self._due = 0.0
 
     def add(self, step, **values):
-        """A row, unless the last is younger than a second. Values are numbers or one-element tensors."""
-        if time.monotonic() < self._due:
+        """A row, unless the last is younger than a second or there is no value. Values are numbers or one-element tensors."""
+        if not values or time.monotonic() < self._due:  # the first values give the columns
             return
         self._due = time.monotonic() + EVERY
         if self._columns is None:

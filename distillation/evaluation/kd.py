@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from distillation.data.real import RealSet, loaded
 from distillation.evaluation.pretrain import augmented
 from distillation.evaluation.sets import Noise, Source
-from distillation.evaluation.steps import Batches, Steps, cosine, run
+from distillation.evaluation.steps import Batches, Steps, run
 from distillation.evaluation.transfer import RECORD, carried
 from distillation.evaluation.transfer_settings import Distilling
 from distillation.labels.predict import by_the_batch
@@ -28,6 +28,7 @@ from distillation.runtime.random import generator
 from distillation.runtime.work import Task
 from distillation.teachers.pool import Pool
 from distillation.training.accuracy import accuracy, class_hits
+from distillation.training.schedules import cosine
 
 TESTED = 512  # images whose statistics a batch norm takes together when a student is tested as published
 
@@ -100,10 +101,9 @@ def _training(job: Job, student: nn.Module, teacher: nn.Module, data: RealSet, d
         return F.cross_entropy(logits.float(), targets)
 
     rate = settings.lr_gaussian if isinstance(job.source, Noise) else settings.lr
-    factor = cosine(settings.epochs)
     optimizer = torch.optim.AdamW(student.parameters(), rate, weight_decay=settings.weight_decay, foreach=True)
     count = settings.epochs * batches.per_epoch
-    return Steps(student, loss_at, optimizer, lambda step: factor(step // batches.per_epoch), count)
+    return Steps(student, loss_at, optimizer, lambda step: cosine(step // batches.per_epoch, settings.epochs), count)
 
 
 def _images(job: Job, name: str, data: RealSet, device: str) -> tuple[Callable[[int], Tensor], Batches]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from distillation.augment.strategy import resolve
 from distillation.data.distilled import DistilledSet
 from distillation.data.real import loaded
 from distillation.evaluation.sets import Source
-from distillation.evaluation.steps import Batches, Steps, cosine, run
+from distillation.evaluation.steps import Batches, Steps, run
 from distillation.evaluation.transfer_settings import SoftSettings
 from distillation.networks.build import build
 from distillation.runtime import tensors
@@ -22,6 +23,7 @@ from distillation.runtime.random import generator
 from distillation.runtime.work import Task
 from distillation.training.loop import Training
 from distillation.training.losses import loss_of
+from distillation.training.schedules import warmup_cosine
 from distillation.training.settings import LabelSettings
 
 WEIGHTS = "pretrained.safetensors"
@@ -109,7 +111,8 @@ def _regression(
         return (outputs.float() - targets).square().sum(1).mean() / 2
 
     optimizer = torch.optim.AdamW(network.parameters(), settings.lr, weight_decay=settings.weight_decay, foreach=True)
-    return Steps(network, loss_at, optimizer, cosine(settings.steps, settings.warmup), settings.steps)
+    factor = partial(warmup_cosine, steps=settings.steps, warmup=settings.warmup)
+    return Steps(network, loss_at, optimizer, factor, settings.steps)
 
 
 def augmented(images: Tensor, augment: str, draws: torch.Generator, flip: bool) -> Tensor:

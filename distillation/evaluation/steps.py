@@ -8,6 +8,7 @@ import torch
 from distillation.runtime.random import generator
 from distillation.runtime.work import Task
 from distillation.training.loop import Training
+from distillation.training.optimizers import optimizer_state, restore_optimizer, set_rate
 from distillation.training.resume import complete
 
 
@@ -24,7 +25,7 @@ class Steps:
 
     def __init__(self, network, loss_at, optimizer, factor, count):
         self.network, self.loss_at, self.optimizer, self.factor, self.count = network, loss_at, optimizer, factor, count
-        self.rates = [group["lr"] for group in optimizer.param_groups]
+        self.rate = optimizer.param_groups[0]["lr"]
         self.at = 0
         network.train()
 
@@ -34,8 +35,7 @@ class Steps:
 
     def advance(self):
         """One step; returns (its loss,), a Tensor."""
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * self.factor(self.at)
+        set_rate(self.optimizer, self.rate * self.factor(self.at))
         loss = self.loss_at(self.at)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -44,13 +44,13 @@ class Steps:
         return (loss.detach(),)
 
     def state_dict(self):
-        optimizer = self.optimizer.state_dict()["state"]
-        return {"at": self.at, "network": dict(self.network.state_dict()), "optimizer": optimizer}
+        network = dict(self.network.state_dict())
+        return {"at": self.at, "network": network, "optimizer": optimizer_state(self.optimizer)}
 
     def load_state_dict(self, state):
         self.at = state["at"]
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state["optimizer"]})
+        restore_optimizer(self.optimizer, state["optimizer"])
 
 
 class Batches:
@@ -68,17 +68,6 @@ class Batches:
             draws = generator(self.seed, self.name, "order", epoch)
             self.epoch, self.order = epoch, torch.randperm(self.count, generator=draws)
         return self.order[place * self.size : (place + 1) * self.size]
-
-
-def cosine(count, warmup=0):
-    """The factor that rises linearly to 1 over ``warmup`` steps, then falls along half a cosine to 0 at ``count``."""
-
-    def factor(step):
-        if step < warmup:
-            return (step + 1) / warmup
-        return (1 + math.cos(math.pi * (step - warmup) / (count - warmup))) / 2
-
-    return factor
 
 
 def run(task: Task, training: "Steps | Training", count: int, at: Callable[[], int], unit: str) -> float:

@@ -1,6 +1,7 @@
 """What is done with a pre-trained network on another dataset: all of it is fine-tuned, or a linear layer on top of it."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 from distillation.augment.standard import crop_flip
 from distillation.data.real import loaded
 from distillation.evaluation.pretrain import WEIGHTS
-from distillation.evaluation.steps import Batches, Steps, cosine, run
+from distillation.evaluation.steps import Batches, Steps, run
 from distillation.evaluation.transfer_settings import Finetune, Linear
 from distillation.networks.build import build
 from distillation.runtime import files, tensors
@@ -18,6 +19,7 @@ from distillation.runtime.device import autocast, compiled
 from distillation.runtime.random import generator
 from distillation.runtime.work import Task
 from distillation.training.accuracy import accuracy
+from distillation.training.schedules import cosine
 
 RECORD = "record.json"
 _CHUNK = 512
@@ -78,7 +80,7 @@ def _finetune(job, network, data, steps):
             logits = forward(images)
         return F.cross_entropy(logits.float(), data.train.labels[index])
 
-    return Steps(network, loss_at, _sgd(network, settings), cosine(steps), steps)
+    return Steps(network, loss_at, _sgd(network, settings), partial(cosine, whole=steps), steps)
 
 
 def _linear(job, network, data, steps):
@@ -89,7 +91,7 @@ def _linear(job, network, data, steps):
         index = batches(step).to(data.train.labels.device)
         return F.cross_entropy(classifier(features[index]), data.train.labels[index])
 
-    return Steps(classifier, loss_at, _sgd(classifier, job.settings), cosine(steps), steps)
+    return Steps(classifier, loss_at, _sgd(classifier, job.settings), partial(cosine, whole=steps), steps)
 
 
 @torch.no_grad()

@@ -75,15 +75,16 @@ def _evaluation(params):
     evaluation, (count, shape) = params.value("evaluate"), _size(params, "dataset")
     images, kind = params.value("method.ipc") * shape[2], params.value("relabel.kind")
 
-    def students(settings, many, sets):
-        each = sum(flops(word, *shape) for word in evaluation["networks"]) * evaluation["seeds"]
-        return sets * each * _STEP * settings["epochs"] * many
+    def students(settings, shown):
+        """Operations of students that are shown so many images an epoch together."""
+        return sum(flops(word, *shape) for word in evaluation["networks"]) * _STEP * settings["epochs"] * shown
 
-    costs = {}
+    costs, seeds = {}, evaluation["seeds"]
     if "standard" in evaluation["protocols"]:
         standard = evaluation["standard"]
         control = kind not in ("keep", "hard") and params.value("relabel.control")
         settings = standard[kind_of_labels(params.value("method.name"), kind)]
-        costs["evaluate"] = students(settings, images, 1 + control)
-        costs["baseline"] = students(standard["hard"], images, evaluation["draws"] + 2)
-    return {**costs, "whole": students(evaluation["whole"], count, 1)}
+        costs["evaluate"] = students(settings, images * seeds * (1 + control))
+        # one student a random draw; of k-means and of class means as many as of the distilled set
+        costs["baseline"] = students(standard["hard"], images * (evaluation["draws"] + seeds) + shape[2] * seeds)
+    return {**costs, "whole": students(evaluation["whole"], count * seeds)}

@@ -77,12 +77,20 @@ def described(value: object) -> object:
 
 
 def _modules_in(value: object) -> Iterator[str]:
-    """The modules of the functions that a job holds."""
+    """The modules of the functions that a job holds, and of the classes of its values, whose methods the work may call."""
     if inspect.isfunction(value):
         yield value.__module__
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for field in dataclasses.fields(value):
-            yield from _modules_in(getattr(value, field.name))
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _modules_in(item)
+    elif isinstance(value, dict):
+        yield from _modules_in(list(value.values()))
+    elif isinstance(value, BaseModel):
+        yield type(value).__module__
+        yield from _modules_in([getattr(value, name) for name in type(value).model_fields])
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type) and not hasattr(value, "key"):
+        yield type(value).__module__
+        yield from _modules_in([getattr(value, field.name) for field in dataclasses.fields(value)])
 
 
 def key_of(inputs: object) -> str:
