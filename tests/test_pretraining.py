@@ -20,7 +20,7 @@ from distillation.evaluation import kd, transfer
 from distillation.evaluation.pretrain import WEIGHTS, Job, pretrain, used_as
 from distillation.evaluation.sets import FromFile, Noise
 from distillation.evaluation.settings import training_settings
-from distillation.evaluation.steps import Batches, cosine
+from distillation.evaluation.steps import Batches
 from distillation.evaluation.transfer_settings import Distilling, Finetune, Linear, Pretrain
 from distillation.labels.predict import by_the_batch, features
 from distillation.networks.build import build
@@ -32,6 +32,7 @@ from distillation.runtime.random import generator
 from distillation.runtime.work import Task, locked_tasks
 from distillation.teachers.pool import FILE, Pool
 from distillation.training.accuracy import accuracy
+from distillation.training.schedules import warmup_cosine
 from stages import kd as kd_stage
 from stages import transfer as transfer_stage
 from tests.conftest import ROOT
@@ -155,11 +156,11 @@ def test_the_rate_is_torchs_cosine_after_a_linear_warmup():
     optimizer = torch.optim.SGD([leaf], 1.0)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 20)
     for step in range(20):
-        assert cosine(20)(step) == pytest.approx(schedule.get_last_lr()[0], abs=1e-12)
+        assert warmup_cosine(step, 20) == pytest.approx(schedule.get_last_lr()[0], abs=1e-12)
         optimizer.step()
         schedule.step()
-    assert [cosine(20, 4)(step) for step in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
-    assert cosine(20, 4)(12) == pytest.approx(0.5) and cosine(20, 4)(19) == pytest.approx(
+    assert [warmup_cosine(step, 20, 4) for step in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert warmup_cosine(12, 20, 4) == pytest.approx(0.5) and warmup_cosine(19, 20, 4) == pytest.approx(
         (1 + math.cos(math.pi * 15 / 16)) / 2
     )
 
