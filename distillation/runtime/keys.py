@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from distillation.runtime.errors import BadInput
-from distillation.runtime.fingerprint import closure
+from distillation.runtime.fingerprint import PACKAGES, closure
 
 
 def inputs_of(work: Callable, job: object, environment: object, modules: Iterable[str] = ()) -> dict:
@@ -34,10 +34,11 @@ def inputs_of(work: Callable, job: object, environment: object, modules: Iterabl
     Raises:
         BadInput: a path of the job does not exist.
     """
+    ours = [module for module in _modules_in(job) if module.split(".")[0] in PACKAGES]
     work = getattr(work, "func", work)  # of a partial, whose arguments belong to one of the modules
     return {
         "work": f"{work.__module__}:{work.__qualname__}",
-        "code": closure(work.__module__, *modules, *_modules_in(job)),
+        "code": closure(work.__module__, *modules, *ours),
         "job": described(job),
         "environment": described(environment),
     }
