@@ -1,6 +1,7 @@
 """What herding, k-center and k-means share: features of every class's images, and a choice among them."""
 
 import torch
+from torch import Tensor
 
 from distillation.methods.base import SelectionMethod, StepResult
 from distillation.networks.chunks import in_chunks
@@ -17,7 +18,7 @@ class Coreset(SelectionMethod):
         if problem.settings.ipc > (smallest := problem.data.smallest_class):
             raise BadInput(f"method.ipc is {problem.settings.ipc}, but the smallest class has {smallest} images.")
 
-    def choose(self, features, count):
+    def choose(self, features: Tensor, count: int) -> Tensor:
         """Positions of ``count`` images among features (N, F)."""
         raise NotImplementedError
 
