@@ -3,6 +3,7 @@
 from functools import lru_cache
 
 import torch
+from torch import Tensor
 
 from distillation.augment.resample import antialiased
 from distillation.runtime.errors import BadInput
@@ -10,12 +11,12 @@ from distillation.runtime.errors import BadInput
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in grey (ITU-R BT.601)
 
 
-def adapt(raw, channels, size):
+def adapt(raw: Tensor, channels: int, size: int) -> Tensor:
     """Raw images (N, C, H, H) as (N, channels, size, size)."""
     return resize(to_channels(raw, channels), size)
 
 
-def to_channels(raw, channels):
+def to_channels(raw: Tensor, channels: int) -> Tensor:
     """Grey as RGB by repetition, RGB as grey by its luma. Raises BadInput for any other pair."""
     if raw.shape[1] == channels:
         return raw
@@ -27,7 +28,7 @@ def to_channels(raw, channels):
     raise BadInput(f"images of {raw.shape[1]} channels cannot be adapted to {channels}: only grey and RGB can.")
 
 
-def resize(images, size):
+def resize(images: Tensor, size: int) -> Tensor:
     """Square images (N, C, H, H) as (N, C, size, size), bilinear, with antialiasing where they shrink.
 
     What F.interpolate(mode="bilinear", antialias=True) computes, to rounding.

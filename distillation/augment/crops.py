@@ -7,6 +7,7 @@ What is cut out has the size of the image again, bilinearly.
 import math
 
 import torch
+from torch import Tensor
 
 from distillation.augment.resample import interpolation
 
@@ -14,19 +15,19 @@ _STRETCH = math.log(4 / 3)
 _TRIES = 10
 
 
-def whole(count, size):
+def whole(count: int, size: int) -> Tensor:
     """Boxes (count, 4) int64 that change nothing."""
     return torch.tensor([0, 0, size, size]).repeat(count, 1)
 
 
-def padded(count, size, generator):
+def padded(count: int, size: int, generator: torch.Generator) -> Tensor:
     """Boxes of the image's own size, moved by up to an eighth of it (4 at 32 px): random crops of a padded image."""
     reach = round(size / 8)
     moves = torch.randint(-reach, reach + 1, (count, 2), generator=generator)
     return torch.cat([moves, torch.full((count, 2), size)], 1)
 
 
-def resized(count, size, area, generator):
+def resized(count: int, size: int, area: tuple[float, float], generator: torch.Generator) -> Tensor:
     """Boxes inside the image, of a share of it within ``area`` (least, most), sides 3:4 to 4:3: random resized crops.
 
     As torchvision draws them: the share uniform, the logarithm of width by height too, the first of ten tries that fits,
@@ -44,7 +45,7 @@ def resized(count, size, area, generator):
     return torch.cat([room.long(), sides], 1)
 
 
-def cut(images, boxes, beyond=None):
+def cut(images: Tensor, boxes: Tensor, beyond: Tensor | None = None) -> Tensor:
     """Boxes (N, 4) of images (N, C, S, S), or one (1, 4) for all, as (N, C, S, S).
 
     ``beyond`` (1, C, 1, 1) stands where a box reaches beyond its image; None: 0.

@@ -372,6 +372,10 @@ class ImageMethod(Method):
 
     def __init__(self, problem: Problem, settings: Section):
         super().__init__(problem, settings)
+        self.begin()
+
+    def begin(self) -> None:
+        """Starts from ``initial``."""
         images, self.labels = self.initial()
         self.images = images.requires_grad_()
 

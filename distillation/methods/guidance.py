@@ -19,11 +19,14 @@ from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
+from distillation.methods.base import Method, Problem
 from distillation.methods.families.distances import DISTANCES, class_sums
 from distillation.networks.chunks import in_chunks
 from distillation.runtime.device import autocast
 from distillation.runtime.errors import BadInput
+from distillation.teachers.pool import Pool
 
 CACHE = 4 << 30  # bytes of real features that are kept
 
@@ -36,7 +39,7 @@ class Guidance:
             network that it lacks.
     """
 
-    def __init__(self, problem, pool):
+    def __init__(self, problem: Problem, pool: Pool):
         self.problem, self.settings = problem, problem.settings
         self.pool = pool = pool.keeping(self.settings.guidance.epoch)
         self.distance = self.settings.guidance.distance
@@ -59,8 +62,8 @@ class Guidance:
         self.cached = self._cached() if self.distance == "cos" else set()
         self.units = {}
 
-    def add_gradient(self, method, update):
-        """Add the gradient of one drawn teacher at the given update; returns its loss, a Tensor."""
+    def add_gradient(self, method: Method, update: int) -> Tensor:
+        """Adds the gradient of one drawn teacher at the given update, and returns its loss."""
         member = self._drawn(update)
         gradient, loss = self._gradient(self.pool.network(member), method, self._real(member, update))
         weight = self.alpha[member.word]
@@ -141,8 +144,8 @@ class Guidance:
         with autocast(given.device, self.settings.precision):
             return (network.embed if self.distance == "cos" else network)(given).float()
 
-    def added_to(self, cost, method, updates):
-        """The method's cost with the passes through the teachers.
+    def added_to(self, cost: dict[str, float], method: Method, updates: int) -> dict[str, float]:
+        """The record of the method's Cost with the passes through the teachers.
 
         Each update passes every image forwards (twice, where a ratio is taken in chunks) and back; and of the cosine
         distance each teacher once the training set, if its features are kept, else each update the real batch.

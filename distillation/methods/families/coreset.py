@@ -1,6 +1,7 @@
 """What herding, k-center and k-means share: features of every class's images, and a choice among them."""
 
 import torch
+from torch import Tensor
 
 from distillation.methods.base import SelectionMethod, StepResult
 from distillation.networks.chunks import in_chunks
@@ -21,7 +22,7 @@ class Coreset(SelectionMethod):
     def reads_teachers(cls, settings):
         return settings.features == "teacher"
 
-    def choose(self, features, count):
+    def choose(self, features: Tensor, count: int) -> Tensor:
         """Positions of ``count`` images among features (N, F)."""
         raise NotImplementedError
 

@@ -77,7 +77,6 @@ class Recover(ImageMethod):
 
     def __init__(self, problem, settings):
         super().__init__(problem, settings)
-        self.optimizer = self._optimizer()
         self.total = len(self.units) * settings.iterations
         self.recovered = []
         pool = problem.teachers
@@ -114,14 +113,10 @@ class Recover(ImageMethod):
         shape = (len(labels), *self.problem.data.train.images.shape[1:])
         return torch.randn(shape, generator=self._draws("noise")).to(self.problem.device), labels
 
-    def _begin(self):
+    def begin(self):
         """Noise for the next block, and a fresh optimiser."""
-        images, self.labels = self.initial()
-        self.images = images.requires_grad_()
-        self.optimizer = self._optimizer()
-
-    def _optimizer(self):
-        return torch.optim.Adam([self.images], self.settings.lr, betas=(0.5, 0.9))
+        super().begin()
+        self.optimizer = torch.optim.Adam([self.images], self.settings.lr, betas=(0.5, 0.9))
 
     def _draws(self, purpose, *index):
         """A generator named by the image and its block, not by the shard that they are made in."""
@@ -176,7 +171,7 @@ class Recover(ImageMethod):
         if iteration + 1 == settings.iterations:
             self.recovered.append(self.images.detach().clone())
             if self.at < self.total:
-                self._begin()
+                self.begin()
 
     def result(self):
         common = self.problem.settings
@@ -189,7 +184,7 @@ class Recover(ImageMethod):
     def load_state_dict(self, state):
         self.at, self.recovered = state["at"], [images.to(self.problem.device) for images in state["recovered"]]
         if self.at < self.total:
-            self._begin()
+            self.begin()
             super().load_state_dict(state)
 
     def cost(self):
