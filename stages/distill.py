@@ -7,6 +7,8 @@ Writes  data/distilled: distilled.safetensors, info.json, curve.csv, metrics.jso
 
 import argparse
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distillation import methods, paths
 from distillation import params as parameters
@@ -15,6 +17,9 @@ from distillation.methods.base import Common, check_guided, of_a_shard
 from distillation.runtime import process, stage
 from distillation.runtime.errors import guarded
 from distillation.teachers.pool import FILE
+
+if TYPE_CHECKING:
+    from distillation.runtime.work import Task
 
 
 def run() -> None:
@@ -41,7 +46,7 @@ def run() -> None:
         for shard in shards
     }
 
-    def write(out, tasks):
+    def write(out: Path, tasks: "list[Task]") -> None:
         work.write(out, tasks, common, settings)
 
     stage.produce("distill", paths.DISTILLED, write, work.distill, jobs, compute, (module.__name__,))

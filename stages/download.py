@@ -10,6 +10,7 @@ Writes  data/real/dataset, data/real/sources/NAME or data/real/targets/NAME: dat
 import argparse
 import re
 import sys
+from typing import Any
 
 from distillation import params
 from distillation.datasets.load import read
@@ -19,7 +20,7 @@ from distillation.runtime.errors import BadInput, guarded
 from distillation.runtime.files import atomic_output
 
 
-def run(key):
+def run(key: str) -> None:
     """Read the dataset that ``key`` names and write its folder whole, or not at all."""
     process.begin()
     if key != "dataset" and not re.fullmatch(r"(sources|targets)/[\w-]+", key):
@@ -37,7 +38,8 @@ def run(key):
     counts = f"{len(dataset.train):,} train and {len(dataset.test):,} test images"
     print(f"{settings.name}: {counts}, {classes} classes, {size}x{size}x{channels}, {dataset.info['stats']} statistics")
     if not dataset.in_memory:
-        print(f"They are decoded when they are wanted, from {dataset.train.images.root}.")
+        images: Any = dataset.train.images  # IndexedImages
+        print(f"They are decoded on demand, from {images.root}.")
 
 
 if __name__ == "__main__":

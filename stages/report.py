@@ -18,7 +18,7 @@ from distillation.runtime.errors import guarded
 REPORTS = Path("reports")
 
 
-def run():
+def run() -> None:
     """Read everything, then write: what is missing is said before anything is replaced."""
     process.begin()
     given = params.load()

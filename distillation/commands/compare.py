@@ -7,7 +7,9 @@ Writes  reports/compare: index.html, and for each of its parts NAME.csv, for fig
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distillation.compare import accuracies, assessments, claims, correlation, page
 from distillation.recipes import results
@@ -15,10 +17,13 @@ from distillation.report import figures
 from distillation.runtime import files, process
 from distillation.runtime.errors import BadInput, guarded
 
+if TYPE_CHECKING:
+    from distillation.compare.section import Section
+
 OUT = "reports/compare"
 
 
-def run(names, every, metric, out):
+def run(names: Sequence[str], every: bool, metric: str | None, out: str) -> None:
     process.begin()
     found = results.read(names, every)
     metric, published = accuracies.main_accuracy(found, metric), claims.section(found)
@@ -37,7 +42,7 @@ def run(names, every, metric, out):
     print(f"\nWritten: {out}/index.html", file=sys.stderr)
 
 
-def write(sections, out):
+def write(sections: "Sequence[Section]", out: Path) -> None:
     """The page, and the files of each section; a figure that an earlier comparison left goes."""
     for section in sections:
         files.write_bytes(out / f"{section.name}.csv", section.values.to_csv(index=False, lineterminator="\n").encode())

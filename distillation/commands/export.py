@@ -10,6 +10,7 @@ PNG, alone or in Parquet, has 8 bits; what that loses is printed, and stands in 
 import argparse
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from distillation.data import npz, real
 from distillation.data.distilled import FILE, DistilledSet
@@ -20,11 +21,14 @@ from distillation.runtime import process, tensors
 from distillation.runtime.errors import BadInput, guarded
 from distillation.runtime.files import atomic_output
 
+if TYPE_CHECKING:
+    from distillation.export.pictures import Loss
+
 SET, DATA = f"data/relabeled/{FILE}", "data/real/dataset"
 KINDS = ("hard", "soft", "logits", "regression", "features")
 
 
-def run(layout, path, chosen):
+def run(layout: str, path: str, chosen: str) -> None:
     process.begin()
     made = DistilledSet.load(chosen)
     _check(made, layout, Path(path), chosen)
@@ -34,7 +38,7 @@ def run(layout, path, chosen):
     print(f"{path}: {len(made.images)} images.{f' {loss}' if loss else ''}")
 
 
-def _check(made, layout, path, chosen):
+def _check(made: DistilledSet, layout: str, path: Path, chosen: str) -> None:
     if made.kind not in KINDS:
         raise BadInput(
             f"{chosen} has labels of kind {made.kind}, which are a file of their own beside it: export the set as it was "
@@ -50,8 +54,9 @@ def _check(made, layout, path, chosen):
         raise BadInput(f"{path} cannot be made, since {file} is a file: name another folder.")
 
 
-def _folder(out, made):
+def _folder(out: Path, made: DistilledSet) -> "Loss | str":
     images, loss = pngs(made)
+    assert made.labels is not None  # ``_check`` refuses others
     for i, (image, label) in enumerate(zip(images, made.labels.tolist(), strict=True)):
         folder = out / _written(made.info["classes"][label])
         folder.mkdir(exist_ok=True)
@@ -59,16 +64,16 @@ def _folder(out, made):
     return f"{loss} Vectors ({made.kind}) stay behind: only classes go into folders." if made.kind != "hard" else loss
 
 
-def _written(name):
+def _written(name: str) -> str:
     """The name of a class as that of a folder: /, % and a leading dot by their numbers, as in an address."""
     return re.sub(r"[%/]|^\.", lambda found: f"%{ord(found[0]):02X}", name)
 
 
-def _npz(out, made):
+def _npz(out: Path, made: DistilledSet) -> None:
     npz.save(out / "distilled.npz", *made.packed())
 
 
-def _parquet(out, made):
+def _parquet(out: Path, made: DistilledSet) -> "Loss":
     images, loss = pngs(made)
     (out / "data").mkdir()
     parquet.write(out / "data/train-00000-of-00001.parquet", made, images)
@@ -78,7 +83,7 @@ def _parquet(out, made):
 LAYOUTS = {"folder": _folder, "npz": _npz, "parquet": _parquet}
 
 
-def _source():
+def _source() -> dict[str, Any] | None:
     """The record of the dataset in this workspace, or None."""
     path = Path(DATA) / real.FILE
     if not path.is_file():

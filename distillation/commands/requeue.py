@@ -8,6 +8,7 @@ Writes  DVC's queue: what DVC still shows as running, though nothing runs it, is
 
 import argparse
 import subprocess
+from typing import Any
 
 from distillation import params as parameters
 from distillation.recipes import overlay
@@ -15,7 +16,7 @@ from distillation.runtime import dvc_private, process
 from distillation.runtime.errors import BadInput, guarded
 
 
-def run():
+def run() -> None:
     process.begin()
     here, refused = parameters.load().values, {}
     lost = {name: _params(revision) for name, revision in dvc_private.abandoned().items()}
@@ -31,18 +32,19 @@ def run():
         raise BadInput(f"{len(refused)} of {len(lost)} could not be queued again: {said}.")
 
 
-def _again(here, name, params):
+def _again(here: dict[str, Any], name: str, params: dict[str, Any]) -> None:
     _dvc("queue", "kill", name)  # nothing is left to kill: DVC notes that it failed
     flags = overlay.flags(here, params)
     _dvc("exp", "run", "--queue", "--name", name, *(part for flag in flags for part in ("--set-param", flag)))
 
 
-def _params(revision):
+def _params(revision: str) -> dict[str, Any]:
     shown = subprocess.run(["git", "show", f"{revision}:./params.yaml"], capture_output=True, text=True, check=True)
-    return parameters.parse(shown.stdout)
+    values: Any = parameters.parse(shown.stdout)
+    return values
 
 
-def _dvc(*arguments):
+def _dvc(*arguments: str) -> None:
     done = subprocess.run(["dvc", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         said = done.stderr.strip().splitlines()[-1].removeprefix("ERROR: ").rstrip(".")

@@ -1,11 +1,19 @@
 """What papers claim beside what was measured here, row by row of their tables."""
 
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
 import pandas as pd
 
 from distillation.compare.section import Section
 from distillation.recipes import rows
 from distillation.recipes.measured import PUBLISHED, measured, of_row, z_score
 from distillation.recipes.overlay import quick
+
+if TYPE_CHECKING:
+    from distillation.recipes.measured import Measured
+    from distillation.recipes.results import Result
+    from distillation.recipes.rows import Claim, Row
 
 NOTE = (
     "Percent of the full test set after the last epoch. Claimed: mean ± standard deviation as published. Measured: the mean "
@@ -17,7 +25,7 @@ NOTE = (
 _COLUMNS = ("of", "claimed", "measured", "difference", "z", "over", "sd sets", "sd nets", "claimed over")
 
 
-def section(results):
+def section(results: "Sequence[Result]") -> Section:
     """A line for each metric of each row of the recipes; shown are those that are measured."""
     lines = [line for row in rows.every() for line in _lines(row, results)]
     seen = [line for line in lines if line["mean"] is not None]
@@ -26,7 +34,7 @@ def section(results):
     return Section("claims", "Claimed and measured", note, shown, pd.DataFrame(lines))
 
 
-def _lines(row, results):
+def _lines(row: "Row", results: "Sequence[Result]") -> Iterator[dict[str, Any]]:
     published = rows.metrics(row.recipe, row.settings)
     for scale, by_seed in (of_row(row, results) or {PUBLISHED: {}}).items():
         here = published if scale == PUBLISHED else rows.metrics(row.recipe, quick(row.settings))
@@ -34,8 +42,10 @@ def _lines(row, results):
             yield _line(row, scale, ours, row.claims.get(theirs), measured(list(by_seed.values()), ours))
 
 
-def _line(row, scale, metric, claim, found):
-    comparable = claim and found and scale == PUBLISHED
+def _line(row: "Row", scale: str, metric: str, claim: "Claim | None", found: "Measured | None") -> dict[str, Any]:
+    difference, z = None, None
+    if claim and found and scale == PUBLISHED:
+        difference, z = found.mean - claim.mean, z_score(claim, found)
     return {
         "row": row.name,
         "scale": scale,
@@ -52,12 +62,12 @@ def _line(row, scale, metric, claim, found):
         "networks": found and found.networks,
         "between_sets": found and found.between_sets,
         "between_networks": found and found.between_networks,
-        "difference": found.mean - claim.mean if comparable else None,
-        "z": z_score(claim, found) if comparable else None,
+        "difference": difference,
+        "z": z,
     }
 
 
-def _shown(line):
+def _shown(line: dict[str, Any]) -> dict[str, str]:
     claimed, std = _number(line["claimed_mean"]) or "unknown", line["claimed_std"]
     return {
         "row": line["row"] + " (quick)" * (line["scale"] != PUBLISHED),
@@ -73,5 +83,5 @@ def _shown(line):
     }
 
 
-def _number(value, form="g"):
+def _number(value: float | None, form: str = "g") -> str:
     return "" if value is None else f"{value:{form}}".replace("-", "−")

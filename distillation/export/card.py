@@ -1,6 +1,12 @@
 """README.md of an exported set: what it is, where it comes from, on whose terms."""
 
+from typing import TYPE_CHECKING, Any
+
 from distillation.datasets.catalogue import CATALOGUE
+
+if TYPE_CHECKING:
+    from distillation.data.distilled import DistilledSet
+    from distillation.export.pictures import Loss
 
 # Hugging Face reads the head: where the data lies, which licence (none of its list fits images made from others').
 _HEAD = """---
@@ -29,7 +35,7 @@ _SPACES = {
 }
 
 
-def card(made, layout, loss, source):
+def card(made: "DistilledSet", layout: str, loss: "Loss | str | None", source: dict[str, Any] | None) -> str:
     """The text for a DistilledSet exported as ``layout``.
 
     ``loss`` is what PNGs lose, None of an npz; ``source`` the record of the dataset it was made from, None where that is
@@ -55,15 +61,15 @@ def card(made, layout, loss, source):
     return _HEAD.format(files=_FILES[layout]) + "\n" + "\n\n".join(parts) + "\n"
 
 
-def _width(made):
+def _width(made: "DistilledSet") -> str:
     return "" if made.targets is None else f", {made.targets.shape[1]} numbers an image"
 
 
-def _origin(info):
+def _origin(info: dict[str, Any]) -> str:
     return f" (before: `{info['origin']}`)" if "origin" in info else ""
 
 
-def _labelled(info):
+def _labelled(info: dict[str, Any]) -> list[str]:
     """By whom the set was labelled: a pool, or the name of one for labels that a method asked for."""
     if not (teacher := info.get("teacher")):
         return []
@@ -73,7 +79,7 @@ def _labelled(info):
     return [f"- Labelled by: {', '.join(teacher['networks'])} of the pool `{teacher['pool']}`{known}"]
 
 
-def _given(made):
+def _given(made: "DistilledSet") -> str:
     """What a reader of PNGs has to do so that networks see what they were evaluated on."""
     if made.space.kind == "normalised":
         numbers = (", ".join(f"{v:.6g}" for v in made.space.tensors[name].tolist()) for name in ("mean", "std"))
@@ -82,20 +88,20 @@ def _given(made):
     return f" Networks were given them {how}."
 
 
-def _terms(dataset):
+def _terms(dataset: str) -> str:
     known = CATALOGUE.get(dataset)
     terms = known.terms if known else "Not known here."
     return f"The images derive from {dataset}, whose terms hold for them too: {terms} The software that made them is under MIT."
 
 
-def _files(dataset, source):
+def _files(dataset: str, source: dict[str, Any] | None) -> str:
     if not source or source["name"] != dataset or not source["files"]:
         return f"Distilled from the training images of {dataset}."
     files = "\n".join(f"- `{file['name']}`, sha256 `{file['sha256']}`" for file in source["files"])
     return f"Distilled from the training images of {dataset}, read from:\n\n{files}"
 
 
-def _again(made, layout):
+def _again(made: "DistilledSet", layout: str) -> list[str]:
     """How the set comes back into the workflow."""
     if layout == "parquet":
         return []

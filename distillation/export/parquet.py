@@ -1,13 +1,20 @@
 """A set as the Parquet file that Hugging Face's ``datasets`` writes: images as bytes, and its features in the metadata."""
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distillation.runtime.errors import BadInput
 
+if TYPE_CHECKING:
+    from distillation.data.distilled import DistilledSet
 
-def write(path, made, images):
+
+def write(path: Path, made: "DistilledSet", images: Sequence[bytes]) -> None:
     """Write the columns ``image``, ``label`` (where each image has a class) and ``target`` (where the set has vectors).
 
     Args:
@@ -34,14 +41,14 @@ def write(path, made, images):
     pq.write_table(arrow.table(columns).replace_schema_metadata(note), path)
 
 
-def _image(arrow):
+def _image(arrow: ModuleType) -> Any:
     return arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())])
 
 
-def _pyarrow():
+def _pyarrow() -> tuple[ModuleType, ModuleType]:
     try:
-        import pyarrow
-        import pyarrow.parquet
+        import pyarrow  # pyright: ignore[reportMissingImports] an extra: requirements-parquet.txt
+        import pyarrow.parquet  # pyright: ignore[reportMissingImports] as before
     except ImportError as error:
         raise BadInput("pyarrow is not installed: run `pip install -r requirements-parquet.txt`.") from error
     return pyarrow, pyarrow.parquet

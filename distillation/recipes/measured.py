@@ -1,7 +1,9 @@
 """Which results are measurements of a row, and how far a mean is from the claimed one."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from distillation.params import Params
 from distillation.recipes.overlay import quick
@@ -9,6 +11,10 @@ from distillation.recipes.results import flat, nested
 from distillation.recipes.rows import metrics
 from distillation.runtime.errors import BadInput
 from distillation.teachers.settings import merged
+
+if TYPE_CHECKING:
+    from distillation.recipes.results import Result
+    from distillation.recipes.rows import Claim, Row
 
 PUBLISHED, QUICK = "published", "quick"
 _SEED = "method.seed"
@@ -34,7 +40,7 @@ class Measured:
     between_networks: float | None
 
 
-def of_row(row, results):
+def of_row(row: "Row", results: "Sequence[Result]") -> "dict[str, dict[int, Result]]":
     """Scale (``published``, ``quick``) to seed to the first Result that measures the row: its settings and its metrics."""
     found = {}
     for scale, settings in ((PUBLISHED, row.settings), (QUICK, quick(row.settings))):
@@ -47,7 +53,7 @@ def of_row(row, results):
     return found
 
 
-def matches(wanted, params):
+def matches(wanted: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
     """Whether ``params`` (by dotted path) has the settings ``wanted``, pools that amount to the same, and no other pool,
     source, target or weight beside."""
     for path, value in wanted.items():
@@ -61,13 +67,13 @@ def matches(wanted, params):
         return False
 
 
-def _pools(settings):
+def _pools(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Pool to what it amounts to, by dotted path, wherever its values stand."""
     values = Params(nested(settings))
     return {name: flat(merged(values, name)) for name in values.value("teacher")}
 
 
-def _same(wanted, pools):
+def _same(wanted: Mapping[str, Any], pools: Mapping[str, Any]) -> bool:
     """Whether pools have all that is wanted of them: not their arithmetic, which no row names."""
     return wanted.keys() == pools.keys() and all(
         path in pools[name] and pools[name][path] == value
@@ -76,7 +82,7 @@ def _same(wanted, pools):
     )
 
 
-def measured(results, metric):
+def measured(results: "Sequence[Result]", metric: str) -> Measured | None:
     """The Measured of ``metric`` over results that differ in their set only; None where none has it."""
     having = [result for result in results if f"{metric}.mean" in result.metrics]
     if not having:
@@ -94,15 +100,16 @@ def measured(results, metric):
     )
 
 
-def z_score(claim, found):
+def z_score(claim: "Claim", found: Measured) -> float | None:
     """The difference from a claimed mean in its standard errors; None where the claim states no spread or numbers, or
     fewer than two sets or networks are measured.
 
     A published standard deviation is one of all networks of all sets; it is shared out as the measured one is, so that
     few sets do not pass for many networks.
     """
-    known = (claim.std, claim.sets, claim.networks, found.between_sets, found.between_networks)
-    if any(value is None for value in known):
+    if claim.std is None or claim.sets is None or claim.networks is None:
+        return None
+    if found.between_sets is None or found.between_networks is None:
         return None
     between, within = found.between_sets**2, found.between_networks**2
     share = between / (between + within) if claim.sets > 1 and between + within else 0.0
@@ -112,10 +119,10 @@ def z_score(claim, found):
     return (found.mean - claim.mean) / math.sqrt(variance) if variance else None
 
 
-def _mean(values):
+def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _variance(values):
+def _variance(values: Sequence[float]) -> float:
     mean = _mean(values)
     return sum((value - mean) ** 2 for value in values) / (len(values) - 1)

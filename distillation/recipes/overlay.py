@@ -3,6 +3,8 @@
 import io
 import json
 import re
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -16,7 +18,7 @@ _ARITHMETIC = ("precision", "compile")
 _WORDS = re.compile(r"teacher\.[\w-]+\.networks|evaluate\.networks|method\.network")
 
 
-def applied(values, settings):
+def applied(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """``values`` (nested) with ``settings`` (by dotted path). A pool keeps nothing that they do not name but arithmetic."""
     named = {path.split(".")[1] for path in settings if path.startswith("teacher.")}
     pools = {
@@ -27,7 +29,7 @@ def applied(values, settings):
     return nested(settings, {**values, "teacher": pools})
 
 
-def quick(settings):
+def quick(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The same settings at a size that a CPU runs in a minute or two, on the embedded digits."""
     rule = scales()["quick"]
     small = {path: _small(path, value, rule) for path, value in settings.items()}
@@ -40,13 +42,13 @@ def quick(settings):
     return small
 
 
-def flags(values, wanted):
+def flags(values: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """The overrides, for ``-S``, that turn the params.yaml ``values`` into ``wanted``."""
     changes = _changes(values, wanted)
     return [f"~{path}" if sign == "~" else f"{sign}{path}={_written(value)}" for sign, path, value in changes]
 
 
-def text(before, wanted):
+def text(before: str, wanted: Mapping[str, Any]) -> str:
     """The text of a params.yaml with the values ``wanted``, the comments of the text ``before`` kept."""
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 4096
@@ -67,13 +69,13 @@ def text(before, wanted):
     return _spaced(out.getvalue(), before)
 
 
-def _spaced(text, before):
+def _spaced(text: str, before: str) -> str:
     """``text`` with the empty lines that ``before`` has between sections: one goes with the entry that it follows."""
     apart = set(re.findall(r"\n\n(\w+:)", before))
     return re.sub(r"(?<=[^\n]\n)\w+:", lambda found: "\n" * (found[0] in apart) + found[0], text)
 
 
-def _changes(values, wanted, before=""):
+def _changes(values: Mapping[str, Any], wanted: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str, Any]]:
     """(sign, dotted path, value) of every difference: sign + for what is new, ~ for what goes, none for another value."""
     for key in [key for key in values if key not in wanted]:
         yield "~", f"{before}{key}", None
@@ -87,7 +89,7 @@ def _changes(values, wanted, before=""):
             yield "", path, value
 
 
-def _written(value):
+def _written(value: Any) -> str:
     """A value in the grammar of overrides."""
     if value is None:
         return "null"
@@ -102,7 +104,7 @@ def _written(value):
     return repr(value)
 
 
-def _small(path, value, rule):
+def _small(path: str, value: Any, rule: Mapping[str, Any]) -> Any:
     if isinstance(value, dict):
         return {_narrow(key, rule): _small(f"{path}.{key}", inner, rule) for key, inner in value.items()}
     if _WORDS.fullmatch(path):
@@ -111,7 +113,7 @@ def _small(path, value, rule):
     return [_capped(each, most) for each in value] if isinstance(value, list) else _capped(value, most)
 
 
-def _default_of(path):
+def _default_of(path: str) -> str:
     """The path of what a pool's setting stands instead of; every other path as it is."""
     own = re.fullmatch(r"teacher\.[\w-]+\.(.+)", path)
     if own is None:
@@ -119,18 +121,18 @@ def _default_of(path):
     return f"{'objectives' if '.' in own[1] else 'pool'}.{own[1]}"
 
 
-def _capped(value, most):
+def _capped(value: Any, most: float | None) -> Any:
     """A number no larger than ``most``, if that is one; words and nothing stay."""
     return min(value, most) if isinstance(value, (int, float)) and most is not None else value
 
 
-def _words(settings):
+def _words(settings: Mapping[str, Any]) -> list[str]:
     """The network words of settings."""
     found = [value for path, value in flat(settings).items() if _WORDS.fullmatch(path)]
     return [word for value in found for word in (value if isinstance(value, list) else [value])]
 
 
-def _fits(word, size):
+def _fits(word: str, size: int) -> bool:
     try:
         check(word, 1, size)
     except BadInput:
@@ -138,7 +140,7 @@ def _fits(word, size):
     return True
 
 
-def _narrow(word, rule):
+def _narrow(word: Any, rule: Mapping[str, Any]) -> Any:
     """A ConvNet of the same blocks and few channels; every other word stays."""
     if not isinstance(word, str) or not word.startswith("ConvNet"):
         return word

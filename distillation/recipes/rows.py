@@ -4,8 +4,10 @@ import csv
 import difflib
 import functools
 import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -100,17 +102,17 @@ class Row:
     settings: dict
     claims: dict
 
-    def seeded(self, seed):
+    def seeded(self, seed: int) -> dict[str, Any]:
         """The settings of one of its sets."""
         return {**self.settings, "method.seed": seed}
 
 
-def names():
+def names() -> list[str]:
     """The recipes, in order."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != SCALES)
 
 
-def load(name):
+def load(name: str) -> Recipe:
     """The Recipe of a name. Raises BadInput naming close ones."""
     if name not in names():
         raise _unknown(name, names(), "recipe")
@@ -118,13 +120,13 @@ def load(name):
 
 
 @functools.cache
-def scales():
+def scales() -> dict[str, Any]:
     """The content of scales.yaml: ``published`` and ``quick``."""
     return _read(FOLDER / f"{SCALES}.yaml")
 
 
 @functools.cache
-def rows(name):
+def rows(name: str) -> tuple[Row, ...]:
     """The Rows of a recipe, in the order of its axes."""
     recipe = load(name)
     found = []
@@ -140,7 +142,7 @@ def rows(name):
     return tuple(found)
 
 
-def find(name):
+def find(name: str) -> Row:
     """The Row of a name like ``clom/dc-clom-cifar10-10``. Raises BadInput naming close ones."""
     recipe = name.partition("/")[0]
     known = {row.name: row for row in rows(load(recipe) and recipe)}
@@ -149,34 +151,34 @@ def find(name):
     return known[name]
 
 
-def selected(name):
+def selected(name: str) -> tuple[Row, ...]:
     """The Rows that a name of a recipe or of a row means."""
     return (find(name),) if "/" in name else rows(load(name) and name)
 
 
-def every():
+def every() -> list[Row]:
     """All Rows of all recipes."""
     return [row for name in names() for row in rows(name)]
 
 
-def metrics(recipe, settings):
+def metrics(recipe: Recipe, settings: Mapping[str, Any]) -> list[str]:
     """The paths in reports/metrics.json that measure a row of ``settings``, network by network."""
     targets = settings["targets"] if "{target}" in recipe.metric else [None]
     return [recipe.metric.format(network=n, target=t) for n in settings["evaluate.networks"] for t in targets]
 
 
-def _read(path):
+def _read(path: Path) -> Any:
     return parse(path.read_text(encoding="utf-8"))
 
 
-def _unknown(name, known, what):
+def _unknown(name: str, known: Sequence[str], what: str) -> BadInput:
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     return BadInput(
         f"{name!r} is no {what}; {'near it are' if close else 'there are'} {', '.join(close or known[:8])}."
     )
 
 
-def _settings(recipe, where):
+def _settings(recipe: Recipe, where: Mapping[str, str]) -> dict[str, Any]:
     settings = dict(recipe.set)
     for axis, value in where.items():
         settings |= next(content for key, content in recipe.axes[axis].items() if str(key) == value)
@@ -192,7 +194,7 @@ def _settings(recipe, where):
     return settings
 
 
-def _relevant(settings):
+def _relevant(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings without sections that are not chosen (of methods, objectives and kinds of labels): they change nothing."""
     learnt = kind_of_labels(settings["method.name"], settings["relabel.kind"])
     chosen = {
@@ -204,7 +206,7 @@ def _relevant(settings):
     carried = {"evaluate.pretrain.", "evaluate.transfer."} if not settings["targets"] else set()
     unused = tuple(carried | ({"evaluate.kd."} if not settings["evaluate.kd.teachers"] else set()))
 
-    def matters(path):
+    def matters(path: str) -> bool:
         for section, wanted in chosen.items():
             rest = path.removeprefix(f"{section}.").split(".")
             if path.startswith(f"{section}.") and len(rest) > 1:
@@ -214,26 +216,26 @@ def _relevant(settings):
     return {path: value for path, value in settings.items() if matters(path)}
 
 
-def _objectives(settings):
+def _objectives(settings: Mapping[str, Any]) -> set[str]:
     """Those of all pools."""
     return {pool["objective"] for pool in nested(settings)["teacher"].values()}
 
 
-def kind_of_labels(method, relabelled):
+def kind_of_labels(method: str, relabelled: str) -> str:
     """The kind of the labels that students learn from, by method.name and relabel.kind."""
     kind = methods.load(method).METHOD.kind if relabelled == "keep" else relabelled
     return {"probs": "soft"}.get(kind, kind)
 
 
-def _matches(where, wanted):
+def _matches(where: Mapping[str, str], wanted: Mapping[str, Any]) -> bool:
     return all(where[axis] in map(str, _listed(values)) for axis, values in wanted.items())
 
 
-def _listed(values):
+def _listed(values: Any) -> list[Any]:
     return values if isinstance(values, list) else [values]
 
 
-def _claims(recipe, columns, networks):
+def _claims(recipe: Recipe, columns: dict[str, Any], networks: Sequence[str]) -> dict[str, Claim]:
     """Metric path to Claim, from the first source that has one, network by network."""
     if columns.pop(_NO_CLAIM, None) == "none" or not recipe.claims:
         return {}
@@ -254,7 +256,7 @@ def _claims(recipe, columns, networks):
     return found
 
 
-def _line(wanted):
+def _line(wanted: Mapping[str, Any]) -> dict[str, str] | None:
     """The one line of claims.csv with these values, or None. Raises BadInput where several have them."""
     found = [line for line in _lines()[wanted["paper"]] if all(line[key] == value for key, value in wanted.items())]
     if len({line["mean"] for line in found}) > 1:
@@ -263,7 +265,7 @@ def _line(wanted):
 
 
 @functools.cache
-def _lines():
+def _lines() -> dict[str, list[dict[str, str]]]:
     """The lines of claims.csv by paper."""
     with open(FOLDER / CLAIMS, encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))

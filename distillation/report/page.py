@@ -3,7 +3,9 @@
 import base64
 import io
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 from PIL import Image
@@ -12,6 +14,13 @@ from distillation.console import format as words
 from distillation.methods.base import weighs
 from distillation.report import assessments, figures, pictures, tables, transfers
 
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from distillation.report.reading import Artefacts, Pool
+
+Picture = dict[str, str]  # the data URIs of a figure: ``light`` and ``dark``
 VIEW = 96  # larger images are shown at this size
 RULES = {
     "last": "last epoch",
@@ -20,7 +29,7 @@ RULES = {
 }
 
 
-def context(artefacts):
+def context(artefacts: "Artefacts") -> dict[str, Any]:
     """Everything the template prints: text, tables of text, and figures as data URIs in both colour schemes."""
     drawings = figures.drawings(artefacts)
     drawn = {name: _picture(draw) for name, draw in drawings.items() if name not in ("overview", "distilled")}
@@ -56,7 +65,7 @@ def context(artefacts):
     }
 
 
-def render(context):
+def render(context: Mapping[str, Any]) -> str:
     """The page of a ``context``, as HTML."""
     return template("page.html.j2").render(context)
 
@@ -72,7 +81,7 @@ def template(name: str, *folders: Path) -> jinja2.Template:
     ).get_template(name)
 
 
-def sentence(artefacts):
+def sentence(artefacts: "Artefacts") -> str:
     """The result in one sentence, of the first protocol and network."""
     if not artefacts.evaluation:
         return _without_classes(artefacts)
@@ -96,7 +105,7 @@ def sentence(artefacts):
     return f"{words.count(size, 'image')}{each} {verb} {network} to {result}{compared}."
 
 
-def _without_classes(artefacts):
+def _without_classes(artefacts: "Artefacts") -> str:
     """The same where no protocol was asked for: of the first target and network."""
     images = f"{words.count(len(artefacts.images.images), 'image')} of {artefacts.distilled['dataset']}"
     if not artefacts.transfers:
@@ -104,7 +113,7 @@ def _without_classes(artefacts):
     target, measured = next(iter(artefacts.transfers.items()))
     rows = measured.rows[measured.rows["protocol"] == measured.rows["protocol"].iloc[0]]
     network = rows["network"].iloc[0]
-    lines = {line.set: line for line in tables.summary(rows).itertuples() if line.network == network}
+    lines = {line.set: line for line in tables.lines_of(tables.summary(rows)) if line.network == network}
     ours, scratch = lines["distilled"], lines["scratch"]
     spread = f" ± {ours.std:.1f}" if ours.n > 1 else ""
     return (
@@ -113,19 +122,19 @@ def _without_classes(artefacts):
     )
 
 
-def _first(artefacts):
+def _first(artefacts: "Artefacts") -> tuple[dict[str, tables.Line], str]:
     """Set to its line of the summary, of the first protocol and its first network; and that network."""
     name, measured = next(iter(artefacts.evaluation.items()))
     network = measured.rows["network"].iloc[0]
     table = tables.protocol(artefacts, name)
-    return {line.set: line for line in table.itertuples() if line.network == network}, network
+    return {line.set: line for line in tables.lines_of(table) if line.network == network}, network
 
 
-def _draws(artefacts, name):
+def _draws(artefacts: "Artefacts", name: str) -> int:
     return artefacts.baseline[name].rows.query("set == 'random'")["draw"].nunique()
 
 
-def _tiles(artefacts):
+def _tiles(artefacts: "Artefacts") -> list[tuple[str, str, str]]:
     """Key figures: (name, value, what stands under it)."""
     total, size = _whole_images(artefacts), len(artefacts.images.images)
     of = f"of {words.count(total)}, {words.share(size, total)}" if total else "distilled"
@@ -136,7 +145,7 @@ def _tiles(artefacts):
     ours = lines["distilled"]
     tiles = [("Test accuracy", words.percent(ours.mean), f"{network}, {name}, {words.runs(ours.n)}")]
     gains = tables.differences(artefacts.evaluation[name].rows, artefacts.baseline[name].rows)
-    for line in gains[gains["network"] == network].itertuples():
+    for line in tables.lines_of(tables.rows_where(gains, gains["network"] == network)):
         tiles.append(("Over random images", words.points(line.points), f"points{words.error(line.error)}"))
     if "whole" in lines:
         whole = lines["whole"].mean
@@ -145,17 +154,17 @@ def _tiles(artefacts):
     return [*tiles, ("Images", words.count(size), of)]
 
 
-def _class(one):
+def _class(one: pictures.Shown) -> dict[str, Any]:
     return {"name": one.name, "images": [_uri(_png(image), "image/png") for image in one.images]}
 
 
-def _layout(images):
+def _layout(images: int) -> dict[str, int]:
     """How many classes stand side by side, on a wide and on a narrow screen, with so many images of each."""
     wide, narrow = {1: (10, 5), 2: (5, 2), 3: (5, 2)}.get(images, (2, 1))
     return {"images": images, "wide": wide, "narrow": narrow}
 
 
-def _png(array):
+def _png(array: "np.ndarray") -> bytes:
     image = Image.fromarray(array)
     if max(image.size) > VIEW:
         image = image.resize((VIEW, VIEW), Image.Resampling.BOX)
@@ -164,21 +173,21 @@ def _png(array):
     return out.getvalue()
 
 
-def _uri(content, kind):
+def _uri(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _picture(draw):
+def _picture(draw: figures.Draw) -> Picture:
     light, dark = (_uri(content, "image/svg+xml") for content in figures.svg(draw))
     return {"light": light, "dark": dark}
 
 
-def _protocol(artefacts, name, drawn):
+def _protocol(artefacts: "Artefacts", name: str, drawn: Mapping[str, Picture]) -> dict[str, Any]:
     measured, baseline = artefacts.evaluation[name], artefacts.baseline[name]
     table = tables.protocol(artefacts, name)
     networks = list(dict.fromkeys(table["network"]))
     sizes = _sizes(artefacts, name)
-    gains = {line.network: line for line in tables.differences(measured.rows, baseline.rows).itertuples()}
+    gains = {line.network: line for line in tables.lines_of(tables.differences(measured.rows, baseline.rows))}
     best = tables.best_tests(artefacts, name)
     return {
         "name": name,
@@ -196,21 +205,21 @@ def _protocol(artefacts, name, drawn):
     }
 
 
-def _rows(table, networks, sizes):
+def _rows(table: "pd.DataFrame", networks: Sequence[str], sizes: Mapping[str, str]) -> list[dict[str, Any]]:
     """A row for each set of a summary, with a cell for each network."""
-    cells = {(line.set, line.network): line for line in table.itertuples()}
+    cells = {(line.set, line.network): line for line in tables.lines_of(table)}
     return [
         {"set": s, "name": tables.SETS[s], "images": sizes[s], "cells": [_cell(cells.get((s, n))) for n in networks]}
         for s in dict.fromkeys(table["set"])
     ]
 
 
-def _guided(artefacts, pool):
+def _guided(artefacts: "Artefacts", pool: str) -> bool:
     """Whether the distilled images were made with the pool's guidance, so that it is no independent judge of them."""
     return weighs(artefacts.distilled["alpha"]) and artefacts.distilled["settings"]["guidance"]["teacher"] == pool
 
 
-def _sizes(artefacts, name):
+def _sizes(artefacts: "Artefacts", name: str) -> dict[str, str]:
     """Set to how many images it has, in words; empty where its stage recorded none."""
     size, draws = len(artefacts.images.images), _draws(artefacts, name)
     counts = {"distilled": size, "control": size, "whole": _whole_images(artefacts)}
@@ -219,18 +228,18 @@ def _sizes(artefacts, name):
     return said | {"random": f"{said['random']}, {words.count(draws, 'draw')}"}
 
 
-def _cell(line):
+def _cell(line: tables.Line | None) -> dict[str, Any] | None:
     if line is None or not line.n:
         return None
     return {"mean": f"{line.mean:.2f}", "std": f"{line.std:.2f}" if line.n > 1 else "", "n": line.n}
 
 
-def _gain(line):
+def _gain(line: tables.Line | None) -> dict[str, str] | None:
     return None if line is None else {"points": words.points(line.points), "error": words.error(line.error)}
 
 
-def _pool(name, pool, drawn):
-    near = {line.network: _cell(line) for line in tables.neighbours(pool).itertuples()}
+def _pool(name: str, pool: "Pool", drawn: Mapping[str, Picture]) -> dict[str, Any]:
+    near = {line.network: _cell(line) for line in tables.lines_of(tables.neighbours(pool))}
     rows = [
         {
             "network": line.network,
@@ -238,7 +247,7 @@ def _pool(name, pool, drawn):
             "parameters": words.count(line.parameters),
             "cells": [_cell(line), near[line.network]] if near else [_cell(line)],
         }
-        for line in tables.teachers(pool).itertuples()
+        for line in tables.lines_of(tables.teachers(pool))
     ]
     info = pool.info
     return {
@@ -250,12 +259,12 @@ def _pool(name, pool, drawn):
     }
 
 
-def _drawn(drawn, name, curves):
+def _drawn(drawn: Mapping[str, Picture], name: str, curves: Mapping[str, str]) -> list[tuple[str, Picture]]:
     """(label, picture) of those of ``curves`` that were drawn."""
     return [(label, drawn[key]) for column, label in curves.items() if (key := f"{name}_{column}") in drawn]
 
 
-def _cost(artefacts):
+def _cost(artefacts: "Artefacts") -> list[tuple[str, list[list[str]]]]:
     """Tables of the counted work: (title, rows) of the distillation and of each protocol."""
     cost = artefacts.distilled["cost"]
     rows = [
@@ -276,7 +285,7 @@ def _cost(artefacts):
     return found
 
 
-def _size(artefacts):
+def _size(artefacts: "Artefacts") -> list[list[str]]:
     """Bytes of what the labels stage wrote against the whole training set, one byte a pixel value and a label."""
     found = artefacts.labels["bytes"]
     total = found["images"] + found["labels"]
@@ -290,11 +299,11 @@ def _size(artefacts):
     return rows
 
 
-def _whole_images(artefacts):
+def _whole_images(artefacts: "Artefacts") -> int | None:
     return artefacts.whole.info.get("images", {}).get("whole")
 
 
-def _labels(artefacts):
+def _labels(artefacts: "Artefacts") -> list[list[str]]:
     info = artefacts.labels
     rows = [["Relabelling", info["kind"]], ["Kind", info["labels"]]]
     if teacher := info["teacher"]:
@@ -310,7 +319,7 @@ def _labels(artefacts):
     return rows
 
 
-def _parameters(artefacts):
+def _parameters(artefacts: "Artefacts") -> list[tuple[str, list[tuple[str, str]]]]:
     sections = [("distill", artefacts.distilled), ("relabel", artefacts.labels)]
     sections += [(f"teacher, {name}", pool.info) for name, pool in artefacts.pools.items()]
     sections += [(f"evaluate, {name}", measured.info) for name, measured in artefacts.evaluation.items()]
@@ -320,7 +329,7 @@ def _parameters(artefacts):
     return [(name, sorted(_flat(info["settings"]))) for name, info in sections]
 
 
-def _flat(settings, before=""):
+def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
     """Dotted key and text of every setting, however deep."""
     for key, value in settings.items():
         if isinstance(value, dict) and value:
