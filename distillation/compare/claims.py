@@ -7,11 +7,11 @@ import pandas as pd
 
 from distillation.compare.section import Section
 from distillation.recipes import rows
-from distillation.recipes.measured import PUBLISHED, measured, of_row, z_score
+from distillation.recipes.measured import PUBLISHED, measurement_of, of_row, z_score
 from distillation.recipes.overlay import quick
 
 if TYPE_CHECKING:
-    from distillation.recipes.measured import Measured
+    from distillation.recipes.measured import Measurement
     from distillation.recipes.results import Result
     from distillation.recipes.rows import Claim, Row
 
@@ -28,24 +28,30 @@ _COLUMNS = ("of", "claimed", "measured", "difference", "z", "over", "sd sets", "
 def section(results: "Sequence[Result]") -> Section:
     """A line for each metric of each row of the recipes; shown are those that are measured."""
     lines = [line for row in rows.every() for line in _lines(row, results)]
-    seen = [line for line in lines if line["mean"] is not None]
-    note = f"{NOTE} {len({line['row'] for line in seen})} of {len({line['row'] for line in lines})} rows are measured."
-    shown = pd.DataFrame([_shown(line) for line in seen], columns=["row", *_COLUMNS] if seen else None)
+    measured = [line for line in lines if line["mean"] is not None]
+    note = (
+        f"{NOTE} {len({line['row'] for line in measured})} of {len({line['row'] for line in lines})} rows are measured."
+    )
+    shown = pd.DataFrame([_shown(line) for line in measured], columns=["row", *_COLUMNS] if measured else None)
     return Section("claims", "Claimed and measured", note, shown, pd.DataFrame(lines))
 
 
 def _lines(row: "Row", results: "Sequence[Result]") -> Iterator[dict[str, Any]]:
     published = rows.metrics(row.recipe, row.settings)
     for scale, by_seed in (of_row(row, results) or {PUBLISHED: {}}).items():
-        here = published if scale == PUBLISHED else rows.metrics(row.recipe, quick(row.settings))
-        for theirs, ours in zip(published, here, strict=True):
-            yield _line(row, scale, ours, row.claims.get(theirs), measured(list(by_seed.values()), ours))
+        measured_metrics = published if scale == PUBLISHED else rows.metrics(row.recipe, quick(row.settings))
+        for published_metric, metric in zip(published, measured_metrics, strict=True):
+            yield _line(
+                row, scale, metric, row.claims.get(published_metric), measurement_of(list(by_seed.values()), metric)
+            )
 
 
-def _line(row: "Row", scale: str, metric: str, claim: "Claim | None", found: "Measured | None") -> dict[str, Any]:
+def _line(
+    row: "Row", scale: str, metric: str, claim: "Claim | None", measurement: "Measurement | None"
+) -> dict[str, Any]:
     difference, z = None, None
-    if claim and found and scale == PUBLISHED:
-        difference, z = found.mean - claim.mean, z_score(claim, found)
+    if claim and measurement and scale == PUBLISHED:
+        difference, z = measurement.mean - claim.mean, z_score(claim, measurement)
     return {
         "row": row.name,
         "scale": scale,
@@ -57,11 +63,11 @@ def _line(row: "Row", scale: str, metric: str, claim: "Claim | None", found: "Me
         "claimed_by": claim and claim.paper,
         "source": claim and f"{claim.source}; {claim.note}",
         "unknown": row.recipe.unknown,
-        "mean": found and found.mean,
-        "sets": found and found.sets,
-        "networks": found and found.networks,
-        "between_sets": found and found.between_sets,
-        "between_networks": found and found.between_networks,
+        "mean": measurement and measurement.mean,
+        "sets": measurement and measurement.sets,
+        "networks": measurement and measurement.networks,
+        "between_sets": measurement and measurement.between_sets,
+        "between_networks": measurement and measurement.between_networks,
         "difference": difference,
         "z": z,
     }

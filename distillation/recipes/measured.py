@@ -23,7 +23,7 @@ _POOLS = ("teacher.", "pool.", "objectives.")
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """The mean over sets and networks in percent, and what it varies by.
 
     Attributes:
@@ -42,27 +42,27 @@ class Measured:
 
 def of_row(row: "Row", results: "Sequence[Result]") -> "dict[str, dict[int, Result]]":
     """Scale (``published``, ``quick``) to seed to the first Result that measures the row: its settings and its metrics."""
-    found = {}
+    by_scale = {}
     for scale, settings in ((PUBLISHED, row.settings), (QUICK, quick(row.settings))):
-        wanted = flat({path: value for path, value in settings.items() if path != _SEED})
+        target = flat({path: value for path, value in settings.items() if path != _SEED})
         paths = metrics(row.recipe, settings)
         for result in results:
-            known = any(f"{path}.mean" in result.metrics for path in paths)
-            if known and result.reproduced and matches(wanted, result.params):
-                found.setdefault(scale, {}).setdefault(result.params[_SEED], result)
-    return found
+            has_metric = any(f"{path}.mean" in result.metrics for path in paths)
+            if has_metric and result.reproduced and matches(target, result.params):
+                by_scale.setdefault(scale, {}).setdefault(result.params[_SEED], result)
+    return by_scale
 
 
-def matches(wanted: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
-    """Whether ``params`` (by dotted path) has the settings ``wanted``, pools that amount to the same, and no other pool,
+def matches(settings: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
+    """Whether ``params`` (by dotted path) has the settings ``settings``, pools that amount to the same, and no other pool,
     source, target or weight beside."""
-    for path, value in wanted.items():
+    for path, value in settings.items():
         if not path.startswith(_POOLS) and (path not in params or params[path] != value):
             return False
-    if any(path.startswith(_OPEN) and path not in wanted for path in params):
+    if any(path.startswith(_OPEN) and path not in settings for path in params):
         return False
     try:
-        return _same(_pools(wanted), _pools(params))
+        return _same_pools(_pools(settings), _pools(params))
     except BadInput:  # a revision whose pools are none
         return False
 
@@ -73,25 +73,25 @@ def _pools(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: flat(merged(values, name)) for name in values.value("teacher")}
 
 
-def _same(wanted: Mapping[str, Any], pools: Mapping[str, Any]) -> bool:
+def _same_pools(expected: Mapping[str, Any], pools: Mapping[str, Any]) -> bool:
     """Whether pools have all that is wanted of them: not their arithmetic, which no row names."""
-    return wanted.keys() == pools.keys() and all(
+    return expected.keys() == pools.keys() and all(
         path in pools[name] and pools[name][path] == value
-        for name, pool in wanted.items()
+        for name, pool in expected.items()
         for path, value in pool.items()
     )
 
 
-def measured(results: "Sequence[Result]", metric: str) -> Measured | None:
+def measurement_of(results: "Sequence[Result]", metric: str) -> Measurement | None:
     """The Measured of ``metric`` over results that differ in their set only; None where none has it."""
-    having = [result for result in results if f"{metric}.mean" in result.metrics]
-    if not having:
+    relevant = [result for result in results if f"{metric}.mean" in result.metrics]
+    if not relevant:
         return None
-    means = [result.metrics[f"{metric}.mean"] for result in having]
-    networks = having[0].params["evaluate.seeds"]
-    within = _mean([result.metrics[f"{metric}.std"] ** 2 for result in having]) * networks / max(networks - 1, 1)
+    means = [result.metrics[f"{metric}.mean"] for result in relevant]
+    networks = relevant[0].params["evaluate.seeds"]
+    within = _mean([result.metrics[f"{metric}.std"] ** 2 for result in relevant]) * networks / max(networks - 1, 1)
     between = max(0.0, _variance(means) - within / networks) if len(means) > 1 else None
-    return Measured(
+    return Measurement(
         _mean(means),
         len(means),
         networks,
@@ -100,7 +100,7 @@ def measured(results: "Sequence[Result]", metric: str) -> Measured | None:
     )
 
 
-def z_score(claim: "Claim", found: Measured) -> float | None:
+def z_score(claim: "Claim", measurement: Measurement) -> float | None:
     """The difference from a claimed mean in its standard errors; None where the claim states no spread or numbers, or
     fewer than two sets or networks are measured.
 
@@ -109,14 +109,14 @@ def z_score(claim: "Claim", found: Measured) -> float | None:
     """
     if claim.std is None or claim.sets is None or claim.networks is None:
         return None
-    if found.between_sets is None or found.between_networks is None:
+    if measurement.between_sets is None or measurement.between_networks is None:
         return None
-    between, within = found.between_sets**2, found.between_networks**2
-    share = between / (between + within) if claim.sets > 1 and between + within else 0.0
-    theirs = share * claim.std**2 if claim.sets > 1 else between
-    variance = theirs / claim.sets + (1 - share) * claim.std**2 / (claim.sets * claim.networks)
-    variance += between / found.sets + within / (found.sets * found.networks)
-    return (found.mean - claim.mean) / math.sqrt(variance) if variance else None
+    between, within = measurement.between_sets**2, measurement.between_networks**2
+    between_fraction = between / (between + within) if claim.sets > 1 and between + within else 0.0
+    claimed_between = between_fraction * claim.std**2 if claim.sets > 1 else between
+    variance = claimed_between / claim.sets + (1 - between_fraction) * claim.std**2 / (claim.sets * claim.networks)
+    variance += between / measurement.sets + within / (measurement.sets * measurement.networks)
+    return (measurement.mean - claim.mean) / math.sqrt(variance) if variance else None
 
 
 def _mean(values: Sequence[float]) -> float:
