@@ -90,13 +90,13 @@ def remotes() -> list[str]:
 
 def _remote(name: str, url: str) -> str:
     try:
-        there = _in_background(dvc_private.answers, name).result(PATIENCE)
+        has_content = _in_background(dvc_private.answers, name).result(PATIENCE)
     except TooLong:
         return Fault(f"the remote {name} ({url}) does not answer within {PATIENCE:.0f} seconds")
     except Exception as error:  # whatever a client of ssh, s3 ... raises
-        said = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
-        return Fault(f"the remote {name} ({url}) refuses: {said}")
-    return f"{name} ({url}) answers" + ("" if there else "; nothing was pushed to it yet")
+        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+        return Fault(f"the remote {name} ({url}) refuses: {reason}")
+    return f"{name} ({url}) answers" + ("" if has_content else "; nothing was pushed to it yet")
 
 
 def _in_background(function: Callable[..., Any], *args: Any) -> Future:
@@ -128,37 +128,37 @@ def _dataset(path: str, entry: Mapping[str, Any]) -> str:
         there = Path(archive).exists()
         return f"{path}: {archive}" if there else Fault(f"{path}.archive is {archive}, which is not there")
     folder = process.root() / "data" / "raw" / name
-    lacking = [file for file in CATALOGUE[name].files if not found(file, folder)]
-    if locked := [file for file in lacking if not file.urls]:
+    missing = [file for file in CATALOGUE[name].files if not found(file, folder)]
+    if locked := [file for file in missing if not file.urls]:
         return Fault(f"{path} is {name}: {by_hand(locked[0], Path('data/raw') / name).rstrip('.')}")
-    size = words.size(sum(file.bytes for file in lacking))
-    return f"{path}: {name}, " + (f"{size} will be downloaded" if lacking else "there")
+    size = words.size(sum(file.bytes for file in missing))
+    return f"{path}: {name}, " + (f"{size} will be downloaded" if missing else "there")
 
 
-def stages(status: Mapping[str, list], hashes: Mapping[str, list[str]], known: Mapping[str, Any]) -> list[str]:
+def stages(status: Mapping[str, list], hashes: Mapping[str, list[str]], records: Mapping[str, Any]) -> list[str]:
     """A line for each stage that DVC finds stale: why, and what its out cost last time."""
     if not status:
         return ["all up to date: `dvc repro` runs nothing"]
     lines, total = [], 0.0
     for stage, changes in status.items():
-        spent = [known[digest]["seconds"] for digest in hashes.get(stage, []) if digest in known]
-        total += sum(spent)
-        lines.append(f"{stage}: {why(changes)}; {_seconds(sum(spent)) if spent else 'its cost is not known'}")
+        seconds = [records[digest]["seconds"] for digest in hashes.get(stage, []) if digest in records]
+        total += sum(seconds)
+        lines.append(f"{stage}: {why(changes)}; {_seconds(sum(seconds)) if seconds else 'its cost is not known'}")
     return [*lines, f"stale, and what follows from them; {_seconds(total)} together, as far as it is known"]
 
 
 def why(changes: Collection[Any]) -> str:
     """``method.alpha modified, data/real/dataset deleted`` of what DVC says of one stage."""
-    said = []
+    reasons = []
     for change in changes:
         if isinstance(change, str):
-            said.append(change)
+            reasons.append(change)
             continue
         for entries in change.values():
-            for path, how in entries.items():
-                inner = how.items() if isinstance(how, dict) else [(path, how)]
-                said += [f"{key} {value}" for key, value in inner]
-    return ", ".join(dict.fromkeys(said))
+            for path, detail in entries.items():
+                inner = detail.items() if isinstance(detail, dict) else [(path, detail)]
+                reasons += [f"{key} {value}" for key, value in inner]
+    return ", ".join(dict.fromkeys(reasons))
 
 
 def outs(lock: Path) -> dict[str, list[str]]:
@@ -174,10 +174,10 @@ def costs(path: Path) -> dict[str, Any]:
     return files.load_json(path) if path.is_file() else {}
 
 
-def _seconds(given: float) -> str:
-    if given < 120:
-        return f"{given:.0f} s last time"
-    return f"{given / 60:.0f} min last time" if given < 7200 else f"{given / 3600:.1f} h last time"
+def _seconds(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s last time"
+    return f"{seconds / 60:.0f} min last time" if seconds < 7200 else f"{seconds / 3600:.1f} h last time"
 
 
 def main() -> int:

@@ -68,15 +68,15 @@ def queue(name: str, scale: str, sets: int | None) -> None:
     chosen = rows.selected(name)
     for row in chosen:
         _target(row.name, scale, 0)
-    todo, already = list(queueing.missing(chosen, scale, sets)), dvc_private.waiting()
+    todo, waiting = list(queueing.missing(chosen, scale, sets)), dvc_private.waiting()
     values, queued = parameters.load().values, 0
     for row, seed in todo:
-        if queueing.experiment(row, scale, seed) not in already:
+        if queueing.experiment(row, scale, seed) not in waiting:
             queueing.queue(values, row, scale, seed)
             queued += 1
-    wanted = sum(sets or row.recipe.sets for row in chosen)
+    total = sum(sets or row.recipe.sets for row in chosen)
     print(
-        f"{queued} queued, {len(todo) - queued} in the queue already, {wanted - len(todo)} finished: `dvc queue start -j N`."
+        f"{queued} queued, {len(todo) - queued} in the queue already, {total - len(todo)} finished: `dvc queue start -j N`."
     )
 
 
@@ -97,11 +97,11 @@ def _target(name: str, scale: str, seed: int) -> parameters.Params:
 
 
 def _claimed(row: rows.Row) -> str:
-    said = [
+    accuracies = [
         f"{metric.removeprefix('evaluate.')} {claim.mean:g}" + ("" if claim.std is None else f" ± {claim.std:g}")
         for metric, claim in row.claims.items()
     ]
-    return ", ".join(said) or "unknown"
+    return ", ".join(accuracies) or "unknown"
 
 
 def _positive(text: str) -> int:
@@ -132,14 +132,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run(given: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     process.begin()
-    if given.command == "list":
-        return listing(given.name)
-    scale = QUICK if given.quick else PUBLISHED
-    if given.command == "queue":
-        return queue(given.name, scale, given.sets)
-    return {"show": show, "use": use, "flags": flags}[given.command](given.name, scale, given.seed)
+    if args.command == "list":
+        return listing(args.name)
+    scale = QUICK if args.quick else PUBLISHED
+    if args.command == "queue":
+        return queue(args.name, scale, args.sets)
+    return {"show": show, "use": use, "flags": flags}[args.command](args.name, scale, args.seed)
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from distillation.data.distilled import DistilledSet
 
 
-def write(path: Path, made: "DistilledSet", images: Sequence[bytes]) -> None:
+def write(path: Path, distilled: "DistilledSet", images: Sequence[bytes]) -> None:
     """Write the columns ``image``, ``label`` (where each image has a class) and ``target`` (where the set has vectors).
 
     Args:
@@ -29,12 +29,12 @@ def write(path: Path, made: "DistilledSet", images: Sequence[bytes]) -> None:
         "image": arrow.array([{"bytes": b, "path": n} for b, n in zip(images, names, strict=True)], _image(arrow))
     }
     features = {"image": {"_type": "Image"}}
-    if made.labels is not None:
-        columns["label"] = arrow.array(made.labels.cpu().numpy(), arrow.int64())
-        features["label"] = {"names": made.info["classes"], "_type": "ClassLabel"}
-    if made.targets is not None:
-        values = arrow.array(np.ascontiguousarray(made.targets.cpu().numpy()).ravel(), arrow.float32())
-        columns["target"] = arrow.FixedSizeListArray.from_arrays(values, width := made.targets.shape[1])
+    if distilled.labels is not None:
+        columns["label"] = arrow.array(distilled.labels.cpu().numpy(), arrow.int64())
+        features["label"] = {"names": distilled.info["classes"], "_type": "ClassLabel"}
+    if distilled.targets is not None:
+        values = arrow.array(np.ascontiguousarray(distilled.targets.cpu().numpy()).ravel(), arrow.float32())
+        columns["target"] = arrow.FixedSizeListArray.from_arrays(values, width := distilled.targets.shape[1])
         vector = {"feature": {"dtype": "float32", "_type": "Value"}, "length": width, "_type": "Sequence"}
         features["target"] = vector
     note = {"huggingface": json.dumps({"info": {"features": features}})}

@@ -31,11 +31,13 @@ class Loss:
         )
 
 
-def pngs(made: "DistilledSet") -> tuple[list[bytes], Loss]:
+def pngs(distilled: "DistilledSet") -> tuple[list[bytes], Loss]:
     """The PNG files of a DistilledSet's images, and the Loss. Raises BadInput where they are neither grey nor RGB."""
-    if made.images.shape[1] not in (1, 3):
-        raise BadInput(f"the images have {made.images.shape[1]} channels, but PNG takes 1 or 3: export them as npz.")
-    steps = made.space.decode(made.images) * 255
+    if distilled.images.shape[1] not in (1, 3):
+        raise BadInput(
+            f"the images have {distilled.images.shape[1]} channels, but PNG takes 1 or 3: export them as npz."
+        )
+    steps = distilled.space.decode(distilled.images) * 255
     whole = steps.round().clamp(0, 255)
     outside = (steps < -EXACT) | (steps > 255 + EXACT)
     rounded = float((steps - whole).abs().masked_fill(outside, 0).max())
