@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 SNAPSHOTS, UPDATES, PUBLISHED_EPOCHS = 5, 3, 250
 
 
-def ours(
+def product(
     args: argparse.Namespace,
     data: "RealSet",
     pool: "Pool",
@@ -113,27 +113,29 @@ def seconds_of(call: "Step", where: torch.device) -> float:
     return time.perf_counter() - before
 
 
-def measure(named: "Mapping[str, tuple[Step, Step]]", steps: int, where: torch.device) -> dict[str, tuple[float, ...]]:
+def measure(
+    contestants: "Mapping[str, tuple[Step, Step]]", steps: int, where: torch.device
+) -> dict[str, tuple[float, ...]]:
     """Median seconds of a refresh and of an update, and the growth of memory in each, of every contestant."""
-    grown, times = {}, {name: ([], []) for name in named}
-    for name, (refresh, update) in named.items():
+    grown, times = {}, {name: ([], []) for name in contestants}
+    for name, (refresh, update) in contestants.items():
         refresh(), update()  # compiles
         grown[name] = growth(refresh, where), growth(update, where)
     for _ in range(steps):
-        for name, (refresh, update) in named.items():
+        for name, (refresh, update) in contestants.items():
             for called, seconds in zip((refresh, update), times[name], strict=True):
                 seconds.append(seconds_of(called, where))
-    return {name: (*map(statistics.median, times[name]), *grown[name]) for name in named}
+    return {name: (*map(statistics.median, times[name]), *grown[name]) for name in contestants}
 
 
 def race(args: argparse.Namespace, where: torch.device) -> None:
     data = common.noise(CLASSES * args.ipc).to(where)
     with tempfile.TemporaryDirectory() as folder:
-        named = {
+        contestants = {
             "straightforward fp32 eager": straightforward(args, data, where),
-            common.label(args): ours(args, data, common.pool_in(folder, data, where), where),
+            common.label(args): product(args, data, common.pool_in(folder, data, where), where),
         }
-        measured = measure(named, args.steps, where)
+        measured = measure(contestants, args.steps, where)
     print(f"IPC {args.ipc}, {args.epochs} student epochs, {SNAPSHOTS} snapshots, {UPDATES} updates:")
     totals = {}
     for name, (refresh, update, *grown) in measured.items():
@@ -154,8 +156,8 @@ def linear(args: argparse.Namespace, where: torch.device) -> None:
         args.ipc = ipc
         data = common.noise(CLASSES * ipc).to(where)
         with tempfile.TemporaryDirectory() as folder:
-            named = {"ours": ours(args, data, common.pool_in(folder, data, where), where)}
-            refresh, update, *grown = measure(named, args.steps, where)["ours"]
+            contestants = {"ours": product(args, data, common.pool_in(folder, data, where), where)}
+            refresh, update, *grown = measure(contestants, args.steps, where)["ours"]
         print(f"{ipc:4d} {refresh:11.2f} {update:10.2f} {grown[0] / 2**20:11,.0f} {grown[1] / 2**20:8,.0f}")
 
 
@@ -169,7 +171,7 @@ def segments(args: argparse.Namespace, where: torch.device) -> None:
         pool = common.pool_in(folder, data, where, "ConvNetD4")
         for update_syn in args.segments:
             changed = {"batch_syn": 500, "update_syn": update_syn, "snapshots": 1, "batch_net": 64}
-            refresh, update = ours(args, data, pool, where, "ConvNetD4", **changed)
+            refresh, update = product(args, data, pool, where, "ConvNetD4", **changed)
             refresh(), update()  # compiles
             grown = growth(update, where)
             print(f"{update_syn:10d} {seconds_of(update, where):10.2f} {grown / 2**20:12,.0f}", flush=True)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from distillation.data.indexed import IndexedImages
 
 
-def ours(images: "IndexedImages", order: "Tensor", batch: int) -> "Step":
+def product(images: "IndexedImages", order: "Tensor", batch: int) -> "Step":
     """One call decodes the images at ``order``."""
 
     def step() -> None:
@@ -42,7 +42,7 @@ def ours(images: "IndexedImages", order: "Tensor", batch: int) -> "Step":
     return step
 
 
-def ours_in_order(images: "IndexedImages", batch: int) -> "Step":
+def product_in_order(images: "IndexedImages", batch: int) -> "Step":
     def step() -> None:
         for _ in images.split(batch):
             pass
@@ -50,7 +50,7 @@ def ours_in_order(images: "IndexedImages", batch: int) -> "Step":
     return step
 
 
-def theirs(folder: Path, order: "Tensor", size: int, batch: int, workers: int) -> "Step":
+def image_folder(folder: Path, order: "Tensor", size: int, batch: int, workers: int) -> "Step":
     """The same by ImageFolder and DataLoader; the workers stay."""
     resize = v2.Resize(size, v2.InterpolationMode.LANCZOS)
     files = ImageFolder(folder, v2.Compose([resize, v2.CenterCrop(size), v2.PILToTensor()]))
@@ -81,17 +81,19 @@ def main(args: argparse.Namespace) -> None:
             train = indexing.read(root, args.size, "rgb", Path(folder) / "again").splits[0]
         mask = torch.zeros(len(train), dtype=torch.bool)
         mask[torch.randperm(len(train), generator=generator(0, "images"))[: args.images]] = True
-        some, order = train.images[mask], mask.nonzero().squeeze(1)
+        chosen, order = train.images[mask], mask.nonzero().squeeze(1)
         shuffled = order[torch.randperm(len(order), generator=generator(0, "order"))]
         photographs = next(root.rglob("train"))
         workers = os.cpu_count() or 1
-        named = {
-            "ImageFolder, no workers, in order": theirs(photographs, order, args.size, args.batch, 0),
-            f"ImageFolder, {workers} workers, in order": theirs(photographs, order, args.size, args.batch, workers),
-            "decoded on load, in order": ours_in_order(some, args.batch),
-            "decoded on load, random": ours(train.images, shuffled, args.batch),
+        contestants = {
+            "ImageFolder, no workers, in order": image_folder(photographs, order, args.size, args.batch, 0),
+            f"ImageFolder, {workers} workers, in order": image_folder(
+                photographs, order, args.size, args.batch, workers
+            ),
+            "decoded on load, in order": product_in_order(chosen, args.batch),
+            "decoded on load, random": product(train.images, shuffled, args.batch),
         }
-        seconds = race(named, args.steps, torch.device("cpu"))
+        seconds = race(contestants, args.steps, torch.device("cpu"))
         for name, each in seconds.items():
             print(f"{name:36s} {len(order) / each:8.0f} images a second")
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from distillation.data.real import RealSet
 
 
-def ours(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "Step":
+def product(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "Step":
     """One call is one step of the product."""
     problem = Problem(data, common.settings(args, "dm"), where, None)
     return common.unit_of(DM(problem, Settings(iterations=10**6, lr_img=1.0, momentum=0.5, batch_real=REAL)))
@@ -59,8 +59,11 @@ def straightforward(data: "RealSet", where: torch.device) -> "Step":
 def main(args: argparse.Namespace) -> None:
     where = common.device_of(args)
     data = common.noise().to(where)
-    named = {"straightforward fp32 eager": straightforward(data, where), common.label(args): ours(args, data, where)}
-    table(named, args.steps, where)
+    contestants = {
+        "straightforward fp32 eager": straightforward(data, where),
+        common.label(args): product(args, data, where),
+    }
+    table(contestants, args.steps, where)
 
 
 if __name__ == "__main__":

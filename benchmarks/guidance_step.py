@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from distillation.teachers.pool import Pool
 
 
-def ours(
+def product(
     data: "RealSet",
     pool: "Pool",
     where: torch.device,
@@ -72,14 +72,14 @@ def main(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         pool = common.pool_in(folder, data, where)
         pool.network(pool.members[0])
-    named = {
+    contestants = {
         "straightforward cos": straightforward(data, pool, args),
-        "ours cos, fresh features": ours(data, pool, where, args, "cos", cache=0),
-        "ours cos, kept features": ours(data, pool, where, args, "cos"),
-        "ours ce_ratio": ours(data, pool, where, args, "ce_ratio"),
-        "ours ce": ours(data, pool, where, args, "ce"),
+        "ours cos, fresh features": product(data, pool, where, args, "cos", cache=0),
+        "ours cos, kept features": product(data, pool, where, args, "cos"),
+        "ours ce_ratio": product(data, pool, where, args, "ce_ratio"),
+        "ours ce": product(data, pool, where, args, "ce"),
     }
-    table(named, args.steps, where)
+    table(contestants, args.steps, where)
 
 
 if __name__ == "__main__":

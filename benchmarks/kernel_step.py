@@ -39,7 +39,7 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def ours(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "Step":
+def product(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "Step":
     """One call is one update of the product."""
     module = methods.load(args.method)
     settings = common.settings(args, args.method, ipc=args.ipc, network="ConvNetW128-256-512BN")
@@ -122,10 +122,10 @@ def kip(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "Step
 def main(args: argparse.Namespace) -> None:
     where = common.device_of(args)
     data = common.noise().to(where)
-    named = {"straightforward eager": {"frepo": frepo, "kip": kip}[args.method](args, data, where)}
-    named[common.label(args)] = ours(args, data, where)
+    contestants = {"straightforward eager": {"frepo": frepo, "kip": kip}[args.method](args, data, where)}
+    contestants[common.label(args)] = product(args, data, where)
     print(f"{args.method}, IPC {args.ipc}:")
-    table(named, args.steps, where)
+    table(contestants, args.steps, where)
 
 
 if __name__ == "__main__":

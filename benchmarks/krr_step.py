@@ -51,7 +51,7 @@ def target_pool(folder: str, data: "RealSet", where: torch.device) -> "Pool":
     return common.pool_in(folder, data, where, TARGET, weights, classes=None, shape=[3, 32, 0])
 
 
-def ours(args: argparse.Namespace, data: "RealSet", pool: "Pool", where: torch.device) -> "Step":
+def product(args: argparse.Namespace, data: "RealSet", pool: "Pool", where: torch.device) -> "Step":
     """One call is one update of the product, past what comes before the first."""
     problem = Problem(data, common.settings(args, "krr_st", ipc=1, network=NETWORK), where, pool)
     method = KRRST(problem, Settings(**SETTINGS, images=args.images, batch_real=args.real))
@@ -142,9 +142,9 @@ def main(args: argparse.Namespace) -> None:
     where = common.device_of(args)
     data = common.noise(2 * max(args.real, args.images), classes=1).to(where)
     with tempfile.TemporaryDirectory() as folder:
-        named = {"straightforward fp32 eager": straightforward(args, data, where)}
-        named[common.label(args)] = ours(args, data, target_pool(folder, data, where), where)
-        table(named, args.steps, where)
+        contestants = {"straightforward fp32 eager": straightforward(args, data, where)}
+        contestants[common.label(args)] = product(args, data, target_pool(folder, data, where), where)
+        table(contestants, args.steps, where)
     errors(args, data, where)
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 LR_NET = 0.01
 
 
-def ours(data: "RealSet", where: torch.device, args: argparse.Namespace) -> "tuple[Step, Step]":
+def product(data: "RealSet", where: torch.device, args: argparse.Namespace) -> "tuple[Step, Step]":
     """Two functions: a matching step of the product, and a step of its network."""
     module = methods.load(args.method)
     settings = module.Settings(
@@ -89,10 +89,10 @@ def straightforward(data: "RealSet", where: torch.device, args: argparse.Namespa
     return match, train
 
 
-def distance(ours: "Sequence[Tensor]", real: "Sequence[Tensor]") -> "Tensor":
+def distance(synthetic: "Sequence[Tensor]", real: "Sequence[Tensor]") -> "Tensor":
     """One cosine for each output of each layer, layer by layer."""
     total: Any = 0.0  # a Tensor after the first layer
-    for a, b in zip(ours, real, strict=True):
+    for a, b in zip(synthetic, real, strict=True):
         if a.ndim > 1:
             a, b = a.flatten(1), b.flatten(1)
             total = total + (1 - (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + 1e-6)).sum()
@@ -104,7 +104,7 @@ def main(args: argparse.Namespace) -> None:
     data = common.noise().to(where)
     contestants = {
         "straightforward fp32 eager": straightforward(data, where, args),
-        common.label(args): ours(data, where, args),
+        common.label(args): product(data, where, args),
     }
     for i, what in enumerate(("matching step", "step of the network")):
         print(f"{args.method}, {what}")

@@ -13,13 +13,13 @@ import torch
 Step = Callable[[], object]  # what is timed: a call does all of a contestant's work once
 
 
-def race(named: Mapping[str, Step], steps: int, where: torch.device) -> dict[str, float]:
+def race(contestants: Mapping[str, Step], steps: int, where: torch.device) -> dict[str, float]:
     """Median seconds of each step (name to function), the contestants taking turns after one call each to warm up."""
-    times = {name: [] for name in named}
-    for step in named.values():
+    times = {name: [] for name in contestants}
+    for step in contestants.values():
         step()
     for _ in range(steps):
-        for name, step in named.items():
+        for name, step in contestants.items():
             before = time.perf_counter()
             step()
             if where.type == "cuda":
@@ -46,11 +46,11 @@ def growth(step: Step, where: torch.device) -> int:
     return _resident("VmHWM") - before
 
 
-def table(named: Mapping[str, Step], steps: int, where: torch.device) -> dict[str, float]:
+def table(contestants: Mapping[str, Step], steps: int, where: torch.device) -> dict[str, float]:
     """Print seconds, ratio to the first contestant and memory growth of each; returns the seconds."""
-    seconds = race(named, steps, where)
+    seconds = race(contestants, steps, where)
     first_seconds, first_bytes = None, None
-    for name, step in named.items():
+    for name, step in contestants.items():
         grown = growth(step, where)
         first_seconds, first_bytes = first_seconds or seconds[name], first_bytes or grown
         print(

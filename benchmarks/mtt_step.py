@@ -46,7 +46,9 @@ def expert_pool(folder: str, data: RealSet, where: torch.device) -> Pool:
     return common.pool_in(folder, data, where, weights=weights, objective="trajectory", settings={"epochs": 2})
 
 
-def ours(args: argparse.Namespace, data: RealSet, pool: Pool, where: torch.device, gradient: str, walk: int) -> "Step":
+def product(
+    args: argparse.Namespace, data: RealSet, pool: Pool, where: torch.device, gradient: str, walk: int
+) -> "Step":
     """One call is one update of the product."""
     settings = Settings(
         iterations=10**6, steps=walk, expert_epochs=2, max_start=1, batch_syn=None, lr_img=LR_IMG, momentum=0.5,
@@ -87,11 +89,11 @@ def race(args: argparse.Namespace, where: torch.device) -> None:
     data = common.noise().to(where)
     with tempfile.TemporaryDirectory() as folder:
         pool = expert_pool(folder, data, where)
-        named = {"straightforward fp32 eager": straightforward(args, data, where)}
+        contestants = {"straightforward fp32 eager": straightforward(args, data, where)}
         for gradient in ROUTES:
-            named[f"{gradient}, {common.label(args)}"] = ours(args, data, pool, where, gradient, args.walk)
+            contestants[f"{gradient}, {common.label(args)}"] = product(args, data, pool, where, gradient, args.walk)
         print(f"IPC {args.ipc}, {args.walk} steps of the student:")
-        table(named, args.steps, where)
+        table(contestants, args.steps, where)
 
 
 def memory(args: argparse.Namespace, where: torch.device) -> None:
@@ -102,7 +104,7 @@ def memory(args: argparse.Namespace, where: torch.device) -> None:
         for walk in args.memory:
             grown = []
             for gradient in ROUTES:
-                update = ours(args, data, pool, where, gradient, walk)
+                update = product(args, data, pool, where, gradient, walk)
                 update()
                 grown.append(growth(update, where) / 2**20)
             print(f"{walk:5d} " + "".join(f"{each:14,.0f}" for each in grown), flush=True)
@@ -111,11 +113,11 @@ def memory(args: argparse.Namespace, where: torch.device) -> None:
 def cosine(args: argparse.Namespace, where: torch.device) -> None:
     """Segments of every expert from its first epochs, real images: the mean cosine of both gradients, by the images."""
     data, pool = RealSet.load("data/real/dataset").to(where), Pool(f"models/teachers/{args.pool}", where)
-    given = params.load().section("method.mtt", Settings)
+    published = params.load().section("method.mtt", Settings)
     settings = common.settings(args, "mtt", ipc=args.ipc, network=pool.words[0], teacher=args.pool)
     print("steps   cosine to the exact gradient: mean, least, greatest; norm as a share of it")
     for walk in args.cosine:
-        method = MTT(Problem(data, settings, where, pool), given.model_copy(update={"steps": walk}))
+        method = MTT(Problem(data, settings, where, pool), published.model_copy(update={"steps": walk}))
         assert method.images is not None
         rows = []
         for update in range(args.segments):

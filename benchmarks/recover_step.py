@@ -32,7 +32,7 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def ours(args: argparse.Namespace, data: "RealSet", pool: "Pool", where: torch.device) -> "Step":
+def product(args: argparse.Namespace, data: "RealSet", pool: "Pool", where: torch.device) -> "Step":
     """One call is one step of the product."""
     problem = Problem(data, common.settings(args, "sre2l", ipc=1, init="noise"), where, pool)
     return common.unit_of(Recover(problem, RecoverSettings(**SETTINGS, batch=len(data.classes))))
@@ -75,9 +75,9 @@ def main(args: argparse.Namespace) -> None:
     data = common.noise(args.batch, args.batch, args.size).to(where)
     with tempfile.TemporaryDirectory() as folder:
         pool = common.pool_in(folder, data, where, args.network)
-        named = {"straightforward fp32 eager": straightforward(data, pool, where)}
-        named[common.label(args)] = ours(args, data, pool, where)
-        table(named, args.steps, where)
+        contestants = {"straightforward fp32 eager": straightforward(data, pool, where)}
+        contestants[common.label(args)] = product(args, data, pool, where)
+        table(contestants, args.steps, where)
 
 
 if __name__ == "__main__":

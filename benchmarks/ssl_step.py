@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 DIM, QUEUE, SPLITS = 128, 4096, 8
 
 
-def ours(args: argparse.Namespace, images: "Tensor") -> "Step":
+def product(args: argparse.Namespace, images: "Tensor") -> "Step":
     """One call is one step of the product, its views included."""
     settings = SimpleNamespace(
         epochs=10**6, batch=args.batch, optimizer="sgd", lr=0.06, momentum=0.9, weight_decay=5e-4, warmup=0,
@@ -86,7 +86,7 @@ def main(args: argparse.Namespace) -> None:
     images = images.to(where)
     print(f"{args.network}, {args.batch} images of 32 px, two views, {args.threads} threads")
     table(
-        {"straightforward fp32 eager": straightforward(args, images), common.label(args): ours(args, images)},
+        {"straightforward fp32 eager": straightforward(args, images), common.label(args): product(args, images)},
         args.steps,
         where,
     )

@@ -47,7 +47,7 @@ def contests() -> dict[str, tuple[list[View], Callable[[Any], Any]]]:
     }
 
 
-def ours(images: "Tensor", views: Sequence[View]) -> "Step":
+def product(images: "Tensor", views: Sequence[View]) -> "Step":
     """One call is what a training step asks for."""
     count = iter(range(10**9))
 
@@ -116,8 +116,8 @@ def main(args: argparse.Namespace) -> None:
     images = torch.randint(0, 256, (args.batch, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator(0, "images"))
     for name, (views, transform) in contests().items():
         print(f"{name}: {args.batch} images, {args.threads} thread{'s' * (args.threads > 1)}")
-        named = {"lightly, PIL": one_by_one(images, transform), "ours": ours(images, views)}
-        for who, seconds in table(named, args.steps, torch.device("cpu")).items():
+        contestants = {"lightly, PIL": one_by_one(images, transform), "ours": product(images, views)}
+        for who, seconds in table(contestants, args.steps, torch.device("cpu")).items():
             print(f"  {who:12s} {args.batch / seconds:10,.0f} images/s")
     for size, count in ((SIZE, args.batch), (3 * SIZE, args.batch // 8)):
         against_kornia(torch.rand(count, 3, size, size, generator=generator(0, "changed", size)), 3 * args.steps)

@@ -50,7 +50,7 @@ def labels_of(distilled: "DistilledSet") -> torch.Tensor:
 
 
 @torch.no_grad()
-def under(pool: Pool, distilled: "DistilledSet") -> tuple[float, float]:
+def held_out_scores(pool: Pool, distilled: "DistilledSet") -> tuple[float, float]:
     """Mean accuracy (percent) and cross-entropy of the images under every member of the pool."""
     labels = labels_of(distilled)
     logits = [pool.network(member)(distilled.images) for member in pool.members]
@@ -70,7 +70,7 @@ def study(args: argparse.Namespace) -> None:
         common = common_with(settings, name=name, ipc=ipc, seed=seed, alpha=alpha)
         distilled = distilled_by(settings, common, data, guide)
         score = student_accuracy(settings, protocol, distilled, labels_of(distilled), data, seed)
-        rows.append([name, ipc, seed, alpha, *under(held_out, distilled), score])
+        rows.append([name, ipc, seed, alpha, *held_out_scores(held_out, distilled), score])
         print(*rows[-1], f"{time.monotonic() - before:.1f} s", file=sys.stderr, flush=True)
     columns = ["method", "ipc", "seed", "alpha", "held_out_accuracy", "held_out_ce", "accuracy"]
     table = pd.DataFrame(rows, columns=columns)

@@ -55,14 +55,14 @@ def error(
 
 def errors(
     args: argparse.Namespace,
-    given: "Params",
+    parameters: "Params",
     images: "Tensor",
     targets: "Tensor",
     unseen: "Tensor",
     unseen_targets: "Tensor",
 ) -> dict[int, list[float]]:
     """The outer loss by number of steps, then network."""
-    settings, word = given.section("method.krr_st", Settings), given.value("method.network")
+    settings, word = parameters.section("method.krr_st", Settings), parameters.value("method.network")
     losses = {}
     for place in range(args.networks):
         _, channels, size, _ = images.shape
@@ -92,18 +92,18 @@ def report(name: str, losses: Mapping[int, Sequence[float]]) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    given = params.load()
+    parameters = params.load()
     device.prepare(args.threads)
-    data, pool = RealSet.load("data/real/dataset"), Pool(f"models/teachers/{given.value('method.teacher')}")
+    data, pool = RealSet.load("data/real/dataset"), Pool(f"models/teachers/{parameters.value('method.teacher')}")
     distilled = DistilledSet.load(f"data/distilled/{FILE}")
     assert distilled.targets is not None  # krr_st learns them
-    method: Any = method_of(given, common_with(given), data, pool)
+    method: Any = method_of(parameters, common_with(parameters), data, pool)
     splits: Any = (data.train, data.test)  # images in memory, whose type is Tensor
     raw = [split.images.float() / 255 for split in splits]
     unseen, unseen_targets = data.space.encode(raw[1]), features(pool, raw[1])
 
     def losses(images: "Tensor", targets: "Tensor") -> dict[int, list[float]]:
-        return errors(args, given, images, targets, unseen, unseen_targets)
+        return errors(args, parameters, images, targets, unseen, unseen_targets)
 
     print(f"mean feature: {float((unseen_targets - features(pool, raw[0]).mean(0)).square().mean()):.5f}")
     report("distilled", losses(distilled.images, distilled.targets))
