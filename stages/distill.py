@@ -32,7 +32,7 @@ def run() -> None:
     method = module.METHOD
     check_guided(method, common)
 
-    shards, share = of_a_shard(method, common, settings)
+    shards, shard_common = of_a_shard(method, common, settings)
     jobs = {
         f"distill {common.name}{f' shard {shard}' if len(shards) > 1 else ''}": work.Job(
             data=paths.DATASET,
@@ -40,7 +40,7 @@ def run() -> None:
             guides=paths.POOLS / common.guidance.teacher / FILE if method.reads_guides(common, settings) else None,
             read=method.files(settings),
             shard=shard,
-            common=share,
+            common=shard_common,
             settings=method.of_one_shard(settings),
         )
         for shard in shards

@@ -45,6 +45,6 @@ def run(key: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("key", nargs="?", default="dataset", metavar="KEY", help="sources/NAME or targets/NAME")
-    spelt = "what params.yaml says of KEY, spelt out for DVC alone: settings are read from params.yaml"
-    parser.add_argument("entry", nargs=argparse.REMAINDER, metavar="...", help=spelt)
+    entry_help = "what params.yaml says of KEY, spelt out for DVC alone: settings are read from params.yaml"
+    parser.add_argument("entry", nargs=argparse.REMAINDER, metavar="...", help=entry_help)
     sys.exit(guarded(run, parser.parse_args().key))

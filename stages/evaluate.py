@@ -72,5 +72,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("protocol", help="one of evaluate.protocols: standard, common")
     parser.add_argument("--only", metavar="NETWORK/SEED", help="train these students alone, in the foreground, anew")
-    given = parser.parse_args()
-    sys.exit(guarded(run, given.protocol, given.only))
+    args = parser.parse_args()
+    sys.exit(guarded(run, args.protocol, args.only))

@@ -84,5 +84,5 @@ if __name__ == "__main__":
     parser.add_argument("sets", choices=list(STAGES))
     parser.add_argument("target", help="a key of the section evaluate.kd.teachers")
     parser.add_argument("teachers", metavar="pool", help="the pool that is trained on it: the value at that key")
-    given = parser.parse_args()
-    sys.exit(guarded(run, given.sets, given.target, given.teachers))
+    args = parser.parse_args()
+    sys.exit(guarded(run, args.sets, args.target, args.teachers))

@@ -72,5 +72,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", choices=list(STAGES))
     parser.add_argument("target", help="a key of the section targets")
-    given = parser.parse_args()
-    sys.exit(guarded(run, given.sets, given.target))
+    args = parser.parse_args()
+    sys.exit(guarded(run, args.sets, args.target))
