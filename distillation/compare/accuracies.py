@@ -59,15 +59,15 @@ def main_accuracy(results: "Sequence[Result]", metric: str | None = None) -> str
     Raises:
         BadInput: no result has it.
     """
-    known = [path for path in accuracies(results) if not {"control", "best_test"} & set(path.split("."))]
+    candidates = [path for path in accuracies(results) if not {"control", "best_test"} & set(path.split("."))]
     if metric:
         metric = metric.removesuffix(".mean")
         if all(f"{metric}.mean" not in result.metrics for result in results):
-            raise BadInput(f"no result has the metric {metric!r}; there are {', '.join(known) or 'none'}.")
+            raise BadInput(f"no result has the metric {metric!r}; there are {', '.join(candidates) or 'none'}.")
         return metric
-    if not known:
+    if not candidates:
         raise BadInput("no result has an accuracy in reports/metrics.json: run `dvc repro` or `dvc exp run` first.")
-    return max(known, key=lambda path: sum(f"{path}.mean" in result.metrics for result in results))
+    return max(candidates, key=lambda path: sum(f"{path}.mean" in result.metrics for result in results))
 
 
 def cell(result: "Result", path: str) -> str:

@@ -29,14 +29,14 @@ def assessed(results: "Sequence[Result]") -> list[str]:
 
     What it does not know, an older or newer revision may: that comes last.
     """
-    found = {path for result in results for path in result.metrics if path.startswith("assess.")}
+    paths = {path for result in results for path in result.metrics if path.startswith("assess.")}
     order = {name: i for i, name in enumerate(MEANINGS)}
 
     def place(path: str) -> tuple[str, int, str]:
         _, pool, name = path.split(".")
         return pool, order.get(name, len(order)), name
 
-    return sorted(found, key=place)
+    return sorted(paths, key=place)
 
 
 def _digits(value: str | float) -> str:

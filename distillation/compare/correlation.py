@@ -32,14 +32,14 @@ def section(results: "Sequence[Result]", metric: str) -> Section:
         columns=["assessment", "pearson", "spearman", "n"],
     )
     shown = values.assign(**{key: values[key].map(_two_digits) for key in ("pearson", "spearman")})
-    drawn = {path: each for path, each in points.items() if len(each) >= 2}
+    plotted = {path: each for path, each in points.items() if len(each) >= 2}
     return Section(
         "correlation",
         f"Correlation with {metric}",
         NOTE if points else NONE,
         shown,
         values,
-        (lambda palette: scatter(palette, drawn, metric)) if drawn else None,
+        (lambda palette: scatter(palette, plotted, metric)) if plotted else None,
     )
 
 
@@ -70,9 +70,13 @@ def scatter(palette: "Palette", points: Mapping[str, pd.DataFrame], metric: str,
         _, pool, name = path.split(".")
         style = {"color": palette.accent, "ecolor": palette.plain, "elinewidth": 0.8, "markersize": 3.5}
         axes.errorbar(each["assessment"], each["accuracy"], each["std"], fmt="o", **style)
-        found = correlations(each)
-        said = "" if math.isnan(found["pearson"]) else f"r = {found['pearson']:.2f}, ρ = {found['spearman']:.2f}, "
-        axes.set_title(f"{said}n = {found['n']}", color=palette.muted, fontsize=8)
+        statistics = correlations(each)
+        coefficients = (
+            ""
+            if math.isnan(statistics["pearson"])
+            else f"r = {statistics['pearson']:.2f}, ρ = {statistics['spearman']:.2f}, "
+        )
+        axes.set_title(f"{coefficients}n = {statistics['n']}", color=palette.muted, fontsize=8)
         axes.set_xlabel(MEANINGS.get(name, (name,))[0] + (f" ({pool})" if several else ""), fontsize=8)
         axes.grid(color=palette.rule, linewidth=0.5)
         axes.tick_params(labelsize=7)

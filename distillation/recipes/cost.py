@@ -78,9 +78,9 @@ def _evaluation(params: Params) -> dict[str, float]:
     evaluation, (count, shape) = params.value("evaluate"), _size(params, "dataset")
     images, kind = params.value("method.ipc") * shape[2], params.value("relabel.kind")
 
-    def students(settings: dict[str, Any], many: int, sets: int) -> float:
+    def students(settings: dict[str, Any], set_size: int, sets: int) -> float:
         each = sum(flops(word, *shape) for word in evaluation["networks"]) * evaluation["seeds"]
-        return sets * each * _STEP * settings["epochs"] * many
+        return sets * each * _STEP * settings["epochs"] * set_size
 
     costs = {}
     if "standard" in evaluation["protocols"]:

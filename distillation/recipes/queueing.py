@@ -20,11 +20,11 @@ def experiment(row: "Row", scale: str, seed: int) -> str:
 
 def missing(rows: "Sequence[Row]", scale: str, sets: int | None) -> "Iterator[tuple[Row, int]]":
     """(row, seed) of each set that no result measures; ``sets`` None: as many as the table has."""
-    found = results.read(every=True)
+    finished = results.read(every=True)
     for row in rows:
-        having = of_row(row, found).get(scale, {})
+        measured = of_row(row, finished).get(scale, {})
         for seed in range(sets or row.recipe.sets):
-            if seed not in having:
+            if seed not in measured:
                 yield row, seed
 
 
@@ -35,9 +35,11 @@ def settings(row: "Row", scale: str, seed: int) -> dict[str, Any]:
 
 def queue(values: Mapping[str, Any], row: "Row", scale: str, seed: int) -> None:
     """Queue one set of a row over the params.yaml ``values``. Raises BadInput with what DVC says where it refuses."""
-    wanted = overlay.applied(values, settings(row, scale, seed))
-    flags = [f"-S{flag}" for flag in overlay.flags(values, wanted)]
+    target = overlay.applied(values, settings(row, scale, seed))
+    flags = [f"-S{flag}" for flag in overlay.flags(values, target)]
     command = ["dvc", "exp", "run", "--queue", "-n", experiment(row, scale, seed), *flags]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise BadInput(f"DVC does not queue {row.name}: {done.stderr.strip().splitlines()[-1].removeprefix('ERROR: ')}")
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    if completed.returncode:
+        raise BadInput(
+            f"DVC does not queue {row.name}: {completed.stderr.strip().splitlines()[-1].removeprefix('ERROR: ')}"
+        )

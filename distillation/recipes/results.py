@@ -43,27 +43,27 @@ def read(names: Collection[str] = (), every: bool = False) -> list[Result]:
         BadInput: a name is unknown, or a file in a revision does not read.
     """
     experiments = dvc_private.experiments(every or bool(names))
-    wanted = names or [HEAD, *experiments, WORKSPACE]
-    found = {}
-    for name in wanted:
+    revisions = names or [HEAD, *experiments, WORKSPACE]
+    distinct = {}
+    for name in revisions:
         texts = _texts(name, experiments)
         params, metrics, lock = (_parsed(reader, texts, name, file) for file, reader in _READERS.items())
         params, metrics = flat(params), flat(metrics)
         key = repr((params, metrics))
-        named = f"{found[key].name}, {name}" if key in found else name
-        found[key] = Result(named, params, metrics, _of_one_run(params, lock.get("stages", {})))
-    return [_marked(result) for result in found.values()]
+        label = f"{distinct[key].name}, {name}" if key in distinct else name
+        distinct[key] = Result(label, params, metrics, _of_one_run(params, lock.get("stages", {})))
+    return [_marked(result) for result in distinct.values()]
 
 
 def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     """A nested mapping as dotted path to value; lists stay whole."""
-    found = {}
+    leaves = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            found |= flat(value, f"{before}{key}.")
+            leaves |= flat(value, f"{before}{key}.")
         else:
-            found[f"{before}{key}"] = value
-    return found
+            leaves[f"{before}{key}"] = value
+    return leaves
 
 
 def nested(settings: Mapping[str, Any], values: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -71,12 +71,12 @@ def nested(settings: Mapping[str, Any], values: Mapping[str, Any] | None = None)
     tree: Any = copy.deepcopy(values or {})
     for path, value in settings.items():
         *above, last = path.split(".")
-        at = tree
+        node = tree
         for key in above:
-            if not isinstance(at.get(key), dict):
-                at[key] = {}
-            at = at[key]
-        at[last] = copy.deepcopy(value)
+            if not isinstance(node.get(key), dict):
+                node[key] = {}
+            node = node[key]
+        node[last] = copy.deepcopy(value)
     return tree
 
 
@@ -89,8 +89,8 @@ def _of_one_run(params: Mapping[str, Any], stages: Mapping[str, Any]) -> bool:
     current = [stage for name, stage in stages.items() if "@" not in name or name.partition("@")[2] in _keys(params)]
     written = {out["path"]: out.get("md5") for stage in current for out in stage.get("outs", [])}
     used = [(dep["path"], dep.get("md5")) for stage in current for dep in stage.get("deps", [])]
-    same = all(params.get(path) == value for path, value in checked.items())
-    return same and all(written.get(path, md5) == md5 for path, md5 in used)
+    unchanged = all(params.get(path) == value for path, value in checked.items())
+    return unchanged and all(written.get(path, md5) == md5 for path, md5 in used)
 
 
 def _keys(params: Mapping[str, Any]) -> set[str]:
@@ -113,10 +113,12 @@ def _texts(name: str, experiments: Mapping[str, str]) -> dict[str, str]:
         return {file: Path(file).read_text(encoding="utf-8") for file in _READERS if Path(file).is_file()}
     revision = experiments.get(name, name)
     if _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").returncode:
-        known = ", ".join([HEAD, *experiments, WORKSPACE])
-        raise BadInput(f"{name!r} is neither an experiment nor a revision of this repository; there are {known}.")
-    shown = {file: _git("show", "--end-of-options", f"{revision}:./{file}") for file in _READERS}
-    return {file: done.stdout for file, done in shown.items() if done.returncode == 0}
+        alternatives = ", ".join([HEAD, *experiments, WORKSPACE])
+        raise BadInput(
+            f"{name!r} is neither an experiment nor a revision of this repository; there are {alternatives}."
+        )
+    outputs = {file: _git("show", "--end-of-options", f"{revision}:./{file}") for file in _READERS}
+    return {file: completed.stdout for file, completed in outputs.items() if completed.returncode == 0}
 
 
 def _git(*args: str) -> subprocess.CompletedProcess[str]:

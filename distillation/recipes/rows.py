@@ -129,7 +129,7 @@ def scales() -> dict[str, Any]:
 def rows(name: str) -> tuple[Row, ...]:
     """The Rows of a recipe, in the order of its axes."""
     recipe = load(name)
-    found = []
+    combinations = []
     for values in itertools.product(*recipe.axes.values()):
         where = dict(zip(recipe.axes, map(str, values), strict=True))
         if any(_matches(where, each) for each in recipe.skip):
@@ -138,17 +138,17 @@ def rows(name: str) -> tuple[Row, ...]:
         row = "/".join([name, *(["-".join(where.values())] if where else [])])
         columns = {key: settings.pop(key) for key in list(settings) if key.split(".")[0] == _NO_CLAIM}
         complete = _relevant({**scales()["published"], **settings})
-        found.append(Row(row, recipe, complete, _claims(recipe, columns, complete["evaluate.networks"])))
-    return tuple(found)
+        combinations.append(Row(row, recipe, complete, _claims(recipe, columns, complete["evaluate.networks"])))
+    return tuple(combinations)
 
 
 def find(name: str) -> Row:
     """The Row of a name like ``clom/dc-clom-cifar10-10``. Raises BadInput naming close ones."""
     recipe = name.partition("/")[0]
-    known = {row.name: row for row in rows(load(recipe) and recipe)}
-    if name not in known:
-        raise _unknown(name, list(known), "row")
-    return known[name]
+    by_name = {row.name: row for row in rows(load(recipe) and recipe)}
+    if name not in by_name:
+        raise _unknown(name, list(by_name), "row")
+    return by_name[name]
 
 
 def selected(name: str) -> tuple[Row, ...]:
@@ -171,10 +171,10 @@ def _read(path: Path) -> Any:
     return parse(path.read_text(encoding="utf-8"))
 
 
-def _unknown(name: str, known: Sequence[str], what: str) -> BadInput:
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+def _unknown(name: str, candidates: Sequence[str], kind: str) -> BadInput:
+    close = difflib.get_close_matches(name, candidates, n=3, cutoff=0.4)
     return BadInput(
-        f"{name!r} is no {what}; {'near it are' if close else 'there are'} {', '.join(close or known[:8])}."
+        f"{name!r} is no {kind}; {'near it are' if close else 'there are'} {', '.join(close or candidates[:8])}."
     )
 
 
@@ -196,21 +196,21 @@ def _settings(recipe: Recipe, where: Mapping[str, str]) -> dict[str, Any]:
 
 def _relevant(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings without sections that are not chosen (of methods, objectives and kinds of labels): they change nothing."""
-    learnt = kind_of_labels(settings["method.name"], settings["relabel.kind"])
+    label_kind = kind_of_labels(settings["method.name"], settings["relabel.kind"])
     chosen = {
         "method": {settings["method.name"], "guidance"},
         "relabel": {settings["relabel.kind"]},
         "objectives": _objectives(settings),
-        "evaluate.standard": {"hard", learnt} if "standard" in settings["evaluate.protocols"] else set(),
+        "evaluate.standard": {"hard", label_kind} if "standard" in settings["evaluate.protocols"] else set(),
     }
     carried = {"evaluate.pretrain.", "evaluate.transfer."} if not settings["targets"] else set()
     unused = tuple(carried | ({"evaluate.kd."} if not settings["evaluate.kd.teachers"] else set()))
 
     def matters(path: str) -> bool:
-        for section, wanted in chosen.items():
+        for section, names in chosen.items():
             rest = path.removeprefix(f"{section}.").split(".")
             if path.startswith(f"{section}.") and len(rest) > 1:
-                return rest[0] in wanted
+                return rest[0] in names
         return path == "evaluate.kd.teachers" or not path.startswith(unused)
 
     return {path: value for path, value in settings.items() if matters(path)}
@@ -227,8 +227,8 @@ def kind_of_labels(method: str, relabelled: str) -> str:
     return {"probs": "soft"}.get(kind, kind)
 
 
-def _matches(where: Mapping[str, str], wanted: Mapping[str, Any]) -> bool:
-    return all(where[axis] in map(str, _listed(values)) for axis, values in wanted.items())
+def _matches(where: Mapping[str, str], conditions: Mapping[str, Any]) -> bool:
+    return all(where[axis] in map(str, _listed(values)) for axis, values in conditions.items())
 
 
 def _listed(values: Any) -> list[Any]:
@@ -240,28 +240,28 @@ def _claims(recipe: Recipe, columns: dict[str, Any], networks: Sequence[str]) ->
     if columns.pop(_NO_CLAIM, None) == "none" or not recipe.claims:
         return {}
     columns = {key.removeprefix(_CLAIM): value for key, value in columns.items()}
-    found = {}
+    claims = {}
     for network in networks:
         arch = {"eval_arch": recipe.eval_archs[network]} if network in recipe.eval_archs else {}
         for source in recipe.claims:
-            wanted = {"paper": source.paper, "table": source.table, **columns, **arch}
+            query = {"paper": source.paper, "table": source.table, **columns, **arch}
             if source.method:
-                wanted["method"] = source.method
-            if line := _line(wanted):
+                query["method"] = source.method
+            if line := _line(query):
                 std = float(line["std"]) if line["std"] else None
                 stated = (source.sets, source.networks) if std is not None else (None, None)
                 origin = (line["paper"], line["source"], line["note"])
-                found[recipe.metric.format(network=network)] = Claim(float(line["mean"]), std, *stated, *origin)
+                claims[recipe.metric.format(network=network)] = Claim(float(line["mean"]), std, *stated, *origin)
                 break
-    return found
+    return claims
 
 
-def _line(wanted: Mapping[str, Any]) -> dict[str, str] | None:
+def _line(query: Mapping[str, Any]) -> dict[str, str] | None:
     """The one line of claims.csv with these values, or None. Raises BadInput where several have them."""
-    found = [line for line in _lines()[wanted["paper"]] if all(line[key] == value for key, value in wanted.items())]
-    if len({line["mean"] for line in found}) > 1:
-        raise BadInput(f"recipes/claims.csv has {len(found)} lines for {wanted}, one should be meant.")
-    return found[0] if found else None
+    lines = [line for line in _lines()[query["paper"]] if all(line[key] == value for key, value in query.items())]
+    if len({line["mean"] for line in lines}) > 1:
+        raise BadInput(f"recipes/claims.csv has {len(lines)} lines for {query}, one should be meant.")
+    return lines[0] if lines else None
 
 
 @functools.cache

@@ -64,25 +64,25 @@ def drawings(artefacts: "Artefacts") -> dict[str, Draw]:
     """Name to a function that draws that figure in a palette, in the order of the page."""
     grid = pictures.shown(artefacts.images)
     summaries = {name: tables.protocol(artefacts, name) for name in artefacts.evaluation}
-    found = {"distilled": lambda p: images(p, grid)}
+    functions = {"distilled": lambda p: images(p, grid)}
     if summaries:
-        found["overview"] = lambda p: overview(p, grid, next(iter(summaries.values())))
+        functions["overview"] = lambda p: overview(p, grid, next(iter(summaries.values())))
     for name, table in summaries.items():
         for network, lines in tables.groups_of(table, "network"):
-            found[f"accuracy_{name}_{network}"] = lambda p, t=lines: bars(p, t)
+            functions[f"accuracy_{name}_{network}"] = lambda p, t=lines: bars(p, t)
     for column in ("loss", "guidance"):
         if column in artefacts.curve and artefacts.curve[column].notna().to_numpy().any():
-            found[f"distill_{column}"] = lambda p, c=column: distillation(p, artefacts.curve, c)
+            functions[f"distill_{column}"] = lambda p, c=column: distillation(p, artefacts.curve, c)
     for name, measured in artefacts.evaluation.items():
-        found[f"training_{name}"] = lambda p, c=measured.curves: training(p, c)
+        functions[f"training_{name}"] = lambda p, c=measured.curves: training(p, c)
     for name, pool in artefacts.pools.items():
         for column in TEACHER_CURVES:
             if pool.curves[column].notna().any():
-                found[f"teacher_{name}_{column}"] = lambda p, t=pool.curves, c=column: teacher(p, t, c)
+                functions[f"teacher_{name}_{column}"] = lambda p, t=pool.curves, c=column: teacher(p, t, c)
     if (spreads := tables.norms(artefacts.pools)) is not None:
         for column in NORM_CURVES:
-            found[f"norms_{column}"] = lambda p, c=column: norms(p, spreads, c)
-    return found
+            functions[f"norms_{column}"] = lambda p, c=column: norms(p, spreads, c)
+    return functions
 
 
 def png(draw: Draw) -> bytes:
@@ -93,7 +93,7 @@ def png(draw: Draw) -> bytes:
 def svg(draw: Draw) -> tuple[bytes, bytes]:
     """The figure without a background, as (light, dark); drawn once and recoloured, which takes half as long."""
     light = _rendered(draw, LIGHT, "svg")
-    dark = re.sub(rb"#[0-9a-f]{6}", lambda found: DARKER.get(found[0], found[0]), light)
+    dark = re.sub(rb"#[0-9a-f]{6}", lambda match: DARKER.get(match[0], match[0]), light)
     return light, dark
 
 
@@ -107,7 +107,7 @@ def _rendered(draw: Draw, palette: Palette, kind: str) -> bytes:
 
 @contextlib.contextmanager
 def _style(palette: Palette) -> Iterator[None]:
-    mine = {
+    settings = {
         "figure.facecolor": palette.paper,
         "savefig.facecolor": palette.paper,
         "axes.facecolor": "none",
@@ -128,7 +128,7 @@ def _style(palette: Palette) -> Iterator[None]:
         "lines.linewidth": 1.4,
         "svg.hashsalt": "report",
     }
-    with matplotlib.style.context(["default", mine]):
+    with matplotlib.style.context(["default", settings]):
         yield
 
 
@@ -175,7 +175,7 @@ def _bars(axes: "Axes", palette: Palette, lines: "pd.DataFrame") -> None:
     """Each bar says its value, so there is no scale to read it from."""
     colours = {"distilled": palette.accent, "control": palette.control}
     for y, line in enumerate(reversed(list(tables.lines_of(lines)))):
-        ours = line.set == "distilled"
+        is_distilled = line.set == "distilled"
         several = line.n > 1
         axes.barh(y, line.mean, height=0.62, color=colours.get(line.set, palette.plain))
         if several:
@@ -186,8 +186,8 @@ def _bars(axes: "Axes", palette: Palette, lines: "pd.DataFrame") -> None:
             (5, 0),
             textcoords="offset points",
             va="center",
-            color=palette.ink if ours else palette.muted,
-            fontweight="bold" if ours else "normal",
+            color=palette.ink if is_distilled else palette.muted,
+            fontweight="bold" if is_distilled else "normal",
         )
     axes.set_yticks(range(len(lines)), [tables.SETS[s] for s in reversed(lines["set"].tolist())])
     axes.tick_params(axis="y", length=0, labelcolor=palette.ink)

@@ -32,9 +32,9 @@ RULES = {
 def context(artefacts: "Artefacts") -> dict[str, Any]:
     """Everything the template prints: text, tables of text, and figures as data URIs in both colour schemes."""
     drawings = figures.drawings(artefacts)
-    drawn = {name: _picture(draw) for name, draw in drawings.items() if name not in ("overview", "distilled")}
+    plots = {name: _picture(draw) for name, draw in drawings.items() if name not in ("overview", "distilled")}
     distilled, curve = artefacts.distilled, artefacts.curve
-    shown = pictures.shown(artefacts.images)
+    classes = pictures.shown(artefacts.images)
     return {
         "method": distilled["method"],
         "dataset": distilled["dataset"],
@@ -42,22 +42,22 @@ def context(artefacts: "Artefacts") -> dict[str, Any]:
         "alpha": words.value(distilled["alpha"]) if weighs(distilled["alpha"]) else "",
         "sentence": sentence(artefacts),
         "tiles": _tiles(artefacts),
-        "classes": [_class(one) for one in shown],
-        "layout": _layout(max(len(one.images) for one in shown)),
+        "classes": [_class(one) for one in classes],
+        "layout": _layout(max(len(one.images) for one in classes)),
         "extent": pictures.extent(artefacts.images),
-        "protocols": [_protocol(artefacts, name, drawn) for name in artefacts.evaluation],
+        "protocols": [_protocol(artefacts, name, plots) for name in artefacts.evaluation],
         "assessments": [
-            assessments.section(name, found) | {"guided": _guided(artefacts, name)}
-            for name, found in artefacts.assessments.items()
+            assessments.section(name, results) | {"guided": _guided(artefacts, name)}
+            for name, results in artefacts.assessments.items()
         ],
         "transfers": [
-            *(t for name, found in artefacts.transfers.items() for t in transfers.section(name, found, _cell)),
-            *(t for name, found in artefacts.taught.items() for t in transfers.taught(name, found, _cell)),
+            *(t for name, results in artefacts.transfers.items() for t in transfers.section(name, results, _cell)),
+            *(t for name, results in artefacts.taught.items() for t in transfers.taught(name, results, _cell)),
         ],
-        "curves": [(name, drawn[f"distill_{name}"]) for name in ("loss", "guidance") if f"distill_{name}" in drawn],
+        "curves": [(name, plots[f"distill_{name}"]) for name in ("loss", "guidance") if f"distill_{name}" in plots],
         "diverged": len(curve) > 0 and not math.isfinite(curve["loss"].iloc[-1]),
-        "pools": [_pool(name, pool, drawn) for name, pool in artefacts.pools.items()],
-        "norms": _drawn(drawn, "norms", figures.NORM_CURVES),
+        "pools": [_pool(name, pool, plots) for name, pool in artefacts.pools.items()],
+        "norms": _plotted(plots, "norms", figures.NORM_CURVES),
         "cost": _cost(artefacts),
         "size": _size(artefacts),
         "labels": _labels(artefacts),
@@ -86,14 +86,14 @@ def sentence(artefacts: "Artefacts") -> str:
     if not artefacts.evaluation:
         return _without_classes(artefacts)
     lines, network = _first(artefacts)
-    images, ours = artefacts.images, lines["distilled"]
+    images, distilled = artefacts.images, lines["distilled"]
     size, each = len(images.images), ""
     if images.labels is not None:
         counts = images.labels.bincount(minlength=len(images.info["classes"]))
         each = f" ({counts[0]} per class)" if (counts == counts[0]).all() else ""
     verb = "train" if size != 1 else "trains"
-    spread = f" ± {ours.std:.1f}" if ours.n > 1 else ""
-    result = f"{words.percent(ours.mean)}{spread} ({words.runs(ours.n)}) on {artefacts.distilled['dataset']}"
+    spread = f" ± {distilled.std:.1f}" if distilled.n > 1 else ""
+    result = f"{words.percent(distilled.mean)}{spread} ({words.runs(distilled.n)}) on {artefacts.distilled['dataset']}"
     others = []
     if "random" in lines:
         draws = _draws(artefacts, next(iter(artefacts.baseline)))
@@ -114,11 +114,11 @@ def _without_classes(artefacts: "Artefacts") -> str:
     rows = measured.rows[measured.rows["protocol"] == measured.rows["protocol"].iloc[0]]
     network = rows["network"].iloc[0]
     lines = {line.set: line for line in tables.lines_of(tables.summary(rows)) if line.network == network}
-    ours, scratch = lines["distilled"], lines["scratch"]
-    spread = f" ± {ours.std:.1f}" if ours.n > 1 else ""
+    distilled, scratch = lines["distilled"], lines["scratch"]
+    spread = f" ± {distilled.std:.1f}" if distilled.n > 1 else ""
     return (
-        f"Pre-trained on {images}, {network} reaches {words.percent(ours.mean)}{spread} ({words.runs(ours.n)}) on {target}; "
-        f"from scratch {words.percent(scratch.mean)}."
+        f"Pre-trained on {images}, {network} reaches {words.percent(distilled.mean)}{spread} ({words.runs(distilled.n)}) "
+        f"on {target}; from scratch {words.percent(scratch.mean)}."
     )
 
 
@@ -142,14 +142,14 @@ def _tiles(artefacts: "Artefacts") -> list[tuple[str, str, str]]:
         return [("Images", words.count(size), of)]
     lines, network = _first(artefacts)
     name = next(iter(artefacts.evaluation))
-    ours = lines["distilled"]
-    tiles = [("Test accuracy", words.percent(ours.mean), f"{network}, {name}, {words.runs(ours.n)}")]
+    distilled = lines["distilled"]
+    tiles = [("Test accuracy", words.percent(distilled.mean), f"{network}, {name}, {words.runs(distilled.n)}")]
     gains = tables.differences(artefacts.evaluation[name].rows, artefacts.baseline[name].rows)
     for line in tables.lines_of(tables.rows_where(gains, gains["network"] == network)):
         tiles.append(("Over random images", words.points(line.points), f"points{words.error(line.error)}"))
     if "whole" in lines:
         whole = lines["whole"].mean
-        reached = words.percent(100 * ours.mean / whole)
+        reached = words.percent(100 * distilled.mean / whole)
         tiles.append(("Of the whole set’s accuracy", reached, f"which is {words.percent(whole)}"))
     return [*tiles, ("Images", words.count(size), of)]
 
@@ -182,7 +182,7 @@ def _picture(draw: figures.Draw) -> Picture:
     return {"light": light, "dark": dark}
 
 
-def _protocol(artefacts: "Artefacts", name: str, drawn: Mapping[str, Picture]) -> dict[str, Any]:
+def _protocol(artefacts: "Artefacts", name: str, plots: Mapping[str, Picture]) -> dict[str, Any]:
     measured, baseline = artefacts.evaluation[name], artefacts.baseline[name]
     table = tables.protocol(artefacts, name)
     networks = list(dict.fromkeys(table["network"]))
@@ -200,8 +200,8 @@ def _protocol(artefacts: "Artefacts", name: str, drawn: Mapping[str, Picture]) -
         "test_every": measured.info.get("test_every"),
         "gains": [_gain(gains.get(network)) for network in networks],
         "controlled": bool((measured.curves["set"] == "control").any()),
-        "bars": [drawn[f"accuracy_{name}_{network}"] for network in networks],
-        "training": drawn[f"training_{name}"],
+        "bars": [plots[f"accuracy_{name}_{network}"] for network in networks],
+        "training": plots[f"training_{name}"],
     }
 
 
@@ -224,8 +224,8 @@ def _sizes(artefacts: "Artefacts", name: str) -> dict[str, str]:
     size, draws = len(artefacts.images.images), _draws(artefacts, name)
     counts = {"distilled": size, "control": size, "whole": _whole_images(artefacts)}
     counts |= artefacts.baseline[name].info["images"]
-    said = {s: words.count(counts[s], "image") if counts.get(s) else "" for s in tables.SETS}
-    return said | {"random": f"{said['random']}, {words.count(draws, 'draw')}"}
+    sizes = {s: words.count(counts[s], "image") if counts.get(s) else "" for s in tables.SETS}
+    return sizes | {"random": f"{sizes['random']}, {words.count(draws, 'draw')}"}
 
 
 def _cell(line: tables.Line | None) -> dict[str, Any] | None:
@@ -238,14 +238,14 @@ def _gain(line: tables.Line | None) -> dict[str, str] | None:
     return None if line is None else {"points": words.points(line.points), "error": words.error(line.error)}
 
 
-def _pool(name: str, pool: "Pool", drawn: Mapping[str, Picture]) -> dict[str, Any]:
-    near = {line.network: _cell(line) for line in tables.lines_of(tables.neighbours(pool))}
+def _pool(name: str, pool: "Pool", plots: Mapping[str, Picture]) -> dict[str, Any]:
+    neighbours = {line.network: _cell(line) for line in tables.lines_of(tables.neighbours(pool))}
     rows = [
         {
             "network": line.network,
             "kept": f"{line.checkpoint}, epoch {line.epoch}",
             "parameters": words.count(line.parameters),
-            "cells": [_cell(line), near[line.network]] if near else [_cell(line)],
+            "cells": [_cell(line), neighbours[line.network]] if neighbours else [_cell(line)],
         }
         for line in tables.lines_of(tables.teachers(pool))
     ]
@@ -253,15 +253,15 @@ def _pool(name: str, pool: "Pool", drawn: Mapping[str, Picture]) -> dict[str, An
     return {
         "name": name,
         **{key: info[key] for key in ("dataset", "objective", "precision")},
-        "measures": ["Test accuracy, %", "Nearest neighbours, %"][: 2 if near else 1],
+        "measures": ["Test accuracy, %", "Nearest neighbours, %"][: 2 if neighbours else 1],
         "rows": rows,
-        "curves": _drawn(drawn, f"teacher_{name}", figures.TEACHER_CURVES),
+        "curves": _plotted(plots, f"teacher_{name}", figures.TEACHER_CURVES),
     }
 
 
-def _drawn(drawn: Mapping[str, Picture], name: str, curves: Mapping[str, str]) -> list[tuple[str, Picture]]:
+def _plotted(plots: Mapping[str, Picture], name: str, curves: Mapping[str, str]) -> list[tuple[str, Picture]]:
     """(label, picture) of those of ``curves`` that were drawn."""
-    return [(label, drawn[key]) for column, label in curves.items() if (key := f"{name}_{column}") in drawn]
+    return [(label, plots[key]) for column, label in curves.items() if (key := f"{name}_{column}") in plots]
 
 
 def _cost(artefacts: "Artefacts") -> list[tuple[str, list[list[str]]]]:
@@ -273,23 +273,23 @@ def _cost(artefacts: "Artefacts") -> list[tuple[str, list[list[str]]]]:
         ["Images passed backward", words.count(cost["images_backward"])],
         ["Arithmetic", words.arithmetic(cost["gflop"])],
     ]
-    found = [("Distillation", rows)]
+    parts = [("Distillation", rows)]
     for name, measured in artefacts.evaluation.items():
         cost = measured.info["cost"]
-        found.append(
+        parts.append(
             (
                 f"Evaluation, {name}",
                 [["Steps", words.count(cost["steps"])], ["Arithmetic", words.arithmetic(cost["gflop"])]],
             )
         )
-    return found
+    return parts
 
 
 def _size(artefacts: "Artefacts") -> list[list[str]]:
     """Bytes of what the labels stage wrote against the whole training set, one byte a pixel value and a label."""
-    found = artefacts.labels["bytes"]
-    total = found["images"] + found["labels"]
-    rows = [["Distilled images", words.size(found["images"])], ["Their labels", words.size(found["labels"])]]
+    size = artefacts.labels["bytes"]
+    total = size["images"] + size["labels"]
+    rows = [["Distilled images", words.size(size["images"])], ["Their labels", words.size(size["labels"])]]
     count = _whole_images(artefacts)
     if count:
         label = 1 if len(artefacts.images.info["classes"]) <= 256 else 2

@@ -118,9 +118,9 @@ def _evaluated(folder: Path) -> Measured:
 def _measured(folder: Path, sets: Sequence[str], columns: Sequence[str] = ROW) -> Measured:
     path = folder / "rows.csv"
     rows = _table(path, columns)
-    strange = set(rows["set"]) - set(sets)
-    if rows.empty or strange:
-        fault = f"has the set {min(strange)}, not one of {', '.join(sets)}" if strange else "has no rows"
+    unknown = set(rows["set"]) - set(sets)
+    if rows.empty or unknown:
+        fault = f"has the set {min(unknown)}, not one of {', '.join(sets)}" if unknown else "has no rows"
         raise BadInput(f"{path} {fault}: run the stage that writes it again.")
     return Measured(rows, _record(folder / "info.json"))
 
@@ -148,9 +148,9 @@ def _curve(path: Path) -> pd.DataFrame:
 def _table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     _present(path)
     table = pd.read_csv(path, keep_default_na=False, na_values=["", "nan", "NaN"])
-    lacking = [column for column in columns if column not in table.columns]
-    if lacking:
-        raise BadInput(f"{path} lacks the column {lacking[0]}: run the stage that writes it again.")
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise BadInput(f"{path} lacks the column {missing[0]}: run the stage that writes it again.")
     return table
 
 

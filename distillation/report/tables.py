@@ -123,8 +123,8 @@ def teachers(pool: "Pool") -> pd.DataFrame:
 
 def neighbours(pool: "Pool") -> pd.DataFrame:
     """One line per network of a Pool: the summary of its accuracies by nearest neighbours; none where it has none."""
-    found = [(each["network"], each["knn"]) for each in pool.info["networks"] if "knn" in each]
-    groups = pd.DataFrame(found, columns=["network", "accuracy"]).groupby("network", sort=False)["accuracy"]
+    accuracies = [(each["network"], each["knn"]) for each in pool.info["networks"] if "knn" in each]
+    groups = pd.DataFrame(accuracies, columns=["network", "accuracy"]).groupby("network", sort=False)["accuracy"]
     return groups.agg(mean="mean", std=lambda a: a.std(ddof=0), n="count").reset_index()
 
 
@@ -133,10 +133,10 @@ def norms(pools: "Mapping[str, Pool]") -> pd.DataFrame | None:
     running ``variance``, averaged over the teachers. That is how much a layer has to say to images made by its
     statistics (SC-DD); None where no pool has batch norms.
     """
-    found = [pool.norms.assign(pool=name) for name, pool in pools.items() if pool.norms is not None]
-    if not found:
+    statistics = [pool.norms.assign(pool=name) for name, pool in pools.items() if pool.norms is not None]
+    if not statistics:
         return None
-    layers: Any = pd.concat(found).groupby(["pool", "network", "index", "checkpoint", "layer"], sort=False)
+    layers: Any = pd.concat(statistics).groupby(["pool", "network", "index", "checkpoint", "layer"], sort=False)
     spreads = layers[["mean", "variance"]].std(ddof=0)
     return spreads.groupby(["pool", "network", "layer"], sort=False).mean().reset_index()
 
@@ -151,35 +151,33 @@ def metrics(artefacts: "Artefacts") -> dict[str, Any]:
     ``assess.POOL.ASSESSMENT`` is a mean over the models. Of networks carried over to a target:
     ``transfer.TARGET.PROTOCOL.SET.NETWORK``, ``kd.TARGET.accuracy|batch_accuracy.SET.NETWORK``.
     """
-    found = {"evaluate": {}, "baseline": {}, "whole": _cells(summary(artefacts.whole.rows))["whole"], "teacher": {}}
+    values = {"evaluate": {}, "baseline": {}, "whole": _cells(summary(artefacts.whole.rows))["whole"], "teacher": {}}
     for name, measured in artefacts.evaluation.items():
         cells = _cells(summary(measured.rows))
         control = {"control": cells["control"]} if "control" in cells else {}
         best = best_tests(artefacts, name)
         best = {} if best is None else {"best_test": _cells(best)["distilled"]}
-        found["evaluate"][name] = {**cells["distilled"], **control, **best}
+        values["evaluate"][name] = {**cells["distilled"], **control, **best}
     for name, measured in artefacts.baseline.items():
-        found["baseline"][name] = _cells(summary(measured.rows))
+        values["baseline"][name] = _cells(summary(measured.rows))
     for name, pool in artefacts.pools.items():
         table = teachers(pool)
         last = rows_where(table, (table["checkpoint"] == "last") & (table["n"] > 0))
-        near = {line.network: _cell(line) for line in lines_of(neighbours(pool))}
-        found["teacher"][name] = {line.network: _cell(line) for line in lines_of(last)} | (
-            {"knn": near} if near else {}
-        )
+        knn = {line.network: _cell(line) for line in lines_of(neighbours(pool))}
+        values["teacher"][name] = {line.network: _cell(line) for line in lines_of(last)} | ({"knn": knn} if knn else {})
     if len(artefacts.curve):
         loss = artefacts.curve["loss"].iloc[-1]
-        found["distill"] = {"loss": _digits(loss) if math.isfinite(loss) else None}
+        values["distill"] = {"loss": _digits(loss) if math.isfinite(loss) else None}
     if artefacts.transfers:
-        found["transfer"] = {name: _by_protocol(measured.rows) for name, measured in artefacts.transfers.items()}
+        values["transfer"] = {name: _by_protocol(measured.rows) for name, measured in artefacts.transfers.items()}
     if artefacts.taught:
-        found["kd"] = {
+        values["kd"] = {
             name: {column: _cells(summary(measured.rows, column=column)) for column in ("accuracy", "batch_accuracy")}
             for name, measured in artefacts.taught.items()
         }
     if artefacts.assessments:
-        found["assess"] = {name: _assessed(measured) for name, measured in artefacts.assessments.items()}
-    return _sorted(found)
+        values["assess"] = {name: _assessed(measured) for name, measured in artefacts.assessments.items()}
+    return _sorted(values)
 
 
 def _cells(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:

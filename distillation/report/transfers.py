@@ -21,17 +21,17 @@ PROTOCOLS = {"finetune": "fine-tuning", "linear": "linear evaluation"}
 
 def section(target: str, measured: "Measured", cell: Callable[[tables.Line | None], Any]) -> list[dict[str, Any]]:
     """A table for each protocol of one target; ``cell`` turns a line of a summary into what the page prints."""
-    named = tables.groups_of(measured.rows, "protocol")
-    return [_table(f"{target}, {PROTOCOLS[name]}", tables.summary(rows), cell) for name, rows in named]
+    groups = tables.groups_of(measured.rows, "protocol")
+    return [_table(f"{target}, {PROTOCOLS[name]}", tables.summary(rows), cell) for name, rows in groups]
 
 
 def taught(target: str, measured: "Measured", cell: Callable[[tables.Line | None], Any]) -> list[dict[str, Any]]:
     """A table for each way in which students that a teacher of the target taught were tested."""
     teacher = measured.info["teacher"]
-    of = f"taught by {teacher['network']}, {words.percent(teacher['accuracy'])}"
+    title = f"taught by {teacher['network']}, {words.percent(teacher['accuracy'])}"
     return [
-        _table(f"{target}, {of}, {how}", tables.summary(measured.rows, column=column), cell)
-        for column, how in TESTS.items()
+        _table(f"{target}, {title}, {test}", tables.summary(measured.rows, column=column), cell)
+        for column, test in TESTS.items()
     ]
 
 
