@@ -11,10 +11,13 @@ column scales to them. Lines give medians over the rounds, the contestants takin
 refresh and an update. The machines are noisy: only figures of one run compare.
 """
 
+import argparse
 import copy
 import statistics
 import tempfile
 import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -28,10 +31,22 @@ from distillation.methods.apm import APM, Settings
 from distillation.methods.base import Problem
 from distillation.runtime.random import generator
 
+if TYPE_CHECKING:
+    from benchmarks.measure import Step
+    from distillation.data.real import RealSet
+    from distillation.teachers.pool import Pool
+
 SNAPSHOTS, UPDATES, PUBLISHED_EPOCHS = 5, 3, 250
 
 
-def ours(args, data, pool, where, network="ConvNet", **changed):
+def product(
+    args: argparse.Namespace,
+    data: "RealSet",
+    pool: "Pool",
+    where: torch.device,
+    network: str = "ConvNet",
+    **changed: Any,
+) -> "tuple[Step, Step]":
     """The product: a function that trains a student, and one that makes an update."""
     settings = {
         "iterations": 10**6, "loss": "l1", "lr_img": 1.0, "momentum": 0.5, "milestones": [0.5], "decay": 0.3, "ce": 0.1,
@@ -42,20 +57,20 @@ def ours(args, data, pool, where, network="ConvNet", **changed):
     method = APM(problem, Settings(**{**settings, **changed}))
     unit = common.unit_of(method)
 
-    def refresh():
+    def refresh() -> None:
         method.training = None
         unit()
-        while not method.training.done:
+        while not method.training.done:  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess] the unit has made it
             unit()
 
-    def update():
+    def update() -> None:
         while not unit().updated:
             pass
 
     return refresh, update
 
 
-def straightforward(args, data, where):
+def straightforward(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "tuple[Step, Step]":
     """The published loop."""
     images = torch.randn(len(data.classes) * args.ipc, 3, 32, 32, generator=generator(0, "init")).to(where)
     images.requires_grad_()
@@ -64,7 +79,7 @@ def straightforward(args, data, where):
     teacher, snapshots = PlainClassifier().to(where), []
     strategy, draws = resolve("auto", True), generator(0, "straightforward")
 
-    def refresh():
+    def refresh() -> None:
         snapshots.clear()
         with torch.no_grad():
             targets = teacher(images)
@@ -80,7 +95,7 @@ def straightforward(args, data, where):
             if (epoch + 1) % (args.epochs // SNAPSHOTS) == 0:
                 snapshots.append(copy.deepcopy(student))
 
-    def update():
+    def update() -> None:
         optimizer.zero_grad()
         for student in snapshots:
             (-F.l1_loss(student(images), teacher(images))).backward()
@@ -90,7 +105,7 @@ def straightforward(args, data, where):
     return refresh, update
 
 
-def seconds_of(call, where):
+def seconds_of(call: "Step", where: torch.device) -> float:
     before = time.perf_counter()
     call()
     if where.type == "cuda":
@@ -98,27 +113,29 @@ def seconds_of(call, where):
     return time.perf_counter() - before
 
 
-def measure(named, steps, where):
+def measure(
+    contestants: "Mapping[str, tuple[Step, Step]]", steps: int, where: torch.device
+) -> dict[str, tuple[float, ...]]:
     """Median seconds of a refresh and of an update, and the growth of memory in each, of every contestant."""
-    grown, times = {}, {name: ([], []) for name in named}
-    for name, (refresh, update) in named.items():
+    grown, times = {}, {name: ([], []) for name in contestants}
+    for name, (refresh, update) in contestants.items():
         refresh(), update()  # compiles
         grown[name] = growth(refresh, where), growth(update, where)
     for _ in range(steps):
-        for name, (refresh, update) in named.items():
+        for name, (refresh, update) in contestants.items():
             for called, seconds in zip((refresh, update), times[name], strict=True):
                 seconds.append(seconds_of(called, where))
-    return {name: (*map(statistics.median, times[name]), *grown[name]) for name in named}
+    return {name: (*map(statistics.median, times[name]), *grown[name]) for name in contestants}
 
 
-def race(args, where):
+def race(args: argparse.Namespace, where: torch.device) -> None:
     data = common.noise(CLASSES * args.ipc).to(where)
     with tempfile.TemporaryDirectory() as folder:
-        named = {
+        contestants = {
             "straightforward fp32 eager": straightforward(args, data, where),
-            common.label(args): ours(args, data, common.pool_in(folder, data, where), where),
+            common.label(args): product(args, data, common.pool_in(folder, data, where), where),
         }
-        measured = measure(named, args.steps, where)
+        measured = measure(contestants, args.steps, where)
     print(f"IPC {args.ipc}, {args.epochs} student epochs, {SNAPSHOTS} snapshots, {UPDATES} updates:")
     totals = {}
     for name, (refresh, update, *grown) in measured.items():
@@ -133,18 +150,18 @@ def race(args, where):
         )
 
 
-def linear(args, where):
+def linear(args: argparse.Namespace, where: torch.device) -> None:
     print(" IPC   refresh s   update s   memory of a refresh and of an update, MiB")
     for ipc in args.linear:
         args.ipc = ipc
         data = common.noise(CLASSES * ipc).to(where)
         with tempfile.TemporaryDirectory() as folder:
-            named = {"ours": ours(args, data, common.pool_in(folder, data, where), where)}
-            refresh, update, *grown = measure(named, args.steps, where)["ours"]
+            contestants = {"ours": product(args, data, common.pool_in(folder, data, where), where)}
+            refresh, update, *grown = measure(contestants, args.steps, where)["ours"]
         print(f"{ipc:4d} {refresh:11.2f} {update:10.2f} {grown[0] / 2**20:11,.0f} {grown[1] / 2**20:8,.0f}")
 
 
-def segments(args, where):
+def segments(args: argparse.Namespace, where: torch.device) -> None:
     """64 px, ConvNetD4, IPC 50 of 100 classes (the images of ImageNet's 1000 are stored, but never in a network at once),
     500 images an update; one epoch and one snapshot, which memory does not depend on."""
     data = common.noise(100, 100, 64).to(where)
@@ -154,13 +171,13 @@ def segments(args, where):
         pool = common.pool_in(folder, data, where, "ConvNetD4")
         for update_syn in args.segments:
             changed = {"batch_syn": 500, "update_syn": update_syn, "snapshots": 1, "batch_net": 64}
-            refresh, update = ours(args, data, pool, where, "ConvNetD4", **changed)
+            refresh, update = product(args, data, pool, where, "ConvNetD4", **changed)
             refresh(), update()  # compiles
             grown = growth(update, where)
             print(f"{update_syn:10d} {seconds_of(update, where):10.2f} {grown / 2**20:12,.0f}", flush=True)
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     where = common.device_of(args)
     if args.linear:
         linear(args, where)

@@ -1,8 +1,10 @@
 """What benchmarks share: arguments, data, pools and settings, and the plain network of the yardsticks."""
 
 import argparse
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -16,10 +18,14 @@ from distillation.runtime import device, tensors
 from distillation.runtime.random import generator
 from distillation.teachers.pool import FILE, Pool
 
+if TYPE_CHECKING:
+    from distillation.methods.base import Method
+    from distillation.methods.driver import Unit
+
 CLASSES, REAL, IPC = 10, 256, 10
 
 
-def parser(doc, chunk=64, steps=5):
+def parser(doc: str | None, chunk: int | None = 64, steps: int = 5) -> argparse.ArgumentParser:
     """A parser of the arguments of every benchmark of a step, to which each adds its own; ``chunk`` None: without that."""
     arguments = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
@@ -32,19 +38,19 @@ def parser(doc, chunk=64, steps=5):
     return arguments
 
 
-def device_of(args):
+def device_of(args: argparse.Namespace) -> torch.device:
     """The device of a benchmark, made ready."""
     device.prepare(args.threads)
     return torch.device(args.device)
 
 
-def label(args):
+def label(args: argparse.Namespace) -> str:
     """What the product's line says of its settings."""
     chunk = f" chunk {args.chunk}" if "chunk" in args else ""
     return f"ours {args.precision}{' compiled' if args.compile else ' eager'}{chunk}"
 
 
-def settings(args, name, guidance=None, **changed):
+def settings(args: argparse.Namespace, name: str, guidance: Mapping[str, Any] | None = None, **changed: Any) -> Common:
     """The Common settings of a method; ``guidance`` changes those of guidance."""
     values = {
         "name": name, "ipc": IPC, "seed": 0, "network": "ConvNet", "init": "real", "augment": "auto", "alpha": 0.0,
@@ -54,7 +60,7 @@ def settings(args, name, guidance=None, **changed):
     return Common(**{**values, "guidance": {**defaults, **(guidance or {})}, **changed})
 
 
-def noise(count=5000, classes=CLASSES, size=32):
+def noise(count: int = 5000, classes: int = CLASSES, size: int = 32) -> RealSet:
     """A RealSet of random images in the space of CIFAR-10."""
     shape = (count, 3, size, size)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator(0, "images"))
@@ -64,12 +70,25 @@ def noise(count=5000, classes=CLASSES, size=32):
     return RealSet(split, split, space, {"name": "noise", "classes": names, "channels": 3, "size": size, "flip": True})
 
 
-def first_images(data, ipc):
+def pixels(data: RealSet) -> torch.Tensor:
+    """The training images (N, C, S, S) uint8 of a set in memory."""
+    assert isinstance(data.train.images, torch.Tensor)
+    return data.train.images
+
+
+def first_images(data: RealSet, ipc: int) -> torch.Tensor:
     """The first images of each class, ready for a gradient: what the yardsticks start from."""
-    return data.encode(torch.cat([data.train.images[m[:ipc]] for m in data.members])).requires_grad_()
+    return data.encode(torch.cat([pixels(data)[m[:ipc]] for m in data.members])).requires_grad_()
 
 
-def pool_in(folder, data, where, network="ConvNet", weights=None, **info):
+def pool_in(
+    folder: str | Path,
+    data: RealSet,
+    where: torch.device,
+    network: str = "ConvNet",
+    weights: Mapping[str, torch.Tensor] | None = None,
+    **info: Any,
+) -> Pool:
     """A Pool of one network with random weights, or with ``weights`` by the ends of their names; ``info`` is recorded."""
     if weights is None:
         state = build(network, *data.shape, generator(0, "teacher")).state_dict()
@@ -81,7 +100,7 @@ def pool_in(folder, data, where, network="ConvNet", weights=None, **info):
     return Pool(folder, where)
 
 
-def unit_of(method):
+def unit_of(method: "Method") -> "Callable[[], Unit]":
     """A function whose every call is the next unit of work of a method: of most, an update."""
     return partial(next, updates(method))
 
@@ -89,23 +108,23 @@ def unit_of(method):
 class PlainConvNet(nn.Module):
     """ConvNet-D3-W128 with instance norm, from torch's own modules: features (N, 2048)."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         blocks = []
         for channels in (3, 128, 128):
             blocks += [nn.Conv2d(channels, 128, 3, padding=1), nn.GroupNorm(128, 128), nn.ReLU(), nn.AvgPool2d(2)]
         self.features = nn.Sequential(*blocks)
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.features(images).flatten(1)
 
 
 class PlainClassifier(PlainConvNet):
     """The same with its classifier: logits (N, 10)."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.classifier = nn.Linear(2048, CLASSES)
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.classifier(super().forward(images))

@@ -13,6 +13,7 @@ import argparse
 import os
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
@@ -24,39 +25,45 @@ from benchmarks.measure import race
 from distillation.datasets import indexing
 from distillation.runtime.random import generator
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def ours(images, order, batch):
+    from benchmarks.measure import Step
+    from distillation.data.indexed import IndexedImages
+
+
+def product(images: "IndexedImages", order: "Tensor", batch: int) -> "Step":
     """One call decodes the images at ``order``."""
 
-    def step():
+    def step() -> None:
         for indices in order.split(batch):
             images[indices]
 
     return step
 
 
-def ours_in_order(images, batch):
-    def step():
+def product_in_order(images: "IndexedImages", batch: int) -> "Step":
+    def step() -> None:
         for _ in images.split(batch):
             pass
 
     return step
 
 
-def theirs(folder, order, size, batch, workers):
+def image_folder(folder: Path, order: "Tensor", size: int, batch: int, workers: int) -> "Step":
     """The same by ImageFolder and DataLoader; the workers stay."""
     resize = v2.Resize(size, v2.InterpolationMode.LANCZOS)
     files = ImageFolder(folder, v2.Compose([resize, v2.CenterCrop(size), v2.PILToTensor()]))
     loader = DataLoader(Subset(files, order.tolist()), batch, num_workers=workers, persistent_workers=workers > 0)
 
-    def step():
+    def step() -> None:
         for _ in loader:
             pass
 
     return step
 
 
-def enlarged(root, longer):
+def enlarged(root: Path, longer: int) -> None:
     """Replace each JPEG by one of another size."""
     for path in root.rglob("*.jp*g"):
         with Image.open(path) as image:
@@ -64,7 +71,7 @@ def enlarged(root, longer):
         larger.save(path, quality=90)
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         train = indexing.read(Path(args.archive), args.size, "rgb", Path(folder)).splits[0]
@@ -74,18 +81,19 @@ def main(args):
             train = indexing.read(root, args.size, "rgb", Path(folder) / "again").splits[0]
         mask = torch.zeros(len(train), dtype=torch.bool)
         mask[torch.randperm(len(train), generator=generator(0, "images"))[: args.images]] = True
-        some, order = train.images[mask], mask.nonzero().squeeze(1)
+        chosen, order = train.images[mask], mask.nonzero().squeeze(1)
         shuffled = order[torch.randperm(len(order), generator=generator(0, "order"))]
         photographs = next(root.rglob("train"))
-        named = {
-            "ImageFolder, no workers, in order": theirs(photographs, order, args.size, args.batch, 0),
-            f"ImageFolder, {os.cpu_count()} workers, in order": theirs(
-                photographs, order, args.size, args.batch, os.cpu_count()
+        workers = os.cpu_count() or 1
+        contestants = {
+            "ImageFolder, no workers, in order": image_folder(photographs, order, args.size, args.batch, 0),
+            f"ImageFolder, {workers} workers, in order": image_folder(
+                photographs, order, args.size, args.batch, workers
             ),
-            "decoded on load, in order": ours_in_order(some, args.batch),
-            "decoded on load, random": ours(train.images, shuffled, args.batch),
+            "decoded on load, in order": product_in_order(chosen, args.batch),
+            "decoded on load, random": product(train.images, shuffled, args.batch),
         }
-        seconds = race(named, args.steps, torch.device("cpu"))
+        seconds = race(contestants, args.steps, torch.device("cpu"))
         for name, each in seconds.items():
             print(f"{name:36s} {len(order) / each:8.0f} images a second")
 

@@ -7,6 +7,9 @@ norm. Each line gives the median over the steps and the growth of memory during 
 figures of one run compare.
 """
 
+import argparse
+from typing import TYPE_CHECKING, Any
+
 import torch
 
 from benchmarks import common
@@ -18,22 +21,26 @@ from distillation.methods.base import Problem
 from distillation.methods.dm import DM, Settings
 from distillation.runtime.random import generator
 
+if TYPE_CHECKING:
+    from benchmarks.measure import Step
+    from distillation.data.real import RealSet
 
-def ours(args, data, where):
+
+def product(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "Step":
     """One call is one step of the product."""
     problem = Problem(data, common.settings(args, "dm"), where, None)
     return common.unit_of(DM(problem, Settings(iterations=10**6, lr_img=1.0, momentum=0.5, batch_real=REAL)))
 
 
-def straightforward(data, where):
+def straightforward(data: "RealSet", where: torch.device) -> "Step":
     """The published loop: a new network a step, then class by class real and synthetic images through it."""
     images = common.first_images(data, IPC)
     optimizer = torch.optim.SGD([images], 1.0, 0.5)
     strategy, draws = resolve("auto", True), generator(0, "straightforward")
 
-    def step():
+    def step() -> None:
         network = PlainConvNet().to(where).requires_grad_(False)
-        loss = 0.0
+        loss: Any = 0.0  # a Tensor after the first class
         for c, members in enumerate(data.members):
             real = data.encode(data.train.images[members[torch.randperm(len(members), generator=draws)[:REAL]]])
             op, numbers = draw(strategy, 1, 1, draws)
@@ -49,11 +56,14 @@ def straightforward(data, where):
     return step
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     where = common.device_of(args)
     data = common.noise().to(where)
-    named = {"straightforward fp32 eager": straightforward(data, where), common.label(args): ours(args, data, where)}
-    table(named, args.steps, where)
+    contestants = {
+        "straightforward fp32 eager": straightforward(data, where),
+        common.label(args): product(args, data, where),
+    }
+    table(contestants, args.steps, where)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ teacher, then the matrix of all pairs. Each line gives the median over the steps
 compare.
 """
 
+import argparse
 import tempfile
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -19,14 +21,27 @@ from benchmarks.measure import table
 from distillation.methods import guidance
 from distillation.methods.base import Method, Problem
 from distillation.methods.guidance import Guidance
+from distillation.params import Section
 from distillation.runtime.random import generator
 
+if TYPE_CHECKING:
+    from benchmarks.measure import Step
+    from distillation.data.real import RealSet
+    from distillation.teachers.pool import Pool
 
-def ours(data, pool, where, args, distance, cache=guidance.CACHE):
+
+def product(
+    data: "RealSet",
+    pool: "Pool",
+    where: torch.device,
+    args: argparse.Namespace,
+    distance: str,
+    cache: int = guidance.CACHE,
+) -> "Step":
     """One call is one step of guidance by a distance, with room for ``cache`` bytes of kept features."""
     settings = {"alpha": 1.0, "ipc": args.ipc, "guidance": {"distance": distance, "batch": args.batch}}
     problem = Problem(data, common.settings(args, "dm", **settings), where, pool)
-    method = Method(problem, None)
+    method = Method(problem, Section())
     method.images, method.labels = problem.initial_images().requires_grad_(), problem.labels()
     method.images.grad = torch.zeros_like(method.images)
     guidance.CACHE = cache
@@ -34,13 +49,13 @@ def ours(data, pool, where, args, distance, cache=guidance.CACHE):
     return lambda: guide.add_gradient(method, next(counter))
 
 
-def straightforward(data, pool, args):
+def straightforward(data: "RealSet", pool: "Pool", args: argparse.Namespace) -> "Step":
     """The published shape: everything at once, and every pair."""
     network, draws = pool.network(pool.members[0]), generator(0, "straightforward")
     labels = torch.arange(CLASSES, device=data.train.labels.device).repeat_interleave(args.ipc)
     images = common.first_images(data, args.ipc)
 
-    def step():
+    def step() -> None:
         chosen = torch.randint(len(data.train), (args.batch,), generator=draws).to(labels.device)
         with torch.no_grad():
             real = F.normalize(network.embed(data.encode(data.train.images[chosen])))
@@ -51,20 +66,20 @@ def straightforward(data, pool, args):
     return step
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     where = common.device_of(args)
     data = common.noise(args.images).to(where)
     with tempfile.TemporaryDirectory() as folder:
         pool = common.pool_in(folder, data, where)
         pool.network(pool.members[0])
-    named = {
+    contestants = {
         "straightforward cos": straightforward(data, pool, args),
-        "ours cos, fresh features": ours(data, pool, where, args, "cos", cache=0),
-        "ours cos, kept features": ours(data, pool, where, args, "cos"),
-        "ours ce_ratio": ours(data, pool, where, args, "ce_ratio"),
-        "ours ce": ours(data, pool, where, args, "ce"),
+        "ours cos, fresh features": product(data, pool, where, args, "cos", cache=0),
+        "ours cos, kept features": product(data, pool, where, args, "cos"),
+        "ours ce_ratio": product(data, pool, where, args, "ce_ratio"),
+        "ours ce": product(data, pool, where, args, "ce"),
     }
-    table(named, args.steps, where)
+    table(contestants, args.steps, where)
 
 
 if __name__ == "__main__":

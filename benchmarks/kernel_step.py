@@ -8,7 +8,9 @@ whole formula, their diagonal too, and a general solve. Each line gives the medi
 memory during one. The machines are noisy: only figures of one run compare.
 """
 
+import argparse
 import math
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +23,12 @@ from distillation import methods
 from distillation.methods.base import Problem
 from distillation.runtime.random import generator
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from benchmarks.measure import Step
+    from distillation.data.real import RealSet
+
 REAL, WIDTHS = 1024, (128, 256, 512)
 SETTINGS = {
     "frepo": {
@@ -31,21 +39,21 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def ours(args, data, where):
+def product(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "Step":
     """One call is one update of the product."""
     module = methods.load(args.method)
     settings = common.settings(args, args.method, ipc=args.ipc, network="ConvNetW128-256-512BN")
     return common.unit_of(module.METHOD(Problem(data, settings, where, None), module.Settings(**SETTINGS[args.method])))
 
 
-def initial(args, data):
+def initial(args: argparse.Namespace, data: "RealSet") -> "tuple[Tensor, Tensor]":
     """Images that need a gradient, their labels, and centred one-hot labels."""
     images = common.first_images(data, args.ipc)
     labels = torch.arange(CLASSES, device=images.device).repeat_interleave(args.ipc)
     return images, F.one_hot(labels, CLASSES).float() - 1 / CLASSES
 
 
-def frepo(args, data, where):
+def frepo(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "Step":
     """The published loop."""
     images, targets = initial(args, data)
     targets.requires_grad_()
@@ -57,7 +65,7 @@ def frepo(args, data, where):
     network = nn.Sequential(body, nn.Linear(WIDTHS[-1] * 16, CLASSES).to(where))
     learner, draws = torch.optim.Adam(network.parameters(), 0.0003), generator(0, "straightforward")
 
-    def update():
+    def update() -> None:
         network.eval()
         index = torch.randperm(len(data.train), generator=draws)[:REAL].to(where)
         with torch.no_grad():
@@ -80,7 +88,7 @@ def frepo(args, data, where):
     return update
 
 
-def plain_kernel(x, z):
+def plain_kernel(x: "Tensor", z: "Tensor") -> "Tensor":
     """The kernel of one hidden layer as it is written, its diagonal like every other entry."""
     x, z = x.flatten(1), z.flatten(1)
     covariance = 2 / x.shape[1] * x @ z.T + 0.01
@@ -90,13 +98,13 @@ def plain_kernel(x, z):
     return 2 * rectified + 0.01 + 2 * covariance * (math.pi - angle) / (2 * math.pi)
 
 
-def kip(args, data, where):
+def kip(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "Step":
     """The published loop."""
     images, targets = initial(args, data)
     optimizer, draws = torch.optim.Adam([images], 0.04), generator(0, "straightforward")
     targets = targets.double()
 
-    def update():
+    def update() -> None:
         index = torch.cat([m[torch.randperm(len(m), generator=draws)[:500]] for m in data.members]).to(where)
         real = data.encode(data.train.images[index]).double()
         real_targets = F.one_hot(data.train.labels[index], CLASSES).double() - 1 / CLASSES
@@ -111,13 +119,13 @@ def kip(args, data, where):
     return update
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     where = common.device_of(args)
     data = common.noise().to(where)
-    named = {"straightforward eager": {"frepo": frepo, "kip": kip}[args.method](args, data, where)}
-    named[common.label(args)] = ours(args, data, where)
+    contestants = {"straightforward eager": {"frepo": frepo, "kip": kip}[args.method](args, data, where)}
+    contestants[common.label(args)] = product(args, data, where)
     print(f"{args.method}, IPC {args.ipc}:")
-    table(named, args.steps, where)
+    table(contestants, args.steps, where)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,10 @@ The error is that of the gradients of the images' features and targets through t
 features, against the same in float64.
 """
 
+import argparse
 import tempfile
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +30,13 @@ from distillation.methods.krr_st import KRRST, Settings
 from distillation.networks.build import build
 from distillation.runtime.random import generator
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from benchmarks.measure import Step
+    from distillation.data.real import RealSet
+    from distillation.teachers.pool import Pool
+
 NETWORK, TARGET, WIDTHS, RIDGE, FEATURES = "ConvNetW128-256-512BN", "ResNet18BN_P2", (128, 256, 512), 1e-6, 512
 SETTINGS = {
     "iterations": 160000, "lr": 0.0001, "crop_flip": True, "ridge": RIDGE, "pool": 2, "pool_steps": 1000,
@@ -34,14 +44,14 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def target_pool(folder, data, where):
+def target_pool(folder: str, data: "RealSet", where: torch.device) -> "Pool":
     """A pool of one target model with random weights, of features alone."""
     network = build(TARGET, 3, 32, FEATURES, generator(0, "target"))
     weights = {f"last/body.{name}": value for name, value in network.body.state_dict().items()}
     return common.pool_in(folder, data, where, TARGET, weights, classes=None, shape=[3, 32, 0])
 
 
-def ours(args, data, pool, where):
+def product(args: argparse.Namespace, data: "RealSet", pool: "Pool", where: torch.device) -> "Step":
     """One call is one update of the product, past what comes before the first."""
     problem = Problem(data, common.settings(args, "krr_st", ipc=1, network=NETWORK), where, pool)
     method = KRRST(problem, Settings(**SETTINGS, images=args.images, batch_real=args.real))
@@ -49,7 +59,7 @@ def ours(args, data, pool, where):
     return common.unit_of(method)
 
 
-def plain_body():
+def plain_body() -> nn.Sequential:
     """ConvNet of three blocks of convolution, batch norm, ReLU and average pooling."""
     layers, inside = [], 3
     for width in WIDTHS:
@@ -58,21 +68,23 @@ def plain_body():
     return nn.Sequential(*layers, nn.Flatten())
 
 
-def straightforward(args, data, where):
+def straightforward(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "Step":
     """The published loop."""
     target = resnet18()
-    target.conv1, target.maxpool, target.fc = nn.Conv2d(3, 64, 3, 1, 2, bias=False), nn.Identity(), nn.Identity()
+    target.conv1 = nn.Conv2d(3, 64, 3, 1, 2, bias=False)
+    target.maxpool = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue] any Module does
+    target.fc = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue] any Module does
     target = target.eval().requires_grad_(False).to(where)
     networks = [nn.Sequential(plain_body(), nn.Linear(8192, FEATURES)).to(where) for _ in range(SETTINGS["pool"])]
     learners = [torch.optim.SGD(n.parameters(), 0.1, 0.9, weight_decay=0.001) for n in networks]
-    real, draws = data.train.images, generator(0, "straightforward")
+    real, draws = common.pixels(data), generator(0, "straightforward")
     mean, std = (data.space.tensors[name].view(1, 3, 1, 1) for name in ("mean", "std"))
     images = real[: args.images].float() / 255
     targets = target((images - mean) / std).requires_grad_()
     images.requires_grad_()
     optimizer = torch.optim.AdamW([images, targets], 0.0001, weight_decay=0)
 
-    def step():
+    def step() -> None:
         place = int(torch.randint(len(networks), (1,), generator=draws))
         network, body = networks[place].eval(), networks[place][0]
         index = torch.randperm(len(real), generator=draws)[: args.real].to(where)
@@ -91,7 +103,7 @@ def straightforward(args, data, where):
     return step
 
 
-def plain_predictions(synthetic, targets, real):
+def plain_predictions(synthetic: "Tensor", targets: "Tensor", real: "Tensor") -> "Tensor":
     """Kernel ridge regression in the precision of what it is given."""
     synthetic, real = (torch.cat([f, f.new_ones(len(f), 1)], 1) for f in (synthetic, real))
     kernel = synthetic @ synthetic.T
@@ -101,16 +113,16 @@ def plain_predictions(synthetic, targets, real):
     )
 
 
-def errors(args, data, where):
+def errors(args: argparse.Namespace, data: "RealSet", where: torch.device) -> None:
     """Relative errors of the gradients of the features of the images and of the targets, by who solves."""
     body = plain_body().eval().to(where)
-    raw = data.train.images[: args.images + args.real].float() / 255
+    raw = common.pixels(data)[: args.images + args.real].float() / 255
     with torch.no_grad():
         features = torch.cat([body(part) for part in raw.split(args.chunk)])
     outputs = torch.randn(len(features), FEATURES, generator=generator(0, "outputs")).abs().to(where)
     parts = [each[rows] for rows in (slice(args.images), slice(args.images, None)) for each in (features, outputs)]
 
-    def gradients(solve, dtype):
+    def gradients(solve: "Callable[[Tensor, Tensor, Tensor], Tensor]", dtype: torch.dtype) -> "tuple[Tensor, ...]":
         synthetic, targets, real, real_targets = (value.to(dtype) for value in parts)
         synthetic, targets = synthetic.requires_grad_(), targets.requires_grad_()
         loss = (solve(synthetic, targets, real) - real_targets).square().mean()
@@ -119,20 +131,20 @@ def errors(args, data, where):
     exact = gradients(plain_predictions, torch.float64)
     for name, solve in {
         "straightforward": plain_predictions,
-        "ours": lambda *features: predictions(*features, RIDGE),
+        "ours": lambda synthetic, targets, real: predictions(synthetic, targets, real, RIDGE),
     }.items():
         rounded = gradients(solve, torch.float32)
         off = [float((a.double() - b).norm() / b.norm()) for a, b in zip(rounded, exact, strict=True)]
         print(f"{name:44s} the gradient of features is off by {off[0]:.1e}, of targets by {off[1]:.1e}")
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     where = common.device_of(args)
     data = common.noise(2 * max(args.real, args.images), classes=1).to(where)
     with tempfile.TemporaryDirectory() as folder:
-        named = {"straightforward fp32 eager": straightforward(args, data, where)}
-        named[common.label(args)] = ours(args, data, target_pool(folder, data, where), where)
-        table(named, args.steps, where)
+        contestants = {"straightforward fp32 eager": straightforward(args, data, where)}
+        contestants[common.label(args)] = product(args, data, target_pool(folder, data, where), where)
+        table(contestants, args.steps, where)
     errors(args, data, where)
 
 

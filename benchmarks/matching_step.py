@@ -8,7 +8,10 @@ the network trains on all 100 synthetic images at once. Each line gives the medi
 memory during one. The machines are noisy: only figures of one run compare.
 """
 
+import argparse
+from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -22,10 +25,16 @@ from distillation.augment.strategy import resolve
 from distillation.methods.base import Problem
 from distillation.runtime.random import generator
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from benchmarks.measure import Step
+    from distillation.data.real import RealSet
+
 LR_NET = 0.01
 
 
-def ours(data, where, args):
+def product(data: "RealSet", where: torch.device, args: argparse.Namespace) -> "tuple[Step, Step]":
     """Two functions: a matching step of the product, and a step of its network."""
     module = methods.load(args.method)
     settings = module.Settings(
@@ -35,14 +44,14 @@ def ours(data, where, args):
     method = module.METHOD(Problem(data, common.settings(args, args.method), where, None), settings)
     unit = common.unit_of(method)
 
-    def at(place):
+    def at(place: int) -> None:
         method.at = place
         unit()
 
     return partial(at, 0), partial(at, 1)
 
 
-def straightforward(data, where, args):
+def straightforward(data: "RealSet", where: torch.device, args: argparse.Namespace) -> "tuple[Step, Step]":
     """The same two, as published."""
     images = common.first_images(data, IPC)
     labels = torch.arange(CLASSES, device=where).repeat_interleave(IPC)
@@ -51,9 +60,10 @@ def straightforward(data, where, args):
     network = PlainClassifier().to(where)
     trainer = torch.optim.SGD(network.parameters(), LR_NET)
 
-    def match():
+    def match() -> None:
         network = PlainClassifier().to(where)
-        parameters, loss = list(network.parameters()), 0.0
+        parameters = list(network.parameters())
+        loss: Any = 0.0  # a Tensor after the first class
         for c, members in enumerate(data.members):
             real = data.encode(data.train.images[members[torch.randperm(len(members), generator=draws)[:REAL]]])
             op, numbers = draw(strategy, 1, 1, draws)
@@ -68,7 +78,7 @@ def straightforward(data, where, args):
         loss.backward()
         optimizer.step()
 
-    def train():
+    def train() -> None:
         order = torch.randperm(len(images), generator=draws)
         seen = augment_batch(images.detach()[order], strategy, draws)
         loss = F.cross_entropy(network(seen), labels[order])
@@ -79,22 +89,22 @@ def straightforward(data, where, args):
     return match, train
 
 
-def distance(ours, real):
+def distance(synthetic: "Sequence[Tensor]", real: "Sequence[Tensor]") -> "Tensor":
     """One cosine for each output of each layer, layer by layer."""
-    total = 0.0
-    for a, b in zip(ours, real, strict=True):
+    total: Any = 0.0  # a Tensor after the first layer
+    for a, b in zip(synthetic, real, strict=True):
         if a.ndim > 1:
             a, b = a.flatten(1), b.flatten(1)
             total = total + (1 - (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + 1e-6)).sum()
     return total
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     where = common.device_of(args)
     data = common.noise().to(where)
     contestants = {
         "straightforward fp32 eager": straightforward(data, where, args),
-        common.label(args): ours(data, where, args),
+        common.label(args): product(data, where, args),
     }
     for i, what in enumerate(("matching step", "step of the network")):
         print(f"{args.method}, {what}")

@@ -5,18 +5,21 @@ import gc
 import re
 import statistics
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 
+Step = Callable[[], object]  # what is timed: a call does all of a contestant's work once
 
-def race(named, steps, where):
+
+def race(contestants: Mapping[str, Step], steps: int, where: torch.device) -> dict[str, float]:
     """Median seconds of each step (name to function), the contestants taking turns after one call each to warm up."""
-    times = {name: [] for name in named}
-    for step in named.values():
+    times = {name: [] for name in contestants}
+    for step in contestants.values():
         step()
     for _ in range(steps):
-        for name, step in named.items():
+        for name, step in contestants.items():
             before = time.perf_counter()
             step()
             if where.type == "cuda":
@@ -25,7 +28,7 @@ def race(named, steps, where):
     return {name: statistics.median(seconds) for name, seconds in times.items()}
 
 
-def growth(step, where):
+def growth(step: Step, where: torch.device) -> int:
     """Bytes that a warm ``step`` needs at its peak beyond what was held before it (the allocator's, on CUDA).
 
     Linux: the kernel's high-water mark of resident memory, set back before the step, free memory given back first.
@@ -43,11 +46,11 @@ def growth(step, where):
     return _resident("VmHWM") - before
 
 
-def table(named, steps, where):
+def table(contestants: Mapping[str, Step], steps: int, where: torch.device) -> dict[str, float]:
     """Print seconds, ratio to the first contestant and memory growth of each; returns the seconds."""
-    seconds = race(named, steps, where)
+    seconds = race(contestants, steps, where)
     first_seconds, first_bytes = None, None
-    for name, step in named.items():
+    for name, step in contestants.items():
         grown = growth(step, where)
         first_seconds, first_bytes = first_seconds or seconds[name], first_bytes or grown
         print(
@@ -57,5 +60,5 @@ def table(named, steps, where):
     return seconds
 
 
-def _resident(field):
-    return int(re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text()).group(1)) * 1024
+def _resident(field: str) -> int:
+    return int(re.findall(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())[0]) * 1024

@@ -10,8 +10,10 @@ machines are noisy: only figures of one run compare. ``--cosine`` reads data/rea
 `dvc repro` has made a pool whose objective is trajectory, and takes real images at the learning rate of method.mtt.
 """
 
+import argparse
 import statistics
 import tempfile
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -31,26 +33,32 @@ from distillation.networks.build import build
 from distillation.runtime.random import generator
 from distillation.teachers.pool import Pool, epoch_name
 
+if TYPE_CHECKING:
+    from benchmarks.measure import Step
+
 LR_IMG, LR_NET = 100.0, 0.01
 
 
-def expert_pool(folder, data, where):
+def expert_pool(folder: str, data: RealSet, where: torch.device) -> Pool:
     """A pool of one expert that was nowhere twice: random weights at each of three epochs."""
     networks = [build("ConvNet", *data.shape, generator(0, "expert", epoch)) for epoch in range(3)]
     weights = {epoch_name(epoch): parameters_to_vector(network.parameters()) for epoch, network in enumerate(networks)}
     return common.pool_in(folder, data, where, weights=weights, objective="trajectory", settings={"epochs": 2})
 
 
-def ours(args, data, pool, where, gradient, walk):
+def product(
+    args: argparse.Namespace, data: RealSet, pool: Pool, where: torch.device, gradient: str, walk: int
+) -> "Step":
     """One call is one update of the product."""
     settings = Settings(
         iterations=10**6, steps=walk, expert_epochs=2, max_start=1, batch_syn=None, lr_img=LR_IMG, momentum=0.5,
-        lr_net=LR_NET, lr_lr=0.0, gradient=gradient,
+        lr_net=LR_NET, lr_lr=0.0,
+        gradient=gradient,  # pyright: ignore[reportArgumentType] a key of ROUTES
     )  # fmt: skip
     return common.unit_of(MTT(Problem(data, common.settings(args, "mtt", ipc=args.ipc), where, pool), settings))
 
 
-def straightforward(args, data, where):
+def straightforward(args: argparse.Namespace, data: RealSet, where: torch.device) -> "Step":
     """The published loop."""
     images = common.first_images(data, args.ipc)
     labels = torch.arange(CLASSES, device=where).repeat_interleave(args.ipc)
@@ -60,7 +68,7 @@ def straightforward(args, data, where):
     shapes = {name: parameter.shape for name, parameter in network.named_parameters()}
     start, target = (parameters_to_vector(PlainClassifier().to(where).parameters()).detach() for _ in range(2))
 
-    def update():
+    def update() -> None:
         vector = start.clone().requires_grad_()
         for _ in range(args.walk):
             index = torch.randperm(len(images), generator=draws)
@@ -77,18 +85,18 @@ def straightforward(args, data, where):
     return update
 
 
-def race(args, where):
+def race(args: argparse.Namespace, where: torch.device) -> None:
     data = common.noise().to(where)
     with tempfile.TemporaryDirectory() as folder:
         pool = expert_pool(folder, data, where)
-        named = {"straightforward fp32 eager": straightforward(args, data, where)}
+        contestants = {"straightforward fp32 eager": straightforward(args, data, where)}
         for gradient in ROUTES:
-            named[f"{gradient}, {common.label(args)}"] = ours(args, data, pool, where, gradient, args.walk)
+            contestants[f"{gradient}, {common.label(args)}"] = product(args, data, pool, where, gradient, args.walk)
         print(f"IPC {args.ipc}, {args.walk} steps of the student:")
-        table(named, args.steps, where)
+        table(contestants, args.steps, where)
 
 
-def memory(args, where):
+def memory(args: argparse.Namespace, where: torch.device) -> None:
     data = common.noise().to(where)
     print("steps " + "".join(f"{gradient:>14s}" for gradient in ROUTES) + "   MiB")
     with tempfile.TemporaryDirectory() as folder:
@@ -96,20 +104,21 @@ def memory(args, where):
         for walk in args.memory:
             grown = []
             for gradient in ROUTES:
-                update = ours(args, data, pool, where, gradient, walk)
+                update = product(args, data, pool, where, gradient, walk)
                 update()
                 grown.append(growth(update, where) / 2**20)
             print(f"{walk:5d} " + "".join(f"{each:14,.0f}" for each in grown), flush=True)
 
 
-def cosine(args, where):
+def cosine(args: argparse.Namespace, where: torch.device) -> None:
     """Segments of every expert from its first epochs, real images: the mean cosine of both gradients, by the images."""
     data, pool = RealSet.load("data/real/dataset").to(where), Pool(f"models/teachers/{args.pool}", where)
-    given = params.load().section("method.mtt", Settings)
+    published = params.load().section("method.mtt", Settings)
     settings = common.settings(args, "mtt", ipc=args.ipc, network=pool.words[0], teacher=args.pool)
     print("steps   cosine to the exact gradient: mean, least, greatest; norm as a share of it")
     for walk in args.cosine:
-        method = MTT(Problem(data, settings, where, pool), given.model_copy(update={"steps": walk}))
+        method = MTT(Problem(data, settings, where, pool), published.model_copy(update={"steps": walk}))
+        assert method.images is not None
         rows = []
         for update in range(args.segments):
             start, target = method._segment(method.problem.draws("segment", update))
@@ -122,7 +131,7 @@ def cosine(args, where):
         print(f"{walk:5d} {mean:8.3f} {min(cosines):8.3f} {max(cosines):8.3f} {fraction:8.2f}", flush=True)
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     where = common.device_of(args)
     if args.memory:
         memory(args, where)

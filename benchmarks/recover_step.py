@@ -6,8 +6,10 @@ The yardstick is the published shape of the loop: forward hooks on every batch n
 median over the steps and the growth of memory during one. The machines are noisy: only figures of one run compare.
 """
 
+import argparse
 import copy
 import tempfile
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -17,27 +19,36 @@ from benchmarks.measure import table
 from distillation.methods.base import Problem
 from distillation.methods.families.recover import Recover, RecoverSettings
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from benchmarks.measure import Step
+    from distillation.data.real import RealSet
+    from distillation.teachers.pool import Pool
+
 SETTINGS = {
     "first": 0, "iterations": 10**6, "lr": 0.25, "r_bn": 0.01, "first_bn": 10.0, "tv_l2": 0.0, "l2": 0.0,
     "crop": 0.0, "flip": False, "jitter": [0, 4], "verify": False,
 }  # fmt: skip
 
 
-def ours(args, data, pool, where):
+def product(args: argparse.Namespace, data: "RealSet", pool: "Pool", where: torch.device) -> "Step":
     """One call is one step of the product."""
     problem = Problem(data, common.settings(args, "sre2l", ipc=1, init="noise"), where, pool)
     return common.unit_of(Recover(problem, RecoverSettings(**SETTINGS, batch=len(data.classes))))
 
 
-def straightforward(data, pool, where):
+def straightforward(data: "RealSet", pool: "Pool", where: torch.device) -> "Step":
     """The published loop: hooks that keep the statistics of every batch norm's input, Adam on the images, a clamp."""
     network = copy.deepcopy(pool.network(pool.members[0]))
     deviations = []
 
-    def hook(norm, inputs, _):
+    def hook(norm: torch.nn.BatchNorm2d, inputs: "tuple[Tensor, ...]", _: "Tensor") -> None:
         values = inputs[0].permute(1, 0, 2, 3).contiguous().view(inputs[0].shape[1], -1)
         mean, variance = inputs[0].mean([0, 2, 3]), values.var(1, unbiased=False)
-        deviations.append((mean - norm.running_mean).norm() + (variance - norm.running_var).norm())
+        tracked_mean, tracked_variance = norm.running_mean, norm.running_var
+        assert tracked_mean is not None and tracked_variance is not None
+        deviations.append((mean - tracked_mean).norm() + (variance - tracked_variance).norm())
 
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -47,7 +58,7 @@ def straightforward(data, pool, where):
     optimizer = torch.optim.Adam([images], 0.25, betas=(0.5, 0.9))
     low, high = (data.space.to(where).encode(torch.full((1, 3, 1, 1), p, device=where)) for p in (0.0, 1.0))
 
-    def step():
+    def step() -> None:
         deviations.clear()
         logits = network(torch.roll(images, torch.randint(0, 5, (2,)).tolist(), (2, 3)))
         loss = F.cross_entropy(logits, labels) + 0.01 * (10 * deviations[0] + sum(deviations[1:]))
@@ -59,14 +70,14 @@ def straightforward(data, pool, where):
     return step
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     where = common.device_of(args)
     data = common.noise(args.batch, args.batch, args.size).to(where)
     with tempfile.TemporaryDirectory() as folder:
         pool = common.pool_in(folder, data, where, args.network)
-        named = {"straightforward fp32 eager": straightforward(data, pool, where)}
-        named[common.label(args)] = ours(args, data, pool, where)
-        table(named, args.steps, where)
+        contestants = {"straightforward fp32 eager": straightforward(data, pool, where)}
+        contestants[common.label(args)] = product(args, data, pool, where)
+        table(contestants, args.steps, where)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,10 @@ copy moved parameter by parameter; it is given its views, ours makes them in the
 steps and the growth of memory during one. The machines are noisy: only figures of one run compare.
 """
 
+import argparse
 import copy
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -22,10 +24,15 @@ from distillation.teachers.objectives.moco_v2 import MoCo
 from distillation.teachers.selfsupervised.loop import Loop
 from distillation.teachers.selfsupervised.norms import split
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from benchmarks.measure import Step
+
 DIM, QUEUE, SPLITS = 128, 4096, 8
 
 
-def ours(args, images):
+def product(args: argparse.Namespace, images: "Tensor") -> "Step":
     """One call is one step of the product, its views included."""
     settings = SimpleNamespace(
         epochs=10**6, batch=args.batch, optimizer="sgd", lr=0.06, momentum=0.9, weight_decay=5e-4, warmup=0,
@@ -38,7 +45,7 @@ def ours(args, images):
     return loop.advance
 
 
-def straightforward(args, images):
+def straightforward(args: argparse.Namespace, images: "Tensor") -> "Step":
     """MoCo's algorithm 1, line by line."""
     where = images.device
     with seeded(generator(0, "model")):
@@ -50,10 +57,11 @@ def straightforward(args, images):
     optimizer = torch.optim.SGD(queries.parameters(), 0.06, 0.9, weight_decay=5e-4)
     first, second = (images[: args.batch].float() / 255 for _ in range(2))
 
-    def encoded(encoder, x):
-        return F.normalize(encoder[1](encoder[0].embed(x)), dim=1)
+    def encoded(encoder: nn.ModuleList, x: "Tensor") -> "Tensor":
+        features = encoder[0].embed(x)  # pyright: ignore[reportCallIssue] encoder[0] is a Network
+        return F.normalize(encoder[1](features), dim=1)
 
-    def step():
+    def step() -> None:
         nonlocal at
         with torch.no_grad():
             for key, query in zip(keys.parameters(), queries.parameters(), strict=True):
@@ -72,13 +80,13 @@ def straightforward(args, images):
     return step
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     where = common.device_of(args)
     images = torch.randint(0, 256, (4 * args.batch, 3, 32, 32), dtype=torch.uint8, generator=generator(0, "images"))
     images = images.to(where)
     print(f"{args.network}, {args.batch} images of 32 px, two views, {args.threads} threads")
     table(
-        {"straightforward fp32 eager": straightforward(args, images), common.label(args): ours(args, images)},
+        {"straightforward fp32 eager": straightforward(args, images), common.label(args): product(args, images)},
         args.steps,
         where,
     )

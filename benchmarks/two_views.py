@@ -10,6 +10,8 @@ figures of one run compare.
 
 import argparse
 import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torchvision.transforms.functional import to_pil_image
@@ -20,13 +22,19 @@ from distillation.runtime.random import generator
 from distillation.teachers.selfsupervised import colours
 from distillation.teachers.selfsupervised.views import View, asymmetric, blurred, draw, show
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from benchmarks.measure import Step
+
 SIZE = 32
 
 
-def contests():
+def contests() -> dict[str, tuple[list[View], Callable[[Any], Any]]]:
     """Name to (our Views, lightly's transform)."""
-    from lightly.transforms import BYOLTransform, MoCoV2Transform, SwaVTransform
-    from lightly.transforms.byol_transform import BYOLView1Transform, BYOLView2Transform
+    from lightly.transforms.byol_transform import BYOLTransform, BYOLView1Transform, BYOLView2Transform
+    from lightly.transforms.moco_transform import MoCoV2Transform
+    from lightly.transforms.swav_transform import SwaVTransform
 
     moco = [View(SIZE, (0.2, 1.0), (0.4, 0.4, 0.4, 0.1), blur=0.5)] * 2
     swav = [View(SIZE, (0.14, 1.0), (0.8, 0.8, 0.8, 0.2), blur=0.5)] * 2
@@ -39,11 +47,11 @@ def contests():
     }
 
 
-def ours(images, views):
+def product(images: "Tensor", views: Sequence[View]) -> "Step":
     """One call is what a training step asks for."""
     count = iter(range(10**9))
 
-    def step():
+    def step() -> "list[Tensor]":
         draws = generator(0, "views", next(count))
         raw = images.float() / 255
         return [show(raw, view, draw(view, len(raw), SIZE, True, draws)) for view in views]
@@ -51,17 +59,17 @@ def ours(images, views):
     return step
 
 
-def one_by_one(images, transform):
+def one_by_one(images: "Tensor", transform: Callable[[Any], Any]) -> "Step":
     """lightly's transform of every image, stacked as its loader would."""
     pictures = [to_pil_image(image) for image in images]
 
-    def step():
+    def step() -> "list[Tensor]":
         return [torch.stack(views) for views in zip(*map(transform, pictures), strict=True)]
 
     return step
 
 
-def changes(images):
+def changes(images: "Tensor") -> "dict[str, tuple[Callable[[], Tensor], Callable[[], Tensor]]]":
     """Name to (our change, kornia's) of images (n, 3, S, S) in [0, 1] by the same numbers."""
     from kornia import color, enhance, filters
 
@@ -90,7 +98,7 @@ def changes(images):
     return {name: (ours[name], kornia[name]) for name in ours}
 
 
-def against_kornia(images, steps):
+def against_kornia(images: "Tensor", steps: int) -> None:
     """A line for each change: milliseconds of both, and the largest difference between their images."""
     count, _, size, _ = images.shape
     print(f"{count} images of {size} px: ours, kornia's, kornia's over ours, largest difference")
@@ -103,13 +111,13 @@ def against_kornia(images, steps):
         )
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     device.prepare(args.threads)
     images = torch.randint(0, 256, (args.batch, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator(0, "images"))
     for name, (views, transform) in contests().items():
         print(f"{name}: {args.batch} images, {args.threads} thread{'s' * (args.threads > 1)}")
-        named = {"lightly, PIL": one_by_one(images, transform), "ours": ours(images, views)}
-        for who, seconds in table(named, args.steps, torch.device("cpu")).items():
+        contestants = {"lightly, PIL": one_by_one(images, transform), "ours": product(images, views)}
+        for who, seconds in table(contestants, args.steps, torch.device("cpu")).items():
             print(f"  {who:12s} {args.batch / seconds:10,.0f} images/s")
     for size, count in ((SIZE, args.batch), (3 * SIZE, args.batch // 8)):
         against_kornia(torch.rand(count, 3, size, size, generator=generator(0, "changed", size)), 3 * args.steps)

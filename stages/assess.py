@@ -7,6 +7,8 @@ Writes  reports/assessment/<POOL>: rows.csv, info.json, metrics.json
 
 import argparse
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distillation import params as parameters
 from distillation import paths
@@ -17,6 +19,9 @@ from distillation.evaluation.assess.settings import Measuring
 from distillation.runtime import device, process, stage
 from distillation.runtime.errors import guarded
 from distillation.teachers.pool import FILE, Pool
+
+if TYPE_CHECKING:
+    from distillation.runtime.work import Task
 
 
 def run(pool: str) -> None:
@@ -42,7 +47,7 @@ def run(pool: str) -> None:
         for judge in judges
     }
 
-    def write(out, tasks):
+    def write(out: Path, tasks: "list[Task]") -> None:
         writing.write(out, pool, settings, sets, judges, tasks)
 
     stage.produce(f"assess@{pool}", paths.REPORTS / "assessment" / pool, write, models.measure, jobs, compute)

@@ -9,6 +9,8 @@ Writes  reports/baseline/<PROTOCOL>: rows.csv, curves.csv, classes.csv, info.jso
 
 import argparse
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distillation import params as parameters
 from distillation import paths
@@ -18,6 +20,9 @@ from distillation.evaluation.sets import affords_all_pixels
 from distillation.evaluation.settings import Draws, EvaluateCommon, Images, training_settings
 from distillation.runtime import process, stage
 from distillation.runtime.errors import guarded
+
+if TYPE_CHECKING:
+    from distillation.runtime.work import Task
 
 
 def run(protocol: str) -> None:
@@ -41,7 +46,7 @@ def run(protocol: str) -> None:
     rows = list(cells.baselines(data, common.networks, common.seeds if all_pixels else 0, draws, ipc))
     name, out = f"baseline@{protocol}", paths.REPORTS / "baseline" / protocol
 
-    def write(folder, tasks):
+    def write(folder: Path, tasks: "list[Task]") -> None:
         images = {"random": ipc * len(data.classes)}
         if all_pixels:
             images |= {"kmeans": images["random"], "mean": len(data.classes)}

@@ -16,7 +16,7 @@ from distillation.runtime.errors import guarded
 OUT = Path("data/checked")
 
 
-def run():
+def run() -> None:
     process.begin()
     params = parameters.load()
     check_all(params)

@@ -7,6 +7,7 @@ Writes  data/code: for each stage script, and each variant that a parameter pick
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from distillation import methods
@@ -26,7 +27,7 @@ VARIANTS = {
 }
 
 
-def programs():
+def programs() -> Iterator[tuple[str, list[str]]]:
     """(name, modules that it may run) of every stage script and variant; a check may run all variants."""
     every = [f"{package.__name__}.{name}" for package in VARIANTS.values() for name in package.names()]
     for script in sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py")):
@@ -37,7 +38,7 @@ def programs():
             yield script, [f"stages.{script}", *(every if script == "check" else [])]
 
 
-def run():
+def run() -> None:
     process.begin()
     with atomic_output(OUT) as out:
         for name, modules in programs():

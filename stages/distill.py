@@ -7,6 +7,8 @@ Writes  data/distilled: distilled.safetensors, info.json, curve.csv, metrics.jso
 
 import argparse
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distillation import methods, paths
 from distillation import params as parameters
@@ -15,6 +17,9 @@ from distillation.methods.base import Common, check_guided, of_a_shard
 from distillation.runtime import process, stage
 from distillation.runtime.errors import guarded
 from distillation.teachers.pool import FILE
+
+if TYPE_CHECKING:
+    from distillation.runtime.work import Task
 
 
 def run() -> None:
@@ -27,7 +32,7 @@ def run() -> None:
     method = module.METHOD
     check_guided(method, common)
 
-    shards, share = of_a_shard(method, common, settings)
+    shards, shard_common = of_a_shard(method, common, settings)
     jobs = {
         f"distill {common.name}{f' shard {shard}' if len(shards) > 1 else ''}": work.Job(
             data=paths.DATASET,
@@ -35,13 +40,13 @@ def run() -> None:
             guides=paths.POOLS / common.guidance.teacher / FILE if method.reads_guides(common, settings) else None,
             read=method.files(settings),
             shard=shard,
-            common=share,
+            common=shard_common,
             settings=method.of_one_shard(settings),
         )
         for shard in shards
     }
 
-    def write(out, tasks):
+    def write(out: Path, tasks: "list[Task]") -> None:
         work.write(out, tasks, common, settings)
 
     stage.produce("distill", paths.DISTILLED, write, work.distill, jobs, compute, (module.__name__,))

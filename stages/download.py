@@ -10,6 +10,7 @@ Writes  data/real/dataset, data/real/sources/NAME or data/real/targets/NAME: dat
 import argparse
 import re
 import sys
+from typing import Any
 
 from distillation import params
 from distillation.datasets.load import read
@@ -19,7 +20,7 @@ from distillation.runtime.errors import BadInput, guarded
 from distillation.runtime.files import atomic_output
 
 
-def run(key):
+def run(key: str) -> None:
     """Read the dataset that ``key`` names and write its folder whole, or not at all."""
     process.begin()
     if key != "dataset" and not re.fullmatch(r"(sources|targets)/[\w-]+", key):
@@ -37,12 +38,13 @@ def run(key):
     counts = f"{len(dataset.train):,} train and {len(dataset.test):,} test images"
     print(f"{settings.name}: {counts}, {classes} classes, {size}x{size}x{channels}, {dataset.info['stats']} statistics")
     if not dataset.in_memory:
-        print(f"They are decoded when they are wanted, from {dataset.train.images.root}.")
+        images: Any = dataset.train.images  # IndexedImages
+        print(f"They are decoded on demand, from {images.root}.")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("key", nargs="?", default="dataset", metavar="KEY", help="sources/NAME or targets/NAME")
-    spelt = "what params.yaml says of KEY, spelt out for DVC alone: settings are read from params.yaml"
-    parser.add_argument("entry", nargs=argparse.REMAINDER, metavar="...", help=spelt)
+    entry_help = "what params.yaml says of KEY, spelt out for DVC alone: settings are read from params.yaml"
+    parser.add_argument("entry", nargs=argparse.REMAINDER, metavar="...", help=entry_help)
     sys.exit(guarded(run, parser.parse_args().key))

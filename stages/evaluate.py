@@ -8,6 +8,8 @@ Writes  reports/evaluation/<PROTOCOL>: rows.csv, curves.csv, classes.csv (accura
 
 import argparse
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distillation import params as parameters
 from distillation import paths
@@ -20,6 +22,9 @@ from distillation.evaluation.settings import EvaluateCommon, Saving, training_se
 from distillation.labels.lessons import labels_of
 from distillation.runtime import process, stage
 from distillation.runtime.errors import guarded
+
+if TYPE_CHECKING:
+    from distillation.runtime.work import Task
 
 
 def run(protocol: str, one: str | None) -> None:
@@ -54,7 +59,7 @@ def run(protocol: str, one: str | None) -> None:
     if one:
         return only.train(one, jobs, compute)
 
-    def write(folder, tasks):
+    def write(folder: Path, tasks: "list[Task]") -> None:
         info = {"protocol": protocol, "labels": kind, "checkpoint": "last", "test_every": common.test_every}
         cells.write(folder, rows, tasks, data.classes, {**info, "settings": settings.model_dump()})
         if saving.save_models:
@@ -67,5 +72,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("protocol", help="one of evaluate.protocols: standard, common")
     parser.add_argument("--only", metavar="NETWORK/SEED", help="train these students alone, in the foreground, anew")
-    given = parser.parse_args()
-    sys.exit(guarded(run, given.protocol, given.only))
+    args = parser.parse_args()
+    sys.exit(guarded(run, args.protocol, args.only))

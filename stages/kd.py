@@ -12,6 +12,7 @@ SETS distilled are the relabelled set and its control; SETS baseline are random 
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from distillation import params as parameters
 from distillation import paths
@@ -22,6 +23,9 @@ from distillation.evaluation.transfer_settings import Distilling, Pretrain
 from distillation.runtime import process
 from distillation.runtime.errors import guarded
 from distillation.teachers.pool import FILE, Pool
+
+if TYPE_CHECKING:
+    from distillation.runtime.work import Task
 
 STAGES = {"distilled": "kd", "baseline": "kd_baseline"}
 
@@ -43,12 +47,12 @@ def run(sets: str, target: str, teachers: str) -> None:
         ipc = params.fields("method", Images).ipc
         rows = carried.noise(students, ipc * len(data.classes)) + carried.real(data, ipc, students, ["kd"])
 
-    def job_of(cell, start):
+    def job_of(cell: carried.Cell, start: "Task | None") -> kd.Job:
         return kd.Job(
             data=folder,
             teachers=pool.folder / FILE,
             images_from=paths.DATASET,
-            source=cell.source,
+            source=cell.source,  # pyright: ignore[reportArgumentType] every cell of kd has images
             kind=cell.kind,
             start=start,
             settings=settings,
@@ -80,5 +84,5 @@ if __name__ == "__main__":
     parser.add_argument("sets", choices=list(STAGES))
     parser.add_argument("target", help="a key of the section evaluate.kd.teachers")
     parser.add_argument("teachers", metavar="pool", help="the pool that is trained on it: the value at that key")
-    given = parser.parse_args()
-    sys.exit(guarded(run, given.sets, given.target, given.teachers))
+    args = parser.parse_args()
+    sys.exit(guarded(run, args.sets, args.target, args.teachers))

@@ -18,22 +18,22 @@ from distillation.runtime.errors import guarded
 REPORTS = Path("reports")
 
 
-def run():
+def run() -> None:
     """Read everything, then write: what is missing is said before anything is replaced."""
     process.begin()
-    given = params.load()
+    parameters = params.load()
     artefacts = reading.read(
-        given.value("evaluate.protocols"),
-        given.value("teacher"),
-        assessed=given.value("evaluate.assess.teachers"),
-        targets=given.value("targets"),
-        taught=given.value("evaluate.kd.teachers"),
+        parameters.value("evaluate.protocols"),
+        parameters.value("teacher"),
+        assessed=parameters.value("evaluate.assess.teachers"),
+        targets=parameters.value("targets"),
+        taught=parameters.value("evaluate.kd.teachers"),
     )
-    drawn = {f"{name}.png": figures.png(draw) for name, draw in figures.drawings(artefacts).items()}
+    plots = {f"{name}.png": figures.png(draw) for name, draw in figures.drawings(artefacts).items()}
     html = page.render(page.context(artefacts))
-    for name, content in drawn.items():
+    for name, content in plots.items():
         files.write_bytes(REPORTS / "figures" / name, content)
-    for stale in set((REPORTS / "figures").iterdir()) - {REPORTS / "figures" / name for name in drawn}:
+    for stale in set((REPORTS / "figures").iterdir()) - {REPORTS / "figures" / name for name in plots}:
         stale.unlink()
     files.write_bytes(REPORTS / "index.html", html.encode())
     files.save_json(REPORTS / "metrics.json", tables.metrics(artefacts))

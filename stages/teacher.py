@@ -8,6 +8,8 @@ Writes  models/teachers/<POOL>: teachers.safetensors (all weights), pool.json, c
 
 import argparse
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distillation import params as parameters
 from distillation import paths
@@ -18,6 +20,9 @@ from distillation.runtime.errors import guarded
 from distillation.teachers import objectives, writing
 from distillation.teachers.objective import Job
 from distillation.teachers.settings import pool_settings
+
+if TYPE_CHECKING:
+    from distillation.runtime.work import Task
 
 
 def run(pool: str) -> None:
@@ -39,7 +44,7 @@ def run(pool: str) -> None:
         for index in range(settings.count)
     }
 
-    def write(out, tasks):
+    def write(out: Path, tasks: "list[Task]") -> None:
         writing.write(out, pool, settings, data, tasks)
 
     modules = (f"{objectives.__name__}.{settings.objective}",)

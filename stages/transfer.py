@@ -9,6 +9,7 @@ SETS distilled are the relabelled set and its control; SETS baseline are random 
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from distillation import params as parameters
 from distillation import paths
@@ -18,6 +19,9 @@ from distillation.evaluation.settings import Images, Students
 from distillation.evaluation.transfer_settings import Pretrain, Transfer
 from distillation.runtime import process
 from distillation.runtime.errors import guarded
+
+if TYPE_CHECKING:
+    from distillation.runtime.work import Task
 
 STAGES = {"distilled": "transfer", "baseline": "transfer_baseline"}
 
@@ -38,7 +42,7 @@ def run(sets: str, target: str) -> None:
         rows = carried.from_scratch(students, settings.protocols)
         rows += carried.real(data, params.fields("method", Images).ipc, students, settings.protocols)
 
-    def job_of(cell, start):
+    def job_of(cell: carried.Cell, start: "Task | None") -> transfer.Job:
         return transfer.Job(
             data=folder,
             start=start,
@@ -68,5 +72,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", choices=list(STAGES))
     parser.add_argument("target", help="a key of the section targets")
-    given = parser.parse_args()
-    sys.exit(guarded(run, given.sets, given.target))
+    args = parser.parse_args()
+    sys.exit(guarded(run, args.sets, args.target))

@@ -7,6 +7,8 @@ Writes  reports/whole: rows.csv, curves.csv, classes.csv, info.json, metrics.jso
 
 import argparse
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distillation import params as parameters
 from distillation import paths
@@ -16,6 +18,9 @@ from distillation.evaluation.sets import Whole
 from distillation.evaluation.settings import Common, EvaluateCommon
 from distillation.runtime import process, stage
 from distillation.runtime.errors import guarded
+
+if TYPE_CHECKING:
+    from distillation.runtime.work import Task
 
 
 def run() -> None:
@@ -39,7 +44,7 @@ def run() -> None:
         for seed in range(common.seeds)
     ]
 
-    def write(folder, tasks):
+    def write(folder: Path, tasks: "list[Task]") -> None:
         info = {"labels": "hard", "images": {"whole": len(data.train)}, "settings": settings.model_dump()}
         cells.write(folder, rows, tasks, data.classes, info)
 

@@ -14,8 +14,10 @@ import argparse
 import itertools
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -27,10 +29,14 @@ from distillation.runtime import device
 from distillation.teachers.pool import Pool
 from studies.common import common_with, method_of, settings_with, student_accuracy
 
+if TYPE_CHECKING:
+    from distillation.data.distilled import DistilledSet
+    from distillation.params import Params
+
 COLUMNS = ["method", "ipc", "seed", "common", "own", "seconds", "updates"]
 
 
-def trained(settings, distilled, data, protocol, seed):
+def trained(settings: "Params", distilled: "DistilledSet", data: RealSet, protocol: str, seed: int) -> float:
     """Test accuracy (percent) of one student of the set under a protocol."""
     training, kind = training_settings(settings, protocol, distilled.kind)
     if "lr" in distilled.info and protocol == "standard":
@@ -38,10 +44,19 @@ def trained(settings, distilled, data, protocol, seed):
     targets = distilled.targets
     if kind == "hard":
         targets = distilled.labels if targets is None else targets.argmax(1)
+    assert targets is not None  # every method here labels its images
     return student_accuracy(settings, training, distilled, targets, data, seed)
 
 
-def row_of(settings, args, data, pools, name, ipc, seed):
+def row_of(
+    settings: "Params",
+    args: argparse.Namespace,
+    data: RealSet,
+    pools: Mapping[str, Pool],
+    name: str,
+    ipc: int,
+    seed: int,
+) -> list[Any]:
     """One row of the CSV."""
     pool, changed = pools.get(name, pools["others"]), {}
     if name == "mtt":
@@ -57,7 +72,7 @@ def row_of(settings, args, data, pools, name, ipc, seed):
     return [name, ipc, seed, common, own, round(seconds, 1), last.updates]
 
 
-def _labelled(distilled, name, pool):
+def _labelled(distilled: "DistilledSet", name: str, pool: Pool) -> "DistilledSet":
     """The set with the labels that its method means."""
     if name != "apm":
         return distilled
@@ -65,7 +80,7 @@ def _labelled(distilled, name, pool):
     return replace(distilled, targets=targets, info={**distilled.info, "labels": "logits"})
 
 
-def main(args):
+def main(args: argparse.Namespace) -> None:
     settings, out = settings_with(args.overrides), Path(args.out)
     device.prepare(args.threads)
     data = RealSet.load("data/real/dataset")

@@ -1,5 +1,7 @@
 """What studies share: params.yaml with overrides, a method in one process, and one student of a set."""
 
+from typing import TYPE_CHECKING, Any
+
 import torch
 from torch import Tensor
 
@@ -8,12 +10,15 @@ from distillation.data.distilled import DistilledSet
 from distillation.data.real import RealSet
 from distillation.methods.base import Common, Method, Problem
 from distillation.networks.build import build
-from distillation.params import Params, Section
+from distillation.params import Params
 from distillation.runtime.random import generator
 from distillation.teachers.pool import Pool
 from distillation.training.accuracy import accuracy
 from distillation.training.loop import Training
 from distillation.training.losses import loss_of
+
+if TYPE_CHECKING:
+    from distillation.training.settings import LabelSettings
 
 
 def settings_with(overrides: list[str]) -> Params:
@@ -26,7 +31,7 @@ def settings_with(overrides: list[str]) -> Params:
     return settings
 
 
-def common_with(settings: Params, **changed) -> Common:
+def common_with(settings: Params, **changed: Any) -> Common:
     """The Common settings of the section ``method``, but for what is ``changed``."""
     values = {**settings.value("method"), **changed}
     return Common(**{name: values[name] for name in Common.model_fields})
@@ -40,7 +45,7 @@ def method_of(settings: Params, common: Common, data: RealSet, pool: Pool) -> Me
 
 
 def student_accuracy(
-    settings: Params, protocol: Section, distilled: DistilledSet, targets: Tensor, data: RealSet, seed: int
+    settings: Params, protocol: "LabelSettings", distilled: DistilledSet, targets: Tensor, data: RealSet, seed: int
 ) -> float:
     """Test accuracy (percent) of one student, the same initial weights for every set of one seed.
 

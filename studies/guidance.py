@@ -15,6 +15,7 @@ import statistics
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -28,8 +29,13 @@ from distillation.runtime import device
 from distillation.teachers.pool import Pool
 from studies.common import common_with, method_of, settings_with, student_accuracy
 
+if TYPE_CHECKING:
+    from distillation.data.distilled import DistilledSet
+    from distillation.methods.base import Common
+    from distillation.params import Params
 
-def distilled_by(settings, common, data, guide):
+
+def distilled_by(settings: "Params", common: "Common", data: RealSet, guide: Pool) -> "DistilledSet":
     """The set that a method makes under its Common settings."""
     method = method_of(settings, common, data, guide)
     for _ in updates(method, Guidance(method.problem, guide) if common.guided else None):
@@ -37,15 +43,22 @@ def distilled_by(settings, common, data, guide):
     return method.result()
 
 
+def labels_of(distilled: "DistilledSet") -> torch.Tensor:
+    """The class (N,) of each image; the methods of this study give every image one."""
+    assert distilled.labels is not None
+    return distilled.labels
+
+
 @torch.no_grad()
-def under(pool, distilled):
+def held_out_scores(pool: Pool, distilled: "DistilledSet") -> tuple[float, float]:
     """Mean accuracy (percent) and cross-entropy of the images under every member of the pool."""
+    labels = labels_of(distilled)
     logits = [pool.network(member)(distilled.images) for member in pool.members]
-    hits = [100 * float((each.argmax(1) == distilled.labels).float().mean()) for each in logits]
-    return statistics.mean(hits), statistics.mean(float(F.cross_entropy(each, distilled.labels)) for each in logits)
+    hits = [100 * float((each.argmax(1) == labels).float().mean()) for each in logits]
+    return statistics.mean(hits), statistics.mean(float(F.cross_entropy(each, labels)) for each in logits)
 
 
-def study(args):
+def study(args: argparse.Namespace) -> None:
     settings = settings_with(args.overrides)
     device.prepare(args.threads)
     data = RealSet.load("data/real/dataset")
@@ -56,8 +69,8 @@ def study(args):
         before = time.monotonic()
         common = common_with(settings, name=name, ipc=ipc, seed=seed, alpha=alpha)
         distilled = distilled_by(settings, common, data, guide)
-        score = student_accuracy(settings, protocol, distilled, distilled.labels, data, seed)
-        rows.append([name, ipc, seed, alpha, *under(held_out, distilled), score])
+        score = student_accuracy(settings, protocol, distilled, labels_of(distilled), data, seed)
+        rows.append([name, ipc, seed, alpha, *held_out_scores(held_out, distilled), score])
         print(*rows[-1], f"{time.monotonic() - before:.1f} s", file=sys.stderr, flush=True)
     columns = ["method", "ipc", "seed", "alpha", "held_out_accuracy", "held_out_ce", "accuracy"]
     table = pd.DataFrame(rows, columns=columns)
@@ -66,10 +79,11 @@ def study(args):
     print(summary(table).to_string(index=False, float_format="%.2f"))
 
 
-def summary(table):
+def summary(table: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds; ``gain`` is the paired difference of accuracy to alpha 0, ``se`` its standard error."""
     lines = []
-    for (name, ipc), group in table.groupby(["method", "ipc"], sort=False):
+    parts: Any = table.groupby(["method", "ipc"], sort=False)
+    for (name, ipc), group in parts:
         base = group[group["alpha"] == 0].set_index("seed")["accuracy"]
         for alpha, part in group.groupby("alpha"):
             gain = part.set_index("seed")["accuracy"] - base

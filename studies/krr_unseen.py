@@ -10,6 +10,8 @@ every set. Lower is better; "mean feature" is the error of answering every image
 """
 
 import argparse
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -26,15 +28,24 @@ from distillation.runtime.random import generator
 from distillation.teachers.pool import Pool
 from studies.common import common_with, method_of
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from distillation.networks.build import Network
+    from distillation.params import Params
+    from distillation.teachers.foreign import Foreign
+
 CHUNK = 256
 
 
 @torch.no_grad()
-def embedded(network, images):
+def embedded(network: "Network | Foreign", images: "Tensor") -> "Tensor":
     return in_chunks(network.embed, images, CHUNK)
 
 
-def error(network, images, targets, unseen, unseen_targets, ridge):
+def error(
+    network: "Network", images: "Tensor", targets: "Tensor", unseen: "Tensor", unseen_targets: "Tensor", ridge: float
+) -> float:
     """The outer loss of a set under a network in eval mode."""
     network.eval()
     with torch.no_grad():
@@ -42,12 +53,20 @@ def error(network, images, targets, unseen, unseen_targets, ridge):
     return float((regressed - unseen_targets).square().mean())
 
 
-def errors(args, given, images, targets, unseen, unseen_targets):
+def errors(
+    args: argparse.Namespace,
+    parameters: "Params",
+    images: "Tensor",
+    targets: "Tensor",
+    unseen: "Tensor",
+    unseen_targets: "Tensor",
+) -> dict[int, list[float]]:
     """The outer loss by number of steps, then network."""
-    settings, word = given.section("method.krr_st", Settings), given.value("method.network")
+    settings, word = parameters.section("method.krr_st", Settings), parameters.value("method.network")
     losses = {}
     for place in range(args.networks):
-        network = build(word, *images.shape[1:3], targets.shape[1], generator(0, "unseen", place))
+        _, channels, size, _ = images.shape
+        network = build(word, channels, size, targets.shape[1], generator(0, "unseen", place))
         options = {"momentum": settings.pool_momentum, "weight_decay": settings.pool_decay}
         optimizer = torch.optim.SGD(network.parameters(), settings.pool_lr, **options)
         regressor = Regressor(network, lambda network, images: network(images), optimizer, "fp32")
@@ -58,12 +77,12 @@ def errors(args, given, images, targets, unseen, unseen_targets):
     return losses
 
 
-def features(pool, images):
+def features(pool: Pool, images: "Tensor") -> "Tensor":
     """The target model's features (N, D) of raw images (N, C, S, S)."""
     return embedded(pool.network(pool.members[0]), pool.space.encode(images))
 
 
-def report(name, losses):
+def report(name: str, losses: Mapping[int, Sequence[float]]) -> None:
     for steps, values in losses.items():
         values = torch.tensor(values)
         print(
@@ -72,17 +91,19 @@ def report(name, losses):
         )
 
 
-def main(args):
-    given = params.load()
+def main(args: argparse.Namespace) -> None:
+    parameters = params.load()
     device.prepare(args.threads)
-    data, pool = RealSet.load("data/real/dataset"), Pool(f"models/teachers/{given.value('method.teacher')}")
+    data, pool = RealSet.load("data/real/dataset"), Pool(f"models/teachers/{parameters.value('method.teacher')}")
     distilled = DistilledSet.load(f"data/distilled/{FILE}")
-    method = method_of(given, common_with(given), data, pool)
-    raw = [split.images.float() / 255 for split in (data.train, data.test)]
+    assert distilled.targets is not None  # krr_st learns them
+    method: Any = method_of(parameters, common_with(parameters), data, pool)
+    splits: Any = (data.train, data.test)  # images in memory, whose type is Tensor
+    raw = [split.images.float() / 255 for split in splits]
     unseen, unseen_targets = data.space.encode(raw[1]), features(pool, raw[1])
 
-    def losses(images, targets):
-        return errors(args, given, images, targets, unseen, unseen_targets)
+    def losses(images: "Tensor", targets: "Tensor") -> dict[int, list[float]]:
+        return errors(args, parameters, images, targets, unseen, unseen_targets)
 
     print(f"mean feature: {float((unseen_targets - features(pool, raw[0]).mean(0)).square().mean()):.5f}")
     report("distilled", losses(distilled.images, distilled.targets))

@@ -16,7 +16,7 @@ from distillation.compare import claims
 from distillation.datasets.catalogue import CATALOGUE, facts
 from distillation.networks.build import flops
 from distillation.recipes import cost, overlay, queueing, rows
-from distillation.recipes.measured import Measured, matches, measured, of_row, z_score
+from distillation.recipes.measured import Measurement, matches, measurement_of, of_row, z_score
 from distillation.recipes.results import Result, flat
 from distillation.runtime.errors import BadInput, guarded
 
@@ -235,22 +235,22 @@ def test_metrics_of_other_settings_do_not_measure_a_row():
 
 def test_spreads_are_told_apart():
     row = rows.find("matching/dc-cifar10-10")
-    found = measured([result(row, 0, 40.0, 1.0), result(row, 1, 44.0, 1.0)], "evaluate.standard.ConvNet")
+    found = measurement_of([result(row, 0, 40.0, 1.0), result(row, 1, 44.0, 1.0)], "evaluate.standard.ConvNet")
     within = 1.0 * 20 / 19  # the unbiased variance of 20 networks
     assert (found.mean, found.sets, found.networks) == (42.0, 2, 20)
     assert found.between_networks**2 == pytest.approx(within)
     assert found.between_sets**2 == pytest.approx(8.0 - within / 20)
-    single = measured([result(row, 0, 40.0)], "evaluate.standard.ConvNet")
-    assert single.between_sets is None and measured([result(row, 0, 1.0)], "nope") is None
+    single = measurement_of([result(row, 0, 40.0)], "evaluate.standard.ConvNet")
+    assert single.between_sets is None and measurement_of([result(row, 0, 1.0)], "nope") is None
 
 
 def test_z_is_the_difference_in_standard_errors_or_blank():
     claim = next(iter(rows.find("matching/dc-cifar10-10").claims.values()))
-    found = Measured(45.9, 5, 20, 0.3, 0.4)
+    found = Measurement(45.9, 5, 20, 0.3, 0.4)
     theirs = 0.5**2 * (0.36 / 5 + 0.64 / 100)
     ours = 0.3**2 / 5 + 0.4**2 / 100
     assert z_score(claim, found) == pytest.approx(1.0 / (theirs + ours) ** 0.5)
-    assert z_score(claim, Measured(45.9, 1, 20, None, 0.4)) is None
+    assert z_score(claim, Measurement(45.9, 1, 20, None, 0.4)) is None
     unstated = next(iter(rows.find("matching/dm-fashionmnist-1").claims.values()))
     assert z_score(unstated, found) is None
 

@@ -21,9 +21,9 @@ def check(params: Params) -> Shape:
 
 def shape_of(settings: DatasetSettings) -> Shape:
     """The shape of the images that a dataset's settings give."""
-    known = facts(settings.name)
-    channels = {"rgb": 3, "grey": 1, "auto": known.channels if known else None}[settings.colour]
-    return channels, settings.size or (known.size if known else None)
+    native = facts(settings.name)
+    channels = {"rgb": 3, "grey": 1, "auto": native.channels if native else None}[settings.colour]
+    return channels, settings.size or (native.size if native else None)
 
 
 def settings_of(params: Params, source: str) -> DatasetSettings:
@@ -32,14 +32,14 @@ def settings_of(params: Params, source: str) -> DatasetSettings:
     return params.section(f"{group}.{name}", SourceSettings) if name else params.section("dataset", DatasetSettings)
 
 
-def differ(ours: Shape, theirs: Shape) -> bool:
+def differ(one: Shape, other: Shape) -> bool:
     """Whether two shapes are known to be different."""
-    return any(None not in pair and pair[0] != pair[1] for pair in zip(ours, theirs, strict=True))
+    return any(None not in pair and pair[0] != pair[1] for pair in zip(one, other, strict=True))
 
 
-def check_network(path: str, word: str, shape: Shape) -> None:
+def check_network(path: str, network: str, shape: Shape) -> None:
     """Raise BadInput where a network is unknown or, as far as the images' shape is known, does not fit it."""
     try:
-        networks.parse(word) if None in shape else networks.check(word, *shape)
+        networks.parse(network) if None in shape else networks.check(network, *shape)
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from error

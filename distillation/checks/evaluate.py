@@ -30,9 +30,9 @@ def check(params: Params, shape: Shape, pools: Pools) -> None:
     params.section("evaluate.transfer", Transfer)
     _targets(params, shape)
     for target, pool in params.section("evaluate.kd", Kd).teachers.items():
-        _taught(params, target, pool, pools)
-    for word in common.networks:
-        check_network("evaluate.networks", word, shape)
+        _kd_teacher(params, target, pool, pools)
+    for network in common.networks:
+        check_network("evaluate.networks", network, shape)
     for pool in params.section("evaluate.assess", Assess).teachers:
         check_pool("evaluate.assess.teachers", pool, pools)
     _stored_epochs(params)
@@ -51,8 +51,8 @@ def _protocols(params: Params) -> None:
 def _common_classes(params: Params) -> None:
     """The protocol ``common`` trains classes, which labels in a file beside a set do not give it."""
     name, kind = params.value("method.name"), params.value("relabel.kind")
-    asked = "common" in params.value("evaluate.protocols")
-    if asked and kind in ("online", "fkd") and _kind_of_method(params) == "features":
+    evaluated = "common" in params.value("evaluate.protocols")
+    if evaluated and kind in ("online", "fkd") and _kind_of_method(params) == "features":
         raise BadInput(
             f"the protocol common trains classes, but the set of {name} has none, and relabel.kind {kind} gives it none: let "
             "evaluate.protocols be without common, or give it classes by relabel.kind hard, logits or probs."
@@ -75,8 +75,8 @@ def _kind_of_method(params: Params) -> str:
 def _set_lr(params: Params) -> None:
     """Students can learn at the set's own rate where the method learns one, or its file may bring one."""
     name = params.value("method.name")
-    asked = params.value("evaluate.standard.hard.set_lr") and "standard" in params.value("evaluate.protocols")
-    if asked and params.value("relabel.kind") in ("keep", "hard") and not methods.load(name).METHOD.learns_lr:
+    set_lr = params.value("evaluate.standard.hard.set_lr") and "standard" in params.value("evaluate.protocols")
+    if set_lr and params.value("relabel.kind") in ("keep", "hard") and not methods.load(name).METHOD.learns_lr:
         raise BadInput(
             f"evaluate.standard.hard.set_lr is true, but {name} learns no learning rate with its images, as mtt does: set it "
             "to false."
@@ -96,15 +96,15 @@ def _stored_epochs(params: Params) -> None:
 def _targets(params: Params, shape: Shape) -> None:
     """Networks can be carried over where images have the shape of those that they were pre-trained on."""
     for name in names(params, "targets"):
-        theirs = shape_of(settings_of(params, f"targets/{name}"))
-        if differ(shape, theirs):
+        target_shape = shape_of(settings_of(params, f"targets/{name}"))
+        if differ(shape, target_shape):
             raise BadInput(
-                f"targets.{name} has {theirs[0]} channels of {theirs[1]} px, but the images of the dataset have {shape[0]} of "
-                f"{shape[1]} px: give it the same size and colour, since networks are carried over."
+                f"targets.{name} has {target_shape[0]} channels of {target_shape[1]} px, but the images of the dataset have "
+                f"{shape[0]} of {shape[1]} px: give it the same size and colour, since networks are carried over."
             )
 
 
-def _taught(params: Params, target: str, name: str, pools: Pools) -> None:
+def _kd_teacher(params: Params, target: str, name: str, pools: Pools) -> None:
     """What a pool must be that teaches what it knows of a target."""
     path = f"evaluate.kd.teachers.{target}"
     if target not in params.value("targets"):
@@ -120,8 +120,9 @@ def _taught(params: Params, target: str, name: str, pools: Pools) -> None:
 
 def _same_shape(takes: str, pool: PoolSettings, shape: Shape) -> None:
     """The teachers must take images of the ``shape`` of their target, which the student is given too."""
-    theirs = objectives.load(pool.objective).shape(pool, shape)
-    if differ(shape, theirs):
+    input_shape = objectives.load(pool.objective).shape(pool, shape)
+    if differ(shape, input_shape):
         raise BadInput(
-            f"{takes} {theirs[0]} channels of {theirs[1]} px, but the images of the target are {shape[0]} of {shape[1]} px."
+            f"{takes} {input_shape[0]} channels of {input_shape[1]} px, but the images of the target are "
+            f"{shape[0]} of {shape[1]} px."
         )

@@ -16,17 +16,17 @@ from distillation.teachers.settings import PoolSettings
 def check(params: Params, shape: Shape, pools: Pools) -> None:
     """Raise BadInput where the method cannot work on images of a ``shape`` or with its ``pools``."""
     common, settings = _settings(params)
-    chosen = methods.load(common.name).METHOD
-    _, share = of_a_shard(chosen, common, settings)
-    known = facts(params.value("dataset.name"))
-    chosen.check(share, settings, known.classes if known else None)
-    check_guided(chosen, common)
+    method = methods.load(common.name).METHOD
+    _, shard_common = of_a_shard(method, common, settings)
+    native = facts(params.value("dataset.name"))
+    method.check(shard_common, settings, native.classes if native else None)
+    check_guided(method, common)
     for path, pool in {"method.teacher": common.teacher, "method.guidance.teacher": common.guidance.teacher}.items():
         check_pool(path, pool, pools)
-    chosen.check_teachers(common, settings, pools[common.teacher])
-    if chosen.matches_features and not embeds(common.network):
+    method.check_teachers(common, settings, pools[common.teacher])
+    if method.matches_features and not embeds(common.network):
         raise BadInput(f"method.network is {common.network}, which has no features that {common.name} could match.")
-    _teacher(params, chosen, common, pools[common.teacher])
+    _teacher(params, method, common, pools[common.teacher])
     if common.guided:
         _guidance(params, common, shape, pools[common.guidance.teacher])
     check_network("method.network", common.network, shape)
@@ -42,13 +42,13 @@ def _settings(params: Params) -> tuple[Common, Section]:
     return common, params.section(f"method.{common.name}", methods.load(common.name).Settings)
 
 
-def _teacher(params: Params, chosen: type[Method], common: Common, pool: PoolSettings) -> None:
+def _teacher(params: Params, method: type[Method], common: Common, pool: PoolSettings) -> None:
     """What the teachers must be that the method itself needs."""
-    if chosen.asks_logits or chosen.reads_batch_norms:
+    if method.asks_logits or method.reads_batch_norms:
         _knows_classes(params, common, pool)
-    if chosen.asks_logits:
+    if method.asks_logits:
         _same_whitening(params, common, pool)
-    if chosen.reads_batch_norms:
+    if method.reads_batch_norms:
         _batch_norms(common, pool)
 
 
@@ -81,13 +81,13 @@ def _batch_norms(common: Common, pool: PoolSettings) -> None:
 def _guidance(params: Params, common: Common, shape: Shape, pool: PoolSettings) -> None:
     """What the teachers of ``pool`` must be to guide, as far as it is known before they are made."""
     _weights(common, pool)
-    _kept(common, pool)
+    _checkpoint(common, pool)
     _distance(params, common, pool)
-    theirs = objectives.load(pool.objective).shape(pool, shape_of(settings_of(params, pool.source)))
-    if not common.guidance.adapt and differ(shape, theirs):
+    input_shape = objectives.load(pool.objective).shape(pool, shape_of(settings_of(params, pool.source)))
+    if not common.guidance.adapt and differ(shape, input_shape):
         raise BadInput(
-            f"the teachers of {common.guidance.teacher} take {theirs[0]} channels of {theirs[1]} px, but the images of the "
-            f"dataset are {shape[0]} of {shape[1]} px: method.guidance.adapt true adapts them."
+            f"the teachers of {common.guidance.teacher} take {input_shape[0]} channels of {input_shape[1]} px, but the images "
+            f"of the dataset are {shape[0]} of {shape[1]} px: method.guidance.adapt true adapts them."
         )
 
 
@@ -99,11 +99,11 @@ def _weights(common: Common, pool: PoolSettings) -> None:
         )
 
 
-def _kept(common: Common, pool: PoolSettings) -> None:
+def _checkpoint(common: Common, pool: PoolSettings) -> None:
     if str(common.guidance.epoch) not in ("any", *map(str, pool.keep)):
-        kept = ", ".join(map(str, pool.keep))
+        epochs = ", ".join(map(str, pool.keep))
         raise BadInput(
-            f"method.guidance.epoch is {common.guidance.epoch}, but teacher.{common.guidance.teacher}.keep is {kept}: name "
+            f"method.guidance.epoch is {common.guidance.epoch}, but teacher.{common.guidance.teacher}.keep is {epochs}: name "
             "one of them, or any."
         )
 

@@ -45,9 +45,9 @@ def _at(values: Any, path: str) -> Any:
 def _uneven(params: Params) -> Iterator[str]:
     """A method whose number of images has no need of classes is compared with rows that count by class."""
     images, ipc = params.value("method.krr_st.images"), params.value("method.ipc")
-    known = facts(params.value("dataset.name"))
-    if params.value("method.name") == "krr_st" and images and known and images != ipc * known.classes:
+    native = facts(params.value("dataset.name"))
+    if params.value("method.name") == "krr_st" and images and native and images != ipc * native.classes:
         yield (
-            f"method.krr_st.images is {images}, but the random and k-means images beside it are {ipc * known.classes}, "
+            f"method.krr_st.images is {images}, but the random and k-means images beside it are {ipc * native.classes}, "
             f"method.ipc = {ipc} of each class."
         )

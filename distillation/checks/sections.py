@@ -18,17 +18,17 @@ def mapping(params: Params, path: str) -> dict[str, Any]:
 
 def names(params: Params, path: str) -> list[str]:
     """The keys of a mapping that become names of stages and folders. Raises BadInput where one cannot."""
-    for name in (found := list(mapping(params, path))):
+    for name in (keys := list(mapping(params, path))):
         if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name):
             raise BadInput(f"{path} has the name {name!r}, but names are letters, digits, - and _ only.")
-    return found
+    return keys
 
 
-def only(values: Collection[str], known: Collection[str], where: str) -> None:
-    """Raise BadInput where the keys ``values`` are not those that are ``known``."""
-    for key in values:
-        if key not in known:
-            raise BadInput(f"{where} has no setting {key!r}; it has {', '.join(known)}.")
-    for key in known:
-        if key not in values:
-            raise BadInput(f"{where} lacks {key!r}.")
+def only(keys: Collection[str], settings: Collection[str], path: str) -> None:
+    """Raise BadInput unless ``keys`` are exactly the ``settings`` of the section at ``path``."""
+    for key in keys:
+        if key not in settings:
+            raise BadInput(f"{path} has no setting {key!r}; it has {', '.join(settings)}.")
+    for key in settings:
+        if key not in keys:
+            raise BadInput(f"{path} lacks {key!r}.")

@@ -23,8 +23,8 @@ def check(params: Params) -> Pools:
     for name, pool in pools.items():
         _unused(params, name)
         _source(params, f"teacher.{name}.source", pool)
-        for word in objectives.load(pool.objective).words(pool):
-            check_network(f"teacher.{name}.networks", word, shape_of(settings_of(params, pool.source)))
+        for network in objectives.load(pool.objective).words(pool):
+            check_network(f"teacher.{name}.networks", network, shape_of(settings_of(params, pool.source)))
     return pools
 
 
@@ -38,8 +38,8 @@ def _unused(params: Params, pool: str) -> None:
 def _source(params: Params, path: str, pool: PoolSettings) -> None:
     group, _, name = pool.source.partition("/")
     if name and name not in mapping(params, group):
-        known = ", ".join(["dataset", *(f"{g}/{k}" for g in ("sources", "targets") for k in mapping(params, g))])
-        raise BadInput(f"{path} is {pool.source!r}, but there are only {known}.")
+        sources = ", ".join(["dataset", *(f"{g}/{k}" for g in ("sources", "targets") for k in mapping(params, g))])
+        raise BadInput(f"{path} is {pool.source!r}, but there are only {sources}.")
 
 
 def check_pool(path: str, name: str, pools: Collection[str]) -> None:
@@ -55,6 +55,6 @@ def classifies(params: Params, pool: PoolSettings) -> bool:
 
 def _may_share_classes(params: Params, source: str) -> bool:
     """False where the classes of the source are known to be others than those of the dataset."""
-    ours, theirs = (settings_of(params, each).name for each in ("dataset", source))
-    known = [(CATALOGUE[name].count, CATALOGUE[name].classes) for name in (ours, theirs)]
-    return ours == theirs or all(not a or not b or a == b for a, b in zip(*known, strict=True))
+    dataset_name, source_name = (settings_of(params, each).name for each in ("dataset", source))
+    classes = [(CATALOGUE[name].count, CATALOGUE[name].classes) for name in (dataset_name, source_name)]
+    return dataset_name == source_name or all(not a or not b or a == b for a, b in zip(*classes, strict=True))

@@ -52,13 +52,13 @@ def run(days: float | None = None, remove: bool = False, last_copies: bool = Fal
     outs = {out: dvc_private.cached(dvc_hash(out)) for out in unnamed(parameters.load())}
     if not outs:
         print("params.yaml names every out.")
-    for out, held in outs.items():
-        removed = remove and (held or last_copies)
-        cache = "DVC's cache holds it" if held else "DVC's cache does not hold it whole"
+    for out, is_cached in outs.items():
+        removed = remove and (is_cached or last_copies)
+        cache = "DVC's cache holds it" if is_cached else "DVC's cache does not hold it whole"
         print(f"{out}, {words.size(sum(_sizes(out)))}: {cache}{'; removed' * removed}")
         if removed:
             shutil.rmtree(out)
-    staying = [str(out) for out, held in outs.items() if not held]
+    staying = [str(out) for out, is_cached in outs.items() if not is_cached]
     if remove and staying and not last_copies:
         raise BadInput(
             f"{', '.join(staying)} stayed, as DVC's cache does not hold it whole: --even-the-last-copy beside --unnamed "
@@ -101,5 +101,5 @@ def main() -> int:
     parser.add_argument("--days", type=float, help="remove work that is older; none is removed without")
     parser.add_argument("--unnamed", action="store_true", help="remove what is listed and whole in DVC's cache")
     parser.add_argument("--even-the-last-copy", action="store_true", help="with --unnamed: whole in the cache or not")
-    given = parser.parse_args()
-    return guarded(run, given.days, given.unnamed, given.even_the_last_copy)
+    args = parser.parse_args()
+    return guarded(run, args.days, args.unnamed, args.even_the_last_copy)

@@ -7,7 +7,9 @@ Writes  reports/compare: index.html, and for each of its parts NAME.csv, for fig
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distillation.compare import accuracies, assessments, claims, correlation, page
 from distillation.recipes import results
@@ -15,29 +17,32 @@ from distillation.report import figures
 from distillation.runtime import files, process
 from distillation.runtime.errors import BadInput, guarded
 
+if TYPE_CHECKING:
+    from distillation.compare.section import Section
+
 OUT = "reports/compare"
 
 
-def run(names, every, metric, out):
+def run(names: Sequence[str], every: bool, metric: str | None, out: str) -> None:
     process.begin()
-    found = results.read(names, every)
-    metric, published = accuracies.main_accuracy(found, metric), claims.section(found)
-    if len(found) < 2 and published.shown.empty:
+    compared = results.read(names, every)
+    metric, published = accuracies.main_accuracy(compared, metric), claims.section(compared)
+    if len(compared) < 2 and published.shown.empty:
         raise BadInput(
-            f"there is one result only ({found[0].name}), nothing to compare it to: `dvc exp run -S ...` makes another."
+            f"there is one result only ({compared[0].name}), nothing to compare it to: `dvc exp run -S ...` makes another."
         )
     sections = [
-        accuracies.section(found),
+        accuracies.section(compared),
         published,
-        assessments.section(found),
-        correlation.section(found, metric),
+        assessments.section(compared),
+        correlation.section(compared, metric),
     ]
     write(sections, Path(out))
     print(page.text(sections))
     print(f"\nWritten: {out}/index.html", file=sys.stderr)
 
 
-def write(sections, out):
+def write(sections: "Sequence[Section]", out: Path) -> None:
     """The page, and the files of each section; a figure that an earlier comparison left goes."""
     for section in sections:
         files.write_bytes(out / f"{section.name}.csv", section.values.to_csv(index=False, lineterminator="\n").encode())
@@ -57,5 +62,5 @@ def main() -> int:
         "--metric", help="the final accuracy, as evaluate.standard.ConvNet; that of most results if none"
     )
     parser.add_argument("--out", default=OUT, help=f"folder to write (default: {OUT})")
-    given = parser.parse_args()
-    return guarded(run, given.names, given.all, given.metric, given.out)
+    args = parser.parse_args()
+    return guarded(run, args.names, args.all, args.metric, args.out)

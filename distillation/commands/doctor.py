@@ -7,9 +7,11 @@ Writes  nothing; the exit code is 2 where something stands in the way
 import argparse
 import shutil
 import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TooLong
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,7 +26,7 @@ from distillation.runtime.errors import BadInput, guarded
 PATIENCE = 15.0  # seconds for a remote to answer
 
 
-def run():
+def run() -> None:
     process.begin()
     params = parameters.load()
     check_all(params)
@@ -53,7 +55,7 @@ class Fault(str):
     """A line that says what stands in the way."""
 
 
-def devices(choice, threads):
+def devices(choice: str, threads: int) -> list[str]:
     """What ``compute.device`` can choose from."""
     gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     lines = [f"cuda:{i} {gpu.name}, {words.size(gpu.total_memory)}" for i, gpu in enumerate(gpus)]
@@ -65,7 +67,7 @@ def devices(choice, threads):
     return [*lines, f"cpu, {words.count(threads, 'thread')} (compute.threads); compute.device is {choice}"]
 
 
-def disks(folders):
+def disks(folders: Mapping[str, str | Path]) -> list[str]:
     return [
         f"{words.size(shutil.disk_usage(path).free)} free for {what}"
         for what, path in folders.items()
@@ -73,7 +75,7 @@ def disks(folders):
     ]
 
 
-def cache(folder, links):
+def cache(folder: Path, links: Sequence[str]) -> str:
     """Where outs are kept, and how the workspace gets at them."""
     own = folder.is_relative_to(Path.cwd())
     return (
@@ -81,27 +83,27 @@ def cache(folder, links):
     )
 
 
-def remotes():
+def remotes() -> list[str]:
     """A line for each remote: whether it answers within ``PATIENCE``."""
     return [_remote(name, url) for name, url in dvc_private.remotes().items()]
 
 
-def _remote(name, url):
+def _remote(name: str, url: str) -> str:
     try:
-        there = _in_background(dvc_private.answers, name).result(PATIENCE)
+        has_content = _in_background(dvc_private.answers, name).result(PATIENCE)
     except TooLong:
         return Fault(f"the remote {name} ({url}) does not answer within {PATIENCE:.0f} seconds")
     except Exception as error:  # whatever a client of ssh, s3 ... raises
-        said = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
-        return Fault(f"the remote {name} ({url}) refuses: {said}")
-    return f"{name} ({url}) answers" + ("" if there else "; nothing was pushed to it yet")
+        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+        return Fault(f"the remote {name} ({url}) refuses: {reason}")
+    return f"{name} ({url}) answers" + ("" if has_content else "; nothing was pushed to it yet")
 
 
-def _in_background(function, *args):
+def _in_background(function: Callable[..., Any], *args: Any) -> Future:
     """The Future of ``function(*args)`` in a daemon thread: where it never returns, the process still ends."""
     future = Future()
 
-    def answer():
+    def answer() -> None:
         try:
             future.set_result(function(*args))
         except BaseException as error:
@@ -111,7 +113,7 @@ def _in_background(function, *args):
     return future
 
 
-def data(params):
+def data(params: parameters.Params) -> list[str]:
     """A line for each dataset that params.yaml names: there, to be fetched, or to be put there by hand."""
     maps = [
         (f"{group}.{name}", entry) for group in ("sources", "targets") for name, entry in params.value(group).items()
@@ -119,63 +121,63 @@ def data(params):
     return [_dataset(path, entry) for path, entry in [("dataset", params.value("dataset")), *maps]]
 
 
-def _dataset(path, entry):
+def _dataset(path: str, entry: Mapping[str, Any]) -> str:
     name = entry["name"]
     if name == "imagefolder":
         archive = entry["archive"]
         there = Path(archive).exists()
         return f"{path}: {archive}" if there else Fault(f"{path}.archive is {archive}, which is not there")
     folder = process.root() / "data" / "raw" / name
-    lacking = [file for file in CATALOGUE[name].files if not found(file, folder)]
-    if locked := [file for file in lacking if not file.urls]:
+    missing = [file for file in CATALOGUE[name].files if not found(file, folder)]
+    if locked := [file for file in missing if not file.urls]:
         return Fault(f"{path} is {name}: {by_hand(locked[0], Path('data/raw') / name).rstrip('.')}")
-    size = words.size(sum(file.bytes for file in lacking))
-    return f"{path}: {name}, " + (f"{size} will be downloaded" if lacking else "there")
+    size = words.size(sum(file.bytes for file in missing))
+    return f"{path}: {name}, " + (f"{size} will be downloaded" if missing else "there")
 
 
-def stages(status, hashes, known):
+def stages(status: Mapping[str, list], hashes: Mapping[str, list[str]], records: Mapping[str, Any]) -> list[str]:
     """A line for each stage that DVC finds stale: why, and what its out cost last time."""
     if not status:
         return ["all up to date: `dvc repro` runs nothing"]
     lines, total = [], 0.0
     for stage, changes in status.items():
-        spent = [known[digest]["seconds"] for digest in hashes.get(stage, []) if digest in known]
-        total += sum(spent)
-        lines.append(f"{stage}: {why(changes)}; {_seconds(sum(spent)) if spent else 'its cost is not known'}")
+        seconds = [records[digest]["seconds"] for digest in hashes.get(stage, []) if digest in records]
+        total += sum(seconds)
+        lines.append(f"{stage}: {why(changes)}; {_seconds(sum(seconds)) if seconds else 'its cost is not known'}")
     return [*lines, f"stale, and what follows from them; {_seconds(total)} together, as far as it is known"]
 
 
-def why(changes):
+def why(changes: Collection[Any]) -> str:
     """``method.alpha modified, data/real/dataset deleted`` of what DVC says of one stage."""
-    said = []
+    reasons = []
     for change in changes:
         if isinstance(change, str):
-            said.append(change)
+            reasons.append(change)
             continue
         for entries in change.values():
-            for path, how in entries.items():
-                inner = how.items() if isinstance(how, dict) else [(path, how)]
-                said += [f"{key} {value}" for key, value in inner]
-    return ", ".join(dict.fromkeys(said))
+            for path, detail in entries.items():
+                inner = detail.items() if isinstance(detail, dict) else [(path, detail)]
+                reasons += [f"{key} {value}" for key, value in inner]
+    return ", ".join(dict.fromkeys(reasons))
 
 
-def outs(lock):
+def outs(lock: Path) -> dict[str, list[str]]:
     """Stage to the hashes of its outs, of a dvc.lock."""
-    content = parameters.parse(lock.read_text(encoding="utf-8")) if lock.is_file() else {}
+    content: Any = parameters.parse(lock.read_text(encoding="utf-8")) if lock.is_file() else {}
     return {
         stage: [out["md5"] for out in entry.get("outs", []) if "md5" in out]
         for stage, entry in content.get("stages", {}).items()
     }
 
 
-def costs(path):
+def costs(path: Path) -> dict[str, Any]:
     return files.load_json(path) if path.is_file() else {}
 
 
-def _seconds(given):
-    if given < 120:
-        return f"{given:.0f} s last time"
-    return f"{given / 60:.0f} min last time" if given < 7200 else f"{given / 3600:.1f} h last time"
+def _seconds(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s last time"
+    return f"{seconds / 60:.0f} min last time" if seconds < 7200 else f"{seconds / 3600:.1f} h last time"
 
 
 def main() -> int:

@@ -34,8 +34,8 @@ def _entry(out: Path) -> dict:
     """What ``reports/cost.json`` has of the content that lies at ``out``. Raises BadInput where it has none."""
     if not out.exists():
         raise BadInput(f"{out} is not there: run `dvc repro`, or `dvc checkout {out}`.")
-    known = files.load_json(cost.path()) if cost.path().is_file() else {}
-    entry = known.get(dvc_hash(out))
+    entries = files.load_json(cost.path()) if cost.path().is_file() else {}
+    entry = entries.get(dvc_hash(out))
     if entry is None or "work" not in entry:
         raise BadInput(
             f"{out} was not computed on this machine: DVC brought it from its cache or a remote, or its stage does no work "
@@ -71,8 +71,8 @@ def _compare(folder: Path, inputs: dict, of_this_out: list[str]) -> None:
         return
     _, nearest, changed = min(others, key=lambda other: (other[0], -other[1].stat().st_mtime))
     print(f"    nearest other work: {nearest.name}, which has")
-    for name, (ours, other) in list(changed.items())[:ROWS]:
-        print(f"      {name} = {other} (here {ours})")
+    for name, (own, other) in list(changed.items())[:ROWS]:
+        print(f"      {name} = {other} (here {own})")
     if len(changed) > ROWS:
         print(f"      and {len(changed) - ROWS} more differences")
 
@@ -96,15 +96,15 @@ def _flat(value: object, name: str = "") -> dict[str, object]:
         pairs = enumerate(value)
     else:
         return {name: value}
-    found = {}
+    leaves = {}
     for key, inner in pairs:
-        found |= _flat(inner, f"{name}.{key}" if name else str(key))
-    return found
+        leaves |= _flat(inner, f"{name}.{key}" if name else str(key))
+    return leaves
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", help="an out of a stage, like reports/evaluation/standard")
     parser.add_argument("--row", type=int, help="of rows.csv: only the work of this row, with all that it read")
-    given = parser.parse_args()
-    return guarded(run, given.out, given.row)
+    args = parser.parse_args()
+    return guarded(run, args.out, args.row)

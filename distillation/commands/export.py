@@ -10,6 +10,7 @@ PNG, alone or in Parquet, has 8 bits; what that loses is printed, and stands in 
 import argparse
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from distillation.data import npz, real
 from distillation.data.distilled import FILE, DistilledSet
@@ -20,29 +21,32 @@ from distillation.runtime import process, tensors
 from distillation.runtime.errors import BadInput, guarded
 from distillation.runtime.files import atomic_output
 
+if TYPE_CHECKING:
+    from distillation.export.pictures import Loss
+
 SET, DATA = f"data/relabeled/{FILE}", "data/real/dataset"
 KINDS = ("hard", "soft", "logits", "regression", "features")
 
 
-def run(layout, path, chosen):
+def run(layout: str, path: str, set_file: str) -> None:
     process.begin()
-    made = DistilledSet.load(chosen)
-    _check(made, layout, Path(path), chosen)
+    distilled = DistilledSet.load(set_file)
+    _check(distilled, layout, Path(path), set_file)
     with atomic_output(path) as out:
-        loss = LAYOUTS[layout](out, made)
-        (out / "README.md").write_text(card(made, layout, loss, _source()), encoding="utf-8")
-    print(f"{path}: {len(made.images)} images.{f' {loss}' if loss else ''}")
+        loss = LAYOUTS[layout](out, distilled)
+        (out / "README.md").write_text(card(distilled, layout, loss, _source()), encoding="utf-8")
+    print(f"{path}: {len(distilled.images)} images.{f' {loss}' if loss else ''}")
 
 
-def _check(made, layout, path, chosen):
-    if made.kind not in KINDS:
+def _check(distilled: DistilledSet, layout: str, path: Path, set_file: str) -> None:
+    if distilled.kind not in KINDS:
         raise BadInput(
-            f"{chosen} has labels of kind {made.kind}, which are a file of their own beside it: export the set as it was "
-            "before, --set data/distilled/distilled.safetensors."
+            f"{set_file} has labels of kind {distilled.kind}, which are a file of their own beside it: export the set as it "
+            "was before, --set data/distilled/distilled.safetensors."
         )
-    if layout == "folder" and made.labels is None:
+    if layout == "folder" and distilled.labels is None:
         raise BadInput(
-            f"{chosen} has {made.kind} and no classes, which folders are made of: export it as npz or parquet."
+            f"{set_file} has {distilled.kind} and no classes, which folders are made of: export it as npz or parquet."
         )
     if path.exists():
         raise BadInput(f"{path} exists: name a new folder, or remove it first.")
@@ -50,35 +54,40 @@ def _check(made, layout, path, chosen):
         raise BadInput(f"{path} cannot be made, since {file} is a file: name another folder.")
 
 
-def _folder(out, made):
-    images, loss = pngs(made)
-    for i, (image, label) in enumerate(zip(images, made.labels.tolist(), strict=True)):
-        folder = out / _written(made.info["classes"][label])
+def _folder(out: Path, distilled: DistilledSet) -> "Loss | str":
+    images, loss = pngs(distilled)
+    assert distilled.labels is not None  # ``_check`` refuses others
+    for i, (image, label) in enumerate(zip(images, distilled.labels.tolist(), strict=True)):
+        folder = out / _written(distilled.info["classes"][label])
         folder.mkdir(exist_ok=True)
         (folder / f"{i:06d}.png").write_bytes(image)
-    return f"{loss} Vectors ({made.kind}) stay behind: only classes go into folders." if made.kind != "hard" else loss
+    return (
+        f"{loss} Vectors ({distilled.kind}) stay behind: only classes go into folders."
+        if distilled.kind != "hard"
+        else loss
+    )
 
 
-def _written(name):
+def _written(name: str) -> str:
     """The name of a class as that of a folder: /, % and a leading dot by their numbers, as in an address."""
-    return re.sub(r"[%/]|^\.", lambda found: f"%{ord(found[0]):02X}", name)
+    return re.sub(r"[%/]|^\.", lambda match: f"%{ord(match[0]):02X}", name)
 
 
-def _npz(out, made):
-    npz.save(out / "distilled.npz", *made.packed())
+def _npz(out: Path, distilled: DistilledSet) -> None:
+    npz.save(out / "distilled.npz", *distilled.packed())
 
 
-def _parquet(out, made):
-    images, loss = pngs(made)
+def _parquet(out: Path, distilled: DistilledSet) -> "Loss":
+    images, loss = pngs(distilled)
     (out / "data").mkdir()
-    parquet.write(out / "data/train-00000-of-00001.parquet", made, images)
+    parquet.write(out / "data/train-00000-of-00001.parquet", distilled, images)
     return loss
 
 
 LAYOUTS = {"folder": _folder, "npz": _npz, "parquet": _parquet}
 
 
-def _source():
+def _source() -> dict[str, Any] | None:
     """The record of the dataset in this workspace, or None."""
     path = Path(DATA) / real.FILE
     if not path.is_file():
@@ -92,5 +101,5 @@ def main() -> int:
     parser.add_argument("--to", choices=list(LAYOUTS), required=True)
     parser.add_argument("--set", default=SET, dest="chosen", metavar="FILE", help=f"which set (default: {SET})")
     parser.add_argument("path", help="the folder to make")
-    given = parser.parse_args()
-    return guarded(run, given.to, given.path, given.chosen)
+    args = parser.parse_args()
+    return guarded(run, args.to, args.path, args.chosen)

@@ -21,7 +21,7 @@ from distillation.runtime.errors import BadInput, guarded
 FILE = Path("params.yaml")
 
 
-def listing(name=None):
+def listing(name: str | None = None) -> None:
     """The recipes, or the rows of one."""
     if name:
         for row in rows.selected(name):
@@ -32,7 +32,7 @@ def listing(name=None):
         print(f"{each:20}{words.count(len(rows.rows(each)), 'row'):>10}  {recipe.paper}\n{'':32}{recipe.table}")
 
 
-def show(name, scale, seed):
+def show(name: str, scale: str, seed: int) -> None:
     """What a row sets, what is claimed for it, and what it will cost."""
     row, params = rows.find(name), _target(name, scale, seed)
     recipe = row.recipe
@@ -50,37 +50,37 @@ def show(name, scale, seed):
         print(f"Not estimated: {part}.")
 
 
-def use(name, scale, seed):
+def use(name: str, scale: str, seed: int) -> None:
     """Make params.yaml that of the row; its comments and what no recipe names stay."""
     params = _target(name, scale, seed)
     files.write_bytes(FILE, overlay.text(FILE.read_text(encoding="utf-8"), params.values).encode())
     print(f"params.yaml is that of {name}{' at quick scale' * (scale == QUICK)}: `dvc repro`, or `dvc exp run -S ...`.")
 
 
-def flags(name, scale, seed):
+def flags(name: str, scale: str, seed: int) -> None:
     """The overrides that lead from params.yaml to the row, quoted for a shell, a line each."""
     for flag in overlay.flags(parameters.load().values, _target(name, scale, seed).values):
         print(f"-S '{flag}'")
 
 
-def queue(name, scale, sets):
+def queue(name: str, scale: str, sets: int | None) -> None:
     """Queue each set that is neither finished nor queued."""
     chosen = rows.selected(name)
     for row in chosen:
         _target(row.name, scale, 0)
-    todo, already = list(queueing.missing(chosen, scale, sets)), dvc_private.waiting()
+    todo, waiting = list(queueing.missing(chosen, scale, sets)), dvc_private.waiting()
     values, queued = parameters.load().values, 0
     for row, seed in todo:
-        if queueing.experiment(row, scale, seed) not in already:
+        if queueing.experiment(row, scale, seed) not in waiting:
             queueing.queue(values, row, scale, seed)
             queued += 1
-    wanted = sum(sets or row.recipe.sets for row in chosen)
+    total = sum(sets or row.recipe.sets for row in chosen)
     print(
-        f"{queued} queued, {len(todo) - queued} in the queue already, {wanted - len(todo)} finished: `dvc queue start -j N`."
+        f"{queued} queued, {len(todo) - queued} in the queue already, {total - len(todo)} finished: `dvc queue start -j N`."
     )
 
 
-def _target(name, scale, seed):
+def _target(name: str, scale: str, seed: int) -> parameters.Params:
     """The Params of a row over params.yaml. Raises BadInput where they are wrong, or a dataset is not there."""
     params = parameters.Params(
         overlay.applied(parameters.load().values, queueing.settings(rows.find(name), scale, seed))
@@ -96,22 +96,22 @@ def _target(name, scale, seed):
     return params
 
 
-def _claimed(row):
-    said = [
+def _claimed(row: rows.Row) -> str:
+    accuracies = [
         f"{metric.removeprefix('evaluate.')} {claim.mean:g}" + ("" if claim.std is None else f" ± {claim.std:g}")
         for metric, claim in row.claims.items()
     ]
-    return ", ".join(said) or "unknown"
+    return ", ".join(accuracies) or "unknown"
 
 
-def _positive(text):
+def _positive(text: str) -> int:
     """A whole number of at least 1, for argparse."""
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
     return int(text)
 
 
-def _parser():
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command, text in {
@@ -132,14 +132,14 @@ def _parser():
     return parser
 
 
-def run(given):
+def run(args: argparse.Namespace) -> None:
     process.begin()
-    if given.command == "list":
-        return listing(given.name)
-    scale = QUICK if given.quick else PUBLISHED
-    if given.command == "queue":
-        return queue(given.name, scale, given.sets)
-    return {"show": show, "use": use, "flags": flags}[given.command](given.name, scale, given.seed)
+    if args.command == "list":
+        return listing(args.name)
+    scale = QUICK if args.quick else PUBLISHED
+    if args.command == "queue":
+        return queue(args.name, scale, args.sets)
+    return {"show": show, "use": use, "flags": flags}[args.command](args.name, scale, args.seed)
 
 
 def main() -> int:

@@ -8,6 +8,7 @@ Writes  DVC's queue: what DVC still shows as running, though nothing runs it, is
 
 import argparse
 import subprocess
+from typing import Any
 
 from distillation import params as parameters
 from distillation.recipes import overlay
@@ -15,38 +16,39 @@ from distillation.runtime import dvc_private, process
 from distillation.runtime.errors import BadInput, guarded
 
 
-def run():
+def run() -> None:
     process.begin()
-    here, refused = parameters.load().values, {}
+    current, refused = parameters.load().values, {}
     lost = {name: _params(revision) for name, revision in dvc_private.abandoned().items()}
     for name, params in lost.items():
         try:
-            _again(here, name, params)
+            _requeue(current, name, params)
         except BadInput as error:
             refused[name] = str(error).rstrip(".")
-    again = [name for name in lost if name not in refused]
-    print(f"{len(again)} queued again{': ' * bool(again)}{', '.join(again)}. `dvc queue start -j N` goes on.")
+    requeued = [name for name in lost if name not in refused]
+    print(f"{len(requeued)} queued again{': ' * bool(requeued)}{', '.join(requeued)}. `dvc queue start -j N` goes on.")
     if refused:
-        said = "; ".join(f"{name}, as {why}" for name, why in refused.items())
-        raise BadInput(f"{len(refused)} of {len(lost)} could not be queued again: {said}.")
+        reasons = "; ".join(f"{name}, as {why}" for name, why in refused.items())
+        raise BadInput(f"{len(refused)} of {len(lost)} could not be queued again: {reasons}.")
 
 
-def _again(here, name, params):
+def _requeue(current: dict[str, Any], name: str, params: dict[str, Any]) -> None:
     _dvc("queue", "kill", name)  # nothing is left to kill: DVC notes that it failed
-    flags = overlay.flags(here, params)
+    flags = overlay.flags(current, params)
     _dvc("exp", "run", "--queue", "--name", name, *(part for flag in flags for part in ("--set-param", flag)))
 
 
-def _params(revision):
-    shown = subprocess.run(["git", "show", f"{revision}:./params.yaml"], capture_output=True, text=True, check=True)
-    return parameters.parse(shown.stdout)
+def _params(revision: str) -> dict[str, Any]:
+    content = subprocess.run(["git", "show", f"{revision}:./params.yaml"], capture_output=True, text=True, check=True)
+    values: Any = parameters.parse(content.stdout)
+    return values
 
 
-def _dvc(*arguments):
-    done = subprocess.run(["dvc", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = done.stderr.strip().splitlines()[-1].removeprefix("ERROR: ").rstrip(".")
-        raise BadInput(f"`dvc {' '.join(arguments[:2])}` refuses: {said}.")
+def _dvc(*arguments: str) -> None:
+    completed = subprocess.run(["dvc", *arguments], capture_output=True, text=True, check=False)
+    if completed.returncode:
+        reason = completed.stderr.strip().splitlines()[-1].removeprefix("ERROR: ").rstrip(".")
+        raise BadInput(f"`dvc {' '.join(arguments[:2])}` refuses: {reason}.")
 
 
 def main() -> int:

@@ -1,10 +1,16 @@
 """Results side by side: the parameters in which they differ, and the accuracies."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import pandas as pd
 
 from distillation.compare.section import Section
 from distillation.console import format as words
 from distillation.runtime.errors import BadInput
+
+if TYPE_CHECKING:
+    from distillation.recipes.results import Result
 
 NOTE = (
     "Percent of the full test set after the last epoch: mean ± population standard deviation over n students, whose number "
@@ -13,7 +19,7 @@ NOTE = (
 CHOSEN = " best_test is chosen on the test set: optimistic, for comparison with such published figures only."
 
 
-def section(results):
+def section(results: "Sequence[Result]") -> Section:
     """A row for each result: changed parameters, then every accuracy of ``evaluate``."""
     changed, measured = changed_parameters(results), accuracies(results)
     shown, values = [], []
@@ -29,13 +35,13 @@ def section(results):
     return Section("results", "Results", note, pd.DataFrame(shown), pd.DataFrame(values))
 
 
-def changed_parameters(results):
+def changed_parameters(results: "Sequence[Result]") -> list[str]:
     """The dotted paths at which the results' parameters differ, in the order of params.yaml."""
     paths = dict.fromkeys(path for result in results for path in result.params)
     return [path for path in paths if len({repr(result.params.get(path)) for result in results}) > 1]
 
 
-def accuracies(results):
+def accuracies(results: "Sequence[Result]") -> list[str]:
     """The paths of ``evaluate`` under which any result has a mean, in order."""
     return sorted(
         {
@@ -47,24 +53,24 @@ def accuracies(results):
     )
 
 
-def main_accuracy(results, metric=None):
+def main_accuracy(results: "Sequence[Result]", metric: str | None = None) -> str:
     """The path of the final accuracy: ``metric``, or the one that most results have, the first of several.
 
     Raises:
         BadInput: no result has it.
     """
-    known = [path for path in accuracies(results) if not {"control", "best_test"} & set(path.split("."))]
+    candidates = [path for path in accuracies(results) if not {"control", "best_test"} & set(path.split("."))]
     if metric:
         metric = metric.removesuffix(".mean")
         if all(f"{metric}.mean" not in result.metrics for result in results):
-            raise BadInput(f"no result has the metric {metric!r}; there are {', '.join(known) or 'none'}.")
+            raise BadInput(f"no result has the metric {metric!r}; there are {', '.join(candidates) or 'none'}.")
         return metric
-    if not known:
+    if not candidates:
         raise BadInput("no result has an accuracy in reports/metrics.json: run `dvc repro` or `dvc exp run` first.")
-    return max(known, key=lambda path: sum(f"{path}.mean" in result.metrics for result in results))
+    return max(candidates, key=lambda path: sum(f"{path}.mean" in result.metrics for result in results))
 
 
-def cell(result, path):
+def cell(result: "Result", path: str) -> str:
     """``87.70 ± 1.33 (3)``; without a spread for one student, a dash where the result has none."""
     mean, std, n = (
         *(result.metrics.get(f"{path}.{key}") for key in ("mean", "std")),

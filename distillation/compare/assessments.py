@@ -1,16 +1,22 @@
 """The assessments of the distilled sets side by side."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import pandas as pd
 
 from distillation.compare.section import Section
 from distillation.console import format as words
 from distillation.report.assessments import MEANINGS
 
+if TYPE_CHECKING:
+    from distillation.recipes.results import Result
+
 NOTE = "Means over the models of the pool, of the distilled set; what each says is in the report."
 NONE = "No result has any: -S 'evaluate.assess.teachers=[main]' makes them."
 
 
-def section(results):
+def section(results: "Sequence[Result]") -> Section:
     """A row for each result, a column for each assessment."""
     paths = assessed(results)
     values = pd.DataFrame([{"result": r.name, **{path: r.metrics.get(path) for path in paths}} for r in results])
@@ -18,22 +24,22 @@ def section(results):
     return Section("assessments", "Assessments", NOTE if paths else NONE, shown if paths else pd.DataFrame(), values)
 
 
-def assessed(results):
+def assessed(results: "Sequence[Result]") -> list[str]:
     """The paths ``assess.POOL.ASSESSMENT`` of all results, pool by pool in the order of the report.
 
     What it does not know, an older or newer revision may: that comes last.
     """
-    found = {path for result in results for path in result.metrics if path.startswith("assess.")}
+    paths = {path for result in results for path in result.metrics if path.startswith("assess.")}
     order = {name: i for i, name in enumerate(MEANINGS)}
 
-    def place(path):
+    def place(path: str) -> tuple[str, int, str]:
         _, pool, name = path.split(".")
         return pool, order.get(name, len(order)), name
 
-    return sorted(found, key=place)
+    return sorted(paths, key=place)
 
 
-def _digits(value):
+def _digits(value: str | float) -> str:
     if isinstance(value, str):
         return value
     return "–" if pd.isna(value) else words.digits(value)

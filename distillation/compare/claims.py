@@ -1,11 +1,19 @@
 """What papers claim beside what was measured here, row by row of their tables."""
 
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
 import pandas as pd
 
 from distillation.compare.section import Section
 from distillation.recipes import rows
-from distillation.recipes.measured import PUBLISHED, measured, of_row, z_score
+from distillation.recipes.measured import PUBLISHED, measurement_of, of_row, z_score
 from distillation.recipes.overlay import quick
+
+if TYPE_CHECKING:
+    from distillation.recipes.measured import Measurement
+    from distillation.recipes.results import Result
+    from distillation.recipes.rows import Claim, Row
 
 NOTE = (
     "Percent of the full test set after the last epoch. Claimed: mean ± standard deviation as published. Measured: the mean "
@@ -17,25 +25,33 @@ NOTE = (
 _COLUMNS = ("of", "claimed", "measured", "difference", "z", "over", "sd sets", "sd nets", "claimed over")
 
 
-def section(results):
+def section(results: "Sequence[Result]") -> Section:
     """A line for each metric of each row of the recipes; shown are those that are measured."""
     lines = [line for row in rows.every() for line in _lines(row, results)]
-    seen = [line for line in lines if line["mean"] is not None]
-    note = f"{NOTE} {len({line['row'] for line in seen})} of {len({line['row'] for line in lines})} rows are measured."
-    shown = pd.DataFrame([_shown(line) for line in seen], columns=["row", *_COLUMNS] if seen else None)
+    measured = [line for line in lines if line["mean"] is not None]
+    note = (
+        f"{NOTE} {len({line['row'] for line in measured})} of {len({line['row'] for line in lines})} rows are measured."
+    )
+    shown = pd.DataFrame([_shown(line) for line in measured], columns=["row", *_COLUMNS] if measured else None)
     return Section("claims", "Claimed and measured", note, shown, pd.DataFrame(lines))
 
 
-def _lines(row, results):
+def _lines(row: "Row", results: "Sequence[Result]") -> Iterator[dict[str, Any]]:
     published = rows.metrics(row.recipe, row.settings)
     for scale, by_seed in (of_row(row, results) or {PUBLISHED: {}}).items():
-        here = published if scale == PUBLISHED else rows.metrics(row.recipe, quick(row.settings))
-        for theirs, ours in zip(published, here, strict=True):
-            yield _line(row, scale, ours, row.claims.get(theirs), measured(list(by_seed.values()), ours))
+        measured_metrics = published if scale == PUBLISHED else rows.metrics(row.recipe, quick(row.settings))
+        for published_metric, metric in zip(published, measured_metrics, strict=True):
+            yield _line(
+                row, scale, metric, row.claims.get(published_metric), measurement_of(list(by_seed.values()), metric)
+            )
 
 
-def _line(row, scale, metric, claim, found):
-    comparable = claim and found and scale == PUBLISHED
+def _line(
+    row: "Row", scale: str, metric: str, claim: "Claim | None", measurement: "Measurement | None"
+) -> dict[str, Any]:
+    difference, z = None, None
+    if claim and measurement and scale == PUBLISHED:
+        difference, z = measurement.mean - claim.mean, z_score(claim, measurement)
     return {
         "row": row.name,
         "scale": scale,
@@ -47,17 +63,17 @@ def _line(row, scale, metric, claim, found):
         "claimed_by": claim and claim.paper,
         "source": claim and f"{claim.source}; {claim.note}",
         "unknown": row.recipe.unknown,
-        "mean": found and found.mean,
-        "sets": found and found.sets,
-        "networks": found and found.networks,
-        "between_sets": found and found.between_sets,
-        "between_networks": found and found.between_networks,
-        "difference": found.mean - claim.mean if comparable else None,
-        "z": z_score(claim, found) if comparable else None,
+        "mean": measurement and measurement.mean,
+        "sets": measurement and measurement.sets,
+        "networks": measurement and measurement.networks,
+        "between_sets": measurement and measurement.between_sets,
+        "between_networks": measurement and measurement.between_networks,
+        "difference": difference,
+        "z": z,
     }
 
 
-def _shown(line):
+def _shown(line: dict[str, Any]) -> dict[str, str]:
     claimed, std = _number(line["claimed_mean"]) or "unknown", line["claimed_std"]
     return {
         "row": line["row"] + " (quick)" * (line["scale"] != PUBLISHED),
@@ -73,5 +89,5 @@ def _shown(line):
     }
 
 
-def _number(value, form="g"):
+def _number(value: float | None, form: str = "g") -> str:
     return "" if value is None else f"{value:{form}}".replace("-", "−")

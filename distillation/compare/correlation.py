@@ -1,6 +1,8 @@
 """Which assessment foretells the final accuracy: correlations over results (the question of CLOM)."""
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -9,6 +11,12 @@ from distillation.compare.section import Section
 from distillation.report.assessments import MEANINGS
 from distillation.report.figures import blank
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from distillation.recipes.results import Result
+    from distillation.report.figures import Palette
+
 LEAST = 3  # results below which a correlation says nothing
 NOTE = (
     "Over the n results that have both, those with the same metrics counted once; blank below 3. A correlation over "
@@ -16,7 +24,7 @@ NOTE = (
 )
 
 
-def section(results, metric):
+def section(results: "Sequence[Result]", metric: str) -> Section:
     """A row for each assessment: its Pearson and Spearman correlation with ``metric``, and over how many results."""
     points = {path: pairs(results, path, metric) for path in assessed(results)}
     values = pd.DataFrame(
@@ -24,33 +32,34 @@ def section(results, metric):
         columns=["assessment", "pearson", "spearman", "n"],
     )
     shown = values.assign(**{key: values[key].map(_two_digits) for key in ("pearson", "spearman")})
-    drawn = {path: each for path, each in points.items() if len(each) >= 2}
+    plotted = {path: each for path, each in points.items() if len(each) >= 2}
     return Section(
         "correlation",
         f"Correlation with {metric}",
         NOTE if points else NONE,
         shown,
         values,
-        (lambda palette: scatter(palette, drawn, metric)) if drawn else None,
+        (lambda palette: scatter(palette, plotted, metric)) if plotted else None,
     )
 
 
-def pairs(results, path, metric):
+def pairs(results: "Sequence[Result]", path: str, metric: str) -> pd.DataFrame:
     """Columns ``assessment``, ``accuracy`` and ``std`` of the results that have both, equal ones once."""
     different = {repr(result.metrics): result for result in results}.values()
     rows = [[result.metrics.get(key) for key in (path, f"{metric}.mean", f"{metric}.std")] for result in different]
     return pd.DataFrame(rows, columns=["assessment", "accuracy", "std"], dtype=float).dropna()
 
 
-def correlations(points):
+def correlations(points: pd.DataFrame) -> dict[str, float]:
     """``pearson``, ``spearman`` (NaN below ``LEAST`` points or where one side is constant) and ``n`` of ``pairs``."""
-    x, y = points["assessment"], points["accuracy"]
+    x: pd.Series = points["assessment"]  # pyright: ignore[reportAssignmentType] pandas' types: perhaps a table
+    y: pd.Series = points["accuracy"]  # pyright: ignore[reportAssignmentType] as before
     if len(points) < LEAST or x.nunique() < 2 or y.nunique() < 2:
         return {"pearson": math.nan, "spearman": math.nan, "n": len(points)}
     return {"pearson": x.corr(y), "spearman": x.rank().corr(y.rank()), "n": len(points)}
 
 
-def scatter(palette, points, metric, columns=4):
+def scatter(palette: "Palette", points: Mapping[str, pd.DataFrame], metric: str, columns: int = 4) -> "Figure":
     """The accuracy over each assessment, a point for each result with the std of its students."""
     columns = min(columns, len(points))
     lines = -(-len(points) // columns)
@@ -61,9 +70,13 @@ def scatter(palette, points, metric, columns=4):
         _, pool, name = path.split(".")
         style = {"color": palette.accent, "ecolor": palette.plain, "elinewidth": 0.8, "markersize": 3.5}
         axes.errorbar(each["assessment"], each["accuracy"], each["std"], fmt="o", **style)
-        found = correlations(each)
-        said = "" if math.isnan(found["pearson"]) else f"r = {found['pearson']:.2f}, ρ = {found['spearman']:.2f}, "
-        axes.set_title(f"{said}n = {found['n']}", color=palette.muted, fontsize=8)
+        statistics = correlations(each)
+        coefficients = (
+            ""
+            if math.isnan(statistics["pearson"])
+            else f"r = {statistics['pearson']:.2f}, ρ = {statistics['spearman']:.2f}, "
+        )
+        axes.set_title(f"{coefficients}n = {statistics['n']}", color=palette.muted, fontsize=8)
         axes.set_xlabel(MEANINGS.get(name, (name,))[0] + (f" ({pool})" if several else ""), fontsize=8)
         axes.grid(color=palette.rule, linewidth=0.5)
         axes.tick_params(labelsize=7)
@@ -74,5 +87,5 @@ def scatter(palette, points, metric, columns=4):
     return figure
 
 
-def _two_digits(value):
+def _two_digits(value: float) -> str:
     return "" if math.isnan(value) else f"{value:+.2f}".replace("-", "−")

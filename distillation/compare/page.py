@@ -1,27 +1,34 @@
 """A comparison as one HTML page that needs nothing else, and as text."""
 
 import base64
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from distillation.report import figures, page
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def html(sections):
+    from distillation.compare.section import Section
+
+
+def html(sections: "Sequence[Section]") -> str:
     """The page of ``sections``, in the report's style, figures inside in both colour schemes."""
     template = page.template("comparison.html.j2", Path(__file__).parent)
     return template.render(sections=[_shown(each) for each in sections])
 
 
-def text(sections):
+def text(sections: "Sequence[Section]") -> str:
     """The same for a terminal."""
     return "\n\n".join("\n".join([each.title, *_lines(each.shown), each.note]) for each in sections)
 
 
-def _lines(table):
+def _lines(table: "pd.DataFrame") -> list[str]:
     return [table.to_string(index=False)] if len(table) else []
 
 
-def _shown(section):
+def _shown(section: "Section") -> dict[str, Any]:
     picture = None
     if section.draw:
         light, dark = (base64.b64encode(content).decode() for content in figures.svg(section.draw))

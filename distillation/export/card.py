@@ -1,6 +1,12 @@
 """README.md of an exported set: what it is, where it comes from, on whose terms."""
 
+from typing import TYPE_CHECKING, Any
+
 from distillation.datasets.catalogue import CATALOGUE
+
+if TYPE_CHECKING:
+    from distillation.data.distilled import DistilledSet
+    from distillation.export.pictures import Loss
 
 # Hugging Face reads the head: where the data lies, which licence (none of its list fits images made from others').
 _HEAD = """---
@@ -29,78 +35,78 @@ _SPACES = {
 }
 
 
-def card(made, layout, loss, source):
+def card(distilled: "DistilledSet", layout: str, loss: "Loss | str | None", source: dict[str, Any] | None) -> str:
     """The text for a DistilledSet exported as ``layout``.
 
     ``loss`` is what PNGs lose, None of an npz; ``source`` the record of the dataset it was made from, None where that is
     not at hand.
     """
-    info = made.info
-    count, channels, height, width = made.images.shape
+    info = distilled.info
+    count, channels, height, width = distilled.images.shape
     facts = [
         f"- Images: {count}, {height}×{width}×{channels}, of {len(info['classes'])} classes",
-        f"- Labels: {info['labels']}{_width(made)}",
+        f"- Labels: {info['labels']}{_width(distilled)}",
         f"- Made by: `{info['method']}`{_origin(info)}, seed {info['seed']}",
         *_labelled(info),
-        f"- Space of the numbers that networks are given: {made.space.kind}: {_SPACES[made.space.kind]}",
+        f"- Space of the numbers that networks are given: {distilled.space.kind}: {_SPACES[distilled.space.kind]}",
     ]
     parts = [
         f"# {info['dataset']}, distilled to {count} images",
         "\n".join(facts),
         f"## Files\n\n{_HOLDS[layout]}",
-        *([f"## What is lost\n\n{loss}{_given(made)}"] if loss else []),
+        *([f"## What is lost\n\n{loss}{_network_input(distilled)}"] if loss else []),
         f"## Licence and origin\n\n{_terms(info['dataset'])}\n\n{_files(info['dataset'], source)}",
-        *_again(made, layout),
+        *_reuse(distilled, layout),
     ]
     return _HEAD.format(files=_FILES[layout]) + "\n" + "\n\n".join(parts) + "\n"
 
 
-def _width(made):
-    return "" if made.targets is None else f", {made.targets.shape[1]} numbers an image"
+def _width(distilled: "DistilledSet") -> str:
+    return "" if distilled.targets is None else f", {distilled.targets.shape[1]} numbers an image"
 
 
-def _origin(info):
+def _origin(info: dict[str, Any]) -> str:
     return f" (before: `{info['origin']}`)" if "origin" in info else ""
 
 
-def _labelled(info):
+def _labelled(info: dict[str, Any]) -> list[str]:
     """By whom the set was labelled: a pool, or the name of one for labels that a method asked for."""
     if not (teacher := info.get("teacher")):
         return []
     if isinstance(teacher, str):
         return [f"- Teacher: pool `{teacher}`"]
-    known = "" if teacher["accuracy"] is None else f", {teacher['accuracy']} % accurate on the test set"
-    return [f"- Labelled by: {', '.join(teacher['networks'])} of the pool `{teacher['pool']}`{known}"]
+    accuracy = "" if teacher["accuracy"] is None else f", {teacher['accuracy']} % accurate on the test set"
+    return [f"- Labelled by: {', '.join(teacher['networks'])} of the pool `{teacher['pool']}`{accuracy}"]
 
 
-def _given(made):
+def _network_input(distilled: "DistilledSet") -> str:
     """What a reader of PNGs has to do so that networks see what they were evaluated on."""
-    if made.space.kind == "normalised":
-        numbers = (", ".join(f"{v:.6g}" for v in made.space.tensors[name].tolist()) for name in ("mean", "std"))
+    if distilled.space.kind == "normalised":
+        numbers = (", ".join(f"{v:.6g}" for v in distilled.space.tensors[name].tolist()) for name in ("mean", "std"))
         return " Networks were given them normalised: mean {}; std {}.".format(*numbers)
-    how = "as they are, in [0, 1]" if made.space.kind == "raw" else "whitened, by matrices that the npz holds"
-    return f" Networks were given them {how}."
+    form = "as they are, in [0, 1]" if distilled.space.kind == "raw" else "whitened, by matrices that the npz holds"
+    return f" Networks were given them {form}."
 
 
-def _terms(dataset):
-    known = CATALOGUE.get(dataset)
-    terms = known.terms if known else "Not known here."
+def _terms(dataset: str) -> str:
+    entry = CATALOGUE.get(dataset)
+    terms = entry.terms if entry else "Not known here."
     return f"The images derive from {dataset}, whose terms hold for them too: {terms} The software that made them is under MIT."
 
 
-def _files(dataset, source):
+def _files(dataset: str, source: dict[str, Any] | None) -> str:
     if not source or source["name"] != dataset or not source["files"]:
         return f"Distilled from the training images of {dataset}."
     files = "\n".join(f"- `{file['name']}`, sha256 `{file['sha256']}`" for file in source["files"])
     return f"Distilled from the training images of {dataset}, read from:\n\n{files}"
 
 
-def _again(made, layout):
+def _reuse(distilled: "DistilledSet", layout: str) -> list[str]:
     """How the set comes back into the workflow."""
     if layout == "parquet":
         return []
-    file, labels = ("PATH", "hard") if layout == "folder" else ("PATH/distilled.npz", made.kind)
+    file, labels = ("PATH", "hard") if layout == "folder" else ("PATH/distilled.npz", distilled.kind)
     return [
         f"## Use it again\n\n`method.name: imported`, `method.imported.file: {file}`, `method.imported.labels: {labels}` and "
-        f"`method.ipc: {made.info['ipc']}`, on the same dataset."
+        f"`method.ipc: {distilled.info['ipc']}`, on the same dataset."
     ]

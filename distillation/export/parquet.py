@@ -1,13 +1,20 @@
 """A set as the Parquet file that Hugging Face's ``datasets`` writes: images as bytes, and its features in the metadata."""
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distillation.runtime.errors import BadInput
 
+if TYPE_CHECKING:
+    from distillation.data.distilled import DistilledSet
 
-def write(path, made, images):
+
+def write(path: Path, distilled: "DistilledSet", images: Sequence[bytes]) -> None:
     """Write the columns ``image``, ``label`` (where each image has a class) and ``target`` (where the set has vectors).
 
     Args:
@@ -22,26 +29,26 @@ def write(path, made, images):
         "image": arrow.array([{"bytes": b, "path": n} for b, n in zip(images, names, strict=True)], _image(arrow))
     }
     features = {"image": {"_type": "Image"}}
-    if made.labels is not None:
-        columns["label"] = arrow.array(made.labels.cpu().numpy(), arrow.int64())
-        features["label"] = {"names": made.info["classes"], "_type": "ClassLabel"}
-    if made.targets is not None:
-        values = arrow.array(np.ascontiguousarray(made.targets.cpu().numpy()).ravel(), arrow.float32())
-        columns["target"] = arrow.FixedSizeListArray.from_arrays(values, width := made.targets.shape[1])
+    if distilled.labels is not None:
+        columns["label"] = arrow.array(distilled.labels.cpu().numpy(), arrow.int64())
+        features["label"] = {"names": distilled.info["classes"], "_type": "ClassLabel"}
+    if distilled.targets is not None:
+        values = arrow.array(np.ascontiguousarray(distilled.targets.cpu().numpy()).ravel(), arrow.float32())
+        columns["target"] = arrow.FixedSizeListArray.from_arrays(values, width := distilled.targets.shape[1])
         vector = {"feature": {"dtype": "float32", "_type": "Value"}, "length": width, "_type": "Sequence"}
         features["target"] = vector
     note = {"huggingface": json.dumps({"info": {"features": features}})}
     pq.write_table(arrow.table(columns).replace_schema_metadata(note), path)
 
 
-def _image(arrow):
+def _image(arrow: ModuleType) -> Any:
     return arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())])
 
 
-def _pyarrow():
+def _pyarrow() -> tuple[ModuleType, ModuleType]:
     try:
-        import pyarrow
-        import pyarrow.parquet
+        import pyarrow  # pyright: ignore[reportMissingImports] an extra: requirements-parquet.txt
+        import pyarrow.parquet  # pyright: ignore[reportMissingImports] as before
     except ImportError as error:
         raise BadInput("pyarrow is not installed: run `pip install -r requirements-parquet.txt`.") from error
     return pyarrow, pyarrow.parquet

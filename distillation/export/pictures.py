@@ -2,11 +2,15 @@
 
 import io
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from distillation.runtime.errors import BadInput
+
+if TYPE_CHECKING:
+    from distillation.data.distilled import DistilledSet
 
 EXACT = 1e-2  # of one of 255 steps: what float32 leaves of whole values on the way through a space
 
@@ -18,7 +22,7 @@ class Loss:
     clipped: float
     rounded: float
 
-    def __str__(self):
+    def __str__(self) -> str:
         if not self.clipped and self.rounded < EXACT:
             return "Every value of the images is one of 256: nothing is lost."
         return (
@@ -27,11 +31,13 @@ class Loss:
         )
 
 
-def pngs(made):
+def pngs(distilled: "DistilledSet") -> tuple[list[bytes], Loss]:
     """The PNG files of a DistilledSet's images, and the Loss. Raises BadInput where they are neither grey nor RGB."""
-    if made.images.shape[1] not in (1, 3):
-        raise BadInput(f"the images have {made.images.shape[1]} channels, but PNG takes 1 or 3: export them as npz.")
-    steps = made.space.decode(made.images) * 255
+    if distilled.images.shape[1] not in (1, 3):
+        raise BadInput(
+            f"the images have {distilled.images.shape[1]} channels, but PNG takes 1 or 3: export them as npz."
+        )
+    steps = distilled.space.decode(distilled.images) * 255
     whole = steps.round().clamp(0, 255)
     outside = (steps < -EXACT) | (steps > 255 + EXACT)
     rounded = float((steps - whole).abs().masked_fill(outside, 0).max())
@@ -39,7 +45,7 @@ def pngs(made):
     return [_png(image) for image in pixels], Loss(float(outside.float().mean()), rounded)
 
 
-def _png(pixels):
+def _png(pixels: np.ndarray) -> bytes:
     content = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)).save(content, "PNG")
     return content.getvalue()

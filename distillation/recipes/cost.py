@@ -4,6 +4,8 @@ A backward pass counts as two forward ones. Data loading, augmentation, solving 
 which of two rows is the longer one and whether it is minutes or days, no more.
 """
 
+from typing import Any
+
 from distillation import methods
 from distillation.datasets.catalogue import CATALOGUE, facts
 from distillation.methods.base import Common
@@ -34,20 +36,21 @@ def left_out(params: Params) -> list[str]:
     return phrases + [f"what reads {source}, since only its files tell how many images it has" for source in uncounted]
 
 
-def _known(params, source):
+def _known(params: Params, source: str) -> bool:
     """Whether the parameters tell the size of a dataset."""
     return CATALOGUE[params.value(source.replace("/", "."))["name"]].images is not None
 
 
-def _size(params, source):
+def _size(params: Params, source: str) -> tuple[int, tuple[int, int, int]]:
     """(training images, (channels, size, classes)) of a dataset by the path of its section."""
     section = params.value(source.replace("/", "."))
-    known = facts(section["name"])
-    shape = (known.channels, section.get("size") or known.size, known.classes)
-    return CATALOGUE[section["name"]].images, shape
+    native, count = facts(section["name"]), CATALOGUE[section["name"]].images
+    assert native is not None and count is not None  # ``_known``
+    size: Any = section.get("size") or native.size  # a dataset without a size of its own must be given one
+    return count, (native.channels, size, native.classes)
 
 
-def _pool(params, name):
+def _pool(params: Params, name: str) -> float:
     pool = merged(params, name)
     settings = pool[pool["objective"]]
     if "epochs" not in settings or not _known(params, pool["source"]):
@@ -58,7 +61,7 @@ def _pool(params, name):
     return each * _STEP * views * settings["epochs"] * count
 
 
-def _method(params):
+def _method(params: Params) -> float:
     common, (count, shape) = params.fields("method", Common), _size(params, "dataset")
     module, flip = methods.load(common.name), params.value("dataset.flip")
     outline = Outline(
@@ -70,12 +73,12 @@ def _method(params):
     return module.METHOD.estimate(common, params.section(f"method.{common.name}", module.Settings), outline).flops
 
 
-def _evaluation(params):
+def _evaluation(params: Params) -> dict[str, float]:
     """Operations of the students of each stage that trains them."""
     evaluation, (count, shape) = params.value("evaluate"), _size(params, "dataset")
     images, kind = params.value("method.ipc") * shape[2], params.value("relabel.kind")
 
-    def students(settings, shown):
+    def students(settings: dict[str, Any], shown: int) -> float:
         """Operations of students that are shown so many images an epoch together."""
         return sum(flops(word, *shape) for word in evaluation["networks"]) * _STEP * settings["epochs"] * shown
 

@@ -3,6 +3,8 @@
 import io
 import json
 import re
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -13,10 +15,10 @@ from distillation.runtime.errors import BadInput
 
 _MAPS = ("sources", "targets")
 _ARITHMETIC = ("precision", "compile")
-_WORDS = re.compile(r"teacher\.[\w-]+\.networks|evaluate\.networks|method\.network")
+_NETWORK_PATHS = re.compile(r"teacher\.[\w-]+\.networks|evaluate\.networks|method\.network")
 
 
-def applied(values, settings):
+def applied(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """``values`` (nested) with ``settings`` (by dotted path). A pool keeps nothing that they do not name but arithmetic."""
     named = {path.split(".")[1] for path in settings if path.startswith("teacher.")}
     pools = {
@@ -27,12 +29,12 @@ def applied(values, settings):
     return nested(settings, {**values, "teacher": pools})
 
 
-def quick(settings):
+def quick(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The same settings at a size that a CPU runs in a minute or two, on the embedded digits."""
     rule = scales()["quick"]
     small = {path: _small(path, value, rule) for path, value in settings.items()}
     small |= {path: value for path, value in rule["instead"].items() if path in settings}
-    size = next(size for size in rule["sizes"] if all(_fits(word, size) for word in _words(small)))
+    size = next(size for size in rule["sizes"] if all(_fits(network, size) for network in _network_names(small)))
     small |= {"dataset.name": rule["dataset"], "dataset.size": size}
     for section in _MAPS:
         stands_in = {"name": rule["dataset"], "size": size}
@@ -40,44 +42,44 @@ def quick(settings):
     return small
 
 
-def flags(values, wanted):
-    """The overrides, for ``-S``, that turn the params.yaml ``values`` into ``wanted``."""
-    changes = _changes(values, wanted)
+def flags(values: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
+    """The overrides, for ``-S``, that turn the params.yaml ``values`` into ``target``."""
+    changes = _changes(values, target)
     return [f"~{path}" if sign == "~" else f"{sign}{path}={_written(value)}" for sign, path, value in changes]
 
 
-def text(before, wanted):
-    """The text of a params.yaml with the values ``wanted``, the comments of the text ``before`` kept."""
+def text(before: str, target: Mapping[str, Any]) -> str:
+    """The text of a params.yaml with the values ``target``, the comments of the text ``before`` kept."""
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 4096
     content = yaml.load(before)
-    for sign, path, value in _changes(content, wanted):
+    for sign, path, value in _changes(content, target):
         *above, last = path.split(".")
-        at = content
+        node = content
         for key in above:
-            at = at[key]
+            node = node[key]
         if sign == "~":
-            del at[last]
-            if not at:
-                at.fa.set_flow_style()  # else a comment beside it ends up in between
+            del node[last]
+            if not node:
+                node.fa.set_flow_style()  # else a comment beside it ends up in between
         else:
-            at[last] = value
+            node[last] = value
     out = io.StringIO()
     yaml.dump(content, out)
     return _spaced(out.getvalue(), before)
 
 
-def _spaced(text, before):
+def _spaced(text: str, before: str) -> str:
     """``text`` with the empty lines that ``before`` has between sections: one goes with the entry that it follows."""
     apart = set(re.findall(r"\n\n(\w+:)", before))
-    return re.sub(r"(?<=[^\n]\n)\w+:", lambda found: "\n" * (found[0] in apart) + found[0], text)
+    return re.sub(r"(?<=[^\n]\n)\w+:", lambda match: "\n" * (match[0] in apart) + match[0], text)
 
 
-def _changes(values, wanted, before=""):
+def _changes(values: Mapping[str, Any], target: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str, Any]]:
     """(sign, dotted path, value) of every difference: sign + for what is new, ~ for what goes, none for another value."""
-    for key in [key for key in values if key not in wanted]:
+    for key in [key for key in values if key not in target]:
         yield "~", f"{before}{key}", None
-    for key, value in wanted.items():
+    for key, value in target.items():
         path = f"{before}{key}"
         if key not in values:
             yield "+", path, value
@@ -87,7 +89,7 @@ def _changes(values, wanted, before=""):
             yield "", path, value
 
 
-def _written(value):
+def _written(value: Any) -> str:
     """A value in the grammar of overrides."""
     if value is None:
         return "null"
@@ -102,45 +104,45 @@ def _written(value):
     return repr(value)
 
 
-def _small(path, value, rule):
+def _small(path: str, value: Any, rule: Mapping[str, Any]) -> Any:
     if isinstance(value, dict):
         return {_narrow(key, rule): _small(f"{path}.{key}", inner, rule) for key, inner in value.items()}
-    if _WORDS.fullmatch(path):
-        return [_narrow(word, rule) for word in value] if isinstance(value, list) else _narrow(value, rule)
-    most = rule["most"].get(_default_of(path))
-    return [_capped(each, most) for each in value] if isinstance(value, list) else _capped(value, most)
+    if _NETWORK_PATHS.fullmatch(path):
+        return [_narrow(name, rule) for name in value] if isinstance(value, list) else _narrow(value, rule)
+    limit = rule["most"].get(_default_of(path))
+    return [_capped(each, limit) for each in value] if isinstance(value, list) else _capped(value, limit)
 
 
-def _default_of(path):
+def _default_of(path: str) -> str:
     """The path of what a pool's setting stands instead of; every other path as it is."""
-    own = re.fullmatch(r"teacher\.[\w-]+\.(.+)", path)
-    if own is None:
+    match = re.fullmatch(r"teacher\.[\w-]+\.(.+)", path)
+    if match is None:
         return path
-    return f"{'objectives' if '.' in own[1] else 'pool'}.{own[1]}"
+    return f"{'objectives' if '.' in match[1] else 'pool'}.{match[1]}"
 
 
-def _capped(value, most):
-    """A number no larger than ``most``, if that is one; words and nothing stay."""
-    return min(value, most) if isinstance(value, (int, float)) and most is not None else value
+def _capped(value: Any, limit: float | None) -> Any:
+    """A number no larger than ``limit``, if that is one; words and nothing stay."""
+    return min(value, limit) if isinstance(value, (int, float)) and limit is not None else value
 
 
-def _words(settings):
+def _network_names(settings: Mapping[str, Any]) -> list[str]:
     """The network words of settings."""
-    found = [value for path, value in flat(settings).items() if _WORDS.fullmatch(path)]
-    return [word for value in found for word in (value if isinstance(value, list) else [value])]
+    networks = [value for path, value in flat(settings).items() if _NETWORK_PATHS.fullmatch(path)]
+    return [name for value in networks for name in (value if isinstance(value, list) else [value])]
 
 
-def _fits(word, size):
+def _fits(network: str, size: int) -> bool:
     try:
-        check(word, 1, size)
+        check(network, 1, size)
     except BadInput:
         return False
     return True
 
 
-def _narrow(word, rule):
+def _narrow(network: Any, rule: Mapping[str, Any]) -> Any:
     """A ConvNet of the same blocks and few channels; every other word stays."""
-    if not isinstance(word, str) or not word.startswith("ConvNet"):
-        return word
-    tokens = re.sub(r"W[\d-]+|D\d+", "", word.removeprefix("ConvNet"))
-    return f"ConvNetD{len(parse(word).widths)}W{rule['width']}{tokens}".replace("ConvNetD3", "ConvNet")
+    if not isinstance(network, str) or not network.startswith("ConvNet"):
+        return network
+    tokens = re.sub(r"W[\d-]+|D\d+", "", network.removeprefix("ConvNet"))
+    return f"ConvNetD{len(parse(network).widths)}W{rule['width']}{tokens}".replace("ConvNetD3", "ConvNet")

@@ -2,37 +2,44 @@
 
 import re
 import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from distillation.recipes import overlay, results
 from distillation.recipes.measured import PUBLISHED, of_row
 from distillation.runtime.errors import BadInput
 
+if TYPE_CHECKING:
+    from distillation.recipes.rows import Row
 
-def experiment(row, scale, seed):
+
+def experiment(row: "Row", scale: str, seed: int) -> str:
     """The experiment's name, which Git takes as a reference."""
     return "-".join([re.sub(r"[^\w-]+", "-", row.name), *(["quick"] if scale != PUBLISHED else []), f"set{seed}"])
 
 
-def missing(rows, scale, sets):
+def missing(rows: "Sequence[Row]", scale: str, sets: int | None) -> "Iterator[tuple[Row, int]]":
     """(row, seed) of each set that no result measures; ``sets`` None: as many as the table has."""
-    found = results.read(every=True)
+    finished = results.read(every=True)
     for row in rows:
-        having = of_row(row, found).get(scale, {})
+        measured = of_row(row, finished).get(scale, {})
         for seed in range(sets or row.recipe.sets):
-            if seed not in having:
+            if seed not in measured:
                 yield row, seed
 
 
-def settings(row, scale, seed):
+def settings(row: "Row", scale: str, seed: int) -> dict[str, Any]:
     """Those of one set of a row."""
     return row.seeded(seed) if scale == PUBLISHED else overlay.quick(row.seeded(seed))
 
 
-def queue(values, row, scale, seed):
+def queue(values: Mapping[str, Any], row: "Row", scale: str, seed: int) -> None:
     """Queue one set of a row over the params.yaml ``values``. Raises BadInput with what DVC says where it refuses."""
-    wanted = overlay.applied(values, settings(row, scale, seed))
-    flags = [f"-S{flag}" for flag in overlay.flags(values, wanted)]
+    target = overlay.applied(values, settings(row, scale, seed))
+    flags = [f"-S{flag}" for flag in overlay.flags(values, target)]
     command = ["dvc", "exp", "run", "--queue", "-n", experiment(row, scale, seed), *flags]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise BadInput(f"DVC does not queue {row.name}: {done.stderr.strip().splitlines()[-1].removeprefix('ERROR: ')}")
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    if completed.returncode:
+        raise BadInput(
+            f"DVC does not queue {row.name}: {completed.stderr.strip().splitlines()[-1].removeprefix('ERROR: ')}"
+        )

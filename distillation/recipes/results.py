@@ -3,8 +3,10 @@
 import copy
 import json
 import subprocess
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from distillation.params import parse
 from distillation.runtime import dvc_private
@@ -32,7 +34,7 @@ class Result:
     reproduced: bool = True
 
 
-def read(names=(), every=False):
+def read(names: Collection[str] = (), every: bool = False) -> list[Result]:
     """The Results of ``names`` (experiments, revisions, ``workspace``), in that order, each different one once.
 
     Without names: HEAD, its experiments, or with ``every`` those of all commits, and the workspace.
@@ -41,87 +43,89 @@ def read(names=(), every=False):
         BadInput: a name is unknown, or a file in a revision does not read.
     """
     experiments = dvc_private.experiments(every or bool(names))
-    wanted = names or [HEAD, *experiments, WORKSPACE]
-    found = {}
-    for name in wanted:
+    revisions = names or [HEAD, *experiments, WORKSPACE]
+    distinct = {}
+    for name in revisions:
         texts = _texts(name, experiments)
         params, metrics, lock = (_parsed(reader, texts, name, file) for file, reader in _READERS.items())
         params, metrics = flat(params), flat(metrics)
         key = repr((params, metrics))
-        named = f"{found[key].name}, {name}" if key in found else name
-        found[key] = Result(named, params, metrics, _of_one_run(params, lock.get("stages", {})))
-    return [_marked(result) for result in found.values()]
+        label = f"{distinct[key].name}, {name}" if key in distinct else name
+        distinct[key] = Result(label, params, metrics, _of_one_run(params, lock.get("stages", {})))
+    return [_marked(result) for result in distinct.values()]
 
 
-def flat(values, before=""):
+def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     """A nested mapping as dotted path to value; lists stay whole."""
-    found = {}
+    leaves = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            found |= flat(value, f"{before}{key}.")
+            leaves |= flat(value, f"{before}{key}.")
         else:
-            found[f"{before}{key}"] = value
-    return found
+            leaves[f"{before}{key}"] = value
+    return leaves
 
 
-def nested(settings, values=None):
+def nested(settings: Mapping[str, Any], values: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The inverse of ``flat``: a nested mapping of settings by dotted path, over ``values`` where they are given."""
-    values = copy.deepcopy(values or {})
+    tree: Any = copy.deepcopy(values or {})
     for path, value in settings.items():
         *above, last = path.split(".")
-        at = values
+        node = tree
         for key in above:
-            if not isinstance(at.get(key), dict):
-                at[key] = {}
-            at = at[key]
-        at[last] = copy.deepcopy(value)
-    return values
+            if not isinstance(node.get(key), dict):
+                node[key] = {}
+            node = node[key]
+        node[last] = copy.deepcopy(value)
+    return tree
 
 
-def _of_one_run(params, stages):
+def _of_one_run(params: Mapping[str, Any], stages: Mapping[str, Any]) -> bool:
     """Whether the stages of a dvc.lock ran with these parameters, each on what the others made; True of an empty lock.
 
     Not so where one stage alone was run anew, or parameters were committed that were never run.
     """
     checked = flat(stages.get("check", {}).get("params", {}).get("params.yaml", {}))
-    stages = [stage for name, stage in stages.items() if "@" not in name or name.partition("@")[2] in _keys(params)]
-    made = {out["path"]: out.get("md5") for stage in stages for out in stage.get("outs", [])}
-    used = [(dep["path"], dep.get("md5")) for stage in stages for dep in stage.get("deps", [])]
-    same = all(params.get(path) == value for path, value in checked.items())
-    return same and all(made.get(path, md5) == md5 for path, md5 in used)
+    current = [stage for name, stage in stages.items() if "@" not in name or name.partition("@")[2] in _keys(params)]
+    written = {out["path"]: out.get("md5") for stage in current for out in stage.get("outs", [])}
+    used = [(dep["path"], dep.get("md5")) for stage in current for dep in stage.get("deps", [])]
+    unchanged = all(params.get(path) == value for path, value in checked.items())
+    return unchanged and all(written.get(path, md5) == md5 for path, md5 in used)
 
 
-def _keys(params):
+def _keys(params: Mapping[str, Any]) -> set[str]:
     """The names of pools, sources, targets and protocols: DVC keeps stages in its lock whose names are gone."""
     listed = [name for path in ("evaluate.protocols", "evaluate.assess.teachers") for name in params.get(path) or []]
     maps = "teacher.", "sources.", "targets."
     return {*listed, *(path.split(".")[1] for path in params if path.startswith(maps))}
 
 
-def _marked(result):
+def _marked(result: Result) -> Result:
     stale = result.name == WORKSPACE and dvc_private.status()
     if stale or not result.reproduced:
         return replace(result, name=f"{result.name} (not reproduced)", reproduced=False)
     return result
 
 
-def _texts(name, experiments):
+def _texts(name: str, experiments: Mapping[str, str]) -> dict[str, str]:
     """File to its text, those that are not there left out."""
     if name == WORKSPACE:
         return {file: Path(file).read_text(encoding="utf-8") for file in _READERS if Path(file).is_file()}
     revision = experiments.get(name, name)
     if _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").returncode:
-        known = ", ".join([HEAD, *experiments, WORKSPACE])
-        raise BadInput(f"{name!r} is neither an experiment nor a revision of this repository; there are {known}.")
-    shown = {file: _git("show", "--end-of-options", f"{revision}:./{file}") for file in _READERS}
-    return {file: done.stdout for file, done in shown.items() if done.returncode == 0}
+        alternatives = ", ".join([HEAD, *experiments, WORKSPACE])
+        raise BadInput(
+            f"{name!r} is neither an experiment nor a revision of this repository; there are {alternatives}."
+        )
+    outputs = {file: _git("show", "--end-of-options", f"{revision}:./{file}") for file in _READERS}
+    return {file: completed.stdout for file, completed in outputs.items() if completed.returncode == 0}
 
 
-def _git(*args):
+def _git(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["git", *args], capture_output=True, text=True, check=False)
 
 
-def _parsed(reader, texts, name, file):
+def _parsed(reader: Callable[[str], Any], texts: Mapping[str, str], name: str, file: str) -> dict[str, Any]:
     if file not in texts:
         return {}
     try:

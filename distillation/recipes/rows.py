@@ -4,8 +4,10 @@ import csv
 import difflib
 import functools
 import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -100,17 +102,17 @@ class Row:
     settings: dict
     claims: dict
 
-    def seeded(self, seed):
+    def seeded(self, seed: int) -> dict[str, Any]:
         """The settings of one of its sets."""
         return {**self.settings, "method.seed": seed}
 
 
-def names():
+def names() -> list[str]:
     """The recipes, in order."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != SCALES)
 
 
-def load(name):
+def load(name: str) -> Recipe:
     """The Recipe of a name. Raises BadInput naming close ones."""
     if name not in names():
         raise _unknown(name, names(), "recipe")
@@ -118,16 +120,16 @@ def load(name):
 
 
 @functools.cache
-def scales():
+def scales() -> dict[str, Any]:
     """The content of scales.yaml: ``published`` and ``quick``."""
     return _read(FOLDER / f"{SCALES}.yaml")
 
 
 @functools.cache
-def rows(name):
+def rows(name: str) -> tuple[Row, ...]:
     """The Rows of a recipe, in the order of its axes."""
     recipe = load(name)
-    found = []
+    combinations = []
     for values in itertools.product(*recipe.axes.values()):
         where = dict(zip(recipe.axes, map(str, values), strict=True))
         if any(_matches(where, each) for each in recipe.skip):
@@ -136,47 +138,47 @@ def rows(name):
         row = "/".join([name, *(["-".join(where.values())] if where else [])])
         columns = {key: settings.pop(key) for key in list(settings) if key.split(".")[0] == _NO_CLAIM}
         complete = _relevant({**scales()["published"], **settings})
-        found.append(Row(row, recipe, complete, _claims(recipe, columns, complete["evaluate.networks"])))
-    return tuple(found)
+        combinations.append(Row(row, recipe, complete, _claims(recipe, columns, complete["evaluate.networks"])))
+    return tuple(combinations)
 
 
-def find(name):
+def find(name: str) -> Row:
     """The Row of a name like ``clom/dc-clom-cifar10-10``. Raises BadInput naming close ones."""
     recipe = name.partition("/")[0]
-    known = {row.name: row for row in rows(load(recipe) and recipe)}
-    if name not in known:
-        raise _unknown(name, list(known), "row")
-    return known[name]
+    by_name = {row.name: row for row in rows(load(recipe) and recipe)}
+    if name not in by_name:
+        raise _unknown(name, list(by_name), "row")
+    return by_name[name]
 
 
-def selected(name):
+def selected(name: str) -> tuple[Row, ...]:
     """The Rows that a name of a recipe or of a row means."""
     return (find(name),) if "/" in name else rows(load(name) and name)
 
 
-def every():
+def every() -> list[Row]:
     """All Rows of all recipes."""
     return [row for name in names() for row in rows(name)]
 
 
-def metrics(recipe, settings):
+def metrics(recipe: Recipe, settings: Mapping[str, Any]) -> list[str]:
     """The paths in reports/metrics.json that measure a row of ``settings``, network by network."""
     targets = settings["targets"] if "{target}" in recipe.metric else [None]
     return [recipe.metric.format(network=n, target=t) for n in settings["evaluate.networks"] for t in targets]
 
 
-def _read(path):
+def _read(path: Path) -> Any:
     return parse(path.read_text(encoding="utf-8"))
 
 
-def _unknown(name, known, what):
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+def _unknown(name: str, candidates: Sequence[str], kind: str) -> BadInput:
+    close = difflib.get_close_matches(name, candidates, n=3, cutoff=0.4)
     return BadInput(
-        f"{name!r} is no {what}; {'near it are' if close else 'there are'} {', '.join(close or known[:8])}."
+        f"{name!r} is no {kind}; {'near it are' if close else 'there are'} {', '.join(close or candidates[:8])}."
     )
 
 
-def _settings(recipe, where):
+def _settings(recipe: Recipe, where: Mapping[str, str]) -> dict[str, Any]:
     settings = dict(recipe.set)
     for axis, value in where.items():
         settings |= next(content for key, content in recipe.axes[axis].items() if str(key) == value)
@@ -192,78 +194,78 @@ def _settings(recipe, where):
     return settings
 
 
-def _relevant(settings):
+def _relevant(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings without sections that are not chosen (of methods, objectives and kinds of labels): they change nothing."""
-    learnt = kind_of_labels(settings["method.name"], settings["relabel.kind"])
+    label_kind = kind_of_labels(settings["method.name"], settings["relabel.kind"])
     chosen = {
         "method": {settings["method.name"], "guidance"},
         "relabel": {settings["relabel.kind"]},
         "objectives": _objectives(settings),
-        "evaluate.standard": {"hard", learnt} if "standard" in settings["evaluate.protocols"] else set(),
+        "evaluate.standard": {"hard", label_kind} if "standard" in settings["evaluate.protocols"] else set(),
     }
     carried = {"evaluate.pretrain.", "evaluate.transfer."} if not settings["targets"] else set()
     unused = tuple(carried | ({"evaluate.kd."} if not settings["evaluate.kd.teachers"] else set()))
 
-    def matters(path):
-        for section, wanted in chosen.items():
+    def matters(path: str) -> bool:
+        for section, names in chosen.items():
             rest = path.removeprefix(f"{section}.").split(".")
             if path.startswith(f"{section}.") and len(rest) > 1:
-                return rest[0] in wanted
+                return rest[0] in names
         return path == "evaluate.kd.teachers" or not path.startswith(unused)
 
     return {path: value for path, value in settings.items() if matters(path)}
 
 
-def _objectives(settings):
+def _objectives(settings: Mapping[str, Any]) -> set[str]:
     """Those of all pools."""
     return {pool["objective"] for pool in nested(settings)["teacher"].values()}
 
 
-def kind_of_labels(method, relabelled):
+def kind_of_labels(method: str, relabelled: str) -> str:
     """The kind of the labels that students learn from, by method.name and relabel.kind."""
     kind = methods.load(method).METHOD.kind if relabelled == "keep" else relabelled
     return {"probs": "soft"}.get(kind, kind)
 
 
-def _matches(where, wanted):
-    return all(where[axis] in map(str, _listed(values)) for axis, values in wanted.items())
+def _matches(where: Mapping[str, str], conditions: Mapping[str, Any]) -> bool:
+    return all(where[axis] in map(str, _listed(values)) for axis, values in conditions.items())
 
 
-def _listed(values):
+def _listed(values: Any) -> list[Any]:
     return values if isinstance(values, list) else [values]
 
 
-def _claims(recipe, columns, networks):
+def _claims(recipe: Recipe, columns: dict[str, Any], networks: Sequence[str]) -> dict[str, Claim]:
     """Metric path to Claim, from the first source that has one, network by network."""
     if columns.pop(_NO_CLAIM, None) == "none" or not recipe.claims:
         return {}
     columns = {key.removeprefix(_CLAIM): value for key, value in columns.items()}
-    found = {}
+    claims = {}
     for network in networks:
         arch = {"eval_arch": recipe.eval_archs[network]} if network in recipe.eval_archs else {}
         for source in recipe.claims:
-            wanted = {"paper": source.paper, "table": source.table, **columns, **arch}
+            query = {"paper": source.paper, "table": source.table, **columns, **arch}
             if source.method:
-                wanted["method"] = source.method
-            if line := _line(wanted):
+                query["method"] = source.method
+            if line := _line(query):
                 std = float(line["std"]) if line["std"] else None
                 stated = (source.sets, source.networks) if std is not None else (None, None)
                 origin = (line["paper"], line["source"], line["note"])
-                found[recipe.metric.format(network=network)] = Claim(float(line["mean"]), std, *stated, *origin)
+                claims[recipe.metric.format(network=network)] = Claim(float(line["mean"]), std, *stated, *origin)
                 break
-    return found
+    return claims
 
 
-def _line(wanted):
+def _line(query: Mapping[str, Any]) -> dict[str, str] | None:
     """The one line of claims.csv with these values, or None. Raises BadInput where several have them."""
-    found = [line for line in _lines()[wanted["paper"]] if all(line[key] == value for key, value in wanted.items())]
-    if len({line["mean"] for line in found}) > 1:
-        raise BadInput(f"recipes/claims.csv has {len(found)} lines for {wanted}, one should be meant.")
-    return found[0] if found else None
+    lines = [line for line in _lines()[query["paper"]] if all(line[key] == value for key, value in query.items())]
+    if len({line["mean"] for line in lines}) > 1:
+        raise BadInput(f"recipes/claims.csv has {len(lines)} lines for {query}, one should be meant.")
+    return lines[0] if lines else None
 
 
 @functools.cache
-def _lines():
+def _lines() -> dict[str, list[dict[str, str]]]:
     """The lines of claims.csv by paper."""
     with open(FOLDER / CLAIMS, encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))

@@ -1,7 +1,12 @@
 """The assessments in words: how the report names them, and what each says."""
 
+from typing import TYPE_CHECKING, Any
+
 from distillation.console import format as words
 from distillation.report import tables
+
+if TYPE_CHECKING:
+    from distillation.report.reading import Measured
 
 # Name to (title, what it is), in the order of the page; ``fresh_`` names the same under random networks.
 MEANINGS = {
@@ -26,10 +31,10 @@ MEANINGS = {
 }
 
 
-def section(name, measured):
+def section(name: str, measured: "Measured") -> dict[str, Any]:
     """One pool's table for the page: its sets, and for each assessment its title, meaning and a cell for each set."""
     table = tables.assessments(measured)
-    lines = {(line.assessment, line.set): line for line in table.itertuples()}
+    lines = {(line.assessment, line.set): line for line in tables.lines_of(table)}
     sets = list(dict.fromkeys(table["set"]))
     under_models = set(measured.rows.dropna(subset="model")["assessment"])
     rows = [
@@ -40,7 +45,7 @@ def section(name, measured):
     return {"name": name, "sets": [(one, tables.SETS[one]) for one in sets], "rows": rows}
 
 
-def _cell(line, under_models):
+def _cell(line: tables.Line, under_models: bool) -> dict[str, Any] | None:
     """Mean, spread and number of models; the latter two are empty for what the images alone say."""
     if not line.n:
         return None

@@ -3,7 +3,9 @@
 import contextlib
 import io
 import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.style
 import numpy as np
@@ -12,6 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from distillation.report import pictures, tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from distillation.report.reading import Artefacts
 
 WIDTH, DPI = 4.1, 200  # inches of a figure on the page; dots an inch of a PNG
 POINTS = 300  # at most so many points of a curve
@@ -33,7 +41,10 @@ class Palette:
     lines: tuple
 
 
-def _colours(palette):
+Draw = Callable[[Palette], Figure]
+
+
+def _colours(palette: Palette) -> list[str]:
     *single, lines = astuple(palette)
     return [*single, *lines]
 
@@ -49,44 +60,44 @@ DARK = Palette(
 DARKER = {a.encode(): b.encode() for a, b in zip(_colours(LIGHT), _colours(DARK), strict=True)}
 
 
-def drawings(artefacts):
+def drawings(artefacts: "Artefacts") -> dict[str, Draw]:
     """Name to a function that draws that figure in a palette, in the order of the page."""
     grid = pictures.shown(artefacts.images)
     summaries = {name: tables.protocol(artefacts, name) for name in artefacts.evaluation}
-    found = {"distilled": lambda p: images(p, grid)}
+    functions = {"distilled": lambda p: images(p, grid)}
     if summaries:
-        found["overview"] = lambda p: overview(p, grid, next(iter(summaries.values())))
+        functions["overview"] = lambda p: overview(p, grid, next(iter(summaries.values())))
     for name, table in summaries.items():
-        for network, lines in table.groupby("network", sort=False):
-            found[f"accuracy_{name}_{network}"] = lambda p, t=lines: bars(p, t)
+        for network, lines in tables.groups_of(table, "network"):
+            functions[f"accuracy_{name}_{network}"] = lambda p, t=lines: bars(p, t)
     for column in ("loss", "guidance"):
-        if column in artefacts.curve and artefacts.curve[column].notna().any():
-            found[f"distill_{column}"] = lambda p, c=column: distillation(p, artefacts.curve, c)
+        if column in artefacts.curve and artefacts.curve[column].notna().to_numpy().any():
+            functions[f"distill_{column}"] = lambda p, c=column: distillation(p, artefacts.curve, c)
     for name, measured in artefacts.evaluation.items():
-        found[f"training_{name}"] = lambda p, c=measured.curves: training(p, c)
+        functions[f"training_{name}"] = lambda p, c=measured.curves: training(p, c)
     for name, pool in artefacts.pools.items():
         for column in TEACHER_CURVES:
             if pool.curves[column].notna().any():
-                found[f"teacher_{name}_{column}"] = lambda p, t=pool.curves, c=column: teacher(p, t, c)
+                functions[f"teacher_{name}_{column}"] = lambda p, t=pool.curves, c=column: teacher(p, t, c)
     if (spreads := tables.norms(artefacts.pools)) is not None:
         for column in NORM_CURVES:
-            found[f"norms_{column}"] = lambda p, c=column: norms(p, spreads, c)
-    return found
+            functions[f"norms_{column}"] = lambda p, c=column: norms(p, spreads, c)
+    return functions
 
 
-def png(draw):
+def png(draw: Draw) -> bytes:
     """The figure on paper."""
     return _rendered(draw, LIGHT, "png")
 
 
-def svg(draw):
+def svg(draw: Draw) -> tuple[bytes, bytes]:
     """The figure without a background, as (light, dark); drawn once and recoloured, which takes half as long."""
     light = _rendered(draw, LIGHT, "svg")
-    dark = re.sub(rb"#[0-9a-f]{6}", lambda found: DARKER.get(found[0], found[0]), light)
+    dark = re.sub(rb"#[0-9a-f]{6}", lambda match: DARKER.get(match[0], match[0]), light)
     return light, dark
 
 
-def _rendered(draw, palette, kind):
+def _rendered(draw: Draw, palette: Palette, kind: str) -> bytes:
     out = io.BytesIO()
     metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
     with _style(palette):
@@ -95,8 +106,8 @@ def _rendered(draw, palette, kind):
 
 
 @contextlib.contextmanager
-def _style(palette):
-    mine = {
+def _style(palette: Palette) -> Iterator[None]:
+    settings = {
         "figure.facecolor": palette.paper,
         "savefig.facecolor": palette.paper,
         "axes.facecolor": "none",
@@ -117,18 +128,18 @@ def _style(palette):
         "lines.linewidth": 1.4,
         "svg.hashsalt": "report",
     }
-    with matplotlib.style.context(["default", mine]):
+    with matplotlib.style.context(["default", settings]):
         yield
 
 
-def blank(width, height):
+def blank(width: float, height: float) -> Figure:
     """An empty figure, in inches, apart from pyplot's own state."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def images(palette, grid):
+def images(palette: Palette, grid: Sequence[pictures.Shown]) -> Figure:
     """Distilled images, a column for each class, pixel by pixel."""
     canvas, names = pictures.canvas(grid)
     margin = 24
@@ -140,29 +151,31 @@ def images(palette, grid):
     return figure
 
 
-def _tiles(axes, palette, canvas, names, size=6.5):
+def _tiles(
+    axes: "Axes", palette: Palette, canvas: np.ndarray, names: Sequence[tuple[str, float, float]], size: float = 6.5
+) -> None:
     axes.imshow(canvas, interpolation="nearest", extent=(0, canvas.shape[1], canvas.shape[0], 0), aspect="equal")
     axes.axis("off")
     for name, x, y in names:
         axes.text(x, y, _short(name), ha="center", va="baseline", fontsize=size, color=palette.muted)
 
 
-def _short(name, most=8):
+def _short(name: str, most: int = 8) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
-def bars(palette, lines):
+def bars(palette: Palette, lines: "pd.DataFrame") -> Figure:
     """Mean accuracy with the population std of every set, for one network."""
     figure = blank(WIDTH, 0.29 * len(lines) + 0.3)
     _bars(figure.subplots(), palette, lines)
     return figure
 
 
-def _bars(axes, palette, lines):
+def _bars(axes: "Axes", palette: Palette, lines: "pd.DataFrame") -> None:
     """Each bar says its value, so there is no scale to read it from."""
     colours = {"distilled": palette.accent, "control": palette.control}
-    for y, line in enumerate(reversed(list(lines.itertuples()))):
-        ours = line.set == "distilled"
+    for y, line in enumerate(reversed(list(tables.lines_of(lines)))):
+        is_distilled = line.set == "distilled"
         several = line.n > 1
         axes.barh(y, line.mean, height=0.62, color=colours.get(line.set, palette.plain))
         if several:
@@ -173,24 +186,25 @@ def _bars(axes, palette, lines):
             (5, 0),
             textcoords="offset points",
             va="center",
-            color=palette.ink if ours else palette.muted,
-            fontweight="bold" if ours else "normal",
+            color=palette.ink if is_distilled else palette.muted,
+            fontweight="bold" if is_distilled else "normal",
         )
     axes.set_yticks(range(len(lines)), [tables.SETS[s] for s in reversed(lines["set"].tolist())])
     axes.tick_params(axis="y", length=0, labelcolor=palette.ink)
     axes.xaxis.set_visible(False)
     axes.spines[["left", "bottom"]].set_visible(False)
-    axes.set_xlim(0, 1.3 * (lines["mean"] + lines["std"]).max())
+    most: Any = (lines["mean"] + lines["std"]).max()
+    axes.set_xlim(0, 1.3 * most)
     axes.set_ylim(-0.6, len(lines) - 0.4)
     axes.set_title(f"{lines['network'].iloc[0]}, test accuracy in %", color=palette.muted)
 
 
-def distillation(palette, curve, column):
+def distillation(palette: Palette, curve: "pd.DataFrame", column: str) -> Figure:
     """What the method minimised, or its guidance."""
     return _curves(palette, "iteration", column, [("", palette.accent, "-", curve["iteration"], curve[column])])
 
 
-def training(palette, curves):
+def training(palette: Palette, curves: "pd.DataFrame") -> Figure:
     """Training loss of the evaluated networks, the mean over seeds; the control is dashed.
 
     Colours tell networks apart or, where there is one, the sets.
@@ -199,27 +213,27 @@ def training(palette, curves):
     several = len(networks) > 1
     colours = {"distilled": palette.accent, "control": palette.control}
     lines = []
-    for (kind, network), group in curves.groupby(["set", "network"], sort=False):
-        mean = group.groupby("epoch")["loss"].mean()
+    for (kind, network), group in tables.groups_of(curves, ["set", "network"]):
+        mean = tables.means(group, "epoch", "loss")
         colour = _line(palette, networks.index(network)) if several else colours[kind]
         name = {"distilled": network, "control": ""}[kind] if several else tables.SETS[kind]
         lines.append((name, colour, "--" if kind == "control" else "-", mean.index, mean))
     return _curves(palette, "epoch", "training loss", lines)
 
 
-def teacher(palette, curves, column):
+def teacher(palette: Palette, curves: "pd.DataFrame", column: str) -> Figure:
     """A training curve of a pool, the mean over the teachers of each network."""
     networks = list(dict.fromkeys(curves["network"]))
     lines = []
     for i, network in enumerate(networks):
-        mean = curves[curves["network"] == network].groupby("epoch")[column].mean()
+        mean = tables.means(tables.rows_where(curves, curves["network"] == network), "epoch", column)
         lines.append((network if len(networks) > 1 else "", _line(palette, i), "-", mean.index, mean))
     return _curves(palette, "epoch", TEACHER_CURVES[column], lines)
 
 
-def norms(palette, spreads, column):
+def norms(palette: Palette, spreads: "pd.DataFrame", column: str) -> Figure:
     """How far the statistics of the channels of each batch norm are apart, a line for each pool and network."""
-    groups = list(spreads.groupby(["pool", "network"], sort=False))
+    groups = list(tables.groups_of(spreads, ["pool", "network"]))
     names = [f"{pool}: {network}" if len(groups) > 1 else "" for (pool, network), _ in groups]
     lines = [
         (name, _line(palette, i), "-", lines["layer"], lines[column])
@@ -228,11 +242,11 @@ def norms(palette, spreads, column):
     return _curves(palette, "batch norm, from the image on", NORM_CURVES[column], lines)
 
 
-def _line(palette, i):
+def _line(palette: Palette, i: int) -> str:
     return palette.lines[i % len(palette.lines)]
 
 
-def _curves(palette, xlabel, ylabel, lines):
+def _curves(palette: Palette, xlabel: str, ylabel: str, lines: Sequence[tuple[str, str, str, Any, Any]]) -> Figure:
     """``lines`` are (label or "", colour, dash, x, y)."""
     figure = blank(WIDTH, 2.5)
     axes = figure.subplots()
@@ -255,16 +269,16 @@ def _curves(palette, xlabel, ylabel, lines):
     return figure
 
 
-def _thin(values):
+def _thin(values: Any) -> list[float]:
     """A curve as at most ``POINTS`` means of neighbours."""
     values = np.asarray(values, float)
     return [part.mean() for part in np.array_split(values, min(POINTS, len(values)))]
 
 
-def overview(palette, grid, table):
+def overview(palette: Palette, grid: Sequence[pictures.Shown], table: "pd.DataFrame") -> Figure:
     """The result at a glance: the distilled images beside the accuracies of the first network."""
     canvas, names = pictures.canvas(grid)
-    lines = table[table["network"] == table["network"].iloc[0]]
+    lines = tables.rows_where(table, table["network"] == table["network"].iloc[0])
     figure = blank(9.6, 3.0)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1))
     _tiles(left, palette, canvas, names, 7 if len({x for _, x, _ in names}) <= 5 else 5)

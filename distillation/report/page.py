@@ -3,7 +3,9 @@
 import base64
 import io
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 from PIL import Image
@@ -12,6 +14,13 @@ from distillation.console import format as words
 from distillation.methods.base import weighs
 from distillation.report import assessments, figures, pictures, tables, transfers
 
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from distillation.report.reading import Artefacts, Pool
+
+Picture = dict[str, str]  # the data URIs of a figure: ``light`` and ``dark``
 VIEW = 96  # larger images are shown at this size
 RULES = {
     "last": "last epoch",
@@ -20,12 +29,12 @@ RULES = {
 }
 
 
-def context(artefacts):
+def context(artefacts: "Artefacts") -> dict[str, Any]:
     """Everything the template prints: text, tables of text, and figures as data URIs in both colour schemes."""
     drawings = figures.drawings(artefacts)
-    drawn = {name: _picture(draw) for name, draw in drawings.items() if name not in ("overview", "distilled")}
+    plots = {name: _picture(draw) for name, draw in drawings.items() if name not in ("overview", "distilled")}
     distilled, curve = artefacts.distilled, artefacts.curve
-    shown = pictures.shown(artefacts.images)
+    classes = pictures.shown(artefacts.images)
     return {
         "method": distilled["method"],
         "dataset": distilled["dataset"],
@@ -33,22 +42,22 @@ def context(artefacts):
         "alpha": words.value(distilled["alpha"]) if weighs(distilled["alpha"]) else "",
         "sentence": sentence(artefacts),
         "tiles": _tiles(artefacts),
-        "classes": [_class(one) for one in shown],
-        "layout": _layout(max(len(one.images) for one in shown)),
+        "classes": [_class(one) for one in classes],
+        "layout": _layout(max(len(one.images) for one in classes)),
         "extent": pictures.extent(artefacts.images),
-        "protocols": [_protocol(artefacts, name, drawn) for name in artefacts.evaluation],
+        "protocols": [_protocol(artefacts, name, plots) for name in artefacts.evaluation],
         "assessments": [
-            assessments.section(name, found) | {"guided": _guided(artefacts, name)}
-            for name, found in artefacts.assessments.items()
+            assessments.section(name, results) | {"guided": _guided(artefacts, name)}
+            for name, results in artefacts.assessments.items()
         ],
         "transfers": [
-            *(t for name, found in artefacts.transfers.items() for t in transfers.section(name, found, _cell)),
-            *(t for name, found in artefacts.taught.items() for t in transfers.taught(name, found, _cell)),
+            *(t for name, results in artefacts.transfers.items() for t in transfers.section(name, results, _cell)),
+            *(t for name, results in artefacts.taught.items() for t in transfers.taught(name, results, _cell)),
         ],
-        "curves": [(name, drawn[f"distill_{name}"]) for name in ("loss", "guidance") if f"distill_{name}" in drawn],
+        "curves": [(name, plots[f"distill_{name}"]) for name in ("loss", "guidance") if f"distill_{name}" in plots],
         "diverged": len(curve) > 0 and not math.isfinite(curve["loss"].iloc[-1]),
-        "pools": [_pool(name, pool, drawn) for name, pool in artefacts.pools.items()],
-        "norms": _drawn(drawn, "norms", figures.NORM_CURVES),
+        "pools": [_pool(name, pool, plots) for name, pool in artefacts.pools.items()],
+        "norms": _plotted(plots, "norms", figures.NORM_CURVES),
         "cost": _cost(artefacts),
         "size": _size(artefacts),
         "labels": _labels(artefacts),
@@ -56,7 +65,7 @@ def context(artefacts):
     }
 
 
-def render(context):
+def render(context: Mapping[str, Any]) -> str:
     """The page of a ``context``, as HTML."""
     return template("page.html.j2").render(context)
 
@@ -72,19 +81,19 @@ def template(name: str, *folders: Path) -> jinja2.Template:
     ).get_template(name)
 
 
-def sentence(artefacts):
+def sentence(artefacts: "Artefacts") -> str:
     """The result in one sentence, of the first protocol and network."""
     if not artefacts.evaluation:
         return _without_classes(artefacts)
     lines, network = _first(artefacts)
-    images, ours = artefacts.images, lines["distilled"]
+    images, distilled = artefacts.images, lines["distilled"]
     size, each = len(images.images), ""
     if images.labels is not None:
         counts = images.labels.bincount(minlength=len(images.info["classes"]))
         each = f" ({counts[0]} per class)" if (counts == counts[0]).all() else ""
     verb = "train" if size != 1 else "trains"
-    spread = f" ± {ours.std:.1f}" if ours.n > 1 else ""
-    result = f"{words.percent(ours.mean)}{spread} ({words.runs(ours.n)}) on {artefacts.distilled['dataset']}"
+    spread = f" ± {distilled.std:.1f}" if distilled.n > 1 else ""
+    result = f"{words.percent(distilled.mean)}{spread} ({words.runs(distilled.n)}) on {artefacts.distilled['dataset']}"
     others = []
     if "random" in lines:
         draws = _draws(artefacts, next(iter(artefacts.baseline)))
@@ -96,7 +105,7 @@ def sentence(artefacts):
     return f"{words.count(size, 'image')}{each} {verb} {network} to {result}{compared}."
 
 
-def _without_classes(artefacts):
+def _without_classes(artefacts: "Artefacts") -> str:
     """The same where no protocol was asked for: of the first target and network."""
     images = f"{words.count(len(artefacts.images.images), 'image')} of {artefacts.distilled['dataset']}"
     if not artefacts.transfers:
@@ -104,28 +113,28 @@ def _without_classes(artefacts):
     target, measured = next(iter(artefacts.transfers.items()))
     rows = measured.rows[measured.rows["protocol"] == measured.rows["protocol"].iloc[0]]
     network = rows["network"].iloc[0]
-    lines = {line.set: line for line in tables.summary(rows).itertuples() if line.network == network}
-    ours, scratch = lines["distilled"], lines["scratch"]
-    spread = f" ± {ours.std:.1f}" if ours.n > 1 else ""
+    lines = {line.set: line for line in tables.lines_of(tables.summary(rows)) if line.network == network}
+    distilled, scratch = lines["distilled"], lines["scratch"]
+    spread = f" ± {distilled.std:.1f}" if distilled.n > 1 else ""
     return (
-        f"Pre-trained on {images}, {network} reaches {words.percent(ours.mean)}{spread} ({words.runs(ours.n)}) on {target}; "
-        f"from scratch {words.percent(scratch.mean)}."
+        f"Pre-trained on {images}, {network} reaches {words.percent(distilled.mean)}{spread} ({words.runs(distilled.n)}) "
+        f"on {target}; from scratch {words.percent(scratch.mean)}."
     )
 
 
-def _first(artefacts):
+def _first(artefacts: "Artefacts") -> tuple[dict[str, tables.Line], str]:
     """Set to its line of the summary, of the first protocol and its first network; and that network."""
     name, measured = next(iter(artefacts.evaluation.items()))
     network = measured.rows["network"].iloc[0]
     table = tables.protocol(artefacts, name)
-    return {line.set: line for line in table.itertuples() if line.network == network}, network
+    return {line.set: line for line in tables.lines_of(table) if line.network == network}, network
 
 
-def _draws(artefacts, name):
+def _draws(artefacts: "Artefacts", name: str) -> int:
     return artefacts.baseline[name].rows.query("set == 'random'")["draw"].nunique()
 
 
-def _tiles(artefacts):
+def _tiles(artefacts: "Artefacts") -> list[tuple[str, str, str]]:
     """Key figures: (name, value, what stands under it)."""
     total, size = _whole_images(artefacts), len(artefacts.images.images)
     of = f"of {words.count(total)}, {words.share(size, total)}" if total else "distilled"
@@ -133,29 +142,29 @@ def _tiles(artefacts):
         return [("Images", words.count(size), of)]
     lines, network = _first(artefacts)
     name = next(iter(artefacts.evaluation))
-    ours = lines["distilled"]
-    tiles = [("Test accuracy", words.percent(ours.mean), f"{network}, {name}, {words.runs(ours.n)}")]
+    distilled = lines["distilled"]
+    tiles = [("Test accuracy", words.percent(distilled.mean), f"{network}, {name}, {words.runs(distilled.n)}")]
     gains = tables.differences(artefacts.evaluation[name].rows, artefacts.baseline[name].rows)
-    for line in gains[gains["network"] == network].itertuples():
+    for line in tables.lines_of(tables.rows_where(gains, gains["network"] == network)):
         tiles.append(("Over random images", words.points(line.points), f"points{words.error(line.error)}"))
     if "whole" in lines:
         whole = lines["whole"].mean
-        reached = words.percent(100 * ours.mean / whole)
+        reached = words.percent(100 * distilled.mean / whole)
         tiles.append(("Of the whole set’s accuracy", reached, f"which is {words.percent(whole)}"))
     return [*tiles, ("Images", words.count(size), of)]
 
 
-def _class(one):
+def _class(one: pictures.Shown) -> dict[str, Any]:
     return {"name": one.name, "images": [_uri(_png(image), "image/png") for image in one.images]}
 
 
-def _layout(images):
+def _layout(images: int) -> dict[str, int]:
     """How many classes stand side by side, on a wide and on a narrow screen, with so many images of each."""
     wide, narrow = {1: (10, 5), 2: (5, 2), 3: (5, 2)}.get(images, (2, 1))
     return {"images": images, "wide": wide, "narrow": narrow}
 
 
-def _png(array):
+def _png(array: "np.ndarray") -> bytes:
     image = Image.fromarray(array)
     if max(image.size) > VIEW:
         image = image.resize((VIEW, VIEW), Image.Resampling.BOX)
@@ -164,21 +173,21 @@ def _png(array):
     return out.getvalue()
 
 
-def _uri(content, kind):
+def _uri(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _picture(draw):
+def _picture(draw: figures.Draw) -> Picture:
     light, dark = (_uri(content, "image/svg+xml") for content in figures.svg(draw))
     return {"light": light, "dark": dark}
 
 
-def _protocol(artefacts, name, drawn):
+def _protocol(artefacts: "Artefacts", name: str, plots: Mapping[str, Picture]) -> dict[str, Any]:
     measured, baseline = artefacts.evaluation[name], artefacts.baseline[name]
     table = tables.protocol(artefacts, name)
     networks = list(dict.fromkeys(table["network"]))
     sizes = _sizes(artefacts, name)
-    gains = {line.network: line for line in tables.differences(measured.rows, baseline.rows).itertuples()}
+    gains = {line.network: line for line in tables.lines_of(tables.differences(measured.rows, baseline.rows))}
     best = tables.best_tests(artefacts, name)
     return {
         "name": name,
@@ -191,71 +200,71 @@ def _protocol(artefacts, name, drawn):
         "test_every": measured.info.get("test_every"),
         "gains": [_gain(gains.get(network)) for network in networks],
         "controlled": bool((measured.curves["set"] == "control").any()),
-        "bars": [drawn[f"accuracy_{name}_{network}"] for network in networks],
-        "training": drawn[f"training_{name}"],
+        "bars": [plots[f"accuracy_{name}_{network}"] for network in networks],
+        "training": plots[f"training_{name}"],
     }
 
 
-def _rows(table, networks, sizes):
+def _rows(table: "pd.DataFrame", networks: Sequence[str], sizes: Mapping[str, str]) -> list[dict[str, Any]]:
     """A row for each set of a summary, with a cell for each network."""
-    cells = {(line.set, line.network): line for line in table.itertuples()}
+    cells = {(line.set, line.network): line for line in tables.lines_of(table)}
     return [
         {"set": s, "name": tables.SETS[s], "images": sizes[s], "cells": [_cell(cells.get((s, n))) for n in networks]}
         for s in dict.fromkeys(table["set"])
     ]
 
 
-def _guided(artefacts, pool):
+def _guided(artefacts: "Artefacts", pool: str) -> bool:
     """Whether the distilled images were made with the pool's guidance, so that it is no independent judge of them."""
     return weighs(artefacts.distilled["alpha"]) and artefacts.distilled["settings"]["guidance"]["teacher"] == pool
 
 
-def _sizes(artefacts, name):
+def _sizes(artefacts: "Artefacts", name: str) -> dict[str, str]:
     """Set to how many images it has, in words; empty where its stage recorded none."""
     size, draws = len(artefacts.images.images), _draws(artefacts, name)
     counts = {"distilled": size, "control": size, "whole": _whole_images(artefacts)}
     counts |= artefacts.baseline[name].info["images"]
-    said = {s: words.count(counts[s], "image") if counts.get(s) else "" for s in tables.SETS}
-    return said | {"random": f"{said['random']}, {words.count(draws, 'draw')}"}
+    sizes = {s: words.count(counts[s], "image") if counts.get(s) else "" for s in tables.SETS}
+    return sizes | {"random": f"{sizes['random']}, {words.count(draws, 'draw')}"}
 
 
-def _cell(line):
+def _cell(line: tables.Line | None) -> dict[str, Any] | None:
     if line is None or not line.n:
         return None
     return {"mean": f"{line.mean:.2f}", "std": f"{line.std:.2f}" if line.n > 1 else "", "n": line.n}
 
 
-def _gain(line):
+def _gain(line: tables.Line | None) -> dict[str, str] | None:
     return None if line is None else {"points": words.points(line.points), "error": words.error(line.error)}
 
 
-def _pool(name, pool, drawn):
-    near = {line.network: _cell(line) for line in tables.neighbours(pool).itertuples()}
+def _pool(name: str, pool: "Pool", plots: Mapping[str, Picture]) -> dict[str, Any]:
+    neighbours = {line.network: _cell(line) for line in tables.lines_of(tables.neighbours(pool))}
     rows = [
         {
             "network": line.network,
             "kept": f"{line.checkpoint}, epoch {line.epoch}",
             "parameters": words.count(line.parameters),
-            "cells": [_cell(line), near[line.network]] if near else [_cell(line)],
+            "cells": [_cell(line), neighbours[line.network]] if neighbours else [_cell(line)],
         }
-        for line in tables.teachers(pool).itertuples()
+        for line in tables.lines_of(tables.teachers(pool))
     ]
     info = pool.info
     return {
         "name": name,
         **{key: info[key] for key in ("dataset", "objective", "precision")},
-        "measures": ["Test accuracy, %", "Nearest neighbours, %"][: 2 if near else 1],
+        "measures": ["Test accuracy, %", "Nearest neighbours, %"][: 2 if neighbours else 1],
         "rows": rows,
-        "curves": _drawn(drawn, f"teacher_{name}", figures.TEACHER_CURVES),
+        "curves": _plotted(plots, f"teacher_{name}", figures.TEACHER_CURVES),
     }
 
 
-def _drawn(drawn, name, curves):
+def _plotted(plots: Mapping[str, Picture], name: str, curves: Mapping[str, str]) -> list[tuple[str, Picture]]:
     """(label, picture) of those of ``curves`` that were drawn."""
-    return [(label, drawn[key]) for column, label in curves.items() if (key := f"{name}_{column}") in drawn]
+    return [(label, plots[key]) for column, label in curves.items() if (key := f"{name}_{column}") in plots]
 
 
-def _cost(artefacts):
+def _cost(artefacts: "Artefacts") -> list[tuple[str, list[list[str]]]]:
     """Tables of the counted work: (title, rows) of the distillation and of each protocol."""
     cost = artefacts.distilled["cost"]
     rows = [
@@ -264,23 +273,23 @@ def _cost(artefacts):
         ["Images passed backward", words.count(cost["images_backward"])],
         ["Arithmetic", words.arithmetic(cost["gflop"])],
     ]
-    found = [("Distillation", rows)]
+    parts = [("Distillation", rows)]
     for name, measured in artefacts.evaluation.items():
         cost = measured.info["cost"]
-        found.append(
+        parts.append(
             (
                 f"Evaluation, {name}",
                 [["Steps", words.count(cost["steps"])], ["Arithmetic", words.arithmetic(cost["gflop"])]],
             )
         )
-    return found
+    return parts
 
 
-def _size(artefacts):
+def _size(artefacts: "Artefacts") -> list[list[str]]:
     """Bytes of what the labels stage wrote against the whole training set, one byte a pixel value and a label."""
-    found = artefacts.labels["bytes"]
-    total = found["images"] + found["labels"]
-    rows = [["Distilled images", words.size(found["images"])], ["Their labels", words.size(found["labels"])]]
+    size = artefacts.labels["bytes"]
+    total = size["images"] + size["labels"]
+    rows = [["Distilled images", words.size(size["images"])], ["Their labels", words.size(size["labels"])]]
     count = _whole_images(artefacts)
     if count:
         label = 1 if len(artefacts.images.info["classes"]) <= 256 else 2
@@ -290,11 +299,11 @@ def _size(artefacts):
     return rows
 
 
-def _whole_images(artefacts):
+def _whole_images(artefacts: "Artefacts") -> int | None:
     return artefacts.whole.info.get("images", {}).get("whole")
 
 
-def _labels(artefacts):
+def _labels(artefacts: "Artefacts") -> list[list[str]]:
     info = artefacts.labels
     rows = [["Relabelling", info["kind"]], ["Kind", info["labels"]]]
     if teacher := info["teacher"]:
@@ -310,7 +319,7 @@ def _labels(artefacts):
     return rows
 
 
-def _parameters(artefacts):
+def _parameters(artefacts: "Artefacts") -> list[tuple[str, list[tuple[str, str]]]]:
     sections = [("distill", artefacts.distilled), ("relabel", artefacts.labels)]
     sections += [(f"teacher, {name}", pool.info) for name, pool in artefacts.pools.items()]
     sections += [(f"evaluate, {name}", measured.info) for name, measured in artefacts.evaluation.items()]
@@ -320,7 +329,7 @@ def _parameters(artefacts):
     return [(name, sorted(_flat(info["settings"]))) for name, info in sections]
 
 
-def _flat(settings, before=""):
+def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
     """Dotted key and text of every setting, however deep."""
     for key, value in settings.items():
         if isinstance(value, dict) and value:

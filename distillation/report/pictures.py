@@ -1,8 +1,13 @@
 """Distilled images as arrays that a person can look at: by class, decoded, and clamped only here."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from distillation.data.distilled import DistilledSet
 
 CLASSES, IMAGES = 10, 10  # at most so many are shown
 LINE = {1: 5, 2: 5}  # classes side by side in a figure, by images of each class; else ten
@@ -16,7 +21,7 @@ class Shown:
     images: list
 
 
-def shown(distilled):
+def shown(distilled: "DistilledSet") -> list[Shown]:
     """The first ``CLASSES`` classes that have images, with their first ``IMAGES`` images.
 
     Images of no class come in as many columns without a name.
@@ -32,7 +37,7 @@ def shown(distilled):
     return [Shown(str(distilled.info["classes"][c]), list(pixels[labels == c][:IMAGES])) for c in present[:CLASSES]]
 
 
-def extent(distilled):
+def extent(distilled: "DistilledSet") -> str:
     """What ``shown`` leaves out, as a sentence; empty where it shows everything."""
     if distilled.labels is None:
         most = CLASSES * IMAGES
@@ -44,7 +49,7 @@ def extent(distilled):
     return f"Shown: {' and '.join(parts)}." if parts else ""
 
 
-def canvas(classes, side=96):
+def canvas(classes: Sequence[Shown], side: int = 96) -> tuple[np.ndarray, list[tuple[str, float, float]]]:
     """All images on one transparent canvas, a column for each class, and where the names go.
 
     Pixels are repeated, never interpolated, to at least ``side``.

@@ -1,7 +1,9 @@
 """What the report reads: the records, tables and images that the other stages left."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -78,7 +80,14 @@ class Artefacts:
     taught: dict
 
 
-def read(protocols, pools, root=".", assessed=(), targets=(), taught=()):
+def read(
+    protocols: Iterable[str],
+    pools: Iterable[str],
+    root: str | Path = ".",
+    assessed: Iterable[str] = (),
+    targets: Iterable[str] = (),
+    taught: Iterable[str] = (),
+) -> Artefacts:
     """The Artefacts under ``root`` of the named protocols, pools, pools ``assessed`` under, and targets; nothing else is read.
 
     Raises:
@@ -101,55 +110,55 @@ def read(protocols, pools, root=".", assessed=(), targets=(), taught=()):
     )
 
 
-def _evaluated(folder):
+def _evaluated(folder: Path) -> Measured:
     measured = _measured(folder, EVALUATED)
     return replace(measured, curves=_table(folder / "curves.csv", ("set", "network", "seed", "epoch", "loss")))
 
 
-def _measured(folder, sets, columns=ROW):
+def _measured(folder: Path, sets: Sequence[str], columns: Sequence[str] = ROW) -> Measured:
     path = folder / "rows.csv"
     rows = _table(path, columns)
-    strange = set(rows["set"]) - set(sets)
-    if rows.empty or strange:
-        fault = f"has the set {min(strange)}, not one of {', '.join(sets)}" if strange else "has no rows"
+    unknown = set(rows["set"]) - set(sets)
+    if rows.empty or unknown:
+        fault = f"has the set {min(unknown)}, not one of {', '.join(sets)}" if unknown else "has no rows"
         raise BadInput(f"{path} {fault}: run the stage that writes it again.")
     return Measured(rows, _record(folder / "info.json"))
 
 
-def _carried(folder, target):
+def _carried(folder: Path, target: str) -> Measured:
     """The results of the relabelled set and of what it is compared with, together."""
     both = [_measured(folder / sets / target, PRETRAINED, CARRIED) for sets in ("distilled", "baseline")]
     return Measured(pd.concat([one.rows for one in both], ignore_index=True), both[0].info)
 
 
-def _pool(folder):
+def _pool(folder: Path) -> Pool:
     curves = _table(folder / "curves.csv", ("network", "index", "epoch", "loss", "train_accuracy"))
     norms = folder / "norms.csv"
     norms = _table(norms, ("network", "index", "checkpoint", "layer", "mean", "variance")) if norms.is_file() else None
     return Pool(_record(folder / "pool.json"), curves, norms)
 
 
-def _curve(path):
+def _curve(path: Path) -> pd.DataFrame:
     """The curve of a method that optimises; methods that select leave no file or an empty one."""
     if not path.is_file() or not path.read_text(encoding="utf-8").strip():
         return pd.DataFrame({"iteration": [], "loss": []})
     return _table(path, ("iteration", "loss"))
 
 
-def _table(path, columns):
+def _table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     _present(path)
     table = pd.read_csv(path, keep_default_na=False, na_values=["", "nan", "NaN"])
-    lacking = [column for column in columns if column not in table.columns]
-    if lacking:
-        raise BadInput(f"{path} lacks the column {lacking[0]}: run the stage that writes it again.")
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise BadInput(f"{path} lacks the column {missing[0]}: run the stage that writes it again.")
     return table
 
 
-def _record(path):
+def _record(path: Path) -> dict[str, Any]:
     _present(path)
     return files.load_json(path)
 
 
-def _present(path):
+def _present(path: Path) -> None:
     if not path.is_file():
         raise BadInput(f"{path} is missing: run `dvc repro` (or the stage that writes it) first.")

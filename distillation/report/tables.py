@@ -1,8 +1,13 @@
 """Summaries of results: mean, population standard deviation and the number of networks behind them."""
 
 import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
+
+if TYPE_CHECKING:
+    from distillation.report.reading import Artefacts, Measured, Pool
 
 SETS = {
     "scratch": "from scratch",
@@ -16,32 +21,58 @@ SETS = {
 }
 
 
-def summary(*rows, column="accuracy"):
+class Line(Protocol):
+    """A row of a table: its columns are attributes."""
+
+    def __getattr__(self, column: str, /) -> Any: ...
+
+
+def lines_of(table: pd.DataFrame) -> Iterator[Line]:
+    """The rows of a table, in order."""
+    return iter(table.itertuples())  # pyright: ignore[reportReturnType] tuples whose names pandas' types do not know
+
+
+def rows_where(table: pd.DataFrame, mask: Any) -> pd.DataFrame:
+    """The rows of a table at which ``mask``, a column of booleans, is true."""
+    return table[mask]  # pyright: ignore[reportReturnType] pandas' types do not know that a mask selects rows
+
+
+def means(table: pd.DataFrame, by: str, column: str) -> pd.Series:
+    """The means of ``column``, by the values of the column ``by``."""
+    return table.groupby(by)[column].mean()  # pyright: ignore[reportReturnType] pandas' types: any scalar
+
+
+def groups_of(table: pd.DataFrame, by: str | list[str]) -> Iterable[tuple[Any, pd.DataFrame]]:
+    """The parts of a table by the values of columns: (value, or values of several, part), in order of appearance."""
+    return table.groupby(by, sort=False)  # pyright: ignore[reportReturnType] pandas' types: Hashable, not its parts
+
+
+def summary(*rows: pd.DataFrame, column: str = "accuracy") -> pd.DataFrame:
     """One line per set and network of the given rows: ``mean``, ``std`` (population), ``low``, ``high`` and ``n``.
 
     They summarise ``column``. Sets come in the order of ``SETS``, networks in the order in which they were measured. Random
     images are averaged over draws and seeds together.
     """
-    rows = pd.concat(rows, ignore_index=True)
-    rows["set"] = pd.Categorical(rows["set"], list(SETS), ordered=True)
-    rows["network"] = pd.Categorical(rows["network"], list(dict.fromkeys(rows["network"])), ordered=True)
-    groups = rows.groupby(["set", "network"], observed=True)[column]
+    joined = pd.concat(rows, ignore_index=True)
+    joined["set"] = pd.Categorical(joined["set"], list(SETS), ordered=True)
+    joined["network"] = pd.Categorical(joined["network"], list(dict.fromkeys(joined["network"])), ordered=True)
+    groups = joined.groupby(["set", "network"], observed=True)[column]
     table = groups.agg(mean="mean", std=lambda a: a.std(ddof=0), low="min", high="max", n="count").reset_index()
     return table.astype({"set": str, "network": str})
 
 
-def protocol(artefacts, name):
+def protocol(artefacts: "Artefacts", name: str) -> pd.DataFrame:
     """The ``summary`` of everything measured under a protocol, with the whole set for comparison."""
     return summary(artefacts.evaluation[name].rows, artefacts.baseline[name].rows, artefacts.whole.rows)
 
 
-def best_tests(artefacts, name):
+def best_tests(artefacts: "Artefacts", name: str) -> pd.DataFrame | None:
     """The ``summary`` of ``best_test`` under a protocol, chosen on the test set; None where it was not recorded."""
     measured = [artefacts.evaluation[name].rows, artefacts.baseline[name].rows, artefacts.whole.rows]
     return summary(*measured, column="best_test") if all("best_test" in rows for rows in measured) else None
 
 
-def assessments(measured):
+def assessments(measured: "Measured") -> pd.DataFrame:
     """One line per assessment and set of a Measured: ``mean``, ``std`` (population) and ``n`` over the models.
 
     Both come in the order in which they were measured. Where no model has a value, n is 0 and the rest NaN.
@@ -50,7 +81,7 @@ def assessments(measured):
     return groups.agg(mean="mean", std=lambda values: values.std(ddof=0), n="count").reset_index()
 
 
-def differences(evaluated, baseline):
+def differences(evaluated: pd.DataFrame, baseline: pd.DataFrame) -> pd.DataFrame:
     """Per network ``points``, the mean of the distilled set minus that of random images, and its standard ``error``.
 
     The networks trained on the distilled set are independent of each other, those trained on one random draw are not:
@@ -59,14 +90,15 @@ def differences(evaluated, baseline):
     """
     lines = []
     for network in dict.fromkeys(evaluated["network"]):
-        ours = evaluated.query("set == 'distilled' and network == @network")["accuracy"]
-        draws = baseline.query("set == 'random' and network == @network").groupby("draw")["accuracy"].mean()
-        if len(ours) and len(draws):
-            lines.append((network, ours.mean() - draws.mean(), math.hypot(ours.sem(), draws.sem())))
+        # pandas' own types lose track of a column after query and of its mean: Any
+        distilled: Any = evaluated.query("set == 'distilled' and network == @network")["accuracy"]
+        draws: Any = baseline.query("set == 'random' and network == @network").groupby("draw")["accuracy"].mean()
+        if len(distilled) and len(draws):
+            lines.append((network, distilled.mean() - draws.mean(), math.hypot(distilled.sem(), draws.sem())))
     return pd.DataFrame(lines, columns=["network", "points", "error"])
 
 
-def teachers(pool):
+def teachers(pool: "Pool") -> pd.DataFrame:
     """One line per network and kept checkpoint of a Pool: ``parameters``, ``epoch``, and the accuracy's summary."""
     rows = pd.DataFrame(
         {
@@ -89,27 +121,27 @@ def teachers(pool):
     ).reset_index()
 
 
-def neighbours(pool):
+def neighbours(pool: "Pool") -> pd.DataFrame:
     """One line per network of a Pool: the summary of its accuracies by nearest neighbours; none where it has none."""
-    found = [(each["network"], each["knn"]) for each in pool.info["networks"] if "knn" in each]
-    groups = pd.DataFrame(found, columns=["network", "accuracy"]).groupby("network", sort=False)["accuracy"]
+    accuracies = [(each["network"], each["knn"]) for each in pool.info["networks"] if "knn" in each]
+    groups = pd.DataFrame(accuracies, columns=["network", "accuracy"]).groupby("network", sort=False)["accuracy"]
     return groups.agg(mean="mean", std=lambda a: a.std(ddof=0), n="count").reset_index()
 
 
-def norms(pools):
+def norms(pools: "Mapping[str, Pool]") -> pd.DataFrame | None:
     """One line per pool, network and layer of batch norm: the std over its channels of the running ``mean`` and of the
     running ``variance``, averaged over the teachers. That is how much a layer has to say to images made by its
     statistics (SC-DD); None where no pool has batch norms.
     """
-    found = [pool.norms.assign(pool=name) for name, pool in pools.items() if pool.norms is not None]
-    if not found:
+    statistics = [pool.norms.assign(pool=name) for name, pool in pools.items() if pool.norms is not None]
+    if not statistics:
         return None
-    layers = pd.concat(found).groupby(["pool", "network", "index", "checkpoint", "layer"], sort=False)
+    layers: Any = pd.concat(statistics).groupby(["pool", "network", "index", "checkpoint", "layer"], sort=False)
     spreads = layers[["mean", "variance"]].std(ddof=0)
     return spreads.groupby(["pool", "network", "layer"], sort=False).mean().reset_index()
 
 
-def metrics(artefacts):
+def metrics(artefacts: "Artefacts") -> dict[str, Any]:
     """What ``dvc metrics show`` lists: percent with two digits, under sorted names without dots.
 
     ``evaluate.PROTOCOL.NETWORK``, ``evaluate.PROTOCOL.control.NETWORK``, ``baseline.PROTOCOL.SET.NETWORK``,
@@ -119,61 +151,59 @@ def metrics(artefacts):
     ``assess.POOL.ASSESSMENT`` is a mean over the models. Of networks carried over to a target:
     ``transfer.TARGET.PROTOCOL.SET.NETWORK``, ``kd.TARGET.accuracy|batch_accuracy.SET.NETWORK``.
     """
-    found = {"evaluate": {}, "baseline": {}, "whole": _cells(summary(artefacts.whole.rows))["whole"], "teacher": {}}
+    values = {"evaluate": {}, "baseline": {}, "whole": _cells(summary(artefacts.whole.rows))["whole"], "teacher": {}}
     for name, measured in artefacts.evaluation.items():
         cells = _cells(summary(measured.rows))
         control = {"control": cells["control"]} if "control" in cells else {}
         best = best_tests(artefacts, name)
         best = {} if best is None else {"best_test": _cells(best)["distilled"]}
-        found["evaluate"][name] = {**cells["distilled"], **control, **best}
+        values["evaluate"][name] = {**cells["distilled"], **control, **best}
     for name, measured in artefacts.baseline.items():
-        found["baseline"][name] = _cells(summary(measured.rows))
+        values["baseline"][name] = _cells(summary(measured.rows))
     for name, pool in artefacts.pools.items():
         table = teachers(pool)
-        last = table[(table["checkpoint"] == "last") & (table["n"] > 0)]
-        near = {line.network: _cell(line) for line in neighbours(pool).itertuples()}
-        found["teacher"][name] = {line.network: _cell(line) for line in last.itertuples()} | (
-            {"knn": near} if near else {}
-        )
+        last = rows_where(table, (table["checkpoint"] == "last") & (table["n"] > 0))
+        knn = {line.network: _cell(line) for line in lines_of(neighbours(pool))}
+        values["teacher"][name] = {line.network: _cell(line) for line in lines_of(last)} | ({"knn": knn} if knn else {})
     if len(artefacts.curve):
         loss = artefacts.curve["loss"].iloc[-1]
-        found["distill"] = {"loss": _digits(loss) if math.isfinite(loss) else None}
+        values["distill"] = {"loss": _digits(loss) if math.isfinite(loss) else None}
     if artefacts.transfers:
-        found["transfer"] = {name: _by_protocol(measured.rows) for name, measured in artefacts.transfers.items()}
+        values["transfer"] = {name: _by_protocol(measured.rows) for name, measured in artefacts.transfers.items()}
     if artefacts.taught:
-        found["kd"] = {
+        values["kd"] = {
             name: {column: _cells(summary(measured.rows, column=column)) for column in ("accuracy", "batch_accuracy")}
             for name, measured in artefacts.taught.items()
         }
     if artefacts.assessments:
-        found["assess"] = {name: _assessed(measured) for name, measured in artefacts.assessments.items()}
-    return _sorted(found)
+        values["assess"] = {name: _assessed(measured) for name, measured in artefacts.assessments.items()}
+    return _sorted(values)
 
 
-def _cells(table):
+def _cells(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
     cells = {}
-    for line in table.itertuples():
+    for line in lines_of(table):
         cells.setdefault(line.set, {})[line.network] = _cell(line)
     return cells
 
 
-def _by_protocol(rows):
-    return {name: _cells(summary(group)) for name, group in rows.groupby("protocol")}
+def _by_protocol(rows: pd.DataFrame) -> dict[str, Any]:
+    return {name: _cells(summary(group)) for name, group in groups_of(rows, "protocol")}
 
 
-def _assessed(measured):
+def _assessed(measured: "Measured") -> dict[str, float]:
     table = assessments(measured)
-    ours = table[(table["set"] == "distilled") & (table["n"] > 0)]
-    return {line.assessment: _digits(line.mean) for line in ours.itertuples()}
+    distilled = rows_where(table, (table["set"] == "distilled") & (table["n"] > 0))
+    return {line.assessment: _digits(line.mean) for line in lines_of(distilled)}
 
 
-def _digits(value):
+def _digits(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def _cell(line):
+def _cell(line: Line) -> dict[str, float]:
     return {"mean": round(float(line.mean), 2), "std": round(float(line.std), 2)}
 
 
-def _sorted(value):
+def _sorted(value: Any) -> Any:
     return {key: _sorted(value[key]) for key in sorted(value)} if isinstance(value, dict) else value

@@ -1,7 +1,15 @@
 """What networks that were pre-trained on the sets reach on other datasets, as tables for the page."""
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 from distillation.console import format as words
 from distillation.report import tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from distillation.report.reading import Measured
 
 # Of kd: column to what it is.
 TESTS = {
@@ -11,25 +19,25 @@ TESTS = {
 PROTOCOLS = {"finetune": "fine-tuning", "linear": "linear evaluation"}
 
 
-def section(target, measured, cell):
+def section(target: str, measured: "Measured", cell: Callable[[tables.Line | None], Any]) -> list[dict[str, Any]]:
     """A table for each protocol of one target; ``cell`` turns a line of a summary into what the page prints."""
-    named = measured.rows.groupby("protocol", sort=False)
-    return [_table(f"{target}, {PROTOCOLS[name]}", tables.summary(rows), cell) for name, rows in named]
+    groups = tables.groups_of(measured.rows, "protocol")
+    return [_table(f"{target}, {PROTOCOLS[name]}", tables.summary(rows), cell) for name, rows in groups]
 
 
-def taught(target, measured, cell):
+def taught(target: str, measured: "Measured", cell: Callable[[tables.Line | None], Any]) -> list[dict[str, Any]]:
     """A table for each way in which students that a teacher of the target taught were tested."""
     teacher = measured.info["teacher"]
-    of = f"taught by {teacher['network']}, {words.percent(teacher['accuracy'])}"
+    title = f"taught by {teacher['network']}, {words.percent(teacher['accuracy'])}"
     return [
-        _table(f"{target}, {of}, {how}", tables.summary(measured.rows, column=column), cell)
-        for column, how in TESTS.items()
+        _table(f"{target}, {title}, {test}", tables.summary(measured.rows, column=column), cell)
+        for column, test in TESTS.items()
     ]
 
 
-def _table(title, table, cell):
+def _table(title: str, table: "pd.DataFrame", cell: Callable[[tables.Line | None], Any]) -> dict[str, Any]:
     networks = list(dict.fromkeys(table["network"]))
-    cells = {(line.set, line.network): line for line in table.itertuples()}
+    cells = {(line.set, line.network): line for line in tables.lines_of(table)}
     rows = [
         {"set": s, "name": tables.SETS[s], "images": "", "cells": [cell(cells.get((s, n))) for n in networks]}
         for s in dict.fromkeys(table["set"])
