@@ -29,6 +29,7 @@ class DistilledSet:
 
             - ``labels`` (the label kind), ``feed``, ``method``, ``seed``, ``ipc``, ``classes``, ``dataset``, always;
             - ``origin`` and ``file``, if the images come from another program;
+            - ``chosen``, of a coreset: the indices of its images in the training split;
             - ``lr``, if the method learnt a learning rate for students;
             - ``teacher`` (pool, networks, accuracies), once a teacher has labelled the set;
             - ``labelling`` (the teacher's settings) and ``label_bytes``, if the labels are a file beside the set
