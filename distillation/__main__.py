@@ -1,4 +1,4 @@
-"""``python -m distillation NAME``: what people call beside the pipeline; each says with --help what it does."""
+"""``python -m distillation NAME``: the commands beside the pipeline; ``--help`` describes each."""
 
 import importlib
 import sys
@@ -7,12 +7,13 @@ from pathlib import Path
 COMMANDS = Path(__file__).parent / "commands"
 
 
-def main():
+def main() -> int | None:
+    """Runs the command that the first argument names and returns its exit status."""
     names = sorted(path.stem for path in COMMANDS.glob("[a-z]*.py"))
     if len(sys.argv) < 2 or sys.argv[1] not in names:
-        asked = len(sys.argv) > 1 and sys.argv[1] in ("-h", "--help")
-        print(f"usage: python -m distillation {{{','.join(names)}}} ...", file=sys.stdout if asked else sys.stderr)
-        return 0 if asked else 2
+        is_help = len(sys.argv) > 1 and sys.argv[1] in ("-h", "--help")
+        print(f"usage: python -m distillation {{{','.join(names)}}} ...", file=sys.stdout if is_help else sys.stderr)
+        return 0 if is_help else 2
     name = sys.argv.pop(1)
     sys.argv[0] = f"python -m distillation {name}"
     return importlib.import_module(f"distillation.commands.{name}").main()

@@ -1,38 +1,58 @@
-"""params.yaml as DVC sees it: by the parser that DVC has, set up as DVC sets it up."""
+"""params.yaml as DVC reads it: by the same parser with the same settings."""
 
 import math
 import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from ruamel.yaml import YAML, YAMLError
 
 from distillation.runtime.errors import BadInput
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
 
 def parse(text: str) -> object:
-    """The value of a YAML 1.2 text. Raises BadInput where it is no YAML, or gives a key twice."""
+    """Parses a YAML 1.2 text.
+
+    Raises:
+        BadInput: the text is not valid YAML, or repeats a key.
+    """
     try:
         return YAML(typ="safe").load(text)  # not by dvc.utils.serialize: its import takes three times as long
     except YAMLError as error:
-        error.note = None  # advice on how to switch a check off
+        error.note = None  # pyright: ignore[reportAttributeAccessIssue]  # has one: advice on how to switch a check off
         raise BadInput(f"params.yaml is not valid YAML: {' '.join(str(error).split())}.") from error
 
 
 class Section(BaseModel):
-    """A section of params.yaml: strict types, and no key that is not declared."""
+    """A section of params.yaml: strict types, no undeclared key, immutable."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Params:
-    """The parameter file; remembers which keys were read, so that a test can compare them with dvc.yaml."""
+    """The values of a parameter file, which record every read, so that a test can compare the reads with dvc.yaml.
 
-    def __init__(self, values):
+    Attributes:
+        values: the file's nested sections.
+        reads: dotted paths of the values read so far.
+    """
+
+    def __init__(self, values: dict) -> None:
         self.values = values
         self.reads = set()
 
-    def value(self, path):
-        """The value at a dotted path. Raises BadInput where there is none."""
+    def value(self, path: str) -> Any:
+        """Reads the value at a dotted path.
+
+        Raises:
+            BadInput: the file has no such path.
+        """
         self.reads.add(path)
         at = self.values
         for i, key in enumerate(parts := path.split(".")):
@@ -43,21 +63,29 @@ class Params:
             at = at[key]
         return at
 
-    def section(self, path, schema):
-        """The section at a dotted path as a validated ``schema``. Raises BadInput naming the key and what would be right."""
+    def section(self, path: str, schema: type[Schema]) -> Schema:
+        """Reads and validates the section at a dotted path.
+
+        Raises:
+            BadInput: the section is missing or invalid; the message names the key and a valid value.
+        """
         return validate(schema, self.value(path), path)
 
-    def fields(self, path, schema):
-        """Like ``section``, of the schema's own fields only: a stage reads no more than it tracks."""
+    def fields(self, path: str, schema: type[Schema]) -> Schema:
+        """Reads only the fields that ``schema`` declares, as ``section`` does: a stage reads no more than it tracks."""
         return validate(schema, {name: self.value(f"{path}.{name}") for name in _aliases(schema)}, path)
 
 
-def _aliases(schema):
+def _aliases(schema: type[BaseModel]) -> list[str]:
     return [field.alias or name for name, field in schema.model_fields.items()]
 
 
-def load(path="params.yaml"):
-    """The Params of a file. Raises BadInput where it is missing or no mapping."""
+def load(path: str | Path = "params.yaml") -> Params:
+    """Loads a parameter file.
+
+    Raises:
+        BadInput: the file is missing, not valid YAML, or not a mapping.
+    """
     try:
         with open(path, encoding="utf-8") as file:
             values = parse(file.read())
@@ -68,8 +96,17 @@ def load(path="params.yaml"):
     return Params(values)
 
 
-def validate(schema, values, path):
-    """``values`` as ``schema``; the first fault as one BadInput sentence."""
+def validate(schema: type[Schema], values: object, path: str) -> Schema:
+    """Validates a section.
+
+    Args:
+        schema: class of the section.
+        values: content of the section.
+        path: dotted path of the section, for the message.
+
+    Raises:
+        BadInput: one sentence about the first invalid key.
+    """
     if not isinstance(values, dict):
         raise BadInput(f"{path} must be a section with {', '.join(_aliases(schema))}, not {values!r}.")
     try:
@@ -78,7 +115,7 @@ def validate(schema, values, path):
         raise BadInput(_sentence(error.errors(), schema, path)) from error
 
 
-def _sentence(faults, schema, path):
+def _sentence(faults: "list[ErrorDetails]", schema: type[BaseModel], path: str) -> str:
     fault = faults[0]
     where = ".".join([path, *(str(part) for part in fault["loc"] if not _is_union_tag(part))])
     if fault["type"] == "extra_forbidden":
@@ -92,14 +129,14 @@ def _sentence(faults, schema, path):
     return f"{where} {shown}{wanted}."
 
 
-def _is_union_tag(part):
-    """Pydantic names the branch of a union in the location of a fault; a person should not see it."""
+def _is_union_tag(part: int | str) -> bool:
+    """Whether a part of a location names the branch of a union, which pydantic adds and users should not see."""
     if not isinstance(part, str):
         return False
     return part in ("float", "int", "bool", "str") or part.startswith(("constrained-", "literal[", "dict[", "list["))
 
 
-def _schema_at(schema, location):
+def _schema_at(schema: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel]:
     for part in location:
         field = next((f for n, f in schema.model_fields.items() if part in (n, f.alias)), None)
         if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
@@ -108,14 +145,21 @@ def _schema_at(schema, location):
     return schema
 
 
-def _show(value):
+def _show(value: object) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return repr(value)
 
 
 class Compute(Section):
-    """Where and how stages run. Only ``threads`` changes bits and is tracked by DVC."""
+    """Where and how stages run; only ``threads`` changes bits, and DVC tracks it alone.
+
+    Attributes:
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        workers: number of worker processes.
+        threads: CPU threads of each process.
+        checkpoint: minimum seconds between two checkpoints.
+    """
 
     device: str
     workers: int = Field(ge=1)
@@ -124,7 +168,7 @@ class Compute(Section):
 
     @field_validator("device")
     @classmethod
-    def _known(cls, value):
+    def _known(cls, value: str) -> str:
         if not re.fullmatch(r"auto|cpu|cuda|cuda:\d+", value):
             raise ValueError("should be auto, cpu, cuda or cuda:N")
         return value

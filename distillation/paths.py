@@ -1,4 +1,4 @@
-"""Where stages leave what others read, relative to the repository's root."""
+"""Paths of the outputs that one stage writes and others read, relative to the repository's root."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ POOLS = Path("models/teachers")
 DISTILLED = Path("data/distilled")
 RELABELED = Path("data/relabeled")
 REPORTS = Path("reports")
-NONE = Path("data/none")  # what a parameter that names a file points at while none is used
+NONE = Path("data/none")  # the value of a parameter that names a file while no file is used
 
 SET_FILE, CONTROL_FILE = "distilled.safetensors", "control.safetensors"
 # By name, the set that is evaluated and, where a teacher labelled it, random real images with the same labels.

@@ -1,1 +1,1 @@
-"""Cosmetics for people: progress and live curves. No stage depends on it."""
+"""Output for people: progress, live curves, numbers as text. Every package may import it; it is in no fingerprint."""

@@ -1,69 +1,75 @@
-"""Numbers as people read them, always with the same digits."""
+"""Numbers and settings as text, with the same digits everywhere."""
 
 import math
+from collections.abc import Sequence
 
 THIN = "\u202f"  # a narrow space that does not break
 NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 
 
-def value(given):
-    """A setting on one line."""
-    if given is None:
+def value(setting: object) -> str:
+    """A setting on one line: ``–`` for None, lists and dicts separated by commas."""
+    if setting is None:
         return "–"
-    if isinstance(given, bool):
-        return str(given).lower()
-    if isinstance(given, dict):
-        return ", ".join(f"{key} {one}" for key, one in given.items())
-    return ", ".join(map(str, given)) if isinstance(given, list) else str(given)
+    if isinstance(setting, bool):
+        return str(setting).lower()
+    if isinstance(setting, dict):
+        return ", ".join(f"{key} {item}" for key, item in setting.items())
+    return ", ".join(map(str, setting)) if isinstance(setting, list) else str(setting)
 
 
-def number(count):
-    """A small count as a word."""
+def number(count: int) -> str:
+    """A count as a word up to twelve, in digits above."""
     return NUMBERS[count] if count < len(NUMBERS) else str(count)
 
 
-def count(given, noun=""):
+def count(n: int, noun: str = "") -> str:
     """``1,437`` or, with a noun, ``1,437 images``."""
-    return f"{given:,}" + (f" {noun}{'s' * (given != 1)}" if noun else "")
+    return f"{n:,}" + (f" {noun}{'s' * (n != 1)}" if noun else "")
 
 
-def digits(given):
+def digits(x: float) -> str:
     """A number with four significant digits."""
-    return f"{given:.4g}".replace("-", "−")
+    return f"{x:.4g}".replace("-", "−")
 
 
-def percent(given):
-    return f"{given:.1f}{THIN}%"
+def percent(percentage: float) -> str:
+    """A percentage (0 to 100) with one decimal and its unit."""
+    return f"{percentage:.1f}{THIN}%"
 
 
-def share(part, whole):
-    """A part in percent of the whole, with two significant digits."""
+def share(part: float, whole: float) -> str:
+    """A part as a percentage of the whole, with two significant digits."""
     return f"{100 * part / whole:.2g}{THIN}%"
 
 
-def runs(n):
+def runs(n: int) -> str:
+    """The number of runs behind a mean: ``n = 5``."""
     return f"n{THIN}={THIN}{n}"
 
 
-def points(difference):
+def points(difference: float) -> str:
+    """A difference of percentages, in points, signed, with one decimal."""
     return f"{difference:+.1f}".replace("-", "−")
 
 
-def error(standard_error):
-    """What follows a difference; nothing where the error is unknown."""
+def error(standard_error: float) -> str:
+    """The standard error behind a difference, in its unit; empty if it is not finite."""
     return f" ± {standard_error:.1f} s.e." if math.isfinite(standard_error) else ""
 
 
-def size(given):
-    return _scaled(given, ["bytes", "kB", "MB", "GB", "TB"])
+def size(n_bytes: float) -> str:
+    """A number of bytes with three significant digits, in the unit (powers of 1,000) that fits."""
+    return _scaled(n_bytes, ["bytes", "kB", "MB", "GB", "TB"])
 
 
-def arithmetic(giga):
-    return _scaled(giga, ["GFLOP", "TFLOP", "PFLOP", "EFLOP"])
+def arithmetic(gflop: float) -> str:
+    """A number of GFLOP (1e9 floating-point operations) with three significant digits, in the unit that fits."""
+    return _scaled(gflop, ["GFLOP", "TFLOP", "PFLOP", "EFLOP"])
 
 
-def _scaled(given, units):
+def _scaled(amount: float, units: Sequence[str]) -> str:
     step = 0
-    while given >= 999.5 and step < len(units) - 1:
-        given, step = given / 1000, step + 1
-    return f"{given:.3g}{THIN}{units[step]}"
+    while amount >= 999.5 and step < len(units) - 1:
+        amount, step = amount / 1000, step + 1
+    return f"{amount:.3g}{THIN}{units[step]}"

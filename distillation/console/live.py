@@ -1,40 +1,54 @@
-"""A CSV that a person can watch while a stage runs."""
+"""A CSV that users can watch while a stage runs."""
 
 import csv
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-EVERY = 1.0  # seconds between two rows
+if TYPE_CHECKING:
+    from torch import Tensor
+
+EVERY = 1.0  # house: minimum seconds between two rows
 
 
 class Live:
-    """Appends rows (``step`` and the values) to ``path``, at most one a second.
+    """A CSV file that gains a row (``step`` and the values) at most once a second.
 
-    A run that goes on after an interruption adds to the file; one with other columns starts it anew. It is no out of
-    any stage: which rows it holds depends on the clock.
+    A resumed run appends to the file; a run with other columns overwrites it. The file is part of no out: its rows depend
+    on the clock.
+
+    Args:
+        path: the file; its folder is created if needed.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
         self._columns = None
         self._due = 0.0
 
-    def add(self, step, **values):
-        """A row, unless the last is younger than a second or there is no value. Values are numbers or one-element tensors."""
+    def add(self, step: int, **values: "float | Tensor") -> None:
+        """Appends a row unless the last is younger than a second, or there is no value.
+
+        Args:
+            step: number of steps so far.
+            **values: numbers or one-element tensors by column.
+        """
         if not values or time.monotonic() < self._due:  # the first values give the columns
             return
         self._due = time.monotonic() + EVERY
         if self._columns is None:
             self._columns = ["step", *values]
-            self._begin()
+            self._begin(self._columns)
         self._write("a", [step, *(f"{float(values[c]):.6g}" if c in values else "" for c in self._columns[1:])])
 
-    def _begin(self):
+    def _begin(self, columns: list[str]) -> None:
+        """Writes the header, unless the file begins with the same one."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        header = ",".join(self._columns)
+        header = ",".join(columns)
         if not self._path.is_file() or not self._path.read_text(encoding="utf-8").startswith(header + "\n"):
-            self._write("w", self._columns)
+            self._write("w", columns)
 
-    def _write(self, mode, row):
+    def _write(self, mode: str, row: Sequence[object]) -> None:
         with open(self._path, mode, encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerow(row)

@@ -3,12 +3,18 @@
 import itertools
 import math
 import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, TextIO
 
 from tqdm import tqdm
 
 from distillation.console.live import Live
 
-TERMINAL, LOG = 0.2, 10.0  # seconds between two sights of the same bar
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TERMINAL, LOG = 0.2, 10.0  # house: seconds between two updates of a bar on a terminal and in a log
 WIDTH = 16  # columns of a sparkline
 BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -16,54 +22,67 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 class Progress:
     """A context manager that shows how far a loop is, on stderr, and changes nothing else.
 
-    On a terminal it is one live bar. In a log it is a whole line every ten seconds, and none at all for a loop that
-    was shorter. Every method returns None, so that a stage cannot come to depend on what is shown.
+    On a terminal it is one live bar. In a log it is a whole line every ten seconds, and none at all for a shorter loop.
+    No method returns anything that a result could depend on.
 
     Args:
-        label: what is being done.
+        label: the name of the loop.
         total: steps of the whole loop.
-        start: steps that were done before (an interrupted run that goes on).
+        start: steps completed before, by an interrupted run.
         unit: the word for one step.
         show: False shows nothing.
-        live: path of a CSV that follows the values; see ``Live``.
+        live: path of a CSV that records the values; see ``Live``.
 
     Example:
         >>> with Progress("distil", 1000, unit="update") as bar:
         ...     bar.advance(loss=0.25)
     """
 
-    def __init__(self, label, total, start=0, unit="it", show=True, live=None):
+    def __init__(
+        self,
+        label: str,
+        total: int,
+        start: int = 0,
+        unit: str = "it",
+        show: bool = True,
+        live: str | Path | None = None,
+    ) -> None:
         self._bar = (_Bar if sys.stderr.isatty() else _Lines)(label, total, start, unit, not show)
         self._live = Live(live) if live else None
         self._step = start
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def advance(self, n=1, **values):
-        """Count ``n`` steps. ``values`` are numbers or one-element tensors, and are read only when they are shown."""
+    def advance(self, n: int = 1, **values: "float | Tensor") -> None:
+        """Counts ``n`` steps.
+
+        Args:
+            n: number of steps since the last call.
+            **values: numbers or one-element tensors by name; they are read only when they are shown.
+        """
         self._step += n
         self._bar.latest = values
         self._bar.update(n)
         if self._live:
             self._live.add(self._step, **values)
 
-    def note(self, text):
-        """Print a line above the bar."""
+    def note(self, text: str) -> None:
+        """Prints a line above the bar."""
         if not self._bar.disable:
             tqdm.write(text, file=sys.stderr)
 
 
 class _Bar(tqdm):
-    """A live bar whose postfix is made when it is drawn, so that a loop does not wait for its values to be read."""
+    """A live bar whose postfix is computed only when it is drawn, so that a loop never waits for the device."""
 
-    monitor_interval = 0  # no thread that watches over slow loops: it would outlive the bar
+    monitor_interval = 0  # no thread that monitors slow loops: it would outlive the bar
     every, wait = TERMINAL, 0.0
 
-    def __init__(self, label, total, start, unit, disable):
+    def __init__(self, label: str, total: int, start: int, unit: str, disable: bool) -> None:
         self.latest, self.history = {}, History()
         super().__init__(
             desc=label,
@@ -81,48 +100,58 @@ class _Bar(tqdm):
 
     layout = None
 
-    def stream(self):
+    def stream(self) -> "TextIO | _LineFile":
+        """The file that the bar is written to."""
         return sys.stderr
 
-    def display(self, *args, **kwargs):
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Draws the bar with the latest values and the curve of the first."""
         values = {name: float(value) for name, value in self.latest.items()}
         if values:
             self.history.add(next(iter(values.values())))
-            shown = ", ".join(f"{name}={value:.4g}" for name, value in values.items())
-            self.postfix = f"{shown} {sparkline(self.history.values)}"
-        return super().display(*args, **kwargs)
+            text = ", ".join(f"{name}={value:.4g}" for name, value in values.items())
+            self.postfix = f"{text} {sparkline(self.history.values)}"
+        return super().display(msg, pos)
 
 
 class _Lines(_Bar):
-    """The same as whole lines, for a log."""
+    """A bar as whole lines, for a log."""
 
     every = wait = LOG
     layout = "{desc}: {n_fmt}/{total_fmt} ({percentage:.0f}%) [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
 
-    def stream(self):
+    def stream(self) -> "TextIO | _LineFile":
+        """The file that the lines are written to."""
         return _LineFile()
 
 
 class _LineFile:
-    """stderr without carriage returns: what a bar draws over and over becomes a line."""
+    """stderr without carriage returns: each redrawn bar becomes a line."""
 
     encoding = "utf-8"
 
-    def write(self, text):
+    def write(self, text: str) -> None:
+        """Writes a text as one line, unless it is blank."""
         if text.strip():
             sys.stderr.write(text.strip() + "\n")
 
-    def flush(self):
+    def flush(self) -> None:
+        """Flushes stderr."""
         sys.stderr.flush()
 
 
 class History:
-    """A curve of at most ``size`` points; when it is full two neighbours become their mean, so it never forgets."""
+    """A curve of at most ``size`` points over the whole loop: when it is full, pairs of neighbours become their means.
 
-    def __init__(self, size=256):
+    Attributes:
+        values: the points.
+    """
+
+    def __init__(self, size: int = 256) -> None:
         self.values, self._size, self._stride, self._open = [], size, 1, []
 
-    def add(self, value):
+    def add(self, value: float) -> None:
+        """Adds the value of one step."""
         self._open.append(value)
         if len(self._open) < self._stride:
             return
@@ -133,8 +162,8 @@ class History:
             self._stride *= 2
 
 
-def sparkline(values, width=WIDTH):
-    """A curve of at most ``width`` block characters, lowest to highest; what is not finite is a dot."""
+def sparkline(values: Iterable[float], width: int = WIDTH) -> str:
+    """Draws a curve as at most ``width`` block characters, lowest to highest; a mean that is not finite is a dot."""
     values = list(values)
     groups = min(width, len(values))
     cuts = [i * len(values) // groups for i in range(groups + 1)] if values else []
@@ -142,7 +171,7 @@ def sparkline(values, width=WIDTH):
     finite = [m for m in means if math.isfinite(m)]
     low, span = (min(finite), max(finite) - min(finite)) if finite else (0, 0)
 
-    def block(mean):
+    def block(mean: float) -> str:
         if not math.isfinite(mean):
             return "·"
         return BLOCKS[round((mean - low) / span * (len(BLOCKS) - 1))] if span else BLOCKS[0]

@@ -1,1 +1,1 @@
-"""What the stages hand to each other: tensors in safetensors files that say what their numbers are."""
+"""The data that stages exchange: tensors in safetensors files, with a record of what their numbers are."""

@@ -1,8 +1,11 @@
-"""A distilled set as one file that says what its numbers are."""
+"""A distilled set as one file, with a record of what its numbers are."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
+import torch
 from torch import Tensor
 
 from distillation.data.spaces import Space
@@ -16,17 +19,21 @@ class DistilledSet:
     """Synthetic images with their labels.
 
     Attributes:
-        images: (M, C, H, W) float32, in ``space``; a student is given exactly these numbers (``info['feed']`` is
-            ``stored``), nobody clamps or rescales them.
-        labels: (M,) int64, the class each image was made for; None where it was made for none.
-        targets: (M, K) float32 where ``info['labels']`` is ``soft`` (probabilities), ``logits``, ``regression`` (vectors that a
-            method learnt as a regression's targets) or ``features``; else None.
-        space: the way back to raw pixels.
-        info: ``labels`` (the label kind), ``feed``, ``method``, ``ipc``, ``classes``, ``dataset``, and, once a
-            teacher has labelled the set, ``teacher`` (pool, networks, accuracies). Where the labels are a file beside
-            the set (``online``: the teachers; ``fkd``: their stored answers) also ``labelling``, the settings by which
-            they answer, and ``label_bytes``. Where the method learnt with the images at which learning rate students should
-            learn them, also ``lr``.
+        images: (M, C, H, W) float32, in ``space``; students train on exactly these numbers, never clamped or rescaled
+            (``info['feed']`` is ``stored``).
+        labels: (M,) int64, the class of each image; None for images without a class.
+        targets: (M, K) float32 if ``info['labels']`` is ``soft`` (probabilities), ``logits``, ``regression`` (learnt
+            regression targets) or ``features``; else None.
+        space: the map between raw pixels and ``images``.
+        info: the record.
+
+            - ``labels`` (the label kind), ``feed``, ``method``, ``seed``, ``ipc``, ``classes``, ``dataset``, always;
+            - ``origin`` and ``file``, if the images come from another program;
+            - ``chosen``, of a coreset: the indices of its images in the training split;
+            - ``lr``, if the method learnt a learning rate for students;
+            - ``teacher`` (pool, networks, accuracies), once a teacher has labelled the set;
+            - ``labelling`` (the teacher's settings) and ``label_bytes``, if the labels are a file beside the set
+              (``online``: the teachers; ``fkd``: their stored logits).
     """
 
     images: Tensor
@@ -35,39 +42,45 @@ class DistilledSet:
     space: Space
     info: dict
 
-    def save(self, path):
+    def save(self, path: str | Path) -> None:
+        """Writes the set as one file."""
         tensors.save(path, *self.packed())
 
-    def packed(self):
-        """Tensors by name and the record of them, as a file holds them."""
+    def packed(self) -> tuple[dict[str, Tensor], dict]:
+        """The tensors by name and the record, as a file holds them."""
         content = {"images": self.images, "labels": self.labels, "targets": self.targets, **self.space.packed()}
         content = {name: value for name, value in content.items() if value is not None}
         return content, {**self.info, "space": self.space.kind}
 
     @classmethod
-    def unpacked(cls, content, info):
-        """The set that ``packed`` took apart."""
+    def unpacked(cls, content: Mapping[str, Tensor], info: dict) -> Self:
+        """Restores a set from what ``packed`` returns."""
         space = Space.read(info["space"], content)
         return cls(content["images"], content.get("labels"), content.get("targets"), space, info)
 
     @classmethod
-    def load(cls, path, device="cpu"):
-        """Read what ``save`` wrote. Raises BadInput where it is missing or broken."""
+    def load(cls, path: str | Path, device: torch.device | str = "cpu") -> Self:
+        """Loads a file that ``save`` wrote.
+
+        Raises:
+            BadInput: the file is missing or damaged.
+        """
         return cls.unpacked(*tensors.load(Path(path), device))
 
     @property
-    def kind(self):
+    def kind(self) -> str:
         """The label kind: hard, soft, logits, regression, features, online or fkd."""
         return self.info["labels"]
 
     @property
-    def bytes(self):
-        """Bytes of the images (4 a number) and of the labels (one byte, or two above 256 classes, a hard label)."""
+    def bytes(self) -> dict[str, int]:
+        """Bytes of ``images`` (4 a number) and of ``labels`` (a hard label takes one byte, above 256 classes two)."""
         return {"images": self.images.numel() * 4, "labels": self._label_bytes()}
 
-    def _label_bytes(self):
-        if "label_bytes" in self.info:  # a file beside the set, whose images may have no classes
+    def _label_bytes(self) -> int:
+        if "label_bytes" in self.info:  # a file beside the set, whose images may have no class
             return self.info["label_bytes"]
         if self.targets is not None:
             return self.targets.numel() * 4
-        return len(self.labels) * (1 if len(self.info["classes"]) <= 256 else 2)
+        count = len(self.labels)  # pyright: ignore[reportArgumentType]  # a set without targets has labels
+        return count * (1 if len(self.info["classes"]) <= 256 else 2)

@@ -1,101 +1,128 @@
-"""Images that stay in their files and are decoded when they are asked for: those of a dataset too large for memory.
+"""Images that stay in their files and are decoded when they are used: those of a dataset too large for memory.
 
-An index says of each image its path and the sha256 of its file, which is held against the file whenever it is decoded. So
-the index alone decides the bits, as the pixels of a dataset in memory do, and it is no matter where the files lie: a
-machine finds those of an index below ``FOLDER`` of the repository, unpacked there, or by a link to where they are.
+An index holds the path of each image and the SHA-256 of its file, which is verified on every read. So the index alone
+determines the bits, as the pixels of a dataset in memory do. The files may lie anywhere: ``FOLDER`` of the repository
+holds them, unpacked, or a link to them.
 """
 
 import hashlib
 import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from distillation.data.pixels import opened, planes
 from distillation.runtime import process
 from distillation.runtime.errors import BadInput
 
 FOLDER = Path("data/raw/images")
+_Decoding = tuple[np.ndarray, list[Future]]  # (n, C, S, S) uint8 that the futures fill
 
 
 class IndexedImages:
-    """What stages use of a uint8 Tensor (N, C, S, S), of images in files.
+    """Images in files, with the part of the interface of a uint8 Tensor (N, C, S, S) that stages use.
 
-    ``images[indices]`` (int64) decodes those images and ``images.split(n)`` all, n at a time, onto the device.
-    ``images[mask]`` (bool) are some of the images, still in their files.
+    ``images[indices]`` (int64) decodes those images onto the device; ``images.split(n)`` decodes all, n at a time.
+    ``images[mask]`` (bool) selects images without decoding them.
 
     Args:
         root: the folder of the files.
-        paths: N paths, relative to it.
-        digests: (N, 32) uint8, the sha256 of each file.
-        channels, size, colour: how they are decoded, see ``containers.pixels.opened``.
+        paths: N paths, relative to ``root``.
+        digests: (N, 32) uint8, the SHA-256 of each file.
+        channels: C of the decoded images, 1 or 3.
+        size: S of the decoded images, in pixels.
+        colour: ``auto``, ``grey`` or ``rgb``, see ``pixels.opened``.
+        device: the device of the decoded images.
     """
 
-    def __init__(self, root, paths, digests, channels, size, colour, device="cpu"):
+    def __init__(
+        self,
+        root: Path,
+        paths: list[str],
+        digests: Tensor,
+        channels: int,
+        size: int,
+        colour: str,
+        device: torch.device | str = "cpu",
+    ) -> None:
         self.root, self.paths, self.digests, self.colour = root, paths, digests, colour
         self.shape = torch.Size((len(paths), channels, size, size))
         self.device = torch.device(device)
 
     @classmethod
-    def read(cls, content, split, info, device):
-        """The images of ``split`` that ``packed`` described inside a container with the record ``info``."""
+    def read(cls, content: Mapping[str, Tensor], split: str, info: dict, device: torch.device | str) -> Self:
+        """Restores the images that ``packed`` described in a file with the record ``info``.
+
+        Args:
+            content: the file's tensors.
+            split: as in ``packed``.
+            info: the file's record, with ``index``, ``channels``, ``size`` and ``colour``.
+            device: the device of the decoded images.
+        """
         paths = content[f"{split}_paths"].cpu().numpy().tobytes().decode().split("\0")
         digests = content[f"{split}_sha256"].cpu()
         root = process.root().absolute() / FOLDER / info["index"]
         return cls(root, paths, digests, info["channels"], info["size"], info["colour"], device)
 
-    def packed(self, split):
-        """The tensors under names that a container can hold next to its own."""
+    def packed(self, split: str) -> dict[str, Tensor]:
+        """The paths (UTF-8, separated by zero bytes) and digests as tensors, under names that begin with ``split``."""
         paths = np.frombuffer("\0".join(self.paths).encode(), np.uint8)
         return {f"{split}_paths": torch.from_numpy(paths.copy()), f"{split}_sha256": self.digests}
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, which):
+    def __getitem__(self, which: Tensor) -> "Tensor | IndexedImages":
         if which.dtype == torch.bool:
             return self._of(which.cpu().nonzero().squeeze(1), self.device)
         return self._end(self._begin(which))
 
-    def split(self, count):
-        """Yield all images, ``count`` at a time; while some are in use, the next are decoded."""
+    def split(self, count: int) -> Iterator[Tensor]:
+        """Yields all images, ``count`` at a time; the next batch is decoded while one is in use."""
         first, *rest = torch.arange(len(self)).split(count)
-        begun = self._begin(first)
+        pending = self._begin(first)
         for indices in rest:
-            before, begun = begun, self._begin(indices)
+            before, pending = pending, self._begin(indices)
             yield self._end(before)
-        yield self._end(begun)
+        yield self._end(pending)
 
-    def to(self, device):
+    def to(self, device: torch.device | str) -> "IndexedImages":
+        """The same images, decoded onto ``device``."""
         return self._of(torch.arange(len(self)), device)
 
-    def _of(self, indices, device):
+    def _of(self, indices: Tensor, device: torch.device | str) -> "IndexedImages":
         paths = [self.paths[i] for i in indices.tolist()]
-        return IndexedImages(self.root, paths, self.digests[indices], *self.shape[1:3], self.colour, device)
+        channels, size = self.shape[1], self.shape[2]
+        return IndexedImages(self.root, paths, self.digests[indices], channels, size, self.colour, device)
 
-    def _begin(self, indices):
-        """Let threads decode images; ``_end`` waits for them."""
+    def _begin(self, indices: Tensor) -> "_Decoding":
+        """Starts threads that decode images; ``_end`` waits for them."""
         out = np.empty((len(indices), *self.shape[1:]), np.uint8)
         return out, [_threads().submit(self._fill, out, place, i) for place, i in enumerate(indices.tolist())]
 
-    def _end(self, begun):
-        out, futures = begun
+    def _end(self, pending: "_Decoding") -> Tensor:
+        """The decoded images (n, C, S, S) uint8, on the device."""
+        out, futures = pending
         for future in futures:
             future.result()
         return torch.from_numpy(out).to(self.device)
 
-    def _fill(self, out, place, i):
+    def _fill(self, out: np.ndarray, place: int, i: int) -> None:
+        """Decodes image ``i`` into ``out[place]``."""
         path = self.root / self.paths[i]
         try:
             content = path.read_bytes()
         except OSError as error:
-            lost = path if self.root.is_dir() else self.root
+            missing = path if self.root.is_dir() else self.root
             raise BadInput(
-                f"{lost} cannot be read ({error.strerror}): put the images of the index there, or run the stage that "
+                f"{missing} cannot be read ({error.strerror}): put the images of the index there, or run the stage that "
                 "reads the dataset again (`dvc repro -f -s download`)."
             ) from error
         if hashlib.sha256(content).digest() != self.digests[i].numpy().tobytes():
@@ -106,14 +133,16 @@ class IndexedImages:
         out[place] = planes(np.asarray(opened(path, content, self.shape[-1], self.colour)))
 
 
-def indices_on(images):
-    """The device where the indices of a batch of ``images`` should be, so that nobody waits for another: that of a
-    Tensor, but the CPU for images that are decoded, which may begin before the device is done with those before."""
+def indices_on(images: Tensor | IndexedImages) -> torch.device:
+    """The device on which indices into ``images`` cause no wait.
+
+    It is a Tensor's own device, but the CPU for images in files: decoding begins before the device finishes a batch.
+    """
     return torch.device("cpu") if isinstance(images, IndexedImages) else images.device
 
 
 @lru_cache(maxsize=1)
-def _threads():
-    """As many as there are cores: bits do not depend on it."""
-    Image.init()  # not safe to leave to the threads
+def _threads() -> ThreadPoolExecutor:
+    """The threads that decode, one a core; bits do not depend on their number."""
+    Image.init()  # not thread-safe
     return ThreadPoolExecutor(os.cpu_count())

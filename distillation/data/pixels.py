@@ -1,32 +1,41 @@
 """One encoded image to 8-bit pixels: decoded in memory, resized and recoloured with PIL."""
 
 import io
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
 
 from distillation.runtime.errors import BadInput
+
+if TYPE_CHECKING:
+    import numpy as np
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
 GREY = ("1", "L", "LA")
 COLOUR = ("RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr")
 
 
-def opened(name, content, size=None, colour="auto", squash=False):
-    """The picture in the bytes ``content`` of the file ``name``: of mode L where it is grey, RGB where it is coloured.
+def opened(
+    name: object, content: bytes, size: int | None = None, colour: str = "auto", squash: bool = False
+) -> Image.Image:
+    """Decodes an image to mode L (grey) or RGB.
+
+    Transparency is dropped, and the orientation that a camera noted is ignored, as in torchvision's ImageFolder.
 
     Args:
-        size: pixels of a side: the shorter side is resized to it (Lanczos) and the middle square kept. None keeps the
+        name: the file's name, for messages.
+        content: the file's bytes.
+        size: pixels of a side: the shorter side is resized to it (Lanczos) and the central square kept. None keeps the
             pixels as they are.
-        colour: ``auto`` (as the file is), ``grey`` (ITU-R 601 luma) or ``rgb``. Transparency is dropped, and a
-            camera's note of how it was held is not followed, as in torchvision's ImageFolder.
-        squash: resize each side by itself, which keeps all of an image and not its proportions.
+        colour: ``auto`` (as the file is), ``grey`` (ITU-R 601 luma) or ``rgb``.
+        squash: resizes each side by itself, which keeps all of an image but not its proportions.
 
     Raises:
-        BadInput: it does not decode, has too many pixels or 16-bit ones.
+        BadInput: the image does not decode, has too many pixels or 16-bit ones.
     """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            if image.width * image.height > Image.MAX_IMAGE_PIXELS:
+            if image.width * image.height > Image.MAX_IMAGE_PIXELS:  # pyright: ignore[reportOperatorIssue]  # PIL's limit
                 raise BadInput(f"{name} has {image.width}x{image.height} pixels, which only a bomb has: it is refused.")
             if image.mode not in GREY + COLOUR:
                 raise BadInput(f"{name} has pixels of kind {image.mode}: images should be grey or RGB with 8 bits.")
@@ -35,12 +44,12 @@ def opened(name, content, size=None, colour="auto", squash=False):
         raise
     except MemoryError:
         raise
-    except Exception as error:  # PIL's decoders raise nearly anything on broken data
+    except Exception as error:  # PIL's decoders raise nearly anything on damaged data
         raise BadInput(f"{name} does not decode as an image ({error}): replace or remove it.") from error
 
 
-def shaped(image, size, colour, squash=False):
-    """A picture of another size and colour, as ``opened`` would have made it."""
+def shaped(image: Image.Image, size: int | None, colour: str, squash: bool = False) -> Image.Image:
+    """Converts an image to another size and colour; the arguments are those of ``opened``."""
     if colour == "auto":
         colour = "grey" if image.mode in GREY else "rgb"
     image = image.convert("L" if colour == "grey" else "RGB")
@@ -51,6 +60,6 @@ def shaped(image, size, colour, squash=False):
     return ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
 
 
-def planes(pixels):
-    """An array (H, W) or (H, W, 3) as one that fills (C, H, W): grey fills every channel."""
+def planes(pixels: "np.ndarray") -> "np.ndarray":
+    """Rearranges an array (H, W) or (H, W, 3) so that it broadcasts to (C, H, W): grey fills every channel."""
     return pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

@@ -1,9 +1,10 @@
-"""A real dataset as one file: uint8 images or the index of their files, labels, and the space that networks see."""
+"""A real dataset as one file: uint8 images or the index of their files, labels, and the space of the networks' inputs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -23,23 +24,24 @@ class Split:
     labels: Tensor
 
     @classmethod
-    def read(cls, content, name, info, device):
-        """The split ``name`` that ``packed`` described inside a container with the record ``info``."""
+    def read(cls, content: Mapping[str, Tensor], name: str, info: dict, device: torch.device | str) -> Self:
+        """Restores the split ``name`` that ``packed`` described in a file with the record ``info``."""
         images = content.get(f"{name}_images")
         if images is None:
             images = IndexedImages.read(content, name, info, device)
         return cls(images, content[f"{name}_labels"])
 
-    def packed(self, name):
-        """The tensors under names that a container can hold next to its own."""
-        indexed = isinstance(self.images, IndexedImages)
-        images = self.images.packed(name) if indexed else {f"{name}_images": self.images}
-        return {**images, f"{name}_labels": self.labels}
+    def packed(self, name: str) -> dict[str, Tensor]:
+        """The split's tensors, under names that begin with ``name``."""
+        images = self.images
+        content = images.packed(name) if isinstance(images, IndexedImages) else {f"{name}_images": images}
+        return {**content, f"{name}_labels": self.labels}
 
-    def to(self, device):
+    def to(self, device: torch.device | str) -> "Split":
+        """The same split on ``device``."""
         return Split(self.images.to(device), self.labels.to(device))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.labels)
 
 
@@ -47,10 +49,18 @@ class Split:
 class RealSet:
     """Train and test splits of a dataset.
 
-    ``info`` has ``name``, ``classes`` (names, in label order), ``channels``, ``size`` (pixels of a side), ``flip``
-    (whether a mirrored image keeps its class), ``stats`` (published or computed) and ``files`` (where it came from:
-    name and sha256 of each); where images stay in files also ``index`` (which names their folder) and ``colour`` (how
-    they are decoded).
+    Attributes:
+        train: the training images.
+        test: the test images.
+        space: the map from raw pixels to the networks' inputs.
+        info: the record.
+
+            - ``name``, ``channels``, ``size`` (pixels of a side);
+            - ``classes``: their names, in label order;
+            - ``flip``: whether a mirrored image keeps its class;
+            - ``stats``: ``published`` or ``computed``;
+            - ``files``: name and sha256 of each source file;
+            - ``index`` (name of the folder of the images) and ``colour`` (see ``pixels.opened``), if images stay in files.
     """
 
     train: Split
@@ -58,42 +68,48 @@ class RealSet:
     space: Space
     info: dict
 
-    def save(self, folder):
-        """Write ``folder/dataset.safetensors``."""
+    def save(self, folder: str | Path) -> None:
+        """Writes ``folder/dataset.safetensors``."""
         content = {**self.train.packed("train"), **self.test.packed("test"), **self.space.packed()}
         tensors.save(Path(folder) / FILE, content, {**self.info, "space": self.space.kind})
 
     @classmethod
-    def load(cls, folder, device="cpu"):
-        """Read what ``save`` wrote. Raises BadInput where it is missing or broken."""
+    def load(cls, folder: str | Path, device: torch.device | str = "cpu") -> Self:
+        """Loads what ``save`` wrote.
+
+        Raises:
+            BadInput: the file is missing or damaged.
+        """
         content, info = tensors.load(Path(folder) / FILE, device)
         train, test = (Split.read(content, name, info, device) for name in ("train", "test"))
         return cls(train, test, Space.read(info["space"], content), info)
 
-    def to(self, device):
+    def to(self, device: torch.device | str) -> "RealSet":
+        """The same dataset on ``device``."""
         return replace(self, train=self.train.to(device), test=self.test.to(device), space=self.space.to(device))
 
-    def encode(self, images):
-        """uint8 images (N, C, H, W) as float32 in this set's space."""
+    def encode(self, images: Tensor) -> Tensor:
+        """Converts uint8 images (N, C, H, W) to float32 in this set's space."""
         return self.space.encode(images.float() / 255)
 
     @property
-    def in_memory(self):
-        """Whether the images are pixels already, so that it costs little to look at all of them."""
+    def in_memory(self) -> bool:
+        """Whether the images are decoded already, so that a pass over all of them is cheap."""
         return not isinstance(self.train.images, IndexedImages)
 
     @property
-    def classes(self):
+    def classes(self) -> list[str]:
+        """The names of the classes, in label order."""
         return self.info["classes"]
 
     @property
-    def shape(self):
-        """(channels, size, classes): what a network is built for."""
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, pixels of a side, number of classes), the arguments by which a network is built."""
         return self.info["channels"], self.info["size"], len(self.classes)
 
     @cached_property
-    def members(self):
-        """Indices (on the CPU) of the training images of each class, in order."""
+    def members(self) -> list[Tensor]:
+        """The indices (n,) int64, on the CPU, of the training images of each class, in their order."""
         labels = self.train.labels.cpu()
         return [torch.nonzero(labels == c).squeeze(1) for c in range(len(self.classes))]
 
@@ -106,7 +122,7 @@ class RealSet:
         """Draws different random training images of each class.
 
         Args:
-            counts: how many of each class; of a class that has fewer, all are taken.
+            counts: number of images of each class; of a class with fewer, all are drawn.
             draws: a CPU generator.
 
         Returns:
@@ -118,5 +134,9 @@ class RealSet:
 
 @lru_cache(maxsize=2)
 def loaded(folder: Path, device: str) -> RealSet:
-    """The RealSet in a folder, on the device; what a process computes next finds it loaded. Raises BadInput as ``load``."""
+    """Loads the RealSet of a folder onto the device, once a process.
+
+    Raises:
+        BadInput: as ``RealSet.load``.
+    """
     return RealSet.load(folder).to(device)

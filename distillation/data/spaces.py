@@ -1,6 +1,8 @@
-"""What stored pixels mean: raw in [0, 1], normalised per channel, or ZCA-whitened; and the way back."""
+"""Spaces of stored pixels: raw in [0, 1], normalised per channel, or ZCA-whitened; and the inverse maps."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -10,37 +12,42 @@ PREFIX = "space."
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """A reversible map from raw pixels in [0, 1], shape (N, C, H, W), to the numbers that networks are given.
+    """An invertible map from raw pixels in [0, 1], (N, C, H, W), to the networks' inputs.
 
-    ``kind`` is ``raw`` (identity), ``normalised`` (tensors ``mean`` and ``std``, each (C,)) or ``whitened`` (tensors
-    ``mean`` (D,), ``matrix`` and ``inverse`` (D, D), D = C·H·W).
+    Attributes:
+        kind: ``raw`` (identity), ``normalised`` or ``whitened``.
+        tensors: of ``normalised`` the ``mean`` and ``std``, (C,) each, of pixels in [0, 1]; of ``whitened`` the ``mean``
+            (D,), ``matrix`` and ``inverse`` (D, D), D = C·H·W.
     """
 
     kind: str
-    tensors: dict
+    tensors: dict[str, Tensor]
 
     @classmethod
-    def raw(cls):
+    def raw(cls) -> Self:
+        """The identity."""
         return cls("raw", {})
 
     @classmethod
-    def normalised(cls, mean, std):
+    def normalised(cls, mean: Sequence[float], std: Sequence[float]) -> Self:
+        """The normalisation by the mean and std of each channel, for pixels in [0, 1]."""
         return cls("normalised", {"mean": torch.tensor(mean), "std": torch.tensor(std)})
 
     @classmethod
-    def read(cls, kind, tensors):
-        """The space that ``packed`` described inside a container."""
+    def read(cls, kind: str, tensors: Mapping[str, Tensor]) -> Self:
+        """Restores the space that ``packed`` described among the tensors of a file."""
         return cls(kind, {n.removeprefix(PREFIX): t for n, t in tensors.items() if n.startswith(PREFIX)})
 
-    def packed(self):
-        """The tensors under names that a container can hold next to its own."""
+    def packed(self) -> dict[str, Tensor]:
+        """The space's tensors, under names that begin with ``PREFIX``."""
         return {PREFIX + name: tensor for name, tensor in self.tensors.items()}
 
-    def to(self, device):
+    def to(self, device: torch.device | str) -> "Space":
+        """The same space on ``device``."""
         return Space(self.kind, {name: tensor.to(device) for name, tensor in self.tensors.items()})
 
     def encode(self, raw: Tensor) -> Tensor:
-        """Raw pixels (N, C, H, W) to this space; differentiable."""
+        """Maps raw pixels (N, C, H, W) to this space; differentiable."""
         if self.kind == "normalised":
             return (raw - self._channel("mean")) / self._channel("std")
         if self.kind == "whitened":
@@ -48,27 +55,29 @@ class Space:
         return raw
 
     def decode(self, encoded: Tensor) -> Tensor:
-        """The way back to raw pixels; differentiable, and not clamped."""
+        """Maps numbers of this space (N, C, H, W) back to raw pixels; differentiable, and not clamped."""
         if self.kind == "normalised":
             return encoded * self._channel("std") + self._channel("mean")
         if self.kind == "whitened":
             return (encoded.flatten(1) @ self.tensors["inverse"] + self.tensors["mean"]).view_as(encoded)
         return encoded
 
-    def black(self):
-        """What stands beside images that are cropped, (1, C, 1, 1): black, since published code pads before it normalises.
+    def black(self) -> Tensor | None:
+        """The value (1, C, 1, 1) by which crops pad images: black, since published code pads before it normalises.
 
-        None, which means 0: that is black where images are raw; whitened, no number is one pixel's, and 0 is the mean.
+        None stands for 0, which is black in raw images. In whitened images no number belongs to one pixel, and 0 is the
+        mean.
         """
         return -self._channel("mean") / self._channel("std") if self.kind == "normalised" else None
 
-    def same(self, other):
-        """Whether both spaces are the same map, so that nothing has to be converted."""
+    def same(self, other: "Space") -> bool:
+        """Whether both spaces are the same map, so that images need no conversion."""
         return (
             self.kind == other.kind
             and self.tensors.keys() == other.tensors.keys()
             and all(torch.equal(t.cpu(), other.tensors[n].cpu()) for n, t in self.tensors.items())
         )
 
-    def _channel(self, name):
+    def _channel(self, name: str) -> Tensor:
+        """The tensor ``name`` (C,) as (1, C, 1, 1)."""
         return self.tensors[name].view(1, -1, 1, 1)

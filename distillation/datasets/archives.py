@@ -1,4 +1,4 @@
-"""Members of a directory, tar, zip or listing, one after the other in memory: nothing is extracted onto the disk here."""
+"""Members of a directory, tar, zip or listing, one after the other in memory: nothing is extracted to the disk here."""
 
 import gzip
 import hashlib
@@ -10,18 +10,23 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO, NoReturn, Self
 
 from distillation.runtime.errors import BadInput
 
-TOTAL = 256 << 30  # bytes of all members together
-MEMBER = 4 << 30  # bytes of one member, which is held in memory
-RATIO = 1000  # unpacked to packed bytes, beyond FLOOR: photographs never come near it
-FLOOR = 256 << 20
+Filter = Callable[[str], object]  # of a member's name; the member is read if the value is true
+Member = tuple[str, bytes]  # name and content
+
+TOTAL = 256 << 30  # house: bytes of all members together, more than ImageNet's
+MEMBER = 4 << 30  # house: bytes of one member, which is held in memory
+RATIO = 1000  # house: unpacked to packed bytes, beyond FLOOR: photographs never come near it
+FLOOR = 256 << 20  # house: bytes that any archive may unpack to, however small it is
 
 _LISTED = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 _OPENERS = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\x00": lzma.open}
-# What the three libraries raise on damaged bytes, among them OSError with no file to it.
+# Errors of the three libraries on damaged bytes; their OSError names no file.
 _BROKEN = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -36,25 +41,29 @@ _BROKEN = (
 )
 
 
-def members(path, wanted=lambda name: True):
-    """Yield (name, bytes) of each regular file of a directory or archive whose name is ``wanted``.
+def members(path: str | Path, selects: Filter = lambda name: True) -> Iterator[Member]:
+    """Yields (name, bytes) of each regular file of a directory, archive or listing that ``selects`` names.
 
-    A directory is walked in sorted order, an archive is read in its own. A listing is what ``sha256sum`` prints of files
-    in its own folder: each is held against its line. Names use ``/`` and are relative.
+    A directory is walked in sorted order, an archive is read in its own order. A listing is the output of ``sha256sum``
+    for files in its own folder; each file is verified against its line.
+
+    Args:
+        path: directory, archive or listing.
+        selects: function of a relative name with ``/``; the file is read if the value is true.
 
     Raises:
         BadInput: the path is missing or no archive; it is cut short, corrupt or encrypted; it holds a link, a device,
-            a name twice, an absolute or climbing name, or so much that it can only be a bomb; a listed file is missing
-            or another.
+            a repeated, absolute or climbing name, or so much that it can only be a bomb; a listed file is missing or
+            differs from its line.
     """
     path = Path(path)
     if path.is_dir():
-        yield from _directory(path, wanted)
+        yield from _directory(path, selects)
     elif lists(path):
-        yield from _listing(path, wanted)
+        yield from _listing(path, selects)
     elif path.is_file():
         try:
-            yield from _zip(path, wanted) if _starts(path, b"PK\x03\x04") else _tar(path, wanted)
+            yield from _zip(path, selects) if _starts(path, b"PK\x03\x04") else _tar(path, selects)
         except _BROKEN as error:
             raise BadInput(f"{path} is no archive, or a broken one ({error}): fetch or pack it again.") from error
     else:
@@ -63,8 +72,12 @@ def members(path, wanted=lambda name: True):
         )
 
 
-def digest(path):
-    """sha256 (hex) of a file, or of the sorted names and contents of a directory. Raises BadInput as ``members``."""
+def digest(path: str | Path) -> str:
+    """Computes the SHA-256 (hex) of a file, or of the sorted names and contents of a directory.
+
+    Raises:
+        BadInput: as ``members``.
+    """
     path = Path(path)
     if path.is_file():
         with open(path, "rb") as file:
@@ -76,24 +89,24 @@ def digest(path):
     return total.hexdigest()
 
 
-def lists(path):
-    """Whether a path is that of a listing."""
+def lists(path: str | Path) -> bool:
+    """Whether a path is a listing (see ``members``)."""
     return Path(path).is_file() and _LISTED.match(_start(path, 80).decode(errors="replace")) is not None
 
 
-def _listing(path, wanted):
+def _listing(path: Path, selects: Filter) -> Iterator[Member]:
     check = _Members(path)
     with open(path, encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, 1):
-            if not (found := _LISTED.fullmatch(line.rstrip("\n"))):
+            if not (match := _LISTED.fullmatch(line.rstrip("\n"))):
                 raise BadInput(f"{path} has line {number} of another form: it should be what sha256sum prints.")
-            sha256, name = found.groups()
+            sha256, name = match.groups()
             check(name, folder=False, regular=True, size=0)
-            if wanted(name := _plain(name)):
+            if selects(name := _plain(name)):
                 yield name, _listed(path, name, sha256)
 
 
-def _listed(path, name, sha256):
+def _listed(path: Path, name: str, sha256: str) -> bytes:
     """The content of a file beside the listing ``path``."""
     try:
         content = (path.parent / name).read_bytes()
@@ -106,20 +119,20 @@ def _listed(path, name, sha256):
     return content
 
 
-def _directory(root, wanted):
+def _directory(root: Path, selects: Filter) -> Iterator[Member]:
     for folder, folders, files in os.walk(root, onerror=_raise):
         folders.sort()
         for name in [*folders, *files]:
-            at = Path(folder, name)
-            if stat.S_IFMT(at.lstat().st_mode) not in (stat.S_IFDIR, stat.S_IFREG):
-                raise BadInput(f"{at} is a link or a device: {root} should hold regular files only.")
+            file = Path(folder, name)
+            if stat.S_IFMT(file.lstat().st_mode) not in (stat.S_IFDIR, stat.S_IFREG):
+                raise BadInput(f"{file} is a link or a device: {root} should hold regular files only.")
         for name in sorted(files):
-            at = Path(folder, name)
-            if wanted(relative := at.relative_to(root).as_posix()):
-                yield relative, at.read_bytes()
+            file = Path(folder, name)
+            if selects(relative := file.relative_to(root).as_posix()):
+                yield relative, file.read_bytes()
 
 
-def _zip(path, wanted):
+def _zip(path: Path, selects: Filter) -> Iterator[Member]:
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         if (total := sum(entry.file_size for entry in entries)) > _limit(path):
@@ -131,33 +144,36 @@ def _zip(path, wanted):
             if entry.flag_bits & 1:
                 raise BadInput(f"{path} is encrypted: pack it again without a password.")
         for entry in entries:
-            if not entry.is_dir() and wanted(name := _plain(entry.filename)):
+            if not entry.is_dir() and selects(name := _plain(entry.filename)):
                 yield name, archive.read(entry)
 
 
-def _tar(path, wanted):
+def _tar(path: Path, selects: Filter) -> Iterator[Member]:
     opener = next((opener for start, opener in _OPENERS.items() if _starts(path, start)), open)
     check = _Members(path)
     with opener(path, "rb") as unpacked:
         stream = _Bounded(unpacked, path)
-        with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as archive:
+        with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as archive:  # pyright: ignore[reportCallIssue, reportArgumentType]  # a stream is only read
             while (entry := archive.next()) is not None:
                 check(entry.name, entry.isdir(), entry.isreg() and not entry.issparse(), entry.size)
-                if entry.isreg() and wanted(name := _plain(entry.name)):
-                    yield name, archive.extractfile(entry).read()
+                if entry.isreg() and selects(name := _plain(entry.name)):
+                    content = archive.extractfile(entry)
+                    assert content is not None  # it is a regular file
+                    yield name, content.read()
                 archive.members.clear()  # tarfile keeps every header, which adds up over a million of them
         while stream.read(1 << 20):  # to the end, where the compressed formats keep their checksum
             pass
 
 
 class _Header(tarfile.TarInfo):
-    """Headers that are cut short or damaged are errors: tarfile itself takes them for the end of the archive."""
+    """A header that raises if it is cut short or damaged: tarfile itself takes that for the end of the archive."""
 
     @classmethod
-    def fromtarfile(cls, archive):
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:  # pyright: ignore[reportIncompatibleMethodOverride]  # by position
+        """Reads the next header."""
         try:
             return super().fromtarfile(archive)
-        except tarfile.EOFHeaderError:
+        except tarfile.EOFHeaderError:  # pyright: ignore[reportAttributeAccessIssue]  # tarfile has it, its stub has not
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(str(error)) from error
@@ -166,10 +182,11 @@ class _Header(tarfile.TarInfo):
 class _Bounded:
     """A stream that refuses to unpack more than an archive of that size can honestly hold."""
 
-    def __init__(self, stream, path):
+    def __init__(self, stream: BinaryIO, path: Path) -> None:
         self.stream, self.path, self.limit, self.count = stream, path, _limit(path), 0
 
-    def read(self, size):
+    def read(self, size: int) -> bytes:
+        """Reads at most ``size`` unpacked bytes."""
         content = self.stream.read(size)
         self.count += len(content)
         if self.count > self.limit:
@@ -178,12 +195,12 @@ class _Bounded:
 
 
 class _Members:
-    """Checks each member of an archive as it is met, before anything of it is used."""
+    """A check of each member of an archive before anything of it is used."""
 
-    def __init__(self, path):
+    def __init__(self, path: Path) -> None:
         self.path, self.seen = path, set()
 
-    def __call__(self, name, folder, regular, size):
+    def __call__(self, name: str, folder: bool, regular: bool, size: int) -> None:
         if PurePosixPath(name).is_absolute() or ".." in name.split("/") or "\\" in name or "\0" in name:
             raise BadInput(f"{self.path} holds '{name}', which leads out of it: pack it again with relative names.")
         if folder:
@@ -197,27 +214,29 @@ class _Members:
         self.seen.add(plain)
 
 
-def _limit(path):
+def _limit(path: Path) -> int:
+    """The largest number of bytes that an archive may unpack to."""
     return min(TOTAL, max(FLOOR, RATIO * path.stat().st_size))
 
 
-def _bomb(path, total):
+def _bomb(path: Path, total: int) -> BadInput:
     packed = path.stat().st_size
     return BadInput(f"{path} unpacks from {packed:,} to {total:,} bytes or more, as only a bomb does: it is refused.")
 
 
-def _plain(name):
+def _plain(name: str) -> str:
     return str(PurePosixPath(name))
 
 
-def _starts(path, start):
+def _starts(path: Path, start: bytes) -> bool:
     return _start(path, len(start)) == start
 
 
-def _start(path, count):
+def _start(path: str | Path, count: int) -> bytes:
     with open(path, "rb") as file:
         return file.read(count)
 
 
-def _raise(error):
+def _raise(error: OSError) -> NoReturn:
+    """Raises an error of ``os.walk``, which ignores errors by default."""
     raise error

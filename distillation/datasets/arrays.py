@@ -1,8 +1,11 @@
-"""Datasets published as arrays of pixels: each reader takes the published files and gives (train, test) Splits."""
+"""Datasets published as arrays of pixels: each reader takes the published files and returns (train, test)."""
 
 import gzip
 import io
 import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,15 +17,15 @@ from distillation.runtime.errors import BadInput
 IMAGENET64_COUNTS = (1_281_167, 50_000)
 
 
-def digits():
-    """The 1,797 scans of 8x8 pixels that scikit-learn carries (UCI's optical digits, test part); no download.
+def digits() -> tuple[Split, Split]:
+    """Reads the 1,797 scans of 8x8 pixels in scikit-learn (UCI's optical digits, test part); no download.
 
     Values 0..16 become 0..255. Every fifth image of each class, in their order, is a test image: a fixed, stratified
     split without any draw (1,442 train, 355 test).
     """
     from sklearn.datasets import load_digits
 
-    scans = load_digits()
+    scans: Any = load_digits()  # a Bunch; its stub has a tuple, which depends on an argument
     images = np.rint(scans.images * (255 / 16)).astype(np.uint8)[:, None]
     labels = scans.target.astype(np.int64)
     rank = np.empty(len(labels), np.int64)
@@ -32,16 +35,16 @@ def digits():
     return _split(images[~test], labels[~test]), _split(images[test], labels[test])
 
 
-def mnist(train_images, train_labels, test_images, test_labels):
-    """MNIST's gzipped idx files; Fashion-MNIST has the same format."""
+def mnist(train_images: Path, train_labels: Path, test_images: Path, test_labels: Path) -> tuple[Split, ...]:
+    """Reads MNIST's gzipped idx files; Fashion-MNIST has the same format."""
     return tuple(
         _split(_idx(images, 3)[:, None], _idx(labels, 1))
         for images, labels in ((train_images, train_labels), (test_images, test_labels))
     )
 
 
-def _idx(path, dimensions):
-    """An idx file: two zero bytes, type 8 (uint8), the number of dimensions, each as big-endian uint32, values."""
+def _idx(path: Path, dimensions: int) -> np.ndarray:
+    """Reads an idx file: two zero bytes, type 8 (uint8), the number of dimensions, each as big-endian uint32, values."""
     try:
         with gzip.open(path) as file:
             content = file.read()
@@ -54,29 +57,29 @@ def _idx(path, dimensions):
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
 
 
-def svhn(train, test):
-    """SVHN's cropped digits as MATLAB files: X (32, 32, 3, N), y (N, 1) where 10 stands for the digit 0."""
+def svhn(train: Path, test: Path) -> tuple[Split, Split]:
+    """Reads SVHN's cropped digits from MATLAB files: X (32, 32, 3, N), and y (N, 1) with 10 for the digit 0."""
     return _mat(train), _mat(test)
 
 
-def _mat(path):
+def _mat(path: Path) -> Split:
     from scipy.io import loadmat
 
     content = loadmat(path)
     return _split(content["X"].transpose(3, 2, 0, 1), content["y"].reshape(-1) % 10)
 
 
-def cifar10(archive):
-    """CIFAR-10's binary tar: records of the label and 3 planes of 32 rows of 32 pixels."""
+def cifar10(archive: Path) -> tuple[Split, ...]:
+    """Reads CIFAR-10's binary tar: records of the label and 3 planes of 32 rows of 32 pixels."""
     return _cifar(archive, label=0, head=1)
 
 
-def cifar100(archive):
-    """CIFAR-100's binary tar: as CIFAR-10's, with the coarse label in front of the fine one, which is kept."""
+def cifar100(archive: Path) -> tuple[Split, ...]:
+    """Reads CIFAR-100's binary tar: as CIFAR-10's, with the coarse label in front of the fine one, which is kept."""
     return _cifar(archive, label=1, head=2)
 
 
-def _cifar(archive, label, head):
+def _cifar(archive: Path, label: int, head: int) -> tuple[Split, ...]:
     records = {}
     for name, content in archives.members(archive, lambda name: name.endswith(".bin")):
         if len(content) % (head + 3072):
@@ -87,12 +90,12 @@ def _cifar(archive, label, head):
     return tuple(_split(rows[:, head:].reshape(-1, 3, 32, 32), rows[:, label]) for rows in (train, test))
 
 
-def stl10(archive):
-    """STL-10's binary tar: 3 planes of 96 *columns* of 96 pixels; labels from 1. The unlabelled images are left out."""
-    wanted = {f"{split}_{part}.bin" for split in ("train", "test") for part in "Xy"}
+def stl10(archive: Path) -> tuple[Split, ...]:
+    """Reads STL-10's binary tar: 3 planes of 96 *columns* of 96 pixels; labels from 1. Unlabelled images are left out."""
+    files = {f"{split}_{part}.bin" for split in ("train", "test") for part in "Xy"}
     content = {
         name.rpartition("/")[2]: np.frombuffer(values, np.uint8)
-        for name, values in archives.members(archive, lambda name: name.rpartition("/")[2] in wanted)
+        for name, values in archives.members(archive, lambda name: name.rpartition("/")[2] in files)
     }
     return tuple(
         _split(content[f"{split}_X.bin"].reshape(-1, 3, 96, 96).swapaxes(2, 3), content[f"{split}_y.bin"] - 1)
@@ -100,15 +103,20 @@ def stl10(archive):
     )
 
 
-def imagenet64(part1, part2, val, counts=IMAGENET64_COUNTS):
-    """ImageNet at 64x64 (Chrabaszcz et al., 2017): zips of npz files with ``data`` (N, 12288) and ``labels`` from 1.
+def imagenet64(part1: Path, part2: Path, val: Path, counts: tuple[int, int] = IMAGENET64_COUNTS) -> tuple[Split, Split]:
+    """Reads ImageNet at 64x64 (Chrabaszcz et al., 2017): zips of npz files with ``data`` (N, 12288), ``labels`` from 1.
 
-    ``counts`` (train, test) are allocated beforehand and filled one npz at a time: the pixels take 15.7 GB, once.
+    Args:
+        part1: zip of the first half of the training images.
+        part2: zip of the second half.
+        val: zip of the validation images, which are the test split.
+        counts: numbers of (train, test) images, allocated beforehand and filled one npz at a time: the pixels take
+            15.7 GB, once.
     """
     return _npz([part1, part2], counts[0]), _npz([val], counts[1])
 
 
-def _npz(paths, count):
+def _npz(paths: Sequence[Path], count: int) -> Split:
     images = np.empty((count, 3, 64, 64), np.uint8)
     labels = np.empty(count, np.int64)
     at = 0
@@ -125,7 +133,7 @@ def _npz(paths, count):
     return Split(torch.from_numpy(images), torch.from_numpy(labels))
 
 
-def _split(images, labels):
+def _split(images: np.ndarray, labels: np.ndarray) -> Split:
     return Split(torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels.astype(np.int64)))
 
 

@@ -1,32 +1,40 @@
-"""What is known of every dataset before a byte of it is read: shape, classes, statistics, files.
+"""Static facts about every dataset: shape, classes, statistics, files.
 
 URLs, sizes and checksums are those that torchvision and tensorflow-datasets verify. Means and standard deviations are
 the ones that DC, DSA and DM train with (Zhao et al., ICLR 2021, ICML 2021, WACV 2023: official code); Imagenette and
 ImageNet-64 take ImageNet's, as there. Datasets without a published pair have none here.
 
-The five fine-grained datasets have the pairs of KRR-ST (Lee et al., ICLR 2024: official code), one for each size that it
-trains at; the green mean of flowers at 32 px, 0.3030 where 64 and 224 px have 0.3830, stands as there.
+The five fine-grained datasets have the pairs of KRR-ST (Lee et al., ICLR 2024: official code), one for each size of its
+training. The green mean of flowers is 0.3030 at 32 px but 0.3830 at 64 and 224 px, as in that code.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std of each channel of pixels in [0, 1]
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 DIGITS = tuple("0123456789")
-INDEXED = ("imagefolder", "imagenette")  # of images in files, which may be too many to be held in memory
+INDEXED = ("imagefolder", "imagenette")  # datasets of images in files, which may exceed the memory
 
 
 @dataclass(frozen=True)
 class File:
-    """A published file: its name, size in bytes, checksum (``algorithm:hex``), and where it can be had, best first.
+    """A published file.
 
-    A file without ``urls`` is behind a login; ``page`` says where a person gets it.
+    Attributes:
+        name: its name.
+        bytes: its size.
+        checksum: ``algorithm:hex``.
+        urls: its addresses, best first; empty if it is behind a login.
+        page: address of the page from which users download it by hand.
     """
 
     name: str
     bytes: int
     checksum: str
-    urls: tuple = ()
+    urls: tuple[str, ...] = ()
     page: str = ""
 
 
@@ -35,60 +43,68 @@ class Dataset:
     """A dataset's static facts.
 
     Attributes:
-        channels: 1 or 3; None where the files decide.
-        size: pixels of a side as published; None where they vary.
-        classes: names in label order; empty where only the archive names them.
-        count: the number of classes; None where the files decide.
-        images: the number of training images; None where the files decide.
+        channels: 1 or 3; None if the files decide.
+        size: pixels of a side as published; None if they vary.
+        classes: names in label order; empty if only the archive names them.
+        count: the number of classes; None if the files decide.
+        images: the number of training images; None if the files decide.
         flip: whether a mirrored image keeps its class.
-        stats: (mean, std) of each channel of pixels in [0, 1]; None where none is published.
-        resized: the same where it is published for images of a size, by pixels of a side.
-        terms: what its authors allow, as far as they say it.
-        files: what it is read from, in the order that its reader takes them.
+        stats: published (mean, std) of each channel of pixels in [0, 1], or None.
+        resized: published (mean, std) for images of one size, by pixels of a side.
+        terms: the authors' terms of use.
+        files: its files, in the order of its reader's arguments.
     """
 
     channels: int | None
     size: int | None
-    classes: tuple = ()
+    classes: tuple[str, ...] = ()
     count: int | None = None
     images: int | None = None
     flip: bool = True
-    stats: tuple | None = None
-    resized: dict = field(default_factory=dict)
+    stats: Statistics | None = None
+    resized: dict[int, Statistics] = field(default_factory=dict)
     terms: str = "No licence is stated by its authors."
-    files: tuple = ()
+    files: tuple[File, ...] = ()
 
-    def statistics(self, size):
+    def statistics(self, size: int) -> Statistics | None:
         """The published (mean, std) of images of ``size`` pixels a side, or None."""
         return self.resized.get(size, self.stats)
 
 
 class Facts(NamedTuple):
-    """The native shape of a dataset; ``size`` is None where it varies."""
+    """The native shape of a dataset.
+
+    Attributes:
+        channels: 1 or 3.
+        size: pixels of a side; None if they vary.
+        classes: number of classes.
+    """
 
     channels: int
     size: int | None
     classes: int
 
 
-def facts(name):
-    """The Facts of a dataset, or None of ``imagefolder``, whose files decide."""
+def facts(name: str) -> Facts | None:
+    """The Facts of a dataset; None for ``imagefolder``, whose files decide."""
     dataset = CATALOGUE[name]
-    return Facts(dataset.channels, dataset.size, dataset.count) if dataset.count else None
+    if not dataset.count or not dataset.channels:
+        return None
+    return Facts(dataset.channels, dataset.size, dataset.count)
 
 
-def _named(channels, size, classes, **rest):
+def _named(channels: int, size: int | None, classes: Sequence[str], **rest: Any) -> Dataset:
     return Dataset(channels, size, tuple(classes), len(classes), **rest)
 
 
-def _idx(folders, *rows):
+def _idx(folders: Sequence[str], *rows: tuple[str, int, str]) -> tuple[File, ...]:
     return tuple(
         File(f"{name}-ubyte.gz", size, f"sha256:{digest}", tuple(f"{folder}/{name}-ubyte.gz" for folder in folders))
         for name, size, digest in rows
     )
 
 
-def _one(folder, name, size, checksum):
+def _one(folder: str, name: str, size: int, checksum: str) -> File:
     return File(name, size, checksum, (f"{folder}/{name}",))
 
 

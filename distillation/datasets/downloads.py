@@ -1,4 +1,4 @@
-"""Published files: found, or downloaded once, and never used before their checksum is right."""
+"""Published files: located, or downloaded once, and verified against their checksum before use."""
 
 import errno
 import hashlib
@@ -8,29 +8,40 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distillation.console.progress import Progress
 from distillation.runtime.errors import BadInput
 from distillation.runtime.locks import locked
 
+if TYPE_CHECKING:
+    from distillation.datasets.catalogue import File
+
 MIRROR = "DD_MIRROR"
-ATTEMPTS = 3  # at each URL, without a byte gained
-PAUSE = 1.0  # seconds after the first failure; doubles with each
-TIMEOUT = 60.0  # seconds without a byte
-CHUNK = 1 << 20
-AGENT = "dataset-distillation"  # who asks, so that a server's owner can tell
+ATTEMPTS = 3  # house: at each URL, without a byte gained
+PAUSE = 1.0  # house: seconds after the first failure; doubles with each
+TIMEOUT = 60.0  # house: seconds without a byte
+CHUNK = 1 << 20  # house: bytes of one read
+AGENT = "dataset-distillation"  # identifies the client to the owner of a server
 
 
-def fetch(file, folder, mirror=None):
-    """The path of a verified ``catalogue.File``.
+def fetch(file: "File", folder: str | Path, mirror: str | Path | None = None) -> Path:
+    """Locates or downloads a published file, and verifies it.
 
-    It is looked for in ``folder``, then in a mirror folder (``mirror``, else the environment variable DD_MIRROR) as
-    ``NAME`` of a subfolder called as ``folder`` is, or flat. Else it is downloaded into ``folder``: an interrupted
-    download resumes, URLs are tried in turn, and processes that want the same file wait for one of them.
+    An interrupted download resumes, URLs are tried in turn, and one process downloads while others wait for it.
+
+    Args:
+        file: the published file.
+        folder: the folder that is searched first, and that receives a download.
+        mirror: a folder that is searched next, for the file in it or in a subfolder with the name of ``folder``; None: the
+            environment variable DD_MIRROR.
+
+    Returns:
+        The path of the verified file.
 
     Raises:
-        BadInput: a file that is there has the wrong size or checksum (a person's file is never removed), or the
-            download fails; the sentence says where to put the file by hand.
+        BadInput: an existing file has the wrong size or checksum (a user's file is never removed), or the download
+            fails; the message tells where to put the file by hand.
     """
     folder = Path(folder)
     if place := found(file, folder, mirror):
@@ -48,37 +59,42 @@ def fetch(file, folder, mirror=None):
     return _verified(file, place)
 
 
-def found(file, folder, mirror=None):
-    """Where a ``catalogue.File`` is, in ``folder`` or a mirror as ``fetch`` says, verified or not; None if nowhere."""
+def found(file: "File", folder: str | Path, mirror: str | Path | None = None) -> Path | None:
+    """The path of a published file, verified or not, in ``folder`` or a mirror (see ``fetch``); None if it is in neither."""
     places, mirror = [Path(folder) / file.name], mirror or os.environ.get(MIRROR)
     if mirror:
         places += [Path(mirror) / Path(folder).name / file.name, Path(mirror) / file.name]
     return next((place for place in places if place.is_file()), None)
 
 
-def by_hand(file, folder):
-    """The sentence about a file that is behind a login."""
+def by_hand(file: "File", folder: str | Path) -> str:
+    """The message for a file that is behind a login."""
     return f"{file.name} has to be fetched by hand from {file.page}: {_by_hand(file, folder)}."
 
 
-def _verified(file, path):
+def _verified(file: "File", path: Path) -> Path:
+    """``path``, if it has the content of ``file``.
+
+    Raises:
+        BadInput: size or checksum differ.
+    """
     if fault := _fault(file, path):
         raise BadInput(f"{path} is not the published file ({fault}, not {file.checksum}): replace or remove it.")
     return path
 
 
-def _fault(file, path):
-    """What is wrong with the content of ``path``, or None."""
+def _fault(file: "File", path: Path) -> str | None:
+    """The difference between the content of ``path`` and ``file`` in words, or None."""
     if (size := path.stat().st_size) != file.bytes:
         return f"{size:,} bytes instead of {file.bytes:,}"
-    algorithm, wanted = file.checksum.split(":")
+    algorithm, published = file.checksum.split(":")
     with open(path, "rb") as content:
-        found = hashlib.file_digest(content, algorithm).hexdigest()
-    return None if found == wanted else f"its {algorithm} is {found}"
+        digest = hashlib.file_digest(content, algorithm).hexdigest()
+    return None if digest == published else f"its {algorithm} is {digest}"
 
 
-def _download(file, partial):
-    """Make ``partial`` the whole file, beginning with what an earlier attempt left there."""
+def _download(file: "File", partial: Path) -> None:
+    """Completes ``partial``, which may hold the first bytes from an earlier attempt."""
     failures = 0
     while True:
         url = file.urls[failures % len(file.urls)]
@@ -100,11 +116,11 @@ def _download(file, partial):
         time.sleep(PAUSE * 2 ** (failures - 1))
 
 
-def _transfer(file, url, partial):
-    """Append the rest of a file to ``partial``; from the start where the server does not honour ranges.
+def _transfer(file: "File", url: str, partial: Path) -> None:
+    """Appends the rest of a file to ``partial``; downloads it from the start if the server does not honour ranges.
 
     Raises:
-        OSError: the connection fails or ends early, or sends more than the file has.
+        OSError: the connection fails or ends early, or sends more bytes than the file has.
     """
     if (start := _size(partial)) == file.bytes:
         return
@@ -130,14 +146,15 @@ def _transfer(file, url, partial):
         raise OSError(f"{size:,} of {file.bytes:,} bytes came")
 
 
-def _continues(reply, start):
-    """Whether a reply carries on at byte ``start``."""
+def _continues(reply: http.client.HTTPResponse, start: int) -> bool:
+    """Whether a reply continues at byte ``start``."""
     return reply.status == 206 and reply.headers.get("Content-Range", "").startswith(f"bytes {start}-")
 
 
-def _size(path):
+def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _by_hand(file, folder):
+def _by_hand(file: "File", folder: str | Path) -> str:
+    """The end of a message that tells where to put a file."""
     return f"put {file.name} ({file.bytes:,} bytes, {file.checksum}) into {folder}/ or into a folder named by {MIRROR}"

@@ -1,22 +1,27 @@
 """The fine-grained datasets of transfer: photographs in one place, official splits and labels in another.
 
-Each reader takes the published files, in the catalogue's order, and gives (train, test, class names). As in MKDT, which says
-that it follows KRR-ST, images are squashed to a square (Lanczos), all of them kept and not their proportions; KRR-ST's own
-filter is not known. What a photograph carries beside its motif, like the banner below FGVC-Aircraft's, stays.
+Each reader takes the published files, in the catalogue's order, and returns (train, test, class names). Images are squashed
+to a square (Lanczos), which keeps all of an image but not its proportions, as in MKDT, which claims to follow KRR-ST;
+KRR-ST's own filter is not known. Banners, like those of FGVC-Aircraft, are not cropped.
 """
 
 import io
 import struct
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 
 import numpy as np
 
+from distillation.data.real import Split
 from distillation.datasets import archives, pictures
 from distillation.datasets.folders import Place, splits
 from distillation.runtime.errors import BadInput
 
+Splits = tuple[Split, Split, list[str]]  # train, test and the class names
 
-def aircraft(archive, size, colour):
-    """FGVC-Aircraft 2013b: the 100 variants; trained on train and val together (6,667), tested on test (3,333)."""
+
+def aircraft(archive: Path, size: int | None, colour: str) -> Splits:
+    """Reads FGVC-Aircraft 2013b, its 100 variants: train and val together (6,667) for training, test (3,333)."""
     lists = {"images_variant_trainval.txt": "train", "images_variant_test.txt": "test"}
     notes, places = _named(archive, lists), {}
     for name, split in lists.items():
@@ -26,8 +31,8 @@ def aircraft(archive, size, colour):
     return _read(archive, places, size, colour)
 
 
-def cub(archive, size, colour):
-    """CUB-200-2011: 5,994 train and 5,794 test images, by train_test_split.txt."""
+def cub(archive: Path, size: int | None, colour: str) -> Splits:
+    """Reads CUB-200-2011: 5,994 train and 5,794 test images, by train_test_split.txt."""
     lists = ("images.txt", "train_test_split.txt")
     notes, places = _named(archive, lists), {}
     names, trains = (dict(line.split() for line in _lines(notes, name, archive)) for name in lists)
@@ -37,8 +42,8 @@ def cub(archive, size, colour):
     return _read(archive, places, size, colour)
 
 
-def dogs(images, lists, size, colour):
-    """Stanford Dogs: 12,000 train and 8,580 test images, by lists.tar. All are training images of ImageNet."""
+def dogs(images: Path, lists: Path, size: int | None, colour: str) -> Splits:
+    """Reads Stanford Dogs: 12,000 train and 8,580 test images, by lists.tar. All are training images of ImageNet."""
     notes, places = _named(lists, ("train_list.mat", "test_list.mat")), {}
     for split in ("train", "test"):
         for name in _items(_mat(notes, f"{split}_list.mat", lists, "file_list")):
@@ -47,10 +52,10 @@ def dogs(images, lists, size, colour):
     return _read(images, places, size, colour)
 
 
-def flowers(images, labels, sets, size, colour):
-    """Oxford Flowers-102: trained on the official train (1,020), tested on test (6,149); val is left out, as in MKDT.
+def flowers(images: Path, labels: Path, sets: Path, size: int | None, colour: str) -> Splits:
+    """Reads Oxford Flowers-102: the official train (1,020) and test (6,149) images; val is left out, as in MKDT.
 
-    Which images KRR-ST trains on is not known.
+    The training images of KRR-ST are not known.
     """
     label_of, places = _mat(_file(labels), labels.name, labels, "labels").ravel(), {}
     for key, split in (("trnid", "train"), ("tstid", "test")):
@@ -60,14 +65,14 @@ def flowers(images, labels, sets, size, colour):
     return _read(images, places, size, colour)
 
 
-def cars(train, test, devkit, answers, size, colour):
-    """Stanford Cars: 8,144 train and 8,041 test images, with the test labels that were published later."""
+def cars(train: Path, test: Path, devkit: Path, answers: Path, size: int | None, colour: str) -> Splits:
+    """Reads Stanford Cars: 8,144 train and 8,041 test images, with the test labels that were published later."""
     notes = _named(devkit, ("cars_train_annos.mat", "cars_meta.mat")) | _file(answers)
     names = _items(_mat(notes, "cars_meta.mat", devkit, "class_names"))
     places = {}
     for split, file, path in (("train", "cars_train_annos.mat", devkit), ("test", answers.name, answers)):
-        about = _mat(notes, file, path, "annotations").ravel()
-        for name, label in zip(_items(about["fname"]), _items(about["class"]), strict=True):
+        annotations = _mat(notes, file, path, "annotations").ravel()
+        for name, label in zip(_items(annotations["fname"]), _items(annotations["class"]), strict=True):
             places[f"{split}/{name}"] = Place(split, names[label - 1], name)
     members = (
         (f"{split}/{name.rpartition('/')[2]}", content)
@@ -77,42 +82,44 @@ def cars(train, test, devkit, answers, size, colour):
     return _split(train, members, places, size, colour)
 
 
-def _read(archive, places, size, colour):
-    """The splits of an archive whose images ``places`` (file name to Place) names; others are left out."""
+def _read(archive: Path, places: Mapping[str, Place], size: int | None, colour: str) -> Splits:
+    """Reads the images of an archive that ``places`` (by file name) lists."""
     members = archives.members(archive, _is_photograph)
     return _split(archive, ((name.rpartition("/")[2], content) for name, content in members), places, size, colour)
 
 
-def _split(path, members, places, size, colour):
-    wanted = ((name, content) for name, content in members if name in places)
-    arrays = pictures.decode(wanted, size, "rgb" if colour == "auto" else colour, squash=True)
+def _split(
+    path: Path, members: Iterable[tuple[str, bytes]], places: Mapping[str, Place], size: int | None, colour: str
+) -> Splits:
+    images = ((name, content) for name, content in members if name in places)
+    arrays = pictures.decode(images, size, "rgb" if colour == "auto" else colour, squash=True)
     if missing := places.keys() - arrays.keys():
         raise BadInput(f"{path} lacks {min(missing)}, which its split names: fetch it again.")
     return splits(path, arrays, places)
 
 
-def _is_photograph(name):
+def _is_photograph(name: str) -> bool:
     return name.endswith(".jpg")
 
 
-def _named(archive, names):
-    """Contents of the files of an archive that are called so, wherever they lie."""
-    found = archives.members(archive, lambda name: name.rpartition("/")[2] in names)
-    return {name.rpartition("/")[2]: content for name, content in found}
+def _named(archive: Path, names: Collection[str]) -> dict[str, bytes]:
+    """The contents of the files of an archive with these names, in any folder."""
+    members = archives.members(archive, lambda name: name.rpartition("/")[2] in names)
+    return {name.rpartition("/")[2]: content for name, content in members}
 
 
-def _file(path):
+def _file(path: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes()}
 
 
-def _lines(notes, name, path):
+def _lines(notes: Mapping[str, bytes], name: str, path: Path) -> list[str]:
     if name not in notes:
         raise BadInput(f"{path} lacks {name}: fetch it again.")
     return [line for line in notes[name].decode().splitlines() if line.strip()]
 
 
-def _mat(notes, name, path, key):
-    """The variable ``key`` of a MATLAB file; scipy reads numbers, text and structures of them, and runs nothing."""
+def _mat(notes: Mapping[str, bytes], name: str, path: Path, key: str) -> np.ndarray:
+    """Reads the variable ``key`` of a MATLAB file; scipy reads numbers, text and structures of them, and runs no code."""
     from scipy.io import loadmat  # slow to import
     from scipy.io.matlab import MatReadError
 
@@ -133,8 +140,8 @@ def _mat(notes, name, path, key):
         raise BadInput(f"{name} does not read as a MATLAB file with {key!r}: fetch it again.") from error
 
 
-def _items(cells):
-    """What the cells of a MATLAB cell array hold, text or numbers: scipy wraps each in an array of one."""
+def _items(cells: np.ndarray) -> list:
+    """The text or numbers in a MATLAB cell array; scipy wraps each in an array of one."""
     return [np.ravel(cell)[0] for cell in cells.ravel()]
 
 

@@ -1,20 +1,32 @@
-"""Datasets published as encoded images in folders: each reader gives (train, test, class names)."""
+"""Datasets published as encoded images in folders: each reader returns (train, test, class names)."""
 
-from pathlib import PurePosixPath
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from torch import Tensor
 
 from distillation.data.real import Split
 from distillation.datasets import archives, pictures
 from distillation.runtime.errors import BadInput
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SPLITS = ("train", "test", "val")
 LAYOUT = "train/CLASS/* and test/CLASS/* (or val/CLASS/*)"
 
 
 class Place(NamedTuple):
-    """Where an image lies; sorts in the order of the dataset."""
+    """The position of an image in an imagefolder; positions sort in the order of the dataset.
+
+    Attributes:
+        split: ``train``, ``test`` or ``val``.
+        label: name of its class.
+        file: name of its file.
+        top: name of the folder above the split; empty if there is none.
+    """
 
     split: str
     label: str
@@ -22,71 +34,93 @@ class Place(NamedTuple):
     top: str = ""
 
 
-def imagefolder(path, size, colour):
-    """Any directory or archive with train/CLASS/* and test/CLASS/* (or val/CLASS/*), possibly below one top folder.
+def imagefolder(path: Path, size: int | None, colour: str) -> tuple[Split, Split, list[str]]:
+    """Reads a directory or archive with train/CLASS/* and test/CLASS/* (or val/CLASS/*), possibly below one top folder.
 
-    Classes and, in each class, images are sorted by name, whatever the order of the archive. Hidden files and what
-    lies elsewhere are left out. ``size`` and ``colour`` are those of ``pictures.decode``.
+    Classes and, in each class, images are sorted by name, whatever the order of the archive. Hidden files and files
+    elsewhere are left out.
+
+    Args:
+        path: directory, archive or listing.
+        size: as in ``pictures.decode``.
+        colour: as in ``pictures.decode``.
 
     Raises:
-        BadInput: the layout is another, train and test differ in classes, or what ``archives.members`` and
-            ``pictures.decode`` refuse.
+        BadInput: the layout differs, train and test differ in classes, or as ``archives.members`` and
+            ``pictures.decode``.
     """
     arrays = pictures.decode(archives.members(path, belongs), size, colour)
     return splits(path, arrays, places(path, arrays))
 
 
-def belongs(name):
-    """Whether a file is an image of an imagefolder. Raises BadInput where it lies too deep, or beside its class."""
+def belongs(name: str) -> bool:
+    """Whether a file is an image of an imagefolder.
+
+    Raises:
+        BadInput: the file lies deeper than in a class, or beside the classes.
+    """
     return _place(name) is not None
 
 
-def trains(name):
-    """Whether an image is one of the training split."""
-    return _place(name).split == "train"
+def trains(name: str) -> bool:
+    """Whether an image, for which ``belongs`` is true, is one of the training split."""
+    return _place_of_image(name).split == "train"
 
 
-def places(path, names):
-    """The place of each image by name. Raises BadInput where they are of more than one imagefolder."""
-    found = {name: _place(name) for name in names}
-    if len(tops := {place.top or "." for place in found.values()}) > 1:
-        raise BadInput(f"{path} holds more than one dataset ({', '.join(sorted(tops))}): give one of them.")
-    if {"test", "val"} <= {place.split for place in found.values()}:
-        raise BadInput(f"{path} has both test/ and val/: keep the one that is to be tested on.")
-    return found
+def places(path: Path, names: Iterable[str]) -> dict[str, Place]:
+    """The Place of each image by its name; ``belongs`` is true for all ``names``.
 
-
-def tinyimagenet(path, size, colour):
-    """Tiny-ImageNet's zip: train/WNID/images/*, and the flat val/images/* that val_annotations.txt sorts into classes.
-
-    The validation images are the test split, since the official test images carry no labels. Greys become RGB.
+    Raises:
+        BadInput: the images belong to more than one imagefolder.
     """
-    notes = {}
+    places_by_name = {name: _place_of_image(name) for name in names}
+    if len(tops := {place.top or "." for place in places_by_name.values()}) > 1:
+        raise BadInput(f"{path} holds more than one dataset ({', '.join(sorted(tops))}): give one of them.")
+    if {"test", "val"} <= {place.split for place in places_by_name.values()}:
+        raise BadInput(f"{path} has both test/ and val/: keep the one that is to be tested on.")
+    return places_by_name
 
-    def images():
+
+def tinyimagenet(path: Path, size: int | None, colour: str) -> tuple[Split, Split, list[str]]:
+    """Reads Tiny-ImageNet's zip: train/WNID/images/*, and the flat val/images/* with their classes in val_annotations.txt.
+
+    The validation images are the test split, since the official test images have no labels. Grey images become RGB.
+    """
+    labels = {}
+
+    def images() -> Iterator[tuple[str, bytes]]:
         for name, content in archives.members(path, _in_tiny):
             if name.endswith("val_annotations.txt"):
-                notes.update(line.split("\t")[:2] for line in content.decode().splitlines())
+                for line in content.decode().splitlines():
+                    file, label = line.split("\t")[:2]
+                    labels[file] = label
             else:
                 yield name, content
 
     arrays = pictures.decode(images(), size, "rgb" if colour == "auto" else colour)
-    return splits(path, arrays, {name: _tiny_place(name, notes) for name in arrays})
+    return splits(path, arrays, {name: _tiny_place(name, labels) for name in arrays})
 
 
-def _tiny_place(name, notes):
+def _tiny_place(name: str, labels: Mapping[str, str]) -> Place:
+    """The Place of an image; ``labels`` are the classes of the validation images by their file."""
     folder, _, file = name.rpartition("/")
     if "/val/" in name:
-        return Place("val", notes.get(file, ""), file)
+        return Place("val", labels.get(file, ""), file)
     return Place("train", folder.split("/")[-2], file)
 
 
-def _in_tiny(name):
+def _in_tiny(name: str) -> bool:
     return name.endswith("/val/val_annotations.txt") or ("/images/" in name and "/test/" not in name)
 
 
-def _place(name):
-    """The Place of an image, or None of a file that is no part of the dataset."""
+def _place_of_image(name: str) -> Place:
+    place = _place(name)
+    assert place is not None, f"{name} belongs to no imagefolder"
+    return place
+
+
+def _place(name: str) -> Place | None:
+    """The Place of an image; None for a file outside the dataset."""
     parts = PurePosixPath(name).parts
     if any(part.startswith((".", "__MACOSX")) for part in parts):
         return None
@@ -98,14 +132,21 @@ def _place(name):
     return Place(*parts, top)
 
 
-def ordered(path, places):
-    """The order of an imagefolder: by split (train, test) the sorted names and their labels (N,); and the class names.
+def ordered(path: Path, places: Mapping[str, Place]) -> tuple[dict[str, list[str]], dict[str, Tensor], list[str]]:
+    """Sorts the images of a dataset.
+
+    Args:
+        path: the dataset, for messages.
+        places: the Place of each image by its name.
+
+    Returns:
+        The sorted names by split (``train``, ``test``), the labels (N,) int64 by split, and the class names.
 
     Raises:
-        BadInput: a split has no images, or they differ in classes.
+        BadInput: a split has no images, or the splits differ in classes.
     """
     names = {"train": [], "test": []}
-    for name in sorted(places, key=places.get):
+    for name in sorted(places, key=places.__getitem__):
         names["train" if places[name].split == "train" else "test"].append(name)
     labels = {split: [places[name].label for name in names[split]] for split in names}
     classes = sorted(set(labels["train"]))
@@ -114,10 +155,19 @@ def ordered(path, places):
     return names, {split: torch.tensor([number[label] for label in labels[split]]) for split in names}, classes
 
 
-def splits(path, arrays, places):
-    """(train, test, class names): the arrays of each split, stacked in the order of their places.
+def splits(path: Path, arrays: "dict[str, np.ndarray]", places: Mapping[str, Place]) -> tuple[Split, Split, list[str]]:
+    """Stacks the images of each split in the order of their places; RGB if any image is.
 
-    ``arrays`` is emptied; channels are RGB as soon as one image is. Raises BadInput where the splits differ in classes.
+    Args:
+        path: the dataset, for messages.
+        arrays: uint8 arrays (H, W) or (H, W, 3) by name; emptied to save memory.
+        places: the Place of each image by its name.
+
+    Returns:
+        (train, test, class names).
+
+    Raises:
+        BadInput: a split has no images, or the splits differ in classes.
     """
     channels = 3 if any(pixels.ndim == 3 for pixels in arrays.values()) else 1
     names, labels, classes = ordered(path, places)
@@ -127,7 +177,7 @@ def splits(path, arrays, places):
     return train, test, classes
 
 
-def _check_classes(path, train, test):
+def _check_classes(path: Path, train: list[str], test: set[str]) -> None:
     if not train or not test:
         raise BadInput(f"{path} has no images in {'test' if train else 'train'}/: the layout should be {LAYOUT}.")
     if odd := sorted(test ^ set(train)):

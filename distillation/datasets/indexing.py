@@ -1,15 +1,17 @@
-"""Datasets too large for memory: an index of image files, which are decoded when they are wanted.
+"""Datasets too large for memory: an index of image files, which are decoded when they are used.
 
-Each image is decoded once here, so that a broken one is found now and not in the middle of a training, and gives its
-sha256, its colour and how often each value occurs in it. Files of an archive are unpacked; those of a directory, or beside
-a listing, stay where they are.
+Each image is decoded once here, for its SHA-256, its colour and its histogram, and so that a damaged one is found now and
+not in the middle of a training. Files of an archive are unpacked; those of a directory, or beside a listing, stay in place.
 """
 
 import contextlib
 import hashlib
 import os
 import shutil
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -25,7 +27,10 @@ from distillation.runtime import process
 from distillation.runtime.errors import BadInput
 from distillation.runtime.locks import locked
 
-WHOLE = 8 << 30  # bytes of pixels, of both splits, that are held in memory
+if TYPE_CHECKING:
+    from distillation.datasets.settings import DatasetSettings
+
+WHOLE = 8 << 30  # house: bytes of pixels, of both splits, up to which a dataset is held in memory
 
 
 @dataclass(frozen=True)
@@ -33,9 +38,9 @@ class Index:
     """An indexed dataset.
 
     Attributes:
-        name: of the folder of its images; it says what is in them.
-        splits: (train, test, class names), as a reader of ``folders`` gives them.
-        counts: (C, 256) int64, how often each channel of the training images has each value.
+        name: name of the folder of its images, a digest of their content.
+        splits: (train, test, class names), as a reader of ``folders`` returns them.
+        counts: (C, 256) int64, histogram of each channel of the training images.
     """
 
     name: str
@@ -43,15 +48,15 @@ class Index:
     counts: Tensor
 
 
-def wanted(settings, path):
-    """Whether the dataset of a DatasetSettings, in ``path``, becomes an index.
+def needs_index(settings: "DatasetSettings", paths: list[Path]) -> bool:
+    """Whether the dataset in ``paths`` becomes an index.
 
     Raises:
-        BadInput: it is too large to be held in memory, but the settings are not those of an index.
+        BadInput: it is too large to be held in memory, but its settings exclude an index.
     """
     if settings.name not in INDEXED or settings.form != "auto":
         return settings.form == "index"
-    count, side = _extent(settings, path)
+    count, side = _extent(settings, paths[0])
     total = count * side**2 * (1 if settings.colour == "grey" else 3)
     if total > WHOLE and (settings.size is None or settings.zca):
         cure = f"set size to {side}" if settings.size is None else "set zca to false"
@@ -62,8 +67,8 @@ def wanted(settings, path):
     return total > WHOLE
 
 
-def _extent(settings, path):
-    """How many images there are, and their pixels of a side: the first one's where the settings leave it open."""
+def _extent(settings: "DatasetSettings", path: Path) -> tuple[int, int]:
+    """The number of images, and their pixels of a side: of the first image if the settings have no size."""
     names, side = _names(path), settings.size
     if names and side is None:
         first = next(archives.members(path, names[0].__eq__))
@@ -71,44 +76,58 @@ def _extent(settings, path):
     return len(names), side or 0
 
 
-def _names(path):
-    """Those of all images, without reading one."""
+def _names(path: Path) -> list[str]:
+    """The names of all images, without reading one."""
     names = []
     for _ in archives.members(path, lambda name: folders.belongs(name) and names.append(name)):
         pass
     return names
 
 
-def read(path, size, colour, folder):
-    """The Index of the imagefolder in ``path``; its images are found in ``folder`` under its name.
+def read(path: Path, size: int, colour: str, folder: Path) -> Index:
+    """Indexes an imagefolder.
 
-    ``size`` and ``colour`` are those of ``containers.pixels.opened``.
+    Args:
+        path: directory, archive or listing.
+        size: as in ``pixels.opened``.
+        colour: as in ``pixels.opened``.
+        folder: the folder in which a folder of the index's name will hold the images, or link to them.
 
     Raises:
         BadInput: as ``folders.imagefolder``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / f"{path.name}.lock"), _files_of(path, folder) as (keep, put):
-        digests, counts, channels = _looked_at(path, size, colour, keep)
+        digests, counts, channels = _scan(path, size, colour, keep)
         names, labels, classes = folders.ordered(path, folders.places(path, digests))
-        name = _named(digests, names)
+        name = _name_of(digests, names)
         put(folder / name)
 
-    def images(names):
-        stacked = np.frombuffer(b"".join(map(digests.get, names)), np.uint8).reshape(-1, 32)
+    def images(names: list[str]) -> IndexedImages:
+        stacked = np.frombuffer(b"".join(map(digests.__getitem__, names)), np.uint8).reshape(-1, 32)
         return IndexedImages(folder / name, names, torch.from_numpy(stacked.copy()), channels, size, colour)
 
     train, test = (Split(images(names[split]), labels[split]) for split in names)
     return Index(name, (train, test, classes), torch.from_numpy(counts[:channels]))
 
 
-def _looked_at(path, size, colour, keep):
-    """The sha256 of each image by name, the counts (3, 256) of the training images' values, and how many channels there are.
+def _scan(
+    path: Path, size: int, colour: str, keep: Callable[[str, bytes], None]
+) -> tuple[dict[str, bytes], np.ndarray, int]:
+    """Decodes each image once.
 
-    ``keep`` is called with each file's name and content.
+    Args:
+        path: as in ``read``.
+        size: as in ``read``.
+        colour: as in ``read``.
+        keep: function that is called with each file's name and content.
+
+    Returns:
+        The SHA-256 (32 bytes) of each image by name, the histograms (3, 256) of the training images' channels, and the
+        number of channels.
     """
 
-    def look(name, content):
+    def look(name: str, content: bytes) -> tuple[bytes, np.ndarray]:
         keep(name, content)
         picture = opened(name, content, size, colour)
         return hashlib.sha256(content).digest(), np.reshape(picture.histogram(), (-1, 256))
@@ -125,19 +144,19 @@ def _looked_at(path, size, colour, keep):
 
 
 @contextlib.contextmanager
-def _files_of(path, folder):
-    """A function that keeps a file, given its name and content, and one that makes a place be the folder of all files.
+def _files_of(path: Path, folder: Path) -> Iterator[tuple[Callable[[str, bytes], None], Callable[[Path], None]]]:
+    """Yields a function of a name and content that keeps a file, and one that moves the folder of all files to a path.
 
-    Those of an archive are unpacked, and moved to the place; to those that are files already it becomes a link.
+    Files of an archive are unpacked and moved. To files that exist already, the path becomes a link.
     """
     if path.is_dir() or archives.lists(path):
-        given = process.root().absolute() / path
-        yield lambda name, content: None, _cleared(given if path.is_dir() else given.parent, os.symlink)
+        source = process.root().absolute() / path
+        yield lambda name, content: None, _cleared(source if path.is_dir() else source.parent, os.symlink)
         return
     partial = folder / f"{path.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
 
-    def keep(name, content):
+    def keep(name: str, content: bytes) -> None:
         (partial / name).parent.mkdir(parents=True, exist_ok=True)
         (partial / name).write_bytes(content)
 
@@ -147,8 +166,10 @@ def _files_of(path, folder):
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _cleared(root, put):
-    def clear(place):
+def _cleared(root: Path, put: Callable[[Path, Path], None]) -> Callable[[Path], None]:
+    """A function of a path that removes what lies there and calls ``put(root, path)``."""
+
+    def clear(place: Path) -> None:
         if place.is_symlink():
             place.unlink()
         shutil.rmtree(place, ignore_errors=True)
@@ -157,8 +178,8 @@ def _cleared(root, put):
     return clear
 
 
-def _named(digests, names):
-    """16 hexadecimal digits that stand for the images of all splits, in their order."""
+def _name_of(digests: Mapping[str, bytes], names: Mapping[str, list[str]]) -> str:
+    """Digests the images of all splits, in their order: 16 hexadecimal digits."""
     total = hashlib.sha256()
     for split in names.values():
         for name in split:

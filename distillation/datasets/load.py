@@ -1,9 +1,12 @@
 """From the settings of a dataset to its RealSet."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
+from distillation.data.indexed import IndexedImages
 from distillation.data.real import RealSet, Split
 from distillation.data.spaces import Space
 from distillation.datasets import archives, arrays, finegrained, folders, indexing, normalise, pictures
@@ -11,12 +14,18 @@ from distillation.datasets.catalogue import CATALOGUE
 from distillation.datasets.downloads import fetch
 from distillation.runtime.errors import BadInput
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
-def read(settings, raw_root):
-    """The RealSet of a DatasetSettings; what has to be downloaded goes to ``raw_root/NAME/``.
+    from distillation.datasets.catalogue import Dataset, File
+    from distillation.datasets.settings import DatasetSettings
+
+
+def read(settings: "DatasetSettings", raw_root: str | Path) -> RealSet:
+    """Reads a dataset; downloads go to ``raw_root/NAME/``.
 
     Raises:
-        BadInput: a file cannot be had or is broken, or the images are no dataset (see the readers).
+        BadInput: a file is missing or damaged and cannot be downloaded, or the images form no dataset (see the readers).
     """
     dataset = CATALOGUE[settings.name]
     if settings.name == "imagefolder":
@@ -25,14 +34,15 @@ def read(settings, raw_root):
     else:
         paths = [fetch(file, Path(raw_root) / settings.name) for file in dataset.files]
         files = [_record(file, path) for file, path in zip(dataset.files, paths, strict=True)]
-    if indexing.wanted(settings, paths[0] if paths else None):
-        index = indexing.read(paths[0], settings.size, settings.colour, Path(raw_root) / "images")
+    if indexing.needs_index(settings, paths):
+        size: Any = settings.size  # an index has one
+        index = indexing.read(paths[0], size, settings.colour, Path(raw_root) / "images")
         (train, test, classes), statistics = index.splits, lambda: normalise.moments(index.counts)
         form = {"index": index.name, "colour": settings.colour}
     else:
         train, test, classes = _splits(settings, paths)
         statistics, form = lambda: normalise.statistics(train.images), {}
-    classes = list(dataset.classes or classes)
+    classes = list(dataset.classes or classes or ())
     _check(settings.name, train, test, classes)
     space, stats = _space(settings, dataset, train.images, statistics)
     info = {
@@ -48,33 +58,44 @@ def read(settings, raw_root):
     return RealSet(train, test, space, info)
 
 
-def _splits(settings, paths):
+def _splits(settings: "DatasetSettings", paths: list[Path]) -> tuple[Split, Split, list[str] | None]:
     encoded = {**folders.READERS, **finegrained.READERS}
     if settings.name in encoded:
         return encoded[settings.name](*paths, settings.size, settings.colour)
     splits = arrays.READERS[settings.name](*paths)
-    return *(Split(pictures.reshape(s.images, settings.size, settings.colour), s.labels) for s in splits), None
+    train, test = (Split(pictures.reshape(s.images, settings.size, settings.colour), s.labels) for s in splits)
+    return train, test, None
 
 
-def _record(file, path):
+def _record(file: "File", path: Path) -> dict[str, str]:
     algorithm, checksum = file.checksum.split(":")
     return {"name": file.name, "sha256": checksum if algorithm == "sha256" else archives.digest(path)}
 
 
-def _check(name, train, test, classes):
+def _check(name: str, train: Split, test: Split, classes: list[str]) -> None:
     if len(classes) < 2:
         raise BadInput(f"{name} has {len(classes)} class: a dataset should have two or more.")
-    for which, split in (("train", train), ("test", test)):
+    for name_of_split, split in (("train", train), ("test", test)):
         if not len(split) or split.labels.min() < 0 or split.labels.max() >= len(classes):
-            raise BadInput(f"{name}'s {which} labels should be numbers from 0 to {len(classes) - 1}, but are not all.")
+            raise BadInput(
+                f"{name}'s {name_of_split} labels should be numbers from 0 to {len(classes) - 1}, but are not all."
+            )
         lacking = torch.nonzero(torch.bincount(split.labels, minlength=len(classes)) == 0)
         if lacking.numel():
-            raise BadInput(f"{name} has no {which} image of class '{classes[int(lacking[0])]}': every class needs one.")
+            raise BadInput(
+                f"{name} has no {name_of_split} image of class '{classes[int(lacking[0])]}': every class needs one."
+            )
 
 
-def _space(settings, dataset, images, statistics):
-    """The Space, and whether its ``statistics`` (a function that finds them) are computed or published."""
+def _space(
+    settings: "DatasetSettings",
+    dataset: "Dataset",
+    images: Tensor | IndexedImages,
+    statistics: "Callable[[], tuple[Sequence[float], Sequence[float]]]",
+) -> tuple[Space, str]:
+    """The Space, and whether its statistics are ``computed`` (by the function ``statistics``) or ``published``."""
     if settings.zca:
+        assert isinstance(images, torch.Tensor)  # the settings refuse zca of an index
         return normalise.whitening(images), "computed"
     published = dataset.statistics(images.shape[-1])
     if settings.stats == "published" and published and dataset.channels == images.shape[1]:

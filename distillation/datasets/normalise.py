@@ -1,19 +1,26 @@
-"""The space that networks are given a dataset in: normalised channels, or ZCA."""
+"""The space of a dataset's network inputs: normalised channels, or ZCA."""
 
 import contextlib
+from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
+from distillation.data.indexed import IndexedImages
 from distillation.data.spaces import Space
 from distillation.runtime.errors import BadInput
 
-CHUNK = 4096
-LARGEST = 3 * 64 * 64  # numbers of an image: beyond, the two square matrices of ZCA take more than 1.2 GB
-EPSILON = 0.1
+CHUNK = 4096  # house: images counted at a time
+LARGEST = 3 * 64 * 64  # house: numbers of an image: beyond, the two square matrices of ZCA take more than 1.2 GB
+EPSILON = 0.1  # of kornia's ZCAWhitening in the code of APM and MTT
 
 
-def statistics(images):
-    """(mean, std) of each channel of uint8 images (N, C, H, W), as floats for pixels in [0, 1]; see ``moments``."""
+def statistics(images: Tensor | IndexedImages) -> tuple[list[float], list[float]]:
+    """Computes (mean, std) of each channel of uint8 images (N, C, H, W), as floats for pixels in [0, 1].
+
+    Raises:
+        BadInput: as ``moments``.
+    """
     channels = images.shape[1]
     counts = torch.zeros(channels, 256, dtype=torch.int64)
     for chunk in images.split(CHUNK):
@@ -22,31 +29,34 @@ def statistics(images):
     return moments(counts)
 
 
-def moments(counts):
-    """(mean, std) of each channel from how often it has each value: counts (C, 256) int64.
+def moments(counts: Tensor) -> tuple[list[float], list[float]]:
+    """Computes (mean, std) of each channel from its histogram, for pixels in [0, 1]; the std is the population's.
 
-    Counting values keeps the sums exact, so the result depends on no order; the std is the population's.
+    Sums of counts are exact, so the result depends on no order.
+
+    Args:
+        counts: (C, 256) int64, number of pixels with each value.
 
     Raises:
-        BadInput: a channel holds one value only.
+        BadInput: all pixels of a channel have one value.
     """
     counts, values = counts.double(), torch.arange(256, dtype=torch.float64) / 255
-    shares = counts / counts.sum(1, keepdim=True)
-    mean = shares @ values
-    std = (shares * (values - mean[:, None]) ** 2).sum(1).sqrt()
+    frequencies = counts / counts.sum(1, keepdim=True)
+    mean = frequencies @ values
+    std = (frequencies * (values - mean[:, None]) ** 2).sum(1).sqrt()
     if (flat := torch.nonzero(std == 0)).numel():
         raise BadInput(f"channel {int(flat[0])} of the training images has one value only: it teaches nothing.")
     return mean.tolist(), std.tolist()
 
 
-def whitening(images):
-    """ZCA fitted on uint8 images (N, C, H, W): what APM and MTT call whitened data.
+def whitening(images: Tensor) -> Space:
+    """Fits ZCA to uint8 images (N, C, H, W), the whitened data of APM and MTT.
 
     As in their code: pixels in [0, 1] without channel normalisation, kornia's ZCAWhitening with eps 0.1 and the
     unbiased covariance. One thread fits, so that the bits do not depend on the number of cores.
 
     Raises:
-        BadInput: fewer than two images, or images too large for a D x D matrix.
+        BadInput: there are fewer than two images, or they are too large for a D x D matrix.
     """
     from kornia.enhance import ZCAWhitening  # slow to import
 
@@ -62,7 +72,8 @@ def whitening(images):
 
 
 @contextlib.contextmanager
-def _one_thread():
+def _one_thread() -> Iterator[None]:
+    """Limits torch to one thread while the block runs."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -2,7 +2,9 @@
 
 import os
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -11,29 +13,40 @@ from PIL import Image
 from distillation.data.pixels import opened, planes, shaped
 from distillation.runtime.errors import BadInput
 
-BATCH = 1 << 20  # bytes of images that one thread decodes at a time
-AHEAD = 32  # batches read before the first of them must be decoded: bounds the memory of a large archive
+BATCH = 1 << 20  # house: bytes of images that one thread decodes at a time
+AHEAD = 32  # house: batches read before the first of them must be decoded: bounds the memory of a large archive
+
+Result = TypeVar("Result")
 
 
-def decode(members, size=None, colour="auto", squash=False):
-    """Decode (name, bytes) pairs to a dict of name to uint8 array, (H, W) where grey and (H, W, 3) where coloured.
+def decode(
+    members: Iterable[tuple[str, bytes]], size: int | None = None, colour: str = "auto", squash: bool = False
+) -> dict[str, np.ndarray]:
+    """Decodes images.
 
     Args:
-        members: an iterable; it is read only a little ahead of the decoding threads.
-        size, colour, squash: as in ``containers.pixels.opened``; without a size all images must be squares of one size.
+        members: (name, bytes) pairs; they are read only a little ahead of the decoding threads.
+        size: as in ``pixels.opened``; if None, all images must be squares of one size.
+        colour: as in ``pixels.opened``.
+        squash: as in ``pixels.opened``.
+
+    Returns:
+        uint8 arrays by name, (H, W) of grey images and (H, W, 3) of coloured ones.
 
     Raises:
-        BadInput: an image that does not decode, has too many pixels or 16-bit ones, or sides that do not agree.
+        BadInput: an image does not decode, has too many pixels or 16-bit ones, or differs in size from the others.
     """
     arrays = {}
-    for name, pixels in in_order(members, lambda *member: np.asarray(opened(*member, size, colour, squash))):
+    for name, pixels in in_order(
+        members, lambda name, content: np.asarray(opened(name, content, size, colour, squash))
+    ):
         arrays[name] = pixels
         _check_side(name, pixels, *next(iter(arrays.items())))
     return arrays
 
 
-def stack(arrays, channels):
-    """Square arrays of one size as a uint8 tensor (N, channels, H, W); grey ones fill every channel.
+def stack(arrays: list[np.ndarray], channels: int) -> torch.Tensor:
+    """Stacks square arrays of one size to a uint8 tensor (N, channels, H, W); grey ones fill every channel.
 
     The list is emptied on the way, so that both never take their full memory at once.
     """
@@ -41,12 +54,12 @@ def stack(arrays, channels):
     images = np.empty((len(arrays), channels, side, side), np.uint8)
     for i, pixels in enumerate(arrays):
         images[i] = planes(pixels)
-        arrays[i] = None
+        arrays[i] = None  # pyright: ignore[reportArgumentType, reportCallIssue]  # freed: nobody reads the list any more
     return torch.from_numpy(images)
 
 
-def reshape(images, size=None, colour="auto"):
-    """uint8 images (N, C, H, W) at another size or colour, as ``decode`` would have made them."""
+def reshape(images: torch.Tensor, size: int | None = None, colour: str = "auto") -> torch.Tensor:
+    """Converts uint8 images (N, C, H, W) to another size or colour; the arguments are those of ``decode``."""
     _, channels, side, _ = images.shape
     if size in (None, side) and colour in ("auto", {1: "grey", 3: "rgb"}[channels]):
         return images
@@ -55,21 +68,23 @@ def reshape(images, size=None, colour="auto"):
     return stack(arrays, 1 if arrays[0].ndim == 2 else 3)
 
 
-def in_order(members, work):
-    """Yield (name, work(name, content)) in the order of ``members``, from threads."""
-    Image.init()  # not safe to leave to the threads
+def in_order(
+    members: Iterable[tuple[str, bytes]], work: Callable[[str, bytes], Result]
+) -> Iterator[tuple[str, Result]]:
+    """Yields (name, work(name, content)) in the order of ``members``, computed by threads."""
+    Image.init()  # not thread-safe
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         waiting = deque()
         for batch in _batches(members):
             waiting.append(pool.submit(lambda batch: [(name, work(name, content)) for name, content in batch], batch))
             if len(waiting) == AHEAD:
                 yield from waiting.popleft().result()
-        for done in waiting:
-            yield from done.result()
+        for future in waiting:
+            yield from future.result()
 
 
-def _batches(members):
-    """Lists of members of about BATCH bytes: handing single small images to threads costs more than decoding them."""
+def _batches(members: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
+    """Groups members into lists of about BATCH bytes: a thread's overhead would exceed the decoding of one small image."""
     batch, size = [], 0
     for name, content in members:
         batch.append((name, content))
@@ -80,10 +95,11 @@ def _batches(members):
     yield batch
 
 
-def _check_side(name, pixels, first, firsts):
+def _check_side(name: str, pixels: np.ndarray, first_name: str, first: np.ndarray) -> None:
+    """Checks that an image is square and as large as the first one."""
     height, width = pixels.shape[:2]
-    if pixels.shape[:2] != firsts.shape[:2]:
-        sides = f"{first} ({firsts.shape[1]}x{firsts.shape[0]}) and {name} ({width}x{height})"
+    if pixels.shape[:2] != first.shape[:2]:
+        sides = f"{first_name} ({first.shape[1]}x{first.shape[0]}) and {name} ({width}x{height})"
         raise BadInput(f"{sides} differ in size: set the dataset's size to resize them all.")
     if height != width:
         raise BadInput(f"{name} is {width}x{height} pixels: set the dataset's size to crop and resize all to squares.")

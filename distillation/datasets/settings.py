@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
 from distillation.datasets.catalogue import CATALOGUE, INDEXED, facts
 from distillation.params import Section
@@ -12,18 +12,18 @@ NONE = "data/none"
 
 
 class DatasetSettings(Section):
-    """One dataset.
+    """The settings of one dataset.
 
     Attributes:
         name: a key of the catalogue.
         archive: a user's archive, directory or listing, for ``imagefolder``; ``data/none`` for every other name.
         size: pixels of a side to resize to; None keeps the native ones (Imagenette's vary: it needs a size).
-        colour: ``grey`` or ``rgb`` converts; ``auto`` keeps what the files are, and takes a mixture as RGB.
-        flip: whether a mirrored image keeps its class, which augmentations respect; ``auto``: as the catalogue says.
-        stats: ``published`` takes the channels' published mean and std, where there are any for those channels, else
-            computes them as ``computed`` does; the container's ``stats`` says which it was.
-        zca: whiten with ZCA instead of normalising channels.
-        form: ``whole`` (all pixels in memory) or ``index`` (images stay in files and are decoded when they are wanted);
+        colour: ``grey`` or ``rgb`` converts; ``auto`` keeps the files' own, and RGB if they are mixed.
+        flip: whether a mirrored image keeps its class, which augmentations respect; ``auto``: the catalogue's value.
+        stats: ``published``: the published mean and std of the channels, if there are any for those channels, else
+            computed ones; ``computed``: those of the training images. The record of the dataset holds which it was.
+        zca: whether images are whitened by ZCA instead of normalised by channel.
+        form: ``whole`` (all pixels in memory) or ``index`` (images stay in files and are decoded when they are used);
             ``auto``: index above 8 GB of pixels, see ``indexing``.
     """
 
@@ -38,14 +38,14 @@ class DatasetSettings(Section):
 
     @field_validator("name")
     @classmethod
-    def _known(cls, name):
+    def _known(cls, name: str) -> str:
         if name not in CATALOGUE:
             raise ValueError(f"should be one of {', '.join(CATALOGUE)}")
         return name
 
     @field_validator("archive")
     @classmethod
-    def _where_it_matters(cls, archive, info):
+    def _where_it_matters(cls, archive: str, info: ValidationInfo) -> str:
         name = info.data.get("name")
         if name == "imagefolder" and archive in ("", NONE):
             raise ValueError(
@@ -57,7 +57,7 @@ class DatasetSettings(Section):
 
     @field_validator("size")
     @classmethod
-    def _where_sizes_vary(cls, size, info):
+    def _where_sizes_vary(cls, size: int | None, info: ValidationInfo) -> int | None:
         known = facts(info.data["name"]) if "name" in info.data else None
         if size is None and known and known.size is None:
             raise ValueError(f"{info.data['name']}'s images differ in size: it should be a number of pixels")
@@ -65,7 +65,7 @@ class DatasetSettings(Section):
 
     @field_validator("form")
     @classmethod
-    def _where_images_are_files(cls, form, info):
+    def _where_images_are_files(cls, form: str, info: ValidationInfo) -> str:
         if form == "index" and (name := info.data.get("name")) not in INDEXED:
             raise ValueError(f"{name} is read whole: only {' and '.join(INDEXED)} can be index, else auto or whole")
         if form == "index" and info.data.get("zca"):
@@ -78,10 +78,12 @@ class DatasetSettings(Section):
 
 
 class SourceSettings(DatasetSettings):
-    """A dataset of the maps ``sources`` and ``targets``: only ``name`` is required, the rest defaults as stated here.
+    """The settings of a dataset of the maps ``sources`` and ``targets``; all but ``name`` have the defaults below.
 
-    ``sha256`` (of the file, or as ``archives.digest`` of a directory) pins an imagefolder's content. A source inherits
-    nothing from the section ``dataset``, so a source stays the same when the dataset changes.
+    A source inherits nothing from the section ``dataset``, so a source stays the same when the dataset changes.
+
+    Attributes:
+        sha256: SHA-256 of an imagefolder's archive (``archives.digest`` of a directory), which pins its content.
     """
 
     model_config = ConfigDict(validate_default=True)
@@ -96,13 +98,19 @@ class SourceSettings(DatasetSettings):
     sha256: str | None = None
 
 
-def check_content(settings, path, found=None):
-    """Raise BadInput where a source's archive is not pinned: DVC tracks its parameters, not its file.
+def check_content(settings: SourceSettings, path: str, sha256: str | None = None) -> None:
+    """Checks that the archive of a source is pinned: DVC tracks its parameters, not its file.
 
-    ``found`` is the archive's sha256 once it has been read.
+    Args:
+        settings: the source.
+        path: dotted path of its section, for the message.
+        sha256: that of the archive, once it has been read.
+
+    Raises:
+        BadInput: the settings have no sha256 of the archive, or another one.
     """
-    if settings.name == "imagefolder" and (settings.sha256 is None or found not in (None, settings.sha256)):
-        is_it = f"; that of {settings.archive} is {found}" if found else ""
+    if settings.name == "imagefolder" and (settings.sha256 is None or sha256 not in (None, settings.sha256)):
+        actual = f"; that of {settings.archive} is {sha256}" if sha256 else ""
         raise BadInput(
-            f"{path}.sha256 must be the sha256 of its archive, so that a change of the images is noticed{is_it}."
+            f"{path}.sha256 must be the sha256 of its archive, so that a change of the images is noticed{actual}."
         )

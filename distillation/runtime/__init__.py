@@ -1,1 +1,1 @@
-"""What every stage stands on: devices, generators, checkpoints, locks and tasks. Imports nothing of ours."""
+"""The base of every stage: devices, generators, checkpoints, locks and tasks. Imports no other package of the project."""

@@ -1,4 +1,4 @@
-"""What an out cost and which work made it, kept beside the pipeline: times differ from run to run, so no out has them."""
+"""The cost of each out and the tasks behind it, kept beside the pipeline: times differ between runs, so no out holds them."""
 
 from pathlib import Path
 
@@ -9,18 +9,24 @@ from distillation.runtime.work import Task, work_folder
 
 
 def path() -> Path:
-    """The record of all outs: md5 of the out to its entry (see ``record``)."""
+    """The path of the record of all outs, which maps the md5 of an out to its entry (see ``record``)."""
     return process.root() / "reports" / "cost.json"
 
 
 def record(stage: str, out: str | Path, tasks: list[Task], reused: list[Task]) -> None:
-    """Adds ``out`` to the record: the sum of seconds over its finished tasks, also of earlier runs, and their folders.
+    """Adds ``out`` to the record: the seconds of its tasks, summed over all runs, and their folders.
 
-    ``reused`` are those that were found finished. An out that took no task is in no record.
+    An out without tasks is not recorded.
+
+    Args:
+        stage: name of the stage.
+        out: file or folder of the out.
+        tasks: the finished tasks behind the out.
+        reused: those of ``tasks`` that an earlier run had finished.
     """
     if not tasks:
         return
-    costs = [files.load_json(task.finished() / "cost.json") for task in tasks]
+    costs = [files.load_json(task.done / "cost.json") for task in tasks]
     entry = {
         "stage": stage,
         "seconds": round(sum(cost["seconds"] for cost in costs), 1),
@@ -31,6 +37,6 @@ def record(stage: str, out: str | Path, tasks: list[Task], reused: list[Task]) -
         "reused": [task.folder.name for task in reused],
     }
     with locked(work_folder().with_name("cost.lock")):
-        known = files.load_json(path()) if path().is_file() else {}
-        known[dvc_hash(out)] = entry
-        files.save_json(path(), known)
+        entries = files.load_json(path()) if path().is_file() else {}
+        entries[dvc_hash(out)] = entry
+        files.save_json(path(), entries)

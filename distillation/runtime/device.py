@@ -1,4 +1,4 @@
-"""The device of a stage: leased, deterministic, in the precision asked for."""
+"""The device of a stage: leased, deterministic, in the chosen precision."""
 
 import contextlib
 import os
@@ -16,11 +16,11 @@ from distillation.runtime.locks import first_free
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """What bits depend on beside code, parameters and data.
+    """The machine's part in the bits of a result, beside code, parameters and data.
 
     Attributes:
-        device: the model of the GPU, or ``cpu`` and the vector instructions that its kernels are chosen by.
-        torch: the build.
+        device: the model of the GPU, or ``cpu`` and the vector instructions that select its kernels.
+        torch: the version and build of torch.
         threads: CPU threads; they change the order of sums.
     """
 
@@ -30,7 +30,11 @@ class Environment:
 
 
 def environment(choice: str, threads: int) -> Environment:
-    """The Environment of the device that ``choice`` (auto, cpu, cuda, cuda:N) means. Raises BadInput as ``lease_device``."""
+    """Describes the device that ``choice`` (auto, cpu, cuda, cuda:N) selects.
+
+    Raises:
+        BadInput: ``choice`` names a GPU that this machine lacks.
+    """
     count = torch.cuda.device_count()
     index = int(choice.split(":")[1]) if ":" in choice else 0
     if choice == "cpu" or (choice == "auto" and count == 0):
@@ -44,12 +48,16 @@ def environment(choice: str, threads: int) -> Environment:
 
 @contextlib.contextmanager
 def lease_device(choice: str, count: int | None = None) -> Iterator[torch.device]:
-    """The device that ``choice`` (auto, cpu, cuda, cuda:N) means; a GPU is ours alone while the block runs.
+    """Yields the device that ``choice`` (auto, cpu, cuda, cuda:N) selects and holds an exclusive lock on a GPU.
 
-    Alone among all that lease on this machine: clones, users, and processes that see some of its cards only.
+    The lock holds for the whole machine: all clones, all users, and processes that see only some of its cards.
+
+    Args:
+        choice: the setting ``compute.device``.
+        count: number of GPUs; None: those that torch sees.
 
     Raises:
-        BadInput: a GPU is asked for that is not there.
+        BadInput: ``choice`` names a GPU that this machine lacks.
     """
     count = torch.cuda.device_count() if count is None else count
     if choice == "cpu" or (choice == "auto" and count == 0):
@@ -60,24 +68,24 @@ def lease_device(choice: str, count: int | None = None) -> Iterator[torch.device
         raise BadInput(_no_gpu(choice, count))
     locks = [_lock_file(_card(index)) for index in indices]
     with first_free(locks, "Every GPU is leased to another stage, waiting.") as place:
-        os.utime(locks[place])  # or what clears old files away could take it while it is locked
+        os.utime(locks[place])  # else a cleaner of old files could remove it while it is locked
         print(f"Leased GPU {indices[place]}.", file=sys.stderr, flush=True)
         yield torch.device("cuda", indices[place])
 
 
 def _card(index: int) -> str:
-    """What the GPU ``index`` is called by every process here: CUDA_VISIBLE_DEVICES numbers them anew for each."""
+    """The name of GPU ``index`` that all processes share: CUDA_VISIBLE_DEVICES renumbers the GPUs for each process."""
     try:
         return str(torch.cuda.get_device_properties(index).uuid)
-    except (AttributeError, AssertionError, RuntimeError):  # this torch or driver tells no name
+    except (AttributeError, AssertionError, RuntimeError):  # this torch or driver has no uuid
         return str(index)
 
 
 def _lock_file(card: str) -> Path:
-    """The lock file of a card, in a folder of the whole machine."""
+    """The lock file of a card, in a folder that the whole machine shares; created if needed."""
     folder = Path(tempfile.gettempdir()) / "dataset-distillation-gpus"
     path = folder / f"{card}.lock"
-    before = os.umask(0)  # every user may lock it, whoever was the first
+    before = os.umask(0)  # every user may lock it, whoever created it
     try:
         folder.mkdir(mode=0o1777, exist_ok=True)
         with contextlib.suppress(FileExistsError):
@@ -92,31 +100,30 @@ def _no_gpu(choice: str, count: int) -> str:
 
 
 def prepare(threads: int) -> None:
-    """Settings under which the same inputs give the same bits; call once in every process that computes."""
+    """Configures torch so that the same inputs yield the same bits; called once in every process that computes."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with a fixed workspace
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]  # set by torch at run time
     torch.backends.cudnn.benchmark = False
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
 
 
 def forget() -> None:
-    """Forget what this process compiled before.
+    """Resets the compiler, so that bits do not depend on which work shares a process.
 
-    It would choose the kernels, and past Dynamo's limit of recompiles make them eager, so that bits depended on which work
-    shares a process.
+    Earlier compilations influence the choice of kernels and, past Dynamo's limit of recompiles, make later ones eager.
     """
     torch.compiler.reset()
 
 
 def compiled(function: Callable) -> Callable:
-    """A network or function compiled for the shapes that it is given, all that was compiled before forgotten."""
+    """Compiles a network or function for the exact shapes of its inputs, after ``forget``."""
     forget()
     return torch.compile(function, dynamic=False)
 
 
 def autocast(device: torch.device | str, precision: str) -> torch.autocast:
-    """The context in which networks run forwards: ``fp32`` as they are, or ``bf16`` where autocast finds it safe."""
+    """The context of forward passes: ``fp32`` leaves them as they are, ``bf16`` lowers the operations that autocast lists."""
     return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=precision == "bf16")

@@ -1,4 +1,4 @@
-"""How DVC names content: apart from what reaches into DVC itself, since every stage has it among its code."""
+"""DVC's names of content; no import of DVC, since this module is part of every stage's code."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def dvc_hash(path: str | Path) -> str:
-    """The md5 by which DVC names the content of a file or, with ``.dir`` behind it, of a folder."""
+    """Computes the md5 by which DVC names the content of a file or, with the suffix ``.dir``, of a folder."""
     path = Path(path)
     if path.is_file():
         return _md5(path)

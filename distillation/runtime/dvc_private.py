@@ -1,7 +1,7 @@
-"""Everything taken from the inside of DVC, which promises no more than ``dvc.api`` and its commands.
+"""Everything that uses DVC's private API; DVC promises no more than ``dvc.api`` and its commands.
 
 A release of DVC may change any of it: tried with DVC 3.67.1. Each function opens the repository of the current folder
-anew (10 ms) and returns plain values, so that no object of DVC's goes further than this file.
+anew (10 ms) and returns plain values, so that no object of DVC's leaves this file.
 """
 
 import contextlib
@@ -15,12 +15,14 @@ from distillation.runtime.errors import BadInput
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
+    from dvc.repo.experiments.queue.celery import LocalCeleryQueue
+    from dvc_task.proc.manager import ProcessManager
 
 TRIED = "3.67.1"
 
 
 def cached(md5: str) -> bool:
-    """Whether DVC's cache holds the content that ``dvc_hash`` names; of a folder the listing and every file in it."""
+    """Whether DVC's cache holds the content that ``dvc_hash`` names: for a folder, its listing and every file in it."""
     with _repository() as repo:
         place = repo.cache.local.oid_to_path
         if not Path(place(md5)).is_file():
@@ -30,13 +32,13 @@ def cached(md5: str) -> bool:
 
 
 def cache() -> tuple[Path, list[str]]:
-    """The folder of DVC's cache, and the kinds of links (``reflink``, ``copy``) by which the workspace gets at it."""
+    """The folder of DVC's cache, and the kinds of links (``reflink``, ``copy``) between it and the workspace."""
     with _repository() as repo:
         return Path(repo.cache.local.path), repo.cache.local.cache_types
 
 
 def remotes() -> dict[str, str]:
-    """Remote to its URL."""
+    """The URL of each remote by its name."""
     with _repository() as repo:
         return {name: settings["url"] for name, settings in repo.config["remote"].items() if "url" in settings}
 
@@ -45,7 +47,7 @@ def answers(remote: str) -> bool:
     """Whether anything was pushed to a remote yet.
 
     Raises:
-        Exception: whatever the remote's client raises where it cannot be reached.
+        Exception: any error of the remote's client, if the remote cannot be reached.
     """
     with _repository(refusal="") as repo:
         store = repo.cloud.get_remote_odb(remote)
@@ -55,32 +57,32 @@ def answers(remote: str) -> bool:
 
 
 def status() -> dict[str, list]:
-    """Stage to what DVC finds changed, as ``dvc status --json`` prints it."""
+    """The changes of each stage by its name, as ``dvc status --json`` prints them."""
     with _repository() as repo:
         return repo.status()
 
 
 def experiments(all_commits: bool = False) -> dict[str, str]:
-    """Finished experiment to its revision: those of HEAD, with ``all_commits`` followed by all others."""
+    """The revision of each finished experiment by its name: those of HEAD, then, with ``all_commits``, all others."""
     with _repository() as repo:
-        listed = [repo.experiments.ls(), repo.experiments.ls(all_commits=True) if all_commits else {}]
-    found = {}
-    for name, revision in (pair for baselines in listed for pairs in baselines.values() for pair in pairs):
-        found.setdefault(name, revision)
-    return found
+        listings = [repo.experiments.ls(), repo.experiments.ls(all_commits=True) if all_commits else {}]
+    revisions = {}
+    for name, revision in (pair for baselines in listings for pairs in baselines.values() for pair in pairs):
+        revisions.setdefault(name, revision)
+    return revisions
 
 
 def waiting() -> set[str]:
-    """Names of the experiments that are queued or running."""
+    """The names of the experiments that are queued or running."""
     with _repository() as repo:
         queue = repo.experiments.celery_queue
-        return {entry.name for entry in [*queue.iter_queued(), *queue.iter_active()]}
+        return {entry.name for entry in [*queue.iter_queued(), *queue.iter_active()] if entry.name}
 
 
 def abandoned() -> dict[str, str]:
-    """Name to revision of the experiments that DVC shows as running while their process is gone.
+    """The revision, by name, of each experiment that is marked as running although its process has died.
 
-    DVC is told that they ended: else `dvc queue kill` would interrupt whatever process has their number now.
+    Marks them as failed, or `dvc queue kill` would interrupt whichever process has their number now.
     """
     with _repository() as repo:
         queue = repo.experiments.celery_queue
@@ -95,13 +97,13 @@ def abandoned() -> dict[str, str]:
         return {entry.name or entry.stash_rev[:7]: entry.stash_rev for entry in lost}
 
 
-def _of_workers(queue) -> set[str]:
-    """Revisions that living workers have in hand: before their process starts, and while its results are collected."""
+def _of_workers(queue: "LocalCeleryQueue") -> set[str]:
+    """The revisions that living workers hold, also before a process starts and while its results are collected."""
     return {task["args"][0]["stash_rev"] for tasks in queue.worker_status().values() for task in tasks}
 
 
-def _alive(processes, revision: str) -> bool:
-    """Whether DVC's process runs; after a restart of the machine its number may be that of any other process."""
+def _alive(processes: "ProcessManager", revision: str) -> bool:
+    """Whether DVC's process for a revision runs; after a reboot another process may have its number."""
     import psutil
 
     info = processes.get(revision)
@@ -109,17 +111,20 @@ def _alive(processes, revision: str) -> bool:
         return False
     try:
         command = psutil.Process(info.pid).cmdline()
-    except psutil.Error:  # there is none, or it is somebody else's
+    except psutil.Error:  # no such process, or another user's
         return False
     return "exec-run" in command and any(revision in part for part in command)
 
 
 @contextlib.contextmanager
 def _repository(refusal: str = "DVC does not read this repository: ") -> Iterator["Repo"]:
-    """The repository of the current folder.
+    """Opens the repository of the current folder.
+
+    Args:
+        refusal: prefix of DVC's own message if DVC raises.
 
     Raises:
-        BadInput: DVC refuses (``refusal`` comes before its words), or lacks what the block takes from it.
+        BadInput: DVC raises, or lacks an attribute that the block uses.
     """
     try:
         from dvc.exceptions import DvcException
@@ -131,5 +136,5 @@ def _repository(refusal: str = "DVC does not read this repository: ") -> Iterato
         raise BadInput(
             f"this needs the inside of DVC {TRIED}, and the DVC here differs ({error}): install dvc=={TRIED}."
         ) from error
-    except DvcException as error:
+    except DvcException as error:  # pyright: ignore[reportPossiblyUnboundVariable]  # a failed import ends in the clause above
         raise BadInput(f"{refusal}{str(error).rstrip('.')}.") from error

@@ -1,15 +1,19 @@
-"""Bad input, said in one sentence."""
+"""Errors that users can mend, reported in one sentence."""
 
 import errno
 import sys
+from collections.abc import Callable
 
 
 class BadInput(Exception):
-    """Something a person gave is wrong; the message is one sentence that says what would be right."""
+    """Invalid input of a user; the message is one sentence that names the fault and its cure."""
 
 
-def guarded(run, *args):
-    """Exit status of ``run(*args)``: 0, or 2 after the sentence of a BadInput or of a full disk on stderr."""
+def guarded(run: Callable[..., object], *args: object) -> int:
+    """Calls ``run(*args)`` and returns an exit status: 0, or 2 after one sentence on stderr.
+
+    Only a BadInput and errors of the disk (full, over quota, read-only, no permission) end in a sentence; others pass.
+    """
     try:
         run(*args)
     except BadInput as error:

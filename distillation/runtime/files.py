@@ -1,15 +1,17 @@
-"""Files and folders that are whole or not there; JSON."""
+"""Files and folders that are complete or absent; JSON."""
 
 import contextlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 @contextlib.contextmanager
-def replacing(path):
-    """A temporary path that becomes ``path`` when the block succeeds, and is removed when it does not."""
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yields a temporary path that replaces ``path`` if the block succeeds and is removed otherwise."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
@@ -23,8 +25,8 @@ def replacing(path):
 
 
 @contextlib.contextmanager
-def atomic_output(out):
-    """A folder to write a stage's out into; it takes the out's place when the block succeeds, and goes when it fails."""
+def atomic_output(out: str | Path) -> Iterator[Path]:
+    """Yields a temporary folder that replaces the out of a stage if the block succeeds and is removed otherwise."""
     out = Path(out)
     partial = out.with_name(f"{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -38,16 +40,16 @@ def atomic_output(out):
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
-    """Writes a file atomically, its folder too if there is none."""
+    """Writes a file atomically; creates its folder if needed."""
     with replacing(path) as partial:
         partial.write_bytes(content)
 
 
-def save_json(path, value):
-    """Write JSON atomically, two spaces deep, in the order given."""
+def save_json(path: str | Path, value: object) -> None:
+    """Writes JSON atomically, indented by two spaces, keys in the order of ``value``."""
     write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
-def load_json(path):
-    """The value of a JSON file."""
+def load_json(path: str | Path) -> Any:
+    """Reads a JSON file."""
     return json.loads(Path(path).read_text(encoding="utf-8"))

@@ -1,13 +1,13 @@
-"""What code is, apart from its words: a digest of each module that comments, docstrings, types and layout do not change.
+"""Digests of code: one for each module, unchanged by comments, docstrings, types of functions and layout.
 
-DVC hashes the bytes of a file, so that a mended comment would retrain every teacher. Here a module is its syntax tree
+DVC hashes the bytes of a file: a mended comment would retrain every teacher. Here a module is its syntax tree
 without docstrings, without the annotations of parameters and returns, and without what stands under
 ``if TYPE_CHECKING:``. The form that is hashed is our own and not ``ast.dump``'s, which differs between versions of
 Python: a team on several versions shares its results.
 
 The code of a function is the closure of its module: every module of ours that importing it may run, imports inside
 functions included, and the data files (templates, style sheets) of their packages. ``distillation.console`` is left out:
-what it prints is in no result.
+its output is part of no result.
 """
 
 import ast
@@ -23,39 +23,44 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("distillation", "stages")
 COSMETIC = "distillation.console"
 _NO_DATA = (".py", ".pyc", ".pyo", ".swp", ".orig", ".rej", ".partial")
-_UNWRITTEN = {"type_comment", "type_ignores", "kind", "ctx"}  # how a node was typed or is used: its place says both
+_UNWRITTEN = {
+    "type_comment",
+    "type_ignores",
+    "kind",
+    "ctx",
+}  # spelling and use of a node: its place in the tree fixes both
 
 
 def closure(*modules: str, root: Path = ROOT) -> dict[str, str]:
-    """Digests of all code that running ``modules`` may run.
+    """Digests all code that running ``modules`` may run.
 
     Args:
-        modules: dotted names, like ``distillation.methods.dm``.
+        *modules: dotted names, like ``distillation.methods.dm``.
         root: the folder that holds the packages.
 
     Returns:
-        Path relative to ``root`` to 16 hexadecimal digits, sorted by path.
+        16 hexadecimal digits by path relative to ``root``, sorted by path.
 
     Raises:
         BadInput: a file is not valid Python, or imports relatively.
     """
-    todo, found = [], {}
+    todo, digests = [], {}
     for module in modules:
         todo += [_file(root, module), *_on_the_way(root, module)]
     while todo:
         file = todo.pop()
         name = file.relative_to(root).as_posix()
-        if name in found:
+        if name in digests:
             continue
-        found[name], imported = _read(root, file)
+        digests[name], imports = _read(root, file)
         if file.name == "__init__.py":
-            found |= _data(root, file.parent)
-        todo += imported
-    return dict(sorted(found.items()))
+            digests |= _data(root, file.parent)
+        todo += imports
+    return dict(sorted(digests.items()))
 
 
 def module_digest(source: str) -> str:
-    """16 hexadecimal digits for what a module's source does."""
+    """Digests the source of a module: 16 hexadecimal digits."""
     return _digest("".join(_canonical(ast.parse(source))).encode())
 
 
@@ -66,7 +71,7 @@ def _read(root: Path, file: Path) -> tuple[str, list[Path]]:
 
 @functools.cache
 def _parsed(root: Path, file: Path, mtime: int, size: int) -> tuple[str, list[Path]]:
-    """The digest of a file and the files that it imports; the time and size name its state."""
+    """The digest of a file and the files that it imports; ``mtime`` (ns) and ``size`` (bytes) key the cache."""
     source = file.read_bytes()
     try:
         tree = ast.parse(source)
@@ -80,7 +85,7 @@ def _digest(content: bytes) -> str:
 
 
 def _canonical(node: object) -> Iterator[str]:
-    """The text of a syntax tree that every supported Python writes alike."""
+    """The text of a syntax tree, the same under every supported Python."""
     if isinstance(node, ast.AST):
         yield f"({type(node).__name__}"
         for field in _fields(type(node)):
@@ -112,7 +117,7 @@ def _fields(kind: type[ast.AST]) -> tuple[str, ...]:
 
 
 def _statements(node: ast.AST, body: list[ast.stmt]) -> list[ast.stmt]:
-    """A body without docstring, ``pass`` and what only type checkers read."""
+    """A body without docstring, ``pass`` and ``if TYPE_CHECKING:``."""
     documented = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
     if documented and body and _is_text(body[0]):
         body = body[1:]
@@ -129,7 +134,7 @@ def _for_types(node: ast.AST) -> bool:
 
 
 def _constant(value: object) -> str:
-    """``repr`` of text depends on the version's tables of characters, and 1, 1.0 and True are equal: so kind and value."""
+    """Type and value of a constant: 1, 1.0 and True are equal, and ``repr`` of text depends on the version of Python."""
     if isinstance(value, str):
         return f"str {json.dumps(value)}"
     if isinstance(value, bytes):
@@ -138,7 +143,7 @@ def _constant(value: object) -> str:
 
 
 def _imports(tree: ast.AST, root: Path, file: Path) -> Iterator[Path]:
-    """The files of ours that a tree imports, the ``__init__`` of every package on the way included."""
+    """The project's files that a tree imports, including the ``__init__`` of every package above them."""
     for node in _running(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -156,7 +161,7 @@ def _imports(tree: ast.AST, root: Path, file: Path) -> Iterator[Path]:
 
 
 def _running(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those that only type checkers read."""
+    """All nodes but those under ``if TYPE_CHECKING:``."""
     todo = [tree]
     while todo:
         node = todo.pop()
@@ -185,12 +190,12 @@ def _file(root: Path, module: str) -> Path:
 
 
 def _data(root: Path, package: Path) -> dict[str, str]:
-    """Digests of the files beside a package's modules, but for those of editors and of Python itself."""
+    """Digests of the files beside a package's modules, without those of editors and of Python itself."""
     files = sorted(f for f in package.iterdir() if f.is_file() and not f.name.startswith((".", "#")))
     files = [f for f in files if f.suffix not in _NO_DATA and not f.name.endswith("~")]
     return {f.relative_to(root).as_posix(): _digest(f.read_bytes()) for f in files}
 
 
-def summary(found: Iterable[tuple[str, str]]) -> str:
-    """16 hexadecimal digits for a closure as a whole."""
-    return _digest(json.dumps(list(found)).encode())
+def summary(digests: Iterable[tuple[str, str]]) -> str:
+    """Digests a closure as a whole, given as pairs of path and digest: 16 hexadecimal digits."""
+    return _digest(json.dumps(list(digests)).encode())

@@ -1,8 +1,8 @@
-"""Keys of work: what a piece of work reads, and nothing else.
+"""Keys of work: digests of all that a piece of work reads, and of nothing else.
 
 Work is a function ``work(job, task, device)``. Its result depends on its code, on its job (a dataclass: parameters, and
 paths of data), on the data in those paths, and on the environment. The key is a digest of exactly these, taken from the
-job itself: a field that is not in the job cannot change the result, and one that is in it cannot be forgotten.
+job itself: a value outside the job cannot change the result, and no field of it can be forgotten.
 """
 
 import dataclasses
@@ -20,12 +20,12 @@ from distillation.runtime.fingerprint import PACKAGES, closure
 
 
 def inputs_of(work: Callable, job: object, environment: object, modules: Iterable[str] = ()) -> dict:
-    """What ``work`` reads for ``job``, as JSON values.
+    """Lists all that ``work`` reads for ``job``, as JSON values.
 
     Args:
         work: top-level function.
-        job: dataclass; see ``described`` for what its fields may hold.
-        environment: dataclass: what bits depend on beside inputs and code.
+        job: dataclass; ``described`` lists the types of its fields.
+        environment: dataclass of the machine's part in the bits.
         modules: dotted names of the variants that ``work`` loads by name.
 
     Returns:
@@ -45,34 +45,32 @@ def inputs_of(work: Callable, job: object, environment: object, modules: Iterabl
 
 
 def described(value: object) -> object:
-    """A value of a job as JSON: numbers, words, None, lists, dicts, dataclasses, settings, paths, functions of a module.
+    """Converts a value of a job to JSON: numbers, text, None, lists, dicts, dataclasses, settings, paths, functions.
 
-    A path becomes its name and the digest of what it holds, of which only the digest enters a key. What has a ``key`` of
-    its own (a Task that has to finish first) becomes that.
+    A path becomes its name and the digest of its content, of which only the digest enters a key. An object with a ``key``
+    (a Task that has to finish first) becomes that key.
 
     Raises:
         BadInput: a path does not exist.
-        TypeError: any other type, so that nothing is left out of a key in silence.
+        TypeError: the value has any other type, so that nothing is left out of a key in silence.
     """
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, Path):
         return {"path": value.as_posix(), "sha256": content_digest(value)}
-    if isinstance(
-        value, BaseModel
-    ):  # by field: pydantic dumps a section that is held as its base class without its own
+    if isinstance(value, BaseModel):  # by field: pydantic's own dump leaves out the fields that a subclass adds
         fields = type(value).model_fields
         return {field.alias or name: described(getattr(value, name)) for name, field in fields.items()}
     if isinstance(value, (list, tuple, range)):
         return [described(item) for item in value]
     if isinstance(value, dict):
         return {str(key): described(item) for key, item in value.items()}
-    if isinstance(getattr(value, "key", None), str):
-        return {"key": value.key}
+    if isinstance(key := getattr(value, "key", None), str):
+        return {"key": key}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: described(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return {"kind": type(value).__name__, **fields}  # two sources may have the same fields
-    if inspect.isfunction(value) and "<" not in value.__qualname__:  # others may hold values that no name tells
+    if inspect.isfunction(value) and "<" not in value.__qualname__:  # a closure's values are not in its name
         return f"{value.__module__}:{value.__qualname__}"
     raise TypeError(f"{type(value).__name__} has no place in a key")
 
@@ -95,17 +93,17 @@ def _modules_in(value: object) -> Iterator[str]:
 
 
 def key_of(inputs: object) -> str:
-    """16 hexadecimal digits that stand for described inputs, whatever their files are called."""
+    """Digests described inputs without the names of their files: 16 hexadecimal digits."""
     return digest(_nameless(inputs))
 
 
 def digest(value: object) -> str:
-    """16 hexadecimal digits that stand for a JSON value."""
+    """Digests a JSON value: 16 hexadecimal digits."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def content_digest(path: Path) -> str:
-    """The SHA-256 of a file, or of the names and contents of all files in a folder; hidden ones are left out.
+    """Computes the SHA-256 of a file, or of the names and contents of all files in a folder but hidden ones.
 
     Raises:
         BadInput: there is no such file or folder.
@@ -115,8 +113,8 @@ def content_digest(path: Path) -> str:
     if not path.is_dir():
         raise BadInput(f"{path} is missing: run `dvc repro` (or the stage that writes it) first.")
     files = sorted((file.relative_to(path), file) for file in path.rglob("*") if file.is_file())
-    shown = [(name, file) for name, file in files if not any(part.startswith(".") for part in name.parts)]
-    listing = [[name.as_posix(), _file_digest(file)] for name, file in shown]
+    visible = [(name, file) for name, file in files if not any(part.startswith(".") for part in name.parts)]
+    listing = [[name.as_posix(), _file_digest(file)] for name, file in visible]
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
 
 
@@ -127,12 +125,13 @@ def _file_digest(path: Path) -> str:
 
 @functools.cache
 def _digest_of_state(path: Path, mtime: int, size: int) -> str:
-    """Remembered while the process lives: the jobs of a stage name the same data."""
+    """Digests a file once a process: the jobs of a stage name the same data; ``mtime`` (ns) and ``size`` key the cache."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _nameless(value: object) -> object:
+    """Described inputs with each path reduced to its digest."""
     if isinstance(value, dict):
         if value.keys() == {"path", "sha256"}:
             return value["sha256"]

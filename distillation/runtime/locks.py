@@ -1,4 +1,4 @@
-"""Locks between processes, by ``flock``: they end with the process that holds them, however it ends."""
+"""Locks between processes, by ``flock``: the kernel releases them when the process that holds them ends, also by a kill."""
 
 import contextlib
 import sys
@@ -8,12 +8,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-_POLL = 0.2  # seconds: nothing against the work that is waited for
+_POLL = 0.2  # house: seconds, short against any work that is waited for
 
 
 @contextlib.contextmanager
 def locked(path: Path, waiting: str = "") -> Iterator[None]:
-    """Holds the lock file ``path`` while the block runs; prints ``waiting`` where another process has it."""
+    """Holds the lock file ``path`` while the block runs; prints ``waiting`` if another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with first_free([path], waiting):
         yield
@@ -21,21 +21,22 @@ def locked(path: Path, waiting: str = "") -> Iterator[None]:
 
 @contextlib.contextmanager
 def first_free(paths: Sequence[Path], waiting: str = "") -> Iterator[int]:
-    """Holds the first lock file of ``paths`` that nobody has and yields its index; waits while all are taken."""
-    locks = [FileLock(path, mode=0o666) for path in paths]  # whoever made it, all users may lock it
-    told = False
-    while (taken := _take_one(locks)) is None:
-        if waiting and not told:
+    """Holds the first free lock file of ``paths`` and yields its index; waits while all are held, after ``waiting``."""
+    locks = [FileLock(path, mode=0o666) for path in paths]  # all users may lock it, whoever created it
+    is_announced = False
+    while (index := _take_one(locks)) is None:
+        if waiting and not is_announced:
             print(waiting, file=sys.stderr, flush=True)
-            told = True
+            is_announced = True
         time.sleep(_POLL)
     try:
-        yield taken
+        yield index
     finally:
-        locks[taken].release()
+        locks[index].release()
 
 
 def _take_one(locks: Sequence[FileLock]) -> int | None:
+    """Locks the first free one and returns its index; None if all are held."""
     for index, lock in enumerate(locks):
         with contextlib.suppress(Timeout):
             lock.acquire(timeout=0)

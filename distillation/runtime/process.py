@@ -1,4 +1,4 @@
-"""How a stage's process starts: it dies with its parent, and runs the code of the folder it stands in."""
+"""The start of a stage's process: it dies with its parent and runs the code of its working directory."""
 
 import ctypes
 import os
@@ -11,23 +11,23 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent goes, so that no orphan writes into outs (Linux only)."""
+    """Makes the kernel kill this process when its parent ends, so that no orphan writes into outs (Linux only)."""
     parent = os.getppid()
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    except (OSError, AttributeError):  # no prctl on this system: a kill of dvc alone may then leave an orphan
+    except (OSError, AttributeError):  # no prctl on this system: a kill of dvc alone may leave an orphan
         return
-    if os.getppid() != parent:  # the parent went before the request was in place
+    if os.getppid() != parent:  # the parent ended before the request was in place
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def begin() -> None:
-    """Call first in every stage script.
+    """Ties this process to its parent and checks whose code it runs; the first call of every stage script.
 
     Raises:
-        BadInput: the code imported is not that of this folder although it holds code of its own, as the copy of a queued
-            experiment does: the experiment would be recorded with one code and run with another.
+        BadInput: this folder has code of its own, as the copy of a queued experiment does, but other code was imported:
+            the experiment would be recorded with one code and run with another.
     """
     staged = "DVC_STAGE" in os.environ
     if staged:
@@ -40,5 +40,5 @@ def begin() -> None:
 
 
 def root() -> Path:
-    """The repository's own folder, also from the copy in which DVC runs a queued experiment."""
+    """The repository's own folder, also in the copy in which DVC runs a queued experiment."""
     return Path(os.environ.get("DVC_ROOT", "."))

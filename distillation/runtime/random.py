@@ -1,15 +1,21 @@
-"""Named random generators: every draw is a function of (seed, purpose, index), never of what was drawn before."""
+"""Named random generators: every draw is a function of (seed, purpose, index), never of earlier draws."""
 
 import contextlib
 import hashlib
+from collections.abc import Iterator
 
 import torch
 
 
-def generator(seed, purpose, *index):
-    """A fresh CPU generator for ``purpose`` (a word) at ``index`` (numbers or words) under ``seed``.
+def generator(seed: int, purpose: str, *index: int | str) -> torch.Generator:
+    """Derives a fresh CPU generator from (seed, purpose, index).
 
-    Drawing on the CPU makes the draw the same for every device; being derived, it needs no place in a checkpoint.
+    Draws on the CPU are the same for every device. A derived generator needs no place in a checkpoint.
+
+    Args:
+        seed: seed of the run.
+        purpose: a word that names the use, such as ``order``.
+        *index: numbers or words that tell uses of one purpose apart, such as the epoch.
     """
     name = "/".join(map(str, (seed, purpose, *index)))
     digest = hashlib.sha256(name.encode()).digest()
@@ -17,8 +23,8 @@ def generator(seed, purpose, *index):
 
 
 @contextlib.contextmanager
-def seeded(source):
-    """Let third-party code draw from the global generators, seeded from ``source``, and put them back afterwards."""
+def seeded(source: torch.Generator) -> Iterator[None]:
+    """Seeds the global generators from ``source`` while third-party code runs, and restores them afterwards."""
     seed = int(torch.randint(2**31, (1,), generator=source))
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""What every stage that computes does: find or make the results of its jobs, then write its out whole."""
+"""The driver of every stage that computes: it finds or computes the results of the jobs, then writes the out atomically."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +15,7 @@ Work = Callable[[object, Task, str], None]
 
 
 class Compute(Protocol):
-    """The section ``compute`` of params.yaml."""
+    """The section ``compute`` of params.yaml; ``params.Compute`` describes its fields."""
 
     device: str
     workers: int
@@ -24,12 +24,12 @@ class Compute(Protocol):
 
 
 def tasks_of(work: Work, jobs: Mapping[str, object], compute: Compute, modules: tuple[str, ...] = ()) -> list[Task]:
-    """The Task of each job, by its label, in order.
+    """Lists the Task of each job, in order.
 
     Args:
-        work: top-level function of a job, its task and a device, that leaves its result in the task.
-        jobs: label to dataclass; all that ``work`` reads is in the latter (see ``keys``).
-        compute: where and how.
+        work: top-level function of a job, its task and a device; it writes its result into the task.
+        jobs: dataclasses by label; a job holds all that ``work`` reads (see ``keys``).
+        compute: device, workers, threads and checkpoints.
         modules: dotted names of the variants that ``work`` loads by name.
     """
     environment = device.environment(compute.device, compute.threads)
@@ -46,18 +46,24 @@ def finished(
     modules: tuple[str, ...] = (),
     before: Callable[[list], contextlib.AbstractContextManager] | None = None,
 ) -> Iterator[list[Task]]:
-    """Makes what is not finished yet; yields the finished Task of each job, locked, in order.
+    """Computes the jobs without a result; yields the finished Task of every job, locked, in order.
 
-    ``before`` is a function of the jobs that are missing; its context is entered before they are computed, and makes
-    what they need of other tasks. The other arguments are those of ``tasks_of``.
+    Args:
+        work: as in ``tasks_of``.
+        jobs: as in ``tasks_of``.
+        compute: as in ``tasks_of``.
+        modules: as in ``tasks_of``.
+        before: function of the jobs without a result; its context is entered before they are computed and provides the
+            results of other tasks that they need.
     """
-    wanted = tasks_of(work, jobs, compute, modules)
-    with locked_tasks(wanted) as missing:
-        calls = [_Call(work, job, task) for job, task in zip(jobs.values(), wanted, strict=True) if task in missing]
+    tasks_in_order = tasks_of(work, jobs, compute, modules)
+    with locked_tasks(tasks_in_order) as missing:
+        pairs = zip(jobs.values(), tasks_in_order, strict=True)
+        calls = [_Call(work, job, task) for job, task in pairs if task in missing]
         if calls:
             with before([call.job for call in calls]) if before else contextlib.nullcontext():
                 _run(calls, compute)
-        yield wanted
+        yield tasks_in_order
 
 
 def produce(
@@ -70,9 +76,17 @@ def produce(
     modules: tuple[str, ...] = (),
     before: Callable[[list], contextlib.AbstractContextManager] | None = None,
 ) -> None:
-    """Makes the out of a stage: the results of all jobs, then what ``write(folder, tasks)`` makes of them.
+    """Computes the results of all jobs, then writes the out of a stage, and records its cost under its hash.
 
-    The cost of the out is recorded under its hash. The other arguments are those of ``finished``.
+    Args:
+        stage: name of the stage.
+        out: folder of the out.
+        write: function of an empty folder and the finished tasks; it writes the out into the folder.
+        work: as in ``finished``.
+        jobs: as in ``finished``.
+        compute: as in ``finished``.
+        modules: as in ``finished``.
+        before: as in ``finished``.
     """
     reused = [task for task in tasks_of(work, jobs, compute, modules) if task.finished()]
     with finished(work, jobs, compute, modules, before) as results:
@@ -90,13 +104,14 @@ class _Call:
     task: Task
     device: str = ""
 
-    def on(self, where: str) -> "_Call":
-        return _Call(self.work, self.job, self.task, where)
+    def on(self, target: str) -> "_Call":
+        """The same call on the device ``target``."""
+        return _Call(self.work, self.job, self.task, target)
 
 
 def _run(calls: list[_Call], compute: Compute) -> None:
-    with device.lease_device(compute.device) as where:
-        for _ in tasks.map_tasks(_compute, [call.on(str(where)) for call in calls], compute.workers, compute.threads):
+    with device.lease_device(compute.device) as target:
+        for _ in tasks.map_tasks(_compute, [call.on(str(target)) for call in calls], compute.workers, compute.threads):
             pass
 
 

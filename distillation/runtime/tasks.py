@@ -1,4 +1,4 @@
-"""Independent tasks, here or in worker processes: the result is the same."""
+"""Independent tasks, in this process or in worker processes, with the same results."""
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
@@ -10,8 +10,13 @@ from distillation.runtime import device, process
 def map_tasks(run: Callable, items: Sequence, workers: int, threads: int) -> Iterator:
     """Yields ``run(item)`` for each item, in order.
 
-    ``run`` is a top-level function whose result depends on its item alone; items and results cross process
-    boundaries. One worker runs in this process. Workers die with this process.
+    Workers die with this process; a single worker is this process itself.
+
+    Args:
+        run: top-level function whose result depends on its item alone.
+        items: picklable, as results must be: both cross process boundaries.
+        workers: maximum number of processes.
+        threads: CPU threads of each process.
     """
     workers = min(workers, len(items))
     if workers <= 1:

@@ -2,19 +2,30 @@
 
 import contextlib
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from distillation.runtime.errors import BadInput
 from distillation.runtime.files import replacing
 
 
-def save(path, tensors, info):
-    """Write ``tensors`` (name to Tensor, any device) and ``info`` (JSON values) to ``path``.
+def save(path: str | Path, tensors: Mapping[str, Tensor], info: Mapping[str, object]) -> None:
+    """Writes tensors and their record atomically.
 
     The record is one metadata entry: several would be stored in an arbitrary order.
+
+    Args:
+        path: the file.
+        tensors: tensors by name, on any device.
+        info: JSON values.
+
+    Raises:
+        OSError: the disk is full.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as partial:
@@ -27,8 +38,8 @@ def save(path, tensors, info):
 
 
 @contextlib.contextmanager
-def opened(path, device="cpu"):
-    """A lazy view (``view.info``, ``view.names``, ``view.get(name)``) of a file that ``save`` wrote.
+def opened(path: str | Path, device: torch.device | str = "cpu") -> Iterator["TensorFile"]:
+    """Opens a file that ``save`` wrote, to load single tensors of it onto ``device``.
 
     Raises:
         BadInput: the file is missing, cut short, or was not written by ``save``.
@@ -37,15 +48,23 @@ def opened(path, device="cpu"):
         raise BadInput(f"{path} is missing: run `dvc repro` (or the stage that writes it) first.")
     try:
         with safe_open(str(path), framework="pt", device=str(device)) as file:
-            yield _View(file, path)
+            yield TensorFile(file, path)
     except SafetensorError as error:
         raise BadInput(
             f"{path} is not a readable safetensors file ({error}): remove it and run its stage again."
         ) from error
 
 
-class _View:
-    def __init__(self, file, path):
+class TensorFile:
+    """An open file of tensors.
+
+    Attributes:
+        info: the record.
+        names: the names of the tensors, sorted.
+        get: function of a name that loads its Tensor.
+    """
+
+    def __init__(self, file: safe_open, path: str | Path) -> None:
         metadata = file.metadata() or {}
         if "info" not in metadata:
             raise BadInput(f"{path} carries no record of what its numbers are: it was not written by this pipeline.")
@@ -54,7 +73,11 @@ class _View:
         self.get = file.get_tensor
 
 
-def load(path, device="cpu"):
-    """All tensors (name to Tensor) and the record of a file. Raises BadInput as ``opened``."""
-    with opened(path, device) as view:
-        return {name: view.get(name) for name in view.names}, view.info
+def load(path: str | Path, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict]:
+    """Loads all tensors, by name, and the record of a file that ``save`` wrote.
+
+    Raises:
+        BadInput: as ``opened``.
+    """
+    with opened(path, device) as file:
+        return {name: file.get(name) for name in file.names}, file.info

@@ -1,7 +1,7 @@
-"""Packages of which a parameter picks one module by name: methods, objectives, kinds of labels. The only dynamic imports.
+"""Packages of which a parameter picks one module by name (methods, objectives, kinds of labels), imported dynamically.
 
 A module's file name is its name in params.yaml, so that a new one needs no list to be edited. ``stages/code.py`` names
-these packages, so that a stage's code has what it may load.
+these packages, so that the code of a stage includes the variants that it may load. No other stage code imports by name.
 """
 
 import importlib
@@ -13,11 +13,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def names(package: str, frame: Collection[str] = ()) -> list[str]:
-    """The variants in ``package`` (dotted), sorted: all its modules but those that ``frame`` names."""
+    """Lists the variants in a package, sorted: all its modules but those of its frame.
+
+    Args:
+        package: dotted name.
+        frame: names of the modules that are no variants.
+    """
     folder = ROOT.joinpath(*package.split("."))
     return sorted(file.stem for file in folder.glob("[a-z]*.py") if file.stem not in frame)
 
 
 def load(package: str, name: str) -> ModuleType:
-    """The module ``name`` of ``package``, one of its ``names``."""
+    """Imports the module ``name`` of ``package``, one of its ``names``."""
     return importlib.import_module(f"{package}.{name}")

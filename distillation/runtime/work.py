@@ -1,4 +1,4 @@
-"""Work that survives a kill: tasks with a lock, checkpoints, and finished results that the next run copies.
+"""Work that survives a kill: tasks with a lock, checkpoints, and results that the next run reuses.
 
 A task is one bounded result: a teacher, a distilled set, an evaluated student. Its folder lies under the repository's
 own ``.dvc/tmp/work`` (never a temporary copy's), named by the key of all that the work reads, so that ``dvc repro``,
@@ -22,12 +22,12 @@ from distillation.runtime.locks import locked
 
 INPUTS, LIVE = "inputs.json", "live.csv"
 _STATE, _DONE = "state.safetensors", "done"
-# A checkpoint costs at most one fiftieth of the time between two: 2 % of the work.
+# house: a checkpoint costs at most one fiftieth of the time between two: 2 % of the work.
 _SPARSE = 50
 
 
 def work_folder() -> Path:
-    """Where tasks are kept: in DVC's own temporary folder, or, without a DVC repository, beside params.yaml."""
+    """The folder of all tasks: inside DVC's own temporary folder or, without a DVC repository, beside params.yaml."""
     root = process.root().absolute()
     return root / ".dvc" / "tmp" / "work" if (root / ".dvc").is_dir() else root / ".work"
 
@@ -37,10 +37,10 @@ class Task:
     """One unit of work.
 
     Attributes:
-        label: for people.
-        folder: for its files.
+        label: its name in messages.
+        folder: the folder of its files.
         inputs: all that its bits depend on (``keys.inputs_of``), written beside the work.
-        every: the least seconds between checkpoints.
+        every: minimum seconds between checkpoints (house: 60, little to lose and little to write).
     """
 
     label: str
@@ -54,7 +54,7 @@ class Task:
 
     @classmethod
     def of(cls, label: str, inputs: dict, every: float = 60.0) -> "Task":
-        """The task that ``inputs`` name; the environment among them has a place of its own in the folder's name."""
+        """Creates the task that ``inputs`` name; the folder's name ends with a digest of the environment alone."""
         environment = inputs.get("environment", {})
         key = key_of({name: value for name, value in inputs.items() if name != "environment"})
         folder = work_folder() / f"{label.split()[0]}-{key}-{digest(environment)[:6]}"
@@ -62,23 +62,32 @@ class Task:
 
     @property
     def key(self) -> str:
-        """What stands for the task where another one needs its result: of its inputs alone, whatever its label."""
+        """The task's place in the key of another one that needs its result: a digest of its inputs, not of its label."""
         return "-".join(self.folder.name.rsplit("-", 2)[1:])
 
     @property
     def environment(self) -> dict:
+        """The described Environment of the task; empty if it has none."""
         return self.inputs.get("environment", {})
 
+    @property
+    def done(self) -> Path:
+        """The folder of the result, which exists once the task is finished."""
+        return self.folder / _DONE
+
     def finished(self) -> Path | None:
-        """The folder with the finished result, or None."""
-        done = self.folder / _DONE
-        return done if done.is_dir() else None
+        """The folder of the result, or None while it is not finished."""
+        return self.done if self.done.is_dir() else None
 
     def start(self) -> object | None:
-        """The last checkpoint's state, or None for a fresh start."""
+        """Begins or resumes the work.
+
+        Returns:
+            The state of the last checkpoint, or None for a fresh start.
+        """
         self._last = self._began = time.monotonic()
         self.folder.mkdir(parents=True, exist_ok=True)
-        for partial in self.folder.glob("*.partial"):  # a killed run's; a folder is made anew by ``result``
+        for partial in self.folder.glob("*.partial"):  # of a killed run; ``result`` replaces a folder
             if partial.is_file():
                 partial.unlink()
         files.save_json(self.folder / INPUTS, {"label": self.label, **self.inputs})
@@ -97,11 +106,11 @@ class Task:
         return _unpack(info["state"], content)
 
     def due(self) -> bool:
-        """Whether it is time for a checkpoint: at most every max(``every``, 50 times what the last one took)."""
+        """Whether max(``every``, 50 times the duration of the last checkpoint) has passed since that checkpoint."""
         return time.monotonic() - self._last >= max(self.every, _SPARSE * self._cost)
 
     def checkpoint(self, state: object) -> None:
-        """Writes a nested dict or list of tensors and JSON values, atomically."""
+        """Writes a checkpoint atomically; ``state`` is a nested dict or list of tensors and JSON values."""
         before = time.monotonic()
         content = {}
         info = {"state": _pack(state, content), "seconds": self.seconds()}
@@ -110,12 +119,12 @@ class Task:
         self._cost = self._last - before
 
     def seconds(self) -> float:
-        """Seconds of work so far, those before an interruption included."""
+        """Seconds of work so far, including those before an interruption."""
         return self._spent + time.monotonic() - self._began
 
     @contextlib.contextmanager
     def result(self) -> Iterator[Path]:
-        """A folder to write the result into; it becomes the finished one when the block succeeds."""
+        """Yields a temporary folder for the result; it becomes ``done`` if the block succeeds."""
         partial = self.folder / f"{_DONE}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -125,7 +134,7 @@ class Task:
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
-        partial.rename(self.folder / _DONE)
+        partial.rename(self.done)
         (self.folder / _STATE).unlink(missing_ok=True)
 
 
@@ -134,7 +143,7 @@ def locked_tasks(tasks: Iterable[Task]) -> Iterator[list[Task]]:
     """Holds the locks of all ``tasks`` (one run per key at a time) and yields those that are not finished yet.
 
     Locks are taken in one order everywhere, and before any GPU, so that two runs that share tasks cannot block each
-    other; whoever waits finds the work done.
+    other. A run that had to wait finds the work finished.
     """
     tasks = list(tasks)
     with contextlib.ExitStack() as stack:
@@ -145,15 +154,15 @@ def locked_tasks(tasks: Iterable[Task]) -> Iterator[list[Task]]:
 
 
 def discard(folder: Path) -> None:
-    """Removes a task's folder; a kill in between leaves nothing that could pass for a result."""
+    """Removes a task's folder; a kill at any moment leaves nothing that could pass for a result."""
     trash = folder.with_name(f"{folder.name}.trash")
     shutil.rmtree(trash, ignore_errors=True)
     folder.rename(trash)
     shutil.rmtree(trash)
 
 
-def _pack(value, content):
-    """JSON with every tensor replaced by its name in ``content``."""
+def _pack(value: object, content: dict[str, torch.Tensor]) -> dict:
+    """Converts a state to JSON, with every tensor moved into ``content`` and replaced by its name there."""
     if isinstance(value, torch.Tensor):
         name = str(len(content))
         content[name] = value
@@ -165,7 +174,8 @@ def _pack(value, content):
     return {"value": value}
 
 
-def _unpack(value, content):
+def _unpack(value: dict, content: dict[str, torch.Tensor]) -> object:
+    """Restores what ``_pack`` converted; tuples come back as lists."""
     ((kind, inner),) = value.items()
     if kind == "tensor":
         return content[inner]
@@ -176,5 +186,5 @@ def _unpack(value, content):
     return inner
 
 
-def _tell(sentence):
+def _tell(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
