@@ -1,12 +1,15 @@
 """The distance between the gradients that real and distilled images of a class give a network (DC, ICLR 2021)."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
 from distillation.methods.families.gradient_distances import per_output
 
 
-def gradients(network, images, label, chunk):
+def gradients(network: nn.Module, images: Tensor, label: int, chunk: int) -> list[Tensor]:
     """The gradients of the mean cross-entropy of images (N, C, H, W) of one class, for every weight that has outputs.
 
     As in the official code, one-dimensional parameters (biases, the scales of norms) are left out.
@@ -20,6 +23,6 @@ def gradients(network, images, label, chunk):
     return total
 
 
-def gradient_distance(real, distilled):
+def gradient_distance(real: Sequence[Tensor], distilled: Sequence[Tensor]) -> float:
     """DC's distance of two gradients (equation 10), as ``per_output`` has it, in float64."""
     return float(per_output(*([part.double() for part in parts] for parts in (distilled, real))))
