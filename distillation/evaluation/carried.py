@@ -1,6 +1,7 @@
 """The cells of transfer and kd: one network each, pre-trained on a set, carried over to a target, measured there."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,7 +114,7 @@ def produce(
         for cell in cells
     }
 
-    def before(missing):
+    def before(missing: list) -> AbstractContextManager:
         needed = {job.start.folder for job in missing if job.start}
         return stage.finished(
             pretrain, {label: job for label, job in pretraining.items() if starts[label].folder in needed}, compute
@@ -126,7 +127,9 @@ def write(out: Path, cells: Sequence[Cell], tasks: Sequence[Task], target: str, 
     """Writes ``rows.csv``, ``metrics.json`` and ``info.json`` of finished cells."""
     rows = []
     for cell, task in zip(cells, tasks, strict=True):
-        record = files.load_json(task.finished() / RECORD)
+        folder = task.finished()
+        assert folder is not None
+        record = files.load_json(folder / RECORD)
         rows.append(
             {
                 "set": cell.set,
@@ -149,6 +152,7 @@ def _start(cell: Cell) -> str:
 
 
 def _pretraining(cell: Cell, students: Students, settings: Pretrain) -> Job:
+    assert cell.source is not None and cell.kind is not None
     return Job(
         data=paths.DATASET,
         source=cell.source,

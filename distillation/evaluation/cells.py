@@ -65,7 +65,9 @@ def write(out: Path, cells: Sequence[Cell], tasks: Sequence[Task], classes: Sequ
     """
     rows, curves, by_class, steps, gflop = [], [], [], 0, 0.0
     for cell, task in zip(cells, tasks, strict=True):
-        record = files.load_json(task.finished() / classify.RECORD)
+        folder = task.finished()
+        assert folder is not None
+        record = files.load_json(folder / classify.RECORD)
         rows.append({**cell.columns, **{key: record[key] for key in _MEASURED if key in record}})
         curves += [{**cell.columns, "epoch": epoch, "loss": loss} for epoch, loss in record["curve"]]
         pairs = zip(classes, record["class_accuracy"], strict=True)
@@ -81,13 +83,13 @@ def write(out: Path, cells: Sequence[Cell], tasks: Sequence[Task], classes: Sequ
 
 def baselines(data: RealSet, networks: Sequence[str], seeds: int, draws: int, ipc: int) -> Iterator[Cell]:
     """One student a random draw, with a seed of its own; ``seeds`` students each of k-means and class-mean images."""
-    nearest = k_means_choice(data, ipc) if seeds else None
+    kmeans = [k_means_choice(data, ipc)] if seeds else []
     for network in networks:
         for draw in range(draws):
             source = random_choice(data, ipc, draw)
             yield Cell(set="random", draw=draw, source=source, network=network, seed=draw)
         for seed in range(seeds):
-            yield Cell(set="kmeans", draw=0, source=nearest, network=network, seed=seed)
+            yield Cell(set="kmeans", draw=0, source=kmeans[0], network=network, seed=seed)
             yield Cell(set="mean", draw=0, source=ClassMeans(), network=network, seed=seed)
 
 
@@ -95,6 +97,8 @@ def save_models(out: Path, cells: Sequence[Cell], tasks: Sequence[Task]) -> None
     """Writes all students into one file, their weights named ``set/network/seed/parameter``."""
     weights = {}
     for cell, task in zip(cells, tasks, strict=True):
-        content, _ = tensors.load(task.finished() / classify.WEIGHTS)
+        folder = task.finished()
+        assert folder is not None
+        content, _ = tensors.load(folder / classify.WEIGHTS)
         weights |= {f"{cell.set}/{cell.network}/{cell.seed}/{key}": value for key, value in content.items()}
     tensors.save(out / "students.safetensors", weights, {"networks": sorted({cell.network for cell in cells})})

@@ -4,12 +4,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 
 from distillation.data.indexed import indices_on
 from distillation.data.real import RealSet, loaded
-from distillation.evaluation.sets import Source, Whole
+from distillation.evaluation.sets import Noise, Source, Whole
 from distillation.networks.build import build, flops
 from distillation.runtime import files, tensors
 from distillation.runtime.random import generator
@@ -60,12 +61,12 @@ class Job:
 def train(job: Job, task: Task, device: str) -> None:
     """Trains the student of ``job``, resuming where an earlier run stopped; weights and record go into the task."""
     protocol, data = job.protocol, loaded(job.data, device)
-    epochs, state = protocol.settings.epochs, task.start()
+    epochs, state = protocol.settings.epochs, cast("dict[str, Any] | None", task.start())
     training = _training(job, data, device)
-    seen = {"curve": [], "last": [math.nan, math.nan], "best": 0.0}
+    seen: dict[str, Any] = {"curve": [], "last": [math.nan, math.nan], "best": 0.0}
     every = max(1, epochs // _POINTS)
 
-    def advance():
+    def advance() -> dict[str, float] | None:
         if not (finished := training.advance()):
             return None
         seen["last"] = list(finished)
@@ -76,7 +77,7 @@ def train(job: Job, task: Task, device: str) -> None:
             seen["best"] = max(seen["best"], score)
         return {"loss": finished[0]}
 
-    def load_state_dict(state):
+    def load_state_dict(state: dict[str, Any]) -> None:
         training.load_state_dict(state["training"])
         seen.update(state["seen"])
 
@@ -98,13 +99,14 @@ def train(job: Job, task: Task, device: str) -> None:
 
 def _training(job: Job, data: RealSet, device: str) -> Training:
     """The Training of a fresh network on the images of the job."""
-    protocol, settings = job.protocol, job.protocol.settings
+    protocol, settings, source = job.protocol, job.protocol.settings, job.source
     if protocol.lesson:
         lesson, temperature = protocol.lesson(job, device, data.info["flip"])
         batch_of, count, loss = None, lesson.count, divergence(settings.loss, temperature)
     else:
         lesson, loss = None, loss_of(settings.loss)
-        batch_of, count = job.source.images(data, protocol.kind)
+        assert not isinstance(source, Noise)
+        batch_of, count = source.images(data, protocol.kind)
     # the same seed starts from the same weights on every set, so that sets are compared in pairs
     network = build(job.network, *data.shape, generator(job.seed, "student", job.network)).to(device)
     return Training(
@@ -119,7 +121,7 @@ def _training(job: Job, data: RealSet, device: str) -> Training:
         protocol.precision,
         protocol.compile,
         lesson,
-        order_on=indices_on(data.train.images) if isinstance(job.source, Whole) else None,
+        order_on=indices_on(data.train.images) if isinstance(source, Whole) else None,
         black=data.space.black(),
     )
 

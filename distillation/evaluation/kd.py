@@ -81,9 +81,10 @@ def require_same_task(pool: Pool, target: RealSet, which: str) -> None:
     if pool.classes != target.classes:
         raise BadInput(f"{which}, whose classes are not those of the target.")
     if pool.shape[:2] != target.shape[:2]:
-        (channels, size), (wanted, pixels) = pool.shape[:2], target.shape[:2]
+        (channels, size), (target_channels, target_size) = pool.shape[:2], target.shape[:2]
         raise BadInput(
-            f"{which}, which takes {channels} channels of {size} px, but the images of the target are {wanted} of {pixels} px."
+            f"{which}, which takes {channels} channels of {size} px, but the images of the target are {target_channels} of "
+            f"{target_size} px."
         )
 
 
@@ -92,7 +93,7 @@ def _training(job: Job, student: nn.Module, teacher: nn.Module, data: RealSet, d
     forward = compiled(student) if job.compile else student
     images_at, batches = _images(job, name, data, device)
 
-    def loss_at(step):
+    def loss_at(step: int) -> Tensor:
         images = images_at(step)
         with autocast(images.device, job.precision):
             with torch.no_grad():
@@ -112,15 +113,16 @@ def _images(job: Job, name: str, data: RealSet, device: str) -> tuple[Callable[[
         batches = Batches(job.source.count, job.settings.batch, job.seed, name)
         shape = data.train.images.shape[1:]
 
-        def noise(step):
+        def noise(step: int) -> Tensor:
             draws = generator(job.seed, name, "noise", step)
             return torch.randn((len(batches(step)), *shape), generator=draws).to(device)
 
         return noise, batches
+    assert job.kind is not None
     batch_of, count = job.source.images(loaded(job.images_from, device), job.kind)
     batches = Batches(count, job.settings.batch, job.seed, name)
 
-    def taken(step):
+    def taken(step: int) -> Tensor:
         images, _ = batch_of(batches(step).to(device))
         # mirrored whatever the set shows, as published: the teacher labels what it is given
         return augmented(images, job.settings.augment, generator(job.seed, name, "augment", step), True)

@@ -37,7 +37,9 @@ def _afresh(label: str, job: classify.Job, known: Task, where: str) -> dict:
     try:
         task = Task(label, folder / "task", known.inputs, known.every)
         classify.train(job, task, where)
-        return files.load_json(task.finished() / classify.RECORD)
+        result = task.finished()
+        assert result is not None
+        return files.load_json(result / classify.RECORD)
     finally:
         shutil.rmtree(folder)
 

@@ -12,7 +12,7 @@ from distillation.augment.siamese import augment_batch
 from distillation.augment.strategy import resolve
 from distillation.data.distilled import DistilledSet
 from distillation.data.real import loaded
-from distillation.evaluation.sets import Source
+from distillation.evaluation.sets import Noise, Source
 from distillation.evaluation.steps import Batches, Steps, run
 from distillation.evaluation.transfer_settings import SoftSettings
 from distillation.networks.build import build
@@ -67,22 +67,24 @@ def used_as(path: Path) -> str:
 def pretrain(job: Job, task: Task, device: str) -> None:
     """Pre-trains the network of ``job``, resuming where an earlier run stopped; its weights go into the task."""
     data = loaded(job.data, device)
+    assert not isinstance(job.source, Noise)
     batch_of, count = job.source.images(data, job.kind)
     targets = batch_of(torch.zeros(1, dtype=torch.int64, device=device))[1]
     outputs = len(data.classes) if targets.ndim == 1 else targets.shape[1]
     # the same seed starts from the same body on every set, so that sets are compared in pairs
     network = build(job.network, *data.shape[:2], outputs, generator(job.seed, "student", job.network)).to(device)
     name = f"student/{job.network}"
-    if job.kind == "soft":
-        training = _regression(job, network, batch_of, count, name, data.info["flip"], device)
-        loss = run(task, training, training.count, lambda: training.at, "step")
+    settings = job.settings
+    if isinstance(settings, SoftSettings):
+        steps = _regression(job, settings, network, batch_of, count, name, data.info["flip"], device)
+        loss = run(task, steps, steps.count, lambda: steps.at, "step")
     else:
         training = Training(
             network,
             batch_of,
             count,
-            loss_of(job.settings.loss),
-            job.settings,
+            loss_of(settings.loss),
+            settings,
             job.seed,
             name,
             data.info["flip"],
@@ -90,20 +92,27 @@ def pretrain(job: Job, task: Task, device: str) -> None:
             job.compile,
             black=data.space.black(),
         )
-        loss = run(task, training, job.settings.epochs, lambda: training.epoch, "epoch")
+        loss = run(task, training, settings.epochs, lambda: training.epoch, "epoch")
     with task.result() as folder:
         record = {"network": job.network, "seed": job.seed, "loss": loss}
         tensors.save(folder / WEIGHTS, dict(network.state_dict()), record)
 
 
 def _regression(
-    job: Job, network: nn.Module, batch_of: Callable, count: int, name: str, flip: bool, device: str
+    job: Job,
+    settings: SoftSettings,
+    network: nn.Module,
+    batch_of: Callable[[Tensor], tuple[Tensor, Tensor]],
+    count: int,
+    name: str,
+    flip: bool,
+    device: str,
 ) -> Steps:
     """Steps towards soft labels: half the squared error, summed over classes (KIP, FRePo)."""
-    settings, batches = job.settings, Batches(count, job.settings.batch, job.seed, name)
+    batches = Batches(count, settings.batch, job.seed, name)
     forward = compiled(network) if job.compile else network
 
-    def loss_at(step):
+    def loss_at(step: int) -> Tensor:
         images, targets = batch_of(batches(step).to(device))
         images = augmented(images, settings.augment, generator(job.seed, name, "augment", step), flip)
         with autocast(images.device, job.precision):

@@ -79,7 +79,8 @@ class Noise:
 Source = FromFile | Chosen | ClassMeans | Whole | Noise
 
 
-def _at(images: Tensor, targets: Tensor) -> Images:
+def _at(images: Tensor, targets: Tensor | None) -> Images:
+    assert targets is not None
     return lambda index: (images[index], targets[index]), len(images)
 
 
@@ -96,7 +97,7 @@ def k_means_choice(data: RealSet, ipc: int) -> Chosen:
     """
     import sklearn.cluster  # noqa: F401 (slow; here, since a limit holds for the libraries that are loaded)
 
-    def chosen(members):
+    def chosen(members: Tensor) -> Tensor:
         pixels = data.encode(data.train.images[members.to(data.train.labels.device)])
         return members[k_means(pixels.flatten(1), ipc, seed=0)]
 
@@ -116,7 +117,7 @@ def _joined(chosen: Iterable[Tensor]) -> Chosen:
     return Chosen(tuple(torch.cat(list(chosen)).tolist()))
 
 
-def _enough(data, ipc):
+def _enough(data: RealSet, ipc: int) -> list[Tensor]:
     smallest = min(map(len, data.members))
     if ipc > smallest:
         raise BadInput(f"method.ipc is {ipc}, but the smallest class has {smallest} images.")

@@ -1,10 +1,11 @@
 """The settings of evaluate: what every protocol shares, and each protocol's own section."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from distillation.params import Section
+from distillation.params import Params, Section
 from distillation.runtime.errors import BadInput
 from distillation.training.settings import LabelSettings, LessonSettings, OnlineSettings, RegressionSettings
 
@@ -34,7 +35,7 @@ class Students(Section):
 
     @field_validator("networks")
     @classmethod
-    def _expanded(cls, values):
+    def _expanded(cls, values: list[str]) -> list[str]:
         if len(set(values)) != len(values):
             raise ValueError("should name each network once")
         return list(dict.fromkeys(word for value in values for word in NETWORK_SETS.get(value, [value])))
@@ -72,7 +73,7 @@ class HardSettings(LabelSettings):
 
     set_lr: bool
 
-    def of_set(self, info):
+    def of_set(self, info: Mapping[str, Any]) -> "HardSettings":
         """The settings for the DistilledSet of such an ``info``. Raises BadInput where it has no learning rate of its own."""
         if not self.set_lr:
             return self
@@ -82,6 +83,9 @@ class HardSettings(LabelSettings):
                 "own, as mtt learns one: set it to false."
             )
         return self.model_copy(update={"lr": info["lr"]})
+
+
+TrainingSettings = LabelSettings | RegressionSettings | LessonSettings
 
 
 class Standard(Section):
@@ -95,7 +99,7 @@ class Standard(Section):
     fkd: LessonSettings
 
     @model_validator(mode="after")
-    def _losses(self):
+    def _losses(self) -> Self:
         for kind, allowed in LOSSES.items():
             if getattr(self, kind).loss not in allowed:
                 raise ValueError(f"{kind}.loss must be {' or '.join(allowed)} for {kind} labels")
@@ -105,13 +109,13 @@ class Standard(Section):
 class Common(LabelSettings):
     """The protocol ``common``: one setting for every method, on hard labels whatever the set carries."""
 
-    loss: Literal["ce"]
+    loss: Literal["ce"]  # pyright: ignore[reportIncompatibleVariableOverride]: frozen, so that narrowing it is sound
 
 
 PROTOCOLS = {"standard": Standard, "common": Common}
 
 
-def training_settings(params, protocol, kind):
+def training_settings(params: Params, protocol: object, kind: str) -> tuple[TrainingSettings, str]:
     """The settings under which ``protocol`` trains a set whose labels are of ``kind``, and the kind it uses.
 
     Raises:

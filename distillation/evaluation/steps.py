@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Callable
+from typing import Any, cast
 
 import torch
+from torch import Tensor, nn
 
 from distillation.runtime.random import generator
 from distillation.runtime.work import Task
@@ -23,17 +25,24 @@ class Steps:
         count: of steps.
     """
 
-    def __init__(self, network, loss_at, optimizer, factor, count):
+    def __init__(
+        self,
+        network: nn.Module,
+        loss_at: Callable[[int], Tensor],
+        optimizer: torch.optim.Optimizer,
+        factor: Callable[[int], float],
+        count: int,
+    ) -> None:
         self.network, self.loss_at, self.optimizer, self.factor, self.count = network, loss_at, optimizer, factor, count
         self.rate = optimizer.param_groups[0]["lr"]
         self.at = 0
         network.train()
 
     @property
-    def done(self):
+    def done(self) -> bool:
         return self.at >= self.count
 
-    def advance(self):
+    def advance(self) -> tuple[Tensor]:
         """One step; returns (its loss,), a Tensor."""
         set_rate(self.optimizer, self.rate * self.factor(self.at))
         loss = self.loss_at(self.at)
@@ -43,11 +52,11 @@ class Steps:
         self.at += 1
         return (loss.detach(),)
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         network = dict(self.network.state_dict())
         return {"at": self.at, "network": network, "optimizer": optimizer_state(self.optimizer)}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.at = state["at"]
         self.network.load_state_dict(state["network"])
         restore_optimizer(self.optimizer, state["optimizer"])
@@ -56,12 +65,12 @@ class Steps:
 class Batches:
     """Which of ``count`` images a step is given: epochs in random order, the last batch of each perhaps short."""
 
-    def __init__(self, count, size, seed, name):
+    def __init__(self, count: int, size: int, seed: int, name: str) -> None:
         self.count, self.size, self.seed, self.name = count, size, seed, name
         self.per_epoch = math.ceil(count / size)
-        self.epoch, self.order = None, None
+        self.epoch: int | None = None
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> Tensor:
         """Indices (n,) on the CPU."""
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self.epoch:
@@ -75,21 +84,21 @@ def run(task: Task, training: "Steps | Training", count: int, at: Callable[[], i
 
     Progress is shown of ``count`` units, which ``at`` counts.
     """
-    last = {"loss": math.nan}
+    last: dict[str, float | Tensor] = {"loss": math.nan}
 
-    def advance():
+    def advance() -> dict[str, float | Tensor] | None:
         if not (finished := training.advance()):
             return None
         last["loss"] = finished[0]
         return dict(last)
 
-    def load_state_dict(state):
+    def load_state_dict(state: dict[str, Any]) -> None:
         training.load_state_dict(state["training"])
         last["loss"] = state["last"]
 
     complete(
         task,
-        task.start(),
+        cast("dict[str, Any] | None", task.start()),
         advance=advance,
         state_dict=lambda: {"training": training.state_dict(), "last": float(last["loss"])},
         load_state_dict=load_state_dict,

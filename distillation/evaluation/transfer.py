@@ -3,17 +3,18 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from distillation.augment.standard import crop_flip
-from distillation.data.real import loaded
+from distillation.data.real import RealSet, loaded
 from distillation.evaluation.pretrain import WEIGHTS
 from distillation.evaluation.steps import Batches, Steps, run
-from distillation.evaluation.transfer_settings import Finetune, Linear
-from distillation.networks.build import build
+from distillation.evaluation.transfer_settings import Finetune, Linear, StepSettings
+from distillation.networks.build import Network, build
 from distillation.runtime import files, tensors
 from distillation.runtime.device import autocast, compiled
 from distillation.runtime.random import generator
@@ -58,20 +59,22 @@ def carried(network: str, shape: tuple[int, int, int], start: Task | None, draws
     """A network for images and classes of ``shape`` with a fresh classifier, all else from what ``start`` pre-trained."""
     fresh = build(network, *shape, draws)
     if start:
-        content, _ = tensors.load(start.finished() / WEIGHTS)
+        folder = start.finished()
+        assert folder is not None
+        content, _ = tensors.load(folder / WEIGHTS)
         body = {name: value for name, value in content.items() if not name.startswith("classifier.")}
         fresh.load_state_dict({**fresh.state_dict(), **body})
     return fresh
 
 
-def _finetune(job, network, data, steps):
-    settings, name = job.settings, f"transfer/{job.network}"
+def _finetune(job: Job, network: nn.Module, data: RealSet, steps: int) -> Steps:
+    settings, name = cast("Finetune", job.settings), f"transfer/{job.network}"
     batches = Batches(len(data.train), settings.batch, job.seed, name)
     forward = compiled(network) if job.compile else network
 
-    def loss_at(step):
+    def loss_at(step: int) -> Tensor:
         index = batches(step).to(data.train.labels.device)
-        raw = data.train.images[index].float() / 255
+        raw = cast("Tensor", data.train.images[index]).float() / 255
         if settings.crop:  # before they are normalised, so that what comes in from outside is black
             draws = generator(job.seed, name, "augment", step)
             raw = crop_flip(raw, draws, data.info["flip"], settings.crop)
@@ -83,11 +86,11 @@ def _finetune(job, network, data, steps):
     return Steps(network, loss_at, _sgd(network, settings), partial(cosine, whole=steps), steps)
 
 
-def _linear(job, network, data, steps):
+def _linear(job: Job, network: Network, data: RealSet, steps: int) -> Steps:
     batches = Batches(len(data.train), job.settings.batch, job.seed, f"linear/{job.network}")
     features, classifier = _features(network, data, job.precision), network.classifier
 
-    def loss_at(step):
+    def loss_at(step: int) -> Tensor:
         index = batches(step).to(data.train.labels.device)
         return F.cross_entropy(classifier(features[index]), data.train.labels[index])
 
@@ -95,11 +98,11 @@ def _linear(job, network, data, steps):
 
 
 @torch.no_grad()
-def _features(network, data, precision):
+def _features(network: Network, data: RealSet, precision: str) -> Tensor:
     """Features (N, F) of the training images as they are, of the network in eval mode."""
     network.eval()
 
-    def of(images):
+    def of(images: Tensor) -> Tensor:
         encoded = data.encode(images)  # in full precision, as it is when the network is tested
         with autocast(images.device, precision):
             return network.body(encoded).flatten(1)
@@ -107,7 +110,7 @@ def _features(network, data, precision):
     return torch.cat([of(images) for images in data.train.images.split(_CHUNK)]).float()
 
 
-def _sgd(network, settings):
+def _sgd(network: nn.Module, settings: StepSettings) -> torch.optim.SGD:
     return torch.optim.SGD(
         network.parameters(), settings.lr, settings.momentum, weight_decay=settings.weight_decay, foreach=True
     )

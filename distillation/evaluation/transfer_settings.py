@@ -1,6 +1,6 @@
 """The settings of pre-training, by the kind of the labels, and of what comes after it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -22,7 +22,7 @@ class SoftSettings(Section):
     augment: Literal["none", "dsa"]
 
     @model_validator(mode="after")
-    def _after_warmup(self):
+    def _after_warmup(self) -> Self:
         if self.warmup >= self.steps:
             raise ValueError(f"warms up for {self.warmup} of {self.steps} steps, which should be more")
         return self
@@ -40,7 +40,7 @@ class Pretrain(Section):
     features: LabelSettings
 
     @model_validator(mode="after")
-    def _losses(self):
+    def _losses(self) -> Self:
         for kind, loss in (("hard", "ce"), ("features", "mse")):
             if getattr(self, kind).loss != loss:
                 raise ValueError(f"{kind}.loss must be {loss} for {kind} labels")
@@ -66,7 +66,7 @@ class Finetune(StepSettings):
     steps: Literal["auto"] | Annotated[int, Field(ge=1)]
     crop: int = Field(ge=0)
 
-    def on(self, dataset):
+    def on(self, dataset: str) -> int:
         """How many steps on a dataset of that name."""
         return STEPS[dataset in LONG] if self.steps == "auto" else self.steps
 
@@ -76,7 +76,7 @@ class Linear(StepSettings):
 
     steps: int = Field(ge=1)
 
-    def on(self, dataset):
+    def on(self, dataset: str) -> int:
         return self.steps
 
 
@@ -89,7 +89,7 @@ class Transfer(Section):
 
     @field_validator("protocols")
     @classmethod
-    def _once(cls, values):
+    def _once(cls, values: list[str]) -> list[str]:
         if len(set(values)) != len(values):
             raise ValueError("should name each protocol once")
         return values

@@ -1,5 +1,7 @@
 """The control of labels: random real images, to be given the same labels as the distilled ones."""
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -18,7 +20,7 @@ def control(distilled: DistilledSet, data: RealSet) -> DistilledSet:
     device = data.train.labels.device
     chosen = _random(distilled, data, generator(distilled.info["seed"], "control")).to(device)
     labels = None if distilled.labels is None else data.train.labels[chosen]
-    images = distilled.space.encode(data.train.images[chosen].float() / 255)
+    images = distilled.space.encode(cast("Tensor", data.train.images[chosen]).float() / 255)
     return DistilledSet(images, labels, None, distilled.space, {**distilled.info, "method": "random"})
 
 

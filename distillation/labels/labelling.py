@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, cast
 
 from torch import Tensor
 
@@ -10,6 +11,9 @@ from distillation.labels.predict import picked, predictions
 from distillation.params import Section
 from distillation.runtime.work import Task
 from distillation.teachers.pool import Pool
+
+if TYPE_CHECKING:
+    from distillation.labels.settings import Picked
 
 Files = dict[str, tuple[dict[str, Tensor], dict]]  # tensors and record of a file, by its name
 
@@ -24,7 +28,7 @@ class Labelling:
 
     def predictions(self, distilled: DistilledSet, output: Callable[[Tensor], Tensor]) -> Tensor:
         """``output`` of the pool's logits (N, K) for the images of a set, by ``settings.pick``; see ``predict``."""
-        return predictions(self.pool, distilled.images, distilled.space, self.settings.pick, output)
+        return predictions(self.pool, distilled.images, distilled.space, cast("Picked", self.settings).pick, output)
 
 
 def beside(distilled: DistilledSet, kind: str, settings: Section, content: Mapping[str, Tensor]) -> DistilledSet:
@@ -39,7 +43,7 @@ def about(pool: Pool, distilled: DistilledSet, kind: str, settings: Section) -> 
 
     Percents; None where the pool knows no classes, or the images were made for none.
     """
-    pick = "one" if kind == "features" else settings.pick
+    pick = "one" if kind == "features" else cast("Picked", settings).pick
     members = picked(pool, pick)
     scores = [member.accuracy for member in members if member.accuracy is not None]
     agreement = None

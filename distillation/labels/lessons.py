@@ -5,15 +5,21 @@ lesson replays what an ``Online`` one named ``fkd`` did.
 """
 
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
-from distillation.augment.views import View, draw, show
+from distillation.augment.views import View, ViewSettings, draw, show
 from distillation.runtime import tensors
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
 from distillation.teachers.pool import FILE as TEACHERS
+
+if TYPE_CHECKING:
+    from distillation.data.spaces import Space
 
 _OF_IMAGES = ("order", "boxes", "mirror", "partners", "logits")  # what is stored: a row for each image of an epoch
 _OF_BATCHES = ("weight", "window")  # and for each batch
@@ -33,25 +39,35 @@ class Online:
         seed, name: name every draw (order, augmentation).
     """
 
-    def __init__(self, images, space, answer, views, batch, flip, seed, name):
+    def __init__(
+        self,
+        images: Tensor,
+        space: "Space",
+        answer: Callable[[Tensor], Tensor],
+        views: ViewSettings,
+        batch: int,
+        flip: bool,
+        seed: int,
+        name: str,
+    ) -> None:
         self.images, self.answer, self.views, self.batch, self.flip = images, answer, views, batch, flip
         self.black = space.to(images.device).black()
         self.seed, self.name = seed, name
         self.count = len(images)
         self.steps = math.ceil(self.count / batch)
 
-    def __call__(self, epoch, place):
+    def __call__(self, epoch: int, place: int) -> tuple[Tensor, Tensor]:
         """Images (n, C, S, S) and the teacher's logits (n, K), those of the batch at a place of an epoch."""
         return self.answered(*self.drawn(epoch, place))
 
-    def drawn(self, epoch, place):
+    def drawn(self, epoch: int, place: int) -> tuple[Tensor, View]:
         """Which images a batch has (n,), and their View; on the CPU."""
         order = torch.randperm(self.count, generator=generator(self.seed, self.name, "order", epoch))
         index = order[place * self.batch : (place + 1) * self.batch]
         draws = generator(self.seed, self.name, "augment", epoch * self.steps + place)
         return index, draw(len(index), self.images.shape[2], self.views, self.flip, draws)
 
-    def answered(self, index, view):
+    def answered(self, index: Tensor, view: View) -> tuple[Tensor, Tensor]:
         """Images under a View, and their logits."""
         seen = show(self.images[index.to(self.images.device)], view, self.black)
         return seen, self.answer(seen)
@@ -64,7 +80,7 @@ class Stored:
         BadInput: fewer epochs are stored than ``epochs``.
     """
 
-    def __init__(self, images, space, path, epochs):
+    def __init__(self, images: Tensor, space: "Space", path: Path, epochs: int) -> None:
         self.images, self.path, self.epoch = images, path, None
         self.black = space.to(images.device).black()
         self.count = len(images)
@@ -76,7 +92,7 @@ class Stored:
             )
         self.steps = math.ceil(self.count / self.batch)
 
-    def __call__(self, epoch, place):
+    def __call__(self, epoch: int, place: int) -> tuple[Tensor, Tensor]:
         """As ``Online``."""
         if epoch != self.epoch:
             with tensors.opened(self.path) as view:
@@ -86,14 +102,14 @@ class Stored:
         seen = show(self.images[index.to(self.images.device)], view, self.black)
         return seen, logits.to(self.images.device).float()
 
-    def _batch(self, place):
+    def _batch(self, place: int) -> tuple[Tensor, View, Tensor]:
         part = slice(place * self.batch, (place + 1) * self.batch)
         index, boxes, mirror, partners, logits = (self.content[name][part] for name in _OF_IMAGES)
         weight, window = (self.content[name][place] for name in _OF_BATCHES)
         return index.long(), View(boxes.long(), mirror, partners.long(), weight, window.long()), logits
 
 
-def packed(index, view, logits):
+def packed(index: Tensor, view: View, logits: Tensor) -> dict[str, Tensor]:
     """What is stored of one batch, by name: one row for each image or, of ``weight`` and ``window``, for the batch."""
     return {
         "order": index.int(),

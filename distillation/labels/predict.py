@@ -2,20 +2,26 @@
 
 import copy
 from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from distillation.data.spaces import Space
 from distillation.networks.chunks import in_chunks
 from distillation.runtime.device import autocast
 from distillation.runtime.errors import BadInput
-from distillation.teachers.pool import Member, Pool
+
+if TYPE_CHECKING:
+    from distillation.data.spaces import Space
+    from distillation.teachers.pool import Member, Pool
+
+
+M = TypeVar("M", bound=nn.Module)
 
 
 @torch.no_grad()
 def predictions(
-    pool: Pool, images: Tensor, space: Space, pick: str, output: Callable[[Tensor], Tensor], chunk: int = 512
+    pool: "Pool", images: Tensor, space: "Space", pick: str, output: Callable[[Tensor], Tensor], chunk: int = 512
 ) -> Tensor:
     """``output`` of the logits (N, K) for images (N, C, H, W) given in ``space``.
 
@@ -27,11 +33,11 @@ def predictions(
     images = _given(pool, images, space)
     networks = [pool.network(member) for member in picked(pool, pick)]
     parts = [output(in_chunks(network, images, chunk)) for network in networks]
-    return sum(parts) / len(parts)
+    return cast("Tensor", sum(parts)) / len(parts)
 
 
 @torch.no_grad()
-def features(pool: Pool, images: Tensor, space: Space, chunk: int = 512) -> Tensor:
+def features(pool: "Pool", images: Tensor, space: "Space", chunk: int = 512) -> Tensor:
     """Features (N, F) of images under the pool's first network. Raises BadInput as above, or where it has none."""
     if not pool.has_features(pool.members[0]):
         raise BadInput(f"relabel.teacher is {pool.info['pool']!r}, whose {pool.members[0].word} has no features.")
@@ -39,12 +45,14 @@ def features(pool: Pool, images: Tensor, space: Space, chunk: int = 512) -> Tens
     return in_chunks(network.embed, _given(pool, images, space), chunk)
 
 
-def picked(pool: Pool, pick: str) -> list[Member]:
+def picked(pool: "Pool", pick: str) -> "list[Member]":
     """The members that label: all (``mean``), or the first (``one``)."""
     return pool.members if pick == "mean" else pool.members[:1]
 
 
-def answering(pool: Pool, space: Space, pick: str, mode: str, precision: str = "fp32") -> Callable[[Tensor], Tensor]:
+def answering(
+    pool: "Pool", space: "Space", pick: str, mode: str, precision: str = "fp32"
+) -> Callable[[Tensor], Tensor]:
     """A function of images (n, C, S, S) in ``space`` that gives the pool's logits (n, K), in float32.
 
     Their mean over its networks, or those of its first, by ``pick``. In ``mode`` train batch norms use the statistics of
@@ -55,16 +63,16 @@ def answering(pool: Pool, space: Space, pick: str, mode: str, precision: str = "
         networks = [by_the_batch(network) for network in networks]
 
     @torch.no_grad()
-    def answer(images):
+    def answer(images: Tensor) -> Tensor:
         inputs = pool.take(images, space)
         with autocast(images.device, precision):
             logits = [network(inputs).float() for network in networks]
-        return sum(logits) / len(logits)
+        return cast("Tensor", sum(logits)) / len(logits)
 
     return answer
 
 
-def by_the_batch(network: nn.Module) -> nn.Module:
+def by_the_batch(network: M) -> M:
     """A copy of a network whose batch norms take the statistics of what they are given, and keep none of them."""
     network = copy.deepcopy(network)
     for module in network.modules():
@@ -73,7 +81,7 @@ def by_the_batch(network: nn.Module) -> nn.Module:
     return network
 
 
-def _given(pool, images, space):
+def _given(pool: "Pool", images: Tensor, space: "Space") -> Tensor:
     """Images in ``space`` as the pool takes them."""
     if not pool.fits(images):
         raise BadInput(

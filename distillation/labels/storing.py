@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -74,16 +74,16 @@ def store(job: Job, task: Task, device: str) -> None:
 def _labelled(task: Task, lesson: Online, epochs: range) -> dict[str, Tensor]:
     """All that is stored of ``epochs``, by name."""
     steps = [(epoch, place) for epoch in epochs for place in range(lesson.steps)]
-    done = []
+    done: list[dict[str, Tensor]] = []
 
-    def advance():
+    def advance() -> dict[str, float]:
         index, view = lesson.drawn(*steps[len(done)])
         done.append(packed(index, view, lesson.answered(index, view)[1]))
         return {}
 
     complete(
         task,
-        task.start(),
+        cast("dict[str, Any] | None", task.start()),
         advance=advance,
         state_dict=lambda: {"done": done},
         load_state_dict=lambda state: done.extend(state["done"]),
@@ -103,5 +103,7 @@ def stored(tasks: Mapping[str, Task], name: str) -> dict[str, Tensor]:
     content = {}
     for each, task in tasks.items():
         if each.startswith(f"relabel {name} "):
-            content |= tensors.load(task.finished() / RESULT)[0]
+            folder = task.finished()
+            assert folder is not None
+            content |= tensors.load(folder / RESULT)[0]
     return content

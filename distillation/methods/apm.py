@@ -22,16 +22,18 @@ and goes back through it together. Images that an update leaves out do not stand
 
 import copy
 import math
+from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
+from torch import Tensor, nn
 
-from distillation.methods.base import Method, StepResult
-from distillation.methods.cost import Cost
+from distillation.methods.base import Common, Method, Problem, StepResult, gradient_of
+from distillation.methods.cost import Cost, Outline
 from distillation.methods.families.teacher_checks import require_same_inputs
 from distillation.networks.build import flops, initialise
 from distillation.networks.chunks import in_chunks
@@ -42,6 +44,9 @@ from distillation.training.loop import Training
 from distillation.training.losses import loss_of
 from distillation.training.schedules import drop_times
 from distillation.training.settings import Milestone, TrainSettings
+
+if TYPE_CHECKING:
+    from distillation.data.distilled import DistilledSet
 
 
 class Settings(Section):
@@ -71,13 +76,13 @@ class Settings(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _published_name(cls, values):
+    def _published_name(cls, values: object) -> object:
         if isinstance(values, dict) and "mid_gap" in values:
             raise ValueError("has no mid_gap but refresh, which is the published mid_gap + 1: 3 for mid_gap 2")
         return values
 
     @model_validator(mode="after")
-    def _equally_far_apart(self):
+    def _equally_far_apart(self) -> Self:
         if self.epochs % self.snapshots:
             raise ValueError(
                 f"takes {self.snapshots} snapshots equally far apart, but they do not divide {self.epochs} epochs"
@@ -85,7 +90,7 @@ class Settings(Section):
         return self
 
     @property
-    def student(self):
+    def student(self) -> dict[str, Any]:
         """The TrainSettings of a student, but for its augmentation."""
         return {
             "epochs": self.epochs,
@@ -110,13 +115,13 @@ class SparseSGD:
         milestones: steps after which the rate is multiplied by ``decay``.
     """
 
-    def __init__(self, images, lr, momentum, milestones, decay):
+    def __init__(self, images: Tensor, lr: float, momentum: float, milestones: Sequence[int], decay: float) -> None:
         self.images, self.velocity = images, torch.zeros_like(images)
         self.lr, self.momentum, self.milestones, self.decay = lr, momentum, sorted(milestones), decay
         self.steps = 0
         self.since = torch.zeros(len(images), dtype=torch.int64)  # after how many steps an image was last brought up
 
-    def drawn(self, index):
+    def drawn(self, index: Tensor) -> Tensor:
         """The images (n, C, H, W) at ``index`` (n,), different ones, as they are after all steps so far."""
         since, where = self.since[index], index.to(self.images.device)
         velocity = self.velocity[where]
@@ -125,7 +130,7 @@ class SparseSGD:
         self.since[index] = self.steps
         return self.images[where]
 
-    def step(self, index, gradient):
+    def step(self, index: Tensor, gradient: Tensor) -> None:
         """Update the images at ``index``, which have just been drawn."""
         where = index.to(self.images.device)
         self.velocity[where] = self.momentum * self.velocity[where] + gradient
@@ -134,7 +139,7 @@ class SparseSGD:
         self.steps += 1
         self.since[index] = self.steps
 
-    def _reach(self, since):
+    def _reach(self, since: Tensor) -> Tensor:
         """lr_1 m + ... + lr_n m^n over the n steps that followed each of ``since``, float64."""
         m, total = self.momentum, torch.zeros(len(since), dtype=torch.float64)
         for drops, (first, last) in enumerate(pairwise([0, *self.milestones, self.steps])):
@@ -144,20 +149,20 @@ class SparseSGD:
             total += self.lr * self.decay**drops * m ** (begin - since).double() * series
         return total
 
-    def _each(self, factors):
+    def _each(self, factors: Tensor) -> Tensor:
         return factors.to(self.images).view(-1, 1, 1, 1)
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         return {"images": self.images, "velocity": self.velocity, "since": self.since, "steps": self.steps}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.images.copy_(state["images"])
         self.velocity.copy_(state["velocity"])
         self.since.copy_(state["since"])
         self.steps = state["steps"]
 
 
-class APM(Method):
+class APM(Method[Settings]):
     """``images`` and ``labels`` are those of the current update, drawn from all of ``sgd.images``.
 
     A unit of work is one SGD step of a student, or the gradient of ``update_syn`` images.
@@ -165,10 +170,15 @@ class APM(Method):
 
     guided = True
     asks_logits = True
+    images: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]: optional in Method alone, always set here
+    labels: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]: as above
+    training: Training | None
+    snapshots: list[dict[str, Tensor]]
+    values: dict[str, float | Tensor]
 
-    def __init__(self, problem, settings):
+    def __init__(self, problem: Problem, settings: Settings) -> None:
         super().__init__(problem, settings)
-        require_same_inputs("apm", problem.teachers, problem.data)
+        require_same_inputs("apm", problem.pool, problem.data)
         milestones = drop_times(settings.milestones, settings.iterations)
         self.sgd = SparseSGD(problem.initial_images(), settings.lr_img, settings.momentum, milestones, settings.decay)
         self.all_labels = problem.labels()
@@ -180,8 +190,8 @@ class APM(Method):
 
         self.student = problem.network(problem.draws("student"))  # these take on the weights of whoever is meant, so
         self.critic = copy.deepcopy(self.student).eval().requires_grad_(False)  # that each is compiled once
-        words = {member.word: member for member in problem.teachers.members}
-        self.teachers = {word: copy.deepcopy(problem.teachers.network(member)) for word, member in words.items()}
+        words = {member.word: member for member in problem.pool.members}
+        self.teachers = {word: copy.deepcopy(problem.pool.network(member)) for word, member in words.items()}
         if problem.settings.compile:
             forget()
             for network in (self.student, self.critic, *self.teachers.values()):
@@ -191,42 +201,41 @@ class APM(Method):
         self._draw()
 
     @classmethod
-    def check(cls, common, settings, classes):
+    def check(cls, common: Common, settings: Settings, classes: int | None) -> None:
         if classes and (batch := settings.batch_syn or 0) > (count := common.ipc * classes):
             of_each = " of each shard" if settings.shards > 1 else ""
             raise BadInput(f"method.apm.batch_syn is {batch}, but there are only {count} images{of_each}.")
 
     @property
-    def updates(self):
+    def updates(self) -> int:
         return self.settings.iterations
 
-    def advance(self):
+    def advance(self) -> StepResult:
         self.at += 1
-        if self.training is None:
-            self._begin_student()
-        if not self.training.done:
-            self._train()
+        training = self.training or self._begin_student()
+        if not training.done:
+            self._train(training)
             return StepResult(image_grad_ready=False, metrics=dict(self.values))
         ready = self._differentiate()
         return StepResult(image_grad_ready=ready, metrics=dict(self.values))
 
-    def apply(self):
-        self.sgd.step(self.index, self.images.grad)
+    def apply(self) -> None:
+        self.sgd.step(self.index, gradient_of(self.images))
         self.update += 1
         if self.update == self._window:
             self.training = None
         self._draw()
 
     @property
-    def _window(self):
+    def _window(self) -> int:
         """The update at which the student and the teacher of the current one began."""
         return self.update - self.update % self.settings.refresh
 
-    def _students(self, updates):
+    def _students(self, updates: int) -> int:
         """How many students so many updates take."""
         return math.ceil(updates / self.settings.refresh)
 
-    def _draw(self):
+    def _draw(self) -> None:
         """The batch of the next update, without a gradient yet."""
         draws = self.problem.draws("batch", self.update)
         self.index = torch.randperm(len(self.all_labels), generator=draws)[: self.batch]
@@ -235,7 +244,7 @@ class APM(Method):
         self.images.grad = torch.zeros_like(self.images)
         self.part, self.sums = 0, torch.zeros(2, dtype=torch.float64)
 
-    def _begin_student(self):
+    def _begin_student(self) -> Training:
         """A new teacher, a new student, and what the teacher answers to the current batch."""
         self._load_teacher()
         initialise(self.student, self.problem.draws("student", self._window))
@@ -243,15 +252,16 @@ class APM(Method):
             logits = in_chunks(partial(self._logits, self.teacher), self.images.detach(), self.chunk)
         self.snapshots = []
         self.training = self._training(logits.softmax(1) if self.settings.loss == "ce" else logits)
+        return self.training
 
-    def _load_teacher(self):
+    def _load_teacher(self) -> None:
         """The drawn teacher's weights, in the network that is compiled for its word."""
-        pool = self.problem.teachers
+        pool = self.problem.pool
         member = pool.draw(self.problem.draws("teacher", self._window))
         self.teacher = self.teachers[member.word]
         self.teacher.load_state_dict(pool.network(member).state_dict())
 
-    def _training(self, targets):
+    def _training(self, targets: Tensor) -> Training:
         """The Training of the current student on the current batch."""
         problem, images = self.problem, self.images.detach()
         self.targets = targets
@@ -267,17 +277,17 @@ class APM(Method):
             problem.settings.precision,
         )
 
-    def _train(self):
+    def _train(self, training: Training) -> None:
         """One SGD step of the student; it is kept ``snapshots`` times, the last time at its end."""
-        if finished := self.training.advance():
+        if finished := training.advance():
             self.values["student"] = finished[0]
-            if self.training.epoch % (self.settings.epochs // self.settings.snapshots) == 0:
+            if training.epoch % (self.settings.epochs // self.settings.snapshots) == 0:
                 self.snapshots.append({name: value.clone() for name, value in self.student.state_dict().items()})
 
-    def _differentiate(self):
+    def _differentiate(self) -> bool:
         """The gradient of the next ``chunk`` images; whether that was the last of the batch."""
         rows = slice(self.part * self.chunk, (self.part + 1) * self.chunk)
-        self.images.grad[rows], sums = self._gradient(self.images.detach()[rows], self.labels[rows])
+        gradient_of(self.images)[rows], sums = self._gradient(self.images.detach()[rows], self.labels[rows])
         self.sums += sums
         self.part += 1
         if self.part < self.parts:
@@ -287,7 +297,7 @@ class APM(Method):
         self.values["discrepancy"] = distance / self.settings.snapshots
         return True
 
-    def _gradient(self, images, labels):
+    def _gradient(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """The gradient of L at some of the batch's images, and their part of L: distance summed over k, cross-entropy."""
         share = len(images) / self.batch
         images.requires_grad_()
@@ -307,42 +317,42 @@ class APM(Method):
         on_images += torch.autograd.grad(passed, images, on_logits)[0]
         return on_images, torch.stack([distance, entropy.detach()]).double().cpu()
 
-    def _logits(self, network, images):
+    def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
         with autocast(images.device, self.problem.settings.precision):
             return network(images).float()
 
-    def result(self):
+    def result(self) -> "DistilledSet":
         self.sgd.drawn(torch.arange(len(self.all_labels)))
         return self.problem.hard_set(self.sgd.images, self.all_labels)
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         training = self.training and {"targets": self.targets, "student": self.training.state_dict()}
         return {
             "at": self.at,
             "update": self.update,
             "sgd": self.sgd.state_dict(),
             "part": self.part,
-            "gradient": self.images.grad,
+            "gradient": gradient_of(self.images),
             "sums": self.sums,
             "training": training,
             "snapshots": self.snapshots,
             "values": self.values,
         }
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.at, self.update = state["at"], state["update"]
         self.sgd.load_state_dict(state["sgd"])
         self.snapshots, self.values = state["snapshots"], state["values"]
         self._draw()
         self.part, self.sums = state["part"], state["sums"]
-        self.images.grad.copy_(state["gradient"])
+        gradient_of(self.images).copy_(state["gradient"])
         if state["training"]:
             self._load_teacher()
             self.training = self._training(state["training"]["targets"])
             self.training.load_state_dict(state["training"]["student"])
 
-    def cost(self):
-        pool, settings = self.problem.teachers, self.settings
+    def cost(self) -> Cost:
+        pool, settings = self.problem.pool, self.settings
         teacher = sum(flops(word, *pool.shape) for word in self.teachers) / len(self.teachers)
         labelled, moved = self._students(self.update) * self.batch, self.update * self.batch
         learnt = labelled * settings.epochs + moved * settings.snapshots
@@ -350,7 +360,7 @@ class APM(Method):
         return student + Cost.of_passes(teacher, labelled + moved, moved)
 
     @classmethod
-    def estimate(cls, common, settings, outline):
+    def estimate(cls, common: Common, settings: Settings, outline: Outline) -> Cost:
         """The teacher counts as a student, since the pool may hold several networks."""
         images = common.ipc * outline.classes
         moved = settings.iterations * min(settings.batch_syn or images, images)

@@ -1,9 +1,9 @@
 """The contract of a method: its settings, the problem that it is given, and what it gives back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from distillation.teachers.settings import PoolSettings
 
 Weight = Annotated[float, Field(ge=0)]
+MethodSettings = TypeVar("MethodSettings", bound=Section)  # a method's own section of params.yaml
 
 
 class GuidanceSettings(Section):
@@ -82,7 +83,7 @@ class Common(Section):
 
     @field_validator("augment")
     @classmethod
-    def _strategy(cls, value):
+    def _strategy(cls, value: str) -> str:
         if value not in ("auto", "none"):
             operations(value)
         return value
@@ -134,6 +135,18 @@ class Problem:
     teachers: Pool | None
     shard: int = 0
     guides: Pool | None = None
+
+    @property
+    def pool(self) -> Pool:
+        """The pool of ``method.teacher``, for methods that read it (``Method.reads_teachers``)."""
+        assert self.teachers is not None
+        return self.teachers
+
+    @property
+    def guide_pool(self) -> Pool:
+        """The pool of ``method.guidance.teacher``, for methods that read it (``Method.reads_guides``)."""
+        assert self.guides is not None
+        return self.guides
 
     @property
     def name(self) -> str:
@@ -228,6 +241,12 @@ class Problem:
         return DistilledSet(images.detach(), labels, targets, space or self.data.space, info)
 
 
+def gradient_of(images: Tensor) -> Tensor:
+    """Returns the gradient of ``images``, which a method or guidance has set before."""
+    assert images.grad is not None
+    return images.grad
+
+
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
     """The outcome of one unit of work.
@@ -238,10 +257,10 @@ class StepResult:
     """
 
     image_grad_ready: bool
-    metrics: dict[str, float | Tensor] = field(default_factory=dict)
+    metrics: Mapping[str, float | Tensor] = field(default_factory=dict)
 
 
-class Method:
+class Method(Generic[MethodSettings]):
     """A distillation method.
 
     ``guided`` says whether its images have a gradient that guidance can add to, ``matches_features`` whether
@@ -265,52 +284,52 @@ class Method:
     total = 1
     at = 0
 
-    def __init__(self, problem: Problem, settings: Section):
+    def __init__(self, problem: Problem, settings: MethodSettings) -> None:
         self.problem, self.settings = problem, settings
         self.check(problem.settings, settings, problem.classes)
 
     @classmethod
-    def shards(cls, common: Common, settings: Section) -> range:
+    def shards(cls, common: Common, settings: MethodSettings) -> range:
         """The numbers of the shards in which ``common.ipc`` images of each class are made: that many, evenly shared."""
         return range(getattr(settings, "shards", 1))
 
     @classmethod
-    def of_one_shard(cls, settings: Section) -> Section:
+    def of_one_shard(cls, settings: MethodSettings) -> MethodSettings:
         """The settings without what says how many shards there are, or which is the first."""
         extent = {"shards": 1, "first": 0}
         return settings.model_copy(update={key: one for key, one in extent.items() if hasattr(settings, key)})
 
     @classmethod
-    def files(cls, settings: Section) -> tuple[Path, ...]:
+    def files(cls, settings: MethodSettings) -> tuple[Path, ...]:
         """Files and folders that the method reads beside the dataset and the pools."""
         return ()
 
     @classmethod
-    def reads_teachers(cls, settings: Section) -> bool:
+    def reads_teachers(cls, settings: MethodSettings) -> bool:
         """Whether the method reads the pool of ``method.teacher``; where not, its problem has none."""
         return cls.asks_logits or cls.reads_batch_norms
 
     @classmethod
-    def reads_guides(cls, common: Common, settings: Section) -> bool:
+    def reads_guides(cls, common: Common, settings: MethodSettings) -> bool:
         """Whether the method, or guidance beside it, reads the pool of ``method.guidance.teacher``."""
         return common.guided
 
     @classmethod
-    def labels_of(cls, settings: Section) -> str:
+    def labels_of(cls, settings: MethodSettings) -> str:
         """The kind of the result's labels under the method's settings."""
         return cls.kind
 
     @classmethod
-    def check(cls, common: Common, settings: Section, classes: int | None) -> None:
+    def check(cls, common: Common, settings: MethodSettings, classes: int | None) -> None:
         """Raises BadInput where the method's settings do not suit ``common`` (of one shard) and the number of ``classes``,
         None where only the dataset's files can tell."""
 
     @classmethod
-    def check_teachers(cls, common: Common, settings: Section, pool: "PoolSettings") -> None:
+    def check_teachers(cls, common: Common, settings: MethodSettings, pool: "PoolSettings") -> None:
         """Raises BadInput where the PoolSettings of ``method.teacher`` do not suit the method."""
 
     @classmethod
-    def estimate(cls, common: Common, settings: Section, outline: Outline) -> Cost:
+    def estimate(cls, common: Common, settings: MethodSettings, outline: Outline) -> Cost:
         """The Cost of all shards, from the parameters alone; augmentation, solving and testing are left out."""
         raise NotImplementedError(f"{cls.__name__} must say what it costs")
 
@@ -343,22 +362,22 @@ class Method:
         raise NotImplementedError
 
 
-class SelectionMethod(Method):
+class SelectionMethod(Method[MethodSettings]):
     """A method that chooses its images, or takes them over: it trains nothing, and its cost counts as nothing."""
 
     @classmethod
-    def estimate(cls, common, settings, outline):
+    def estimate(cls, common: Common, settings: MethodSettings, outline: Outline) -> Cost:
         return Cost()
 
-    def advance(self):
+    def advance(self) -> StepResult:
         self.at += 1
         return StepResult(image_grad_ready=False)
 
-    def cost(self):
+    def cost(self) -> Cost:
         return Cost()
 
 
-class ImageMethod(Method):
+class ImageMethod(Method[MethodSettings]):
     """A method that moves images along a gradient.
 
     A subclass sets ``optimizer``, and names in ``variables`` the attributes that it moves: a checkpoint has them all.
@@ -366,11 +385,12 @@ class ImageMethod(Method):
     """
 
     guided = True
+    images: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]: optional in Method alone, always set here
     variables: tuple[str, ...] = ("images",)
     targets: Tensor | None = None
     optimizer: torch.optim.Optimizer
 
-    def __init__(self, problem: Problem, settings: Section):
+    def __init__(self, problem: Problem, settings: MethodSettings) -> None:
         super().__init__(problem, settings)
         self.begin()
 
@@ -383,17 +403,17 @@ class ImageMethod(Method):
         """The images (N, C, S, S) that optimisation starts from, and their classes (N,)."""
         return self.problem.initial_images(), self.problem.labels()
 
-    def apply(self):
+    def apply(self) -> None:
         self.optimizer.step()
 
-    def result(self):
+    def result(self) -> DistilledSet:
         return self.problem.labelled_set(self.images, self.labels, self.targets, self.kind)
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         variables = {name: getattr(self, name).detach() for name in self.variables}
         return {"at": self.at, **variables, "optimizer": optimizer_state(self.optimizer)}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.at = state["at"]
         for name in self.variables:
             getattr(self, name).data.copy_(state[name])

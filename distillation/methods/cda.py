@@ -17,8 +17,8 @@ class Settings(RecoverSettings):
     milestone: float = Field(gt=0, le=1)
 
 
-class CDA(Recover):
-    def lowest(self, iteration):
+class CDA(Recover[Settings]):
+    def lowest(self, iteration: int) -> float:
         settings = self.settings
         done = min(iteration / (settings.milestone * settings.iterations), 1)
         return cosine(done, last=settings.crop)

@@ -11,10 +11,11 @@ in one batch and all synthetic ones in another, in train mode, as the official c
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from distillation.augment.siamese import apply, draw
-from distillation.methods.base import ImageMethod, StepResult
-from distillation.methods.cost import Cost
+from distillation.methods.base import Common, ImageMethod, Problem, StepResult
+from distillation.methods.cost import Cost, Outline
 from distillation.networks.build import has_features, initialise
 from distillation.params import Section
 from distillation.runtime.errors import BadInput
@@ -29,10 +30,10 @@ class Settings(Section):
     batch_real: int = Field(ge=1)
 
 
-class DM(ImageMethod):
+class DM(ImageMethod[Settings]):
     matches_features = True
 
-    def __init__(self, problem, settings):
+    def __init__(self, problem: Problem, settings: Settings) -> None:
         super().__init__(problem, settings)
         self.total = settings.iterations
         self.optimizer = torch.optim.SGD([self.images], settings.lr_img, settings.momentum)
@@ -43,7 +44,7 @@ class DM(ImageMethod):
         self.whole_batch = any(isinstance(m, torch.nn.BatchNorm2d) for m in self.network.modules())
         self.embed = problem.compiled(self.network.embed)
 
-    def advance(self):
+    def advance(self) -> StepResult:
         problem, draws = self.problem, self.problem.draws("iteration", self.at)
         initialise(self.network, draws)
         real = problem.real(problem.pick(self.batch, draws).flatten())
@@ -55,7 +56,7 @@ class DM(ImageMethod):
         self.at += 1
         return StepResult(image_grad_ready=True, metrics={"loss": loss.detach() / problem.classes})
 
-    def _means(self, images, ops, numbers):
+    def _means(self, images: Tensor, ops: Tensor, numbers: Tensor) -> Tensor:
         """Mean features (classes, F) of images in the order of their classes, every class under its one augmentation."""
         count = len(images) // self.problem.classes
         ops, numbers = ops.repeat_interleave(count), numbers[:, 0].repeat_interleave(count, 0)
@@ -63,17 +64,17 @@ class DM(ImageMethod):
         features = self.problem.features(self.embed, augmented, len(images) if self.whole_batch else None)
         return features.float().view(self.problem.classes, count, -1).mean(1)
 
-    def cost(self):
+    def cost(self) -> Cost:
         real = self.batch * self.problem.classes
         return _cost(self.problem.forward_flops(), self.at, real, len(self.images))
 
     @classmethod
-    def estimate(cls, common, settings, outline):
+    def estimate(cls, common: Common, settings: Settings, outline: Outline) -> Cost:
         real, synthetic = (count * outline.classes for count in (settings.batch_real, common.ipc))
         return _cost(outline.flops(common.network), settings.iterations, real, synthetic)
 
 
-def _cost(flops, updates, real, synthetic):
+def _cost(flops: int, updates: int, real: int, synthetic: int) -> Cost:
     """The Cost of updates that pass ``real`` images forwards and ``synthetic`` ones both ways."""
     return Cost.of_passes(flops, updates * (real + synthetic), updates * synthetic)
 

@@ -1,6 +1,6 @@
 """The loop that brings a method to its end, the same for the stage, for benchmarks, tests and notebooks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -21,7 +21,7 @@ class Unit:
 
     updates: int
     updated: bool
-    metrics: dict[str, float | Tensor]
+    metrics: Mapping[str, float | Tensor]
 
 
 def updates(method: Method, guidance: Guidance | None = None, start: int = 0) -> Iterator[Unit]:

@@ -22,14 +22,16 @@ sane, absolute or relative. The teacher sees each image's first class.
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
-from distillation.methods.base import StepResult
-from distillation.methods.cost import Cost
+from distillation.methods.base import Common, Problem, StepResult
+from distillation.methods.cost import Cost, Outline
 from distillation.methods.families.network_pool import NetworkPoolMethod
 from distillation.methods.families.regressor import Regressor
 from distillation.methods.families.ridge import solve
@@ -37,6 +39,9 @@ from distillation.params import Section
 from distillation.runtime.errors import BadInput
 from distillation.training.optimizers import set_rate
 from distillation.training.schedules import cosine
+
+if TYPE_CHECKING:
+    from distillation.data.distilled import DistilledSet
 
 LAST = 0.1  # the learning rate at the end, relative to the first
 EPSILON = {"lamb": 1e-6, "adam": 1e-8}
@@ -57,13 +62,14 @@ class Settings(Section):
     batch_syn: int = Field(ge=1)
 
 
-class FRePo(NetworkPoolMethod):
+class FRePo(NetworkPoolMethod[Settings]):
     """A unit of work is an update, with the step of the network that it drew."""
 
     kind = "regression"
+    labels: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]: optional in ImageMethod, always set here
 
-    def __init__(self, problem, settings):
-        super().__init__(problem, settings)
+    def __init__(self, problem: Problem, settings: Settings) -> None:
+        super().__init__(problem, settings, settings.batch_real)
         self.total = settings.iterations
         self.targets = (problem.centred(self.labels) / math.sqrt(problem.classes / 10)).requires_grad_()
         leaves = [self.images, self.targets]
@@ -71,7 +77,7 @@ class FRePo(NetworkPoolMethod):
         self.mirrors = settings.mirror and problem.data.info["flip"]
         self.pool = [self._regressor(place) for place in range(settings.pool)]
 
-    def advance(self):
+    def advance(self) -> StepResult:
         embed = partial(self.embed, self._drawn(self.at).network.eval())
         real, real_targets = self._real(self.at)
         with torch.no_grad():
@@ -85,12 +91,12 @@ class FRePo(NetworkPoolMethod):
         self.at += 1
         return StepResult(image_grad_ready=True, metrics={"loss": loss.detach()})
 
-    def _margin(self):
+    def _margin(self) -> Tensor:
         """How far apart the largest two numbers of a label are, at most 1 / C, on average."""
         first, second = self.targets.topk(2, dim=1).values.unbind(1)
         return (first - second).clamp_max(1 / self.problem.classes).mean()
 
-    def apply(self):
+    def apply(self) -> None:
         update = self.at - 1
         self._move(update)
         regressor = self._drawn(update)
@@ -103,7 +109,7 @@ class FRePo(NetworkPoolMethod):
         self._train(regressor, self.images[index], self.targets[index])
 
     @torch.no_grad()
-    def _move(self, update):
+    def _move(self, update: int) -> None:
         """A step of the optimiser; LAMB's is Adam's, lengthened or shortened to rate times the norm of what it moves."""
         rate = self.settings.lr * cosine(update, self.settings.iterations, LAST)
         set_rate(self.optimizer, rate)
@@ -115,16 +121,16 @@ class FRePo(NetworkPoolMethod):
                 step = leaf - old
                 leaf.copy_(old + step * (rate * old.norm() / step.norm().clamp_min(1e-30)))
 
-    def _real(self, update):
+    def _real(self, update: int) -> tuple[Tensor, Tensor]:
         """The real images (n, C, S, S) of an update and their centred labels (n, K)."""
         index = self._batch(update)
         labels = self.problem.data.train.labels[index.to(self.images.device)]
         return self.problem.real(index), self.problem.centred(labels)
 
-    def _features(self, embed, images):
+    def _features(self, embed: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         return self.problem.features(embed, images).double()
 
-    def _regressor(self, place):
+    def _regressor(self, place: int) -> Regressor:
         """A fresh network of the pool, and its count of steps to begin with."""
         network = self.problem.network(self.problem.draws("pool", place))
         optimizer = torch.optim.Adam(network.parameters(), self.settings.pool_lr, foreach=True)
@@ -132,31 +138,31 @@ class FRePo(NetworkPoolMethod):
         regressor.steps = place * self.settings.pool_steps // self.settings.pool
         return regressor
 
-    def result(self):
+    def result(self) -> "DistilledSet":
         if not self.targets.isfinite().all():
             raise BadInput("frepo ended with labels that are not finite: a smaller method.frepo.lr is wanted.")
         return super().result()
 
-    def cost(self):
+    def cost(self) -> Cost:
         images = len(self.images)
         moved = self.at * images * (2 if self.mirrors else 1)
         moved += self.network_steps * min(images, self.settings.batch_syn)
         return _cost(self.problem.forward_flops(), self._real_images(self.at), moved)
 
     @classmethod
-    def estimate(cls, common, settings, outline):
+    def estimate(cls, common: Common, settings: Settings, outline: Outline) -> Cost:
         images = common.ipc * outline.classes
         moved = images * (2 if settings.mirror and outline.flip else 1) + min(images, settings.batch_syn)
         real = settings.iterations * min(settings.batch_real, outline.count)
         return _cost(outline.flops(common.network), real, settings.iterations * moved)
 
 
-def _cost(flops, real, moved):
+def _cost(flops: int, real: int, moved: int) -> Cost:
     """The Cost of ``real`` images forwards, and of ``moved`` synthetic ones both ways."""
     return Cost.of_passes(flops, real + moved, moved)
 
 
-def _predictions(synthetic, targets, real, ridge):
+def _predictions(synthetic: Tensor, targets: Tensor, real: Tensor, ridge: float) -> Tensor:
     """What the linear map, without a bias, from ``synthetic`` features to their ``targets`` predicts of ``real`` ones."""
     kernel = synthetic @ synthetic.T
     return real @ synthetic.T @ solve(kernel, targets, ridge * kernel.diagonal().mean(), ridge)

@@ -1,17 +1,22 @@
 """Images of pure N(0, 1) noise in the dataset's space: KRR-ST's control without any data (its Table 4)."""
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from distillation.methods.base import SelectionMethod
 from distillation.params import Section
+
+if TYPE_CHECKING:
+    from distillation.data.distilled import DistilledSet
 
 
 class Settings(Section):
     """Nothing to set."""
 
 
-class Gaussian(SelectionMethod):
-    def result(self):
+class Gaussian(SelectionMethod[Settings]):
+    def result(self) -> "DistilledSet":
         problem = self.problem
         shape = (problem.classes * problem.settings.ipc, *problem.data.train.images.shape[1:])
         images = torch.randn(shape, generator=problem.draws("noise")).to(problem.device)

@@ -16,17 +16,23 @@ with batch norm it lets batches change what a teacher says and is.
 
 from collections import Counter
 from itertools import accumulate
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distillation.methods.base import Method, Problem
+from distillation.methods.base import gradient_of
 from distillation.methods.families.distances import DISTANCES, class_sums
 from distillation.networks.chunks import in_chunks
 from distillation.runtime.device import autocast
 from distillation.runtime.errors import BadInput
-from distillation.teachers.pool import Pool
+
+if TYPE_CHECKING:
+    from distillation.methods.base import Method, Problem
+    from distillation.networks.build import Network
+    from distillation.teachers.foreign import Foreign
+    from distillation.teachers.pool import Member, Pool
 
 CACHE = 4 << 30  # bytes of real features that are kept
 
@@ -39,7 +45,7 @@ class Guidance:
             network that it lacks.
     """
 
-    def __init__(self, problem: Problem, pool: Pool):
+    def __init__(self, problem: "Problem", pool: "Pool") -> None:
         self.problem, self.settings = problem, problem.settings
         self.pool = pool = pool.keeping(self.settings.guidance.epoch)
         self.distance = self.settings.guidance.distance
@@ -60,22 +66,25 @@ class Guidance:
             )
         self.labels = problem.data.train.labels.cpu()
         self.cached = self._cached() if self.distance == "cos" else set()
-        self.units = {}
+        self.units: dict[Member, Tensor] = {}
 
-    def add_gradient(self, method: Method, update: int) -> Tensor:
-        """Adds the gradient of one drawn teacher at the given update, and returns its loss."""
+    def add_gradient(self, method: "Method", update: int) -> Tensor:
+        """Add the gradient of one drawn teacher at the given update; returns its loss, a Tensor."""
         member = self._drawn(update)
-        gradient, loss = self._gradient(self.pool.network(member), method, self._real(member, update))
+        assert method.images is not None and method.labels is not None
+        network, real = self.pool.network(member), self._real(member, update)
+        gradient, loss = self._gradient(network, method.images, method.labels, real)
+        image_gradient = gradient_of(method.images)
         weight = self.alpha[member.word]
         if self.settings.guidance.scale == "relative":
-            weight = weight * method.images.grad.norm() / gradient.norm().clamp_min(1e-12)
-        method.images.grad.add_(gradient * weight)
+            weight = weight * image_gradient.norm() / gradient.norm().clamp_min(1e-12)
+        image_gradient.add_(gradient * weight)
         return loss
 
-    def _drawn(self, update):
+    def _drawn(self, update: int) -> "Member":
         return self.pool.draw(self.problem.draws("guidance", update))
 
-    def _real(self, member, update):
+    def _real(self, member: "Member", update: int) -> tuple[Tensor, ...]:
         """What the distance needs of the real batch: nothing, counts by class, or also sums of unit features."""
         if self.distance == "ce":
             return ()
@@ -88,7 +97,7 @@ class Guidance:
         labels = self.labels[chosen].to(self.problem.device)
         return counts, class_sums(self._units(member, chosen), labels, self.problem.classes)
 
-    def _units(self, member, indices):
+    def _units(self, member: "Member", indices: Tensor) -> Tensor:
         """Unit features (n, F) of training images; kept ones are exact, as eval mode has no effect of the batch."""
         if member not in self.cached:
             return self._embedded(member, indices)
@@ -97,12 +106,12 @@ class Guidance:
         return self.units[member][indices.to(self.problem.device)]
 
     @torch.no_grad()
-    def _embedded(self, member, indices):
+    def _embedded(self, member: "Member", indices: Tensor) -> Tensor:
         network = self.pool.network(member)
         features = in_chunks(lambda part: self._seen(network, self.problem.real(part)), indices, self.settings.chunk)
         return F.normalize(features)
 
-    def _cached(self):
+    def _cached(self) -> "set[Member]":
         """The first members of the pool whose features of the whole training set fit into CACHE together.
 
         A rule of the inputs alone, not of the memory that happens to be free: fresh features differ in rounding.
@@ -111,22 +120,24 @@ class Guidance:
         ends = accumulate(sizes[member.word] for member in self.pool.members)
         return {member for member, end in zip(self.pool.members, ends, strict=True) if end <= CACHE}
 
-    def _gradient(self, network, method, real):
+    def _gradient(
+        self, network: "Network | Foreign", images: Tensor, labels: Tensor, real: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor]:
         """Gradient and value of the loss N / D, in chunks that leave it exact.
 
         Where D depends on the images, dL = (dN - L dD) / D: a first pass finds N and D, unless one chunk holds them all.
         """
-        parts = [part.requires_grad_() for part in method.images.detach().split(self.settings.chunk)]
-        labels = method.labels.split(self.settings.chunk)
+        parts = [part.requires_grad_() for part in images.detach().split(self.settings.chunk)]
+        classes = labels.split(self.settings.chunk)
 
-        def sums(i):
-            return DISTANCES[self.distance](self._seen(network, parts[i]), labels[i], *real)
+        def sums(i: int) -> tuple[Tensor, Tensor | int]:
+            return DISTANCES[self.distance](self._seen(network, parts[i]), classes[i], *real)
 
         if len(parts) == 1:
             same, pairs = sums(0)
             loss = same / pairs
             return torch.autograd.grad(loss, parts[0])[0], loss.detach()
-        loss, whole = 0.0, len(method.images)
+        loss, whole = 0.0, len(images)
         if self.distance != "ce":
             with torch.no_grad():
                 total, whole = map(sum, zip(*map(sums, range(len(parts))), strict=True))
@@ -136,21 +147,22 @@ class Guidance:
             same, pairs = sums(i)
             gradients.append(torch.autograd.grad((same - loss * pairs) / whole, part)[0])
             total += same.detach()
-        return torch.cat(gradients), total / whole
+        return torch.cat(gradients), cast("Tensor", total / whole)
 
-    def _seen(self, network, images):
+    def _seen(self, network: "Network | Foreign", images: Tensor) -> Tensor:
         """What the distance reads of images: logits (n, C), or features (n, F)."""
-        given = self.pool.take(images, self.problem.data.space, self.settings.guidance.adapt)
-        with autocast(given.device, self.settings.precision):
-            return (network.embed if self.distance == "cos" else network)(given).float()
+        inputs = self.pool.take(images, self.problem.data.space, self.settings.guidance.adapt)
+        with autocast(inputs.device, self.settings.precision):
+            return (network.embed if self.distance == "cos" else network)(inputs).float()
 
-    def added_to(self, cost: dict[str, float], method: Method, updates: int) -> dict[str, float]:
-        """The record of the method's Cost with the passes through the teachers.
+    def added_to(self, cost: dict[str, float], method: "Method", updates: int) -> dict[str, float]:
+        """The method's cost with the passes through the teachers.
 
         Each update passes every image forwards (twice, where a ratio is taken in chunks) and back; and of the cosine
         distance each teacher once the training set, if its features are kept, else each update the real batch.
         """
         drawn = Counter(self._drawn(update) for update in range(updates))
+        assert method.images is not None
         images, real = len(method.images), Counter()
         if self.distance == "cos":
             real = {

@@ -1,20 +1,15 @@
 """Herding (Welling, 2009; as a coreset in DC, section 4.1)."""
 
-from typing import Literal
+from torch import Tensor
 
-from distillation.methods.families.coreset import Coreset
-from distillation.params import Section
+from distillation.methods.families.coreset import Coreset, CoresetSettings
 from distillation.training.selection import herding
 
-
-class Settings(Section):
-    """``features``: teacher (before the classifier of the first teacher) or pixels (in the dataset's space)."""
-
-    features: Literal["teacher", "pixels"]
+Settings = CoresetSettings
 
 
 class Herding(Coreset):
-    def choose(self, features, count):
+    def choose(self, features: Tensor, count: int) -> Tensor:
         return herding(features, count)
 
 

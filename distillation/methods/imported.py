@@ -17,15 +17,17 @@ import json
 import re
 import sys
 import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import unquote
 from zipfile import BadZipFile
 
 import torch
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from distillation.data import npz
 from distillation.data.distilled import DistilledSet
@@ -33,7 +35,7 @@ from distillation.data.pickled import unpickled
 from distillation.data.spaces import Space
 from distillation.datasets.archives import members
 from distillation.datasets.pictures import decode, stack
-from distillation.methods.base import SelectionMethod
+from distillation.methods.base import Problem, SelectionMethod
 from distillation.params import Section
 from distillation.runtime.errors import BadInput
 
@@ -57,18 +59,18 @@ class Settings(Section):
     labels: Literal["hard", "soft", "logits", "regression", "features"]
 
 
-class Imported(SelectionMethod):
+class Imported(SelectionMethod[Settings]):
     learns_lr = True  # its file may say one; where it does not, evaluation refuses
 
     @classmethod
-    def files(cls, settings):
+    def files(cls, settings: Settings) -> tuple[Path, ...]:
         return (Path(settings.file),) if Path(settings.file).exists() else ()
 
     @classmethod
-    def labels_of(cls, settings):
+    def labels_of(cls, settings: Settings) -> str:
         return settings.labels
 
-    def result(self):
+    def result(self) -> DistilledSet:
         path = Path(self.settings.file)
         if not path.exists() or path == Path("data/none"):
             raise BadInput(f"method.imported.file is {path}: give the path of a distilled set, see params.yaml.")
@@ -83,7 +85,7 @@ class Imported(SelectionMethod):
         images, targets = made.images.float().to(self.problem.device), made.targets
         return replace(made, images=images, targets=None if targets is None else targets.float())
 
-    def _own(self, path, made):
+    def _own(self, path: Path, made: DistilledSet) -> DistilledSet:
         """A set that says what it is, which has to be what the parameters say."""
         if made.kind != self.settings.labels:
             raise BadInput(
@@ -101,7 +103,7 @@ class Imported(SelectionMethod):
             )
         return replace(made, info={**made.info, **self._about(path), "origin": made.info["method"]})
 
-    def _foreign(self, path, content):
+    def _foreign(self, path: Path, content: Mapping[str, Tensor]) -> DistilledSet:
         """A set that is what the parameters say."""
         kind, space = self.settings.labels, self.problem.data.space
         images, said = content["images"], content["labels"]
@@ -123,12 +125,12 @@ class Imported(SelectionMethod):
         order = said.argsort(stable=True)
         return DistilledSet(images[order], said[order].long(), None, space, info)
 
-    def _about(self, path):
+    def _about(self, path: Path) -> dict[str, Any]:
         common = self.problem.settings
         return {"method": common.name, "ipc": common.ipc, "seed": common.seed, "file": path.name}
 
 
-def _read(path, classes, channels):
+def _read(path: Path, classes: Sequence[str], channels: int) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     """What a file or folder holds, with ``images`` and ``labels`` where it was made elsewhere, and its record or None."""
     if path.is_dir():
         pair = next(((x, y) for x, y in PAIRS.items() if (path / x).is_file()), None)
@@ -152,14 +154,14 @@ def _read(path, classes, channels):
     return content, info
 
 
-def _safetensors(path):
+def _safetensors(path: Path) -> tuple[dict[str, Tensor], Any]:
     """The tensors of a file, and its record or None."""
     with safe_open(str(path), framework="pt") as file:
         record = (file.metadata() or {}).get("info")
         return {name: file.get_tensor(name) for name in file.keys()}, json.loads(record) if record else None  # noqa: SIM118
 
 
-def _pair(folder, x, y):
+def _pair(folder: Path, x: str, y: str) -> dict[str, Tensor]:
     """Images and labels in a file each, and the learning rate beside them if there is one."""
     content = {"images": _tensor(folder / x), "labels": _tensor(folder / y)}
     if (folder / RATE).is_file():
@@ -167,7 +169,7 @@ def _pair(folder, x, y):
     return content
 
 
-def _tensor(path):
+def _tensor(path: Path) -> Tensor:
     if not path.is_file():
         raise BadInput(f"{path} is missing: images and labels belong together.")
     found = unpickled(path, CURE)
@@ -176,7 +178,7 @@ def _tensor(path):
     return found.detach()
 
 
-def _pictures(folder, classes, channels):
+def _pictures(folder: Path, classes: Sequence[str], channels: int) -> dict[str, Tensor]:
     arrays = decode(members(folder, lambda name: "/" in name))
     if not arrays:
         raise BadInput(f"{folder} has no images: they should lie in folders, one a class.")
@@ -184,7 +186,7 @@ def _pictures(folder, classes, channels):
     return {"images": stack(list(arrays.values()), channels), "labels": torch.tensor(labels)}
 
 
-def _class_of(name, classes, folder):
+def _class_of(name: str, classes: Sequence[str], folder: Path) -> int:
     if (plain := unquote(name)) in classes:
         return classes.index(plain)
     if (found := re.fullmatch(r"new(\d+)", name)) and int(found[1]) < len(classes):
@@ -192,7 +194,7 @@ def _class_of(name, classes, folder):
     raise BadInput(f"{folder} has the class {name!r}, but the dataset's are {', '.join(classes)}.")
 
 
-def _first_run(content, path):
+def _first_run(content: object, path: Path) -> dict[str, Tensor]:
     """Images and labels of the first run in a result file of DC's code."""
     runs = content.get("data") if isinstance(content, dict) else None
     pair = runs[0] if isinstance(runs, list) and runs else None
@@ -207,7 +209,7 @@ def _first_run(content, path):
     return {"images": pair[0], "labels": pair[1]}
 
 
-def _check_labels(path, images, said, kind, classes):
+def _check_labels(path: Path, images: Tensor, said: Tensor, kind: str, classes: int) -> None:
     """Labels of one shape for each kind; ``said`` is (N,) or (N, K)."""
     width = {"hard": (), "features": ("D",)}.get(kind, (classes,))
     fits = said.ndim == 1 + len(width) and said.shape[0] == len(images) and width in ((), ("D",), said.shape[1:])
@@ -224,7 +226,7 @@ def _check_labels(path, images, said, kind, classes):
         raise BadInput(f"{path} has labels that are no probabilities: method.imported.labels should be logits.")
 
 
-def _check(path, made, problem):
+def _check(path: Path, made: DistilledSet, problem: Problem) -> None:
     """Finite numbers, and as many images as the rows have that the set is compared with."""
     ipc = problem.settings.ipc
     for name, values in (("images", made.images), ("labels", made.targets)):
@@ -237,8 +239,10 @@ def _check(path, made, problem):
                 f"{ipc * problem.classes}."
             )
         return
-    counts = torch.bincount(made.labels.clamp_min(0), minlength=problem.classes)
-    if len(counts) > problem.classes or made.labels.min() < 0 or (counts != ipc).any():
+    labels = made.labels
+    assert labels is not None
+    counts = torch.bincount(labels.clamp_min(0), minlength=problem.classes)
+    if len(counts) > problem.classes or labels.min() < 0 or (counts != ipc).any():
         raise BadInput(
             f"{path} must have method.ipc = {ipc} images of each of {problem.classes} classes; it has {counts.tolist()}."
         )

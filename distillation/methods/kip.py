@@ -18,13 +18,14 @@ With guidance: at alpha 1 the teacher's gradient measured 24 to 63 times that of
 """
 
 import math
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from pydantic import Field, model_validator
+from torch import Tensor
 
-from distillation.methods.base import ImageMethod, StepResult
-from distillation.methods.cost import Cost
+from distillation.methods.base import Common, ImageMethod, Problem, StepResult
+from distillation.methods.cost import Cost, Outline
 from distillation.methods.families.ridge import solve
 from distillation.params import Section
 
@@ -43,13 +44,13 @@ class Settings(Section):
     labels: Literal["fixed", "learnt", "solved"]
 
     @model_validator(mode="after")
-    def _something_moves(self):
+    def _something_moves(self) -> Self:
         if self.iterations == 0 and self.labels != "solved":
             raise ValueError("has 0 iterations, which is for labels solved alone; give at least 1")
         return self
 
 
-def ntk(x, z=None, depth=1):
+def ntk(x: Tensor, z: Tensor | None = None, depth: int = 1) -> Tensor:
     """The neural tangent kernel (N, M) of float64 images x (N, ...) and z (M, ...); of x with itself where z is None.
 
     Layer by layer the covariance of outputs and the kernel (Jacot et al. 2018; the arc-cosine kernels of Cho and Saul
@@ -58,7 +59,7 @@ def ntk(x, z=None, depth=1):
         c = cov / √(pq),  cov <- W √(pq) (sin t + (π - t) c) / 2π + B,  Θ <- cov + W Θ (π - t) / 2π
     """
     alone, x = z is None, x.flatten(1)
-    z = x if alone else z.flatten(1)
+    z = x if z is None else z.flatten(1)
     covariance = WEIGHTS / x.shape[1] * (x @ z.T) + BIASES
     p, q = (WEIGHTS / x.shape[1] * y.square().sum(1) + BIASES for y in (x, z))
     kernel, diagonal = covariance, p
@@ -74,13 +75,15 @@ def ntk(x, z=None, depth=1):
     return kernel.diagonal_scatter(diagonal) if alone else kernel
 
 
-class KIP(ImageMethod):
+class KIP(ImageMethod[Settings]):
     """A unit of work is an update, or at last the solution for the labels."""
 
     kind = "regression"
+    labels: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]: optional in ImageMethod, always set here
+    targets: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]: as above
     variables = ("images", "targets")
 
-    def __init__(self, problem, settings):
+    def __init__(self, problem: Problem, settings: Settings) -> None:
         super().__init__(problem, settings)
         self.total = settings.iterations + (settings.labels == "solved")
         self.targets = problem.centred(self.labels).requires_grad_(settings.labels == "learnt")
@@ -89,10 +92,10 @@ class KIP(ImageMethod):
         self.batch = min(settings.batch_real, problem.data.smallest_class)
 
     @property
-    def updates(self):
+    def updates(self) -> int:
         return self.settings.iterations
 
-    def advance(self):
+    def advance(self) -> StepResult:
         update, self.at = self.at, self.at + 1
         if update == self.settings.iterations:
             self._solve()
@@ -105,7 +108,7 @@ class KIP(ImageMethod):
             leaf.grad = gradient
         return StepResult(image_grad_ready=True, metrics={"loss": loss.detach()})
 
-    def _predictions(self, real):
+    def _predictions(self, real: Tensor) -> Tensor:
         """K_tX (K_XX + λ I)^-1 Y of real images t: (N, C) float64."""
         images, ridge = self.images.double(), self.settings.ridge
         kernel = ntk(images, depth=self.settings.depth)
@@ -113,7 +116,7 @@ class KIP(ImageMethod):
         return ntk(real.double(), images, self.settings.depth) @ weights
 
     @torch.no_grad()
-    def _solve(self):
+    def _solve(self) -> None:
         """Labels (K_XX + λ I) K_tX⁺ y_t, of all training images t: no others answer them with a smaller squared error."""
         data, images = self.problem.data, self.images.double()
         parts = torch.arange(len(data.train)).split(self.batch * self.problem.classes)
@@ -122,20 +125,20 @@ class KIP(ImageMethod):
         kernel = ntk(images, depth=self.settings.depth)
         self.targets = (kernel @ weights + self.settings.ridge * kernel.diagonal().mean() * weights).float()
 
-    def cost(self):
+    def cost(self) -> Cost:
         """No image passes through a network; the products of the kernels, and of their gradients, are what it costs."""
         updates = min(self.at, self.settings.iterations)
         data, batch = self.problem.data, self.batch * self.problem.classes
         return _cost(data.shape, len(self.images), updates, batch, (self.at - updates) * len(data.train))
 
     @classmethod
-    def estimate(cls, common, settings, outline):
+    def estimate(cls, common: Common, settings: Settings, outline: Outline) -> Cost:
         batch = min(settings.batch_real * outline.classes, outline.count)
         solved = outline.count * (settings.labels == "solved")
         return _cost(outline.shape, common.ipc * outline.classes, settings.iterations, batch, solved)
 
 
-def _cost(shape, images, updates, batch, solved):
+def _cost(shape: tuple[int, int, int], images: int, updates: int, batch: int, solved: int) -> Cost:
     """The Cost of updates on ``batch`` real images each, and of solving for the labels on ``solved`` of them."""
     channels, size, _ = shape
     products = 3 * updates * (batch + images) + solved

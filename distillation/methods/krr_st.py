@@ -24,24 +24,31 @@ No label of the source is read.
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from distillation.augment.standard import crop_flip
 from distillation.data.indexed import indices_on
 from distillation.data.spaces import Space
-from distillation.methods.base import StepResult
-from distillation.methods.cost import Cost
+from distillation.methods.base import Common, Problem, StepResult
+from distillation.methods.cost import Cost, Outline
 from distillation.methods.families.network_pool import NetworkPoolMethod
 from distillation.methods.families.regressor import Regressor
 from distillation.methods.families.ridge import predictions
-from distillation.networks.build import build, flops
+from distillation.networks.build import Network, build, flops
 from distillation.params import Section
 from distillation.runtime.errors import BadInput
 from distillation.training.optimizers import set_rate
+
+if TYPE_CHECKING:
+    from distillation.data.distilled import DistilledSet
+    from distillation.teachers.foreign import Foreign
+    from distillation.teachers.pool import Pool
 
 PAD = 4  # pixels around a real image before it is cropped
 LAST = 0.001  # the learning rate at the end, relative to the first
@@ -67,19 +74,19 @@ class Settings(Section):
     pool_decay: float = Field(ge=0)
 
 
-class KRRST(NetworkPoolMethod):
+class KRRST(NetworkPoolMethod[Settings]):
     """A unit of work is a batch of cached features; then a step of a network before the first update; then an update."""
 
     guided = False
     kind = "features"
 
     @classmethod
-    def reads_teachers(cls, settings):
+    def reads_teachers(cls, settings: Settings) -> bool:
         return True
 
-    def __init__(self, problem, settings):
-        super().__init__(problem, settings)
-        self.target_model = problem.compiled(_target_model(problem.teachers).embed)
+    def __init__(self, problem: Problem, settings: Settings) -> None:
+        super().__init__(problem, settings, settings.batch_real)
+        self.target_model = problem.compiled(_target_model(problem.pool).embed)
         self.targets = self._targets(problem.data.space.encode(self.images.detach())).requires_grad_()
         self.optimizer = torch.optim.AdamW([self.images, self.targets], settings.lr, weight_decay=0.0)
         self.pool = [self._regressor(place) for place in range(settings.pool)]
@@ -92,7 +99,7 @@ class KRRST(NetworkPoolMethod):
         self.before = self.cache_units + sum(self.starts)
         self.total = self.before + settings.iterations
 
-    def initial(self):
+    def initial(self) -> tuple[Tensor, None]:
         """Raw images (M, C, S, S), real ones or noise, of no class."""
         problem, data, total = self.problem, self.problem.data, len(self.problem.data.train)
         count = self.settings.images or problem.settings.ipc * problem.classes
@@ -104,14 +111,16 @@ class KRRST(NetworkPoolMethod):
         return self._raw(torch.randperm(total, generator=problem.draws("init"))[:count]), None
 
     @property
-    def updates(self):
+    def updates(self) -> int:
         return self.settings.iterations
 
-    def advance(self):
+    def advance(self) -> StepResult:
         unit, self.at = self.at, self.at + 1
         if unit < self.cache_units:
             rows = slice(unit * self.settings.batch_real, (unit + 1) * self.settings.batch_real)
-            self.cache[rows] = self._targets(self.problem.real(torch.arange(len(self.cache))[rows]))
+            cache = self.cache
+            assert cache is not None
+            cache[rows] = self._targets(self.problem.real(torch.arange(len(cache))[rows]))
             return StepResult(image_grad_ready=False)
         if unit < self.before:
             regressor = next(r for r, start in zip(self.pool, self.starts, strict=True) if r.steps < start)
@@ -119,7 +128,7 @@ class KRRST(NetworkPoolMethod):
             return StepResult(image_grad_ready=False)
         return self._match(unit - self.before)
 
-    def _match(self, update):
+    def _match(self, update: int) -> StepResult:
         """The gradients of the images and their targets at an update."""
         embed = partial(self.embed, self._drawn(update).network.eval())
         real, real_targets = self._real(update)
@@ -130,7 +139,7 @@ class KRRST(NetworkPoolMethod):
         self.images.grad, self.targets.grad = torch.autograd.grad(loss, (self.images, self.targets))
         return StepResult(image_grad_ready=True, metrics={"loss": loss.detach()})
 
-    def apply(self):
+    def apply(self) -> None:
         update = self.at - self.before - 1
         set_rate(self.optimizer, self.settings.lr * (1 - (1 - LAST) * update / self.settings.iterations))
         super().apply()
@@ -142,7 +151,7 @@ class KRRST(NetworkPoolMethod):
         if self.settings.pool_reset == "corrected":
             regressor.steps = 0
 
-    def _real(self, update):
+    def _real(self, update: int) -> tuple[Tensor, Tensor]:
         """The real images (n, C, S, S) of an update in the dataset's space, and their targets (n, D)."""
         data, index = self.problem.data, self._batch(update)
         images = self._raw(index)
@@ -151,19 +160,19 @@ class KRRST(NetworkPoolMethod):
         images = data.space.encode(images)
         return images, self._targets(images) if self.cache is None else self.cache[index.to(self.cache.device)]
 
-    def _raw(self, index):
+    def _raw(self, index: Tensor) -> Tensor:
         images = self.problem.data.train.images
-        return images[index.to(indices_on(images))].float() / 255
+        return cast("Tensor", images[index.to(indices_on(images))]).float() / 255
 
     @torch.no_grad()
-    def _targets(self, images):
+    def _targets(self, images: Tensor) -> Tensor:
         """The target model's features (n, D) of images in the dataset's space."""
-        return self._features(self.target_model, self.problem.teachers.take(images, self.problem.data.space))
+        return self._features(self.target_model, self.problem.pool.take(images, self.problem.data.space))
 
-    def _features(self, embed, images):
+    def _features(self, embed: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         return self.problem.features(embed, images).float()
 
-    def _regressor(self, place):
+    def _regressor(self, place: int) -> Regressor:
         """A fresh network of the pool, with as many outputs as the target model has features."""
         common, settings, width = self.problem.settings, self.settings, self.targets.shape[1]
         network = build(common.network, *self.problem.data.shape[:2], width, self.problem.draws("pool", place))
@@ -172,41 +181,41 @@ class KRRST(NetworkPoolMethod):
         optimizer = torch.optim.SGD(network.parameters(), settings.pool_lr, **options)
         return Regressor(network, self.forward, optimizer, common.precision)
 
-    def result(self):
+    def result(self) -> "DistilledSet":
         if not self.targets.isfinite().all():
             raise BadInput("krr_st ended with targets that are not finite: a smaller method.krr_st.lr is wanted.")
-        pool = self.problem.teachers.info["pool"]
+        pool = self.problem.pool.info["pool"]
         return self.problem.labelled_set(self.images, None, self.targets, self.kind, Space.raw(), teacher=pool)
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "cache": self.cache}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self.cache = state["cache"] if state["cache"] is None else state["cache"].to(self.problem.device)
 
-    def cost(self):
+    def cost(self) -> Cost:
         images, batch, count = len(self.images), self.settings.batch_real, len(self.problem.data.train)
         updates = max(0, self.at - self.before)
         real = self._real_images(updates)
         taught = images + (real if self.cache is None else min(self.at * batch, count))
         student = flops(self.problem.settings.network, *self.problem.data.shape[:2], self.targets.shape[1])
-        pool = self.problem.teachers
+        pool = self.problem.pool
         return _cost(student, pool.flops(pool.members[0].word), real, taught, images * (updates + self.network_steps))
 
     @classmethod
-    def estimate(cls, common, settings, outline):
+    def estimate(cls, common: Common, settings: Settings, outline: Outline) -> Cost:
         images, real = settings.images or common.ipc * outline.classes, settings.iterations * settings.batch_real
         student, target_model = outline.flops(common.network), outline.flops(outline.teacher)
         return _cost(student, target_model, real, real, 2 * settings.iterations * images)
 
 
-def _cost(student, target_model, real, taught, moved):
+def _cost(student: int, target_model: int, real: int, taught: int, moved: int) -> Cost:
     """The Cost of ``real`` images forwards and ``moved`` ones both ways, and of ``taught`` through the target model."""
     return Cost.of_passes(student, real + moved, moved) + Cost.of_passes(target_model, taught)
 
 
-def _target_model(pool):
+def _target_model(pool: "Pool") -> "Network | Foreign":
     """The first network of ``method.teacher``."""
     if not pool.has_features(pool.members[0]):
         raise BadInput(f"method.teacher is {pool.info['pool']!r}, whose {pool.members[0].word} has no features.")

@@ -22,22 +22,29 @@ other methods, some thousand, would drown it. An absolute alpha of 0.1 to 1, or 
 sane.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
+from torch import Tensor
 from torch.func import functional_call, grad, grad_and_value
 
 from distillation.augment.siamese import augment_batch
-from distillation.methods.base import ImageMethod, StepResult
-from distillation.methods.cost import Cost
+from distillation.methods.base import Common, ImageMethod, Problem, StepResult
+from distillation.methods.cost import Cost, Outline
 from distillation.methods.families.teacher_checks import require_same_inputs
 from distillation.networks.names import canonical, parse
 from distillation.params import Section
 from distillation.runtime.device import autocast, compiled
 from distillation.runtime.errors import BadInput
+
+if TYPE_CHECKING:
+    from distillation.data.distilled import DistilledSet
+    from distillation.networks.build import Network
+    from distillation.teachers.settings import PoolSettings
 
 
 class Settings(Section):
@@ -58,6 +65,9 @@ class Settings(Section):
     gradient: Literal["adjoint", "unrolled", "tesla"]
 
 
+Step = Callable[[Tensor], tuple[Tensor, Tensor]]  # of all images (M, C, S, S), its augmented batch and the labels
+
+
 class Student:
     """The cross-entropy of a network as a function of one vector of all its parameters, and its derivatives.
 
@@ -68,21 +78,21 @@ class Student:
         compile: whether ``torch.compile`` takes the gradient, and the gradient's gradient, as one graph each.
     """
 
-    def __init__(self, network, chunk, precision="fp32", compile=False):
+    def __init__(self, network: "Network", chunk: int, precision: str = "fp32", compile: bool = False) -> None:
         self.network, self.chunk, self.precision = network.requires_grad_(False), chunk, precision
         self.shapes = {name: parameter.shape for name, parameter in network.named_parameters()}
         self.sizes = [shape.numel() for shape in self.shapes.values()]
         fast = compiled if compile else lambda function: function
         gradient = grad(self.loss)
 
-        def along(images, vector, labels, direction):
+        def along(images: Tensor, vector: Tensor, labels: Tensor, direction: Tensor) -> Tensor:
             """g' direction."""
             return gradient(vector, images, labels) @ direction
 
         self._gradient = fast(gradient)
         self._turned = {which: fast(grad_and_value(along, which)) for which in ((0,), (0, 1))}
 
-    def loss(self, vector, images, labels):
+    def loss(self, vector: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         """The mean cross-entropy; differentiable any number of times."""
         parts = zip(self.shapes.items(), vector.split(self.sizes), strict=True)
         parameters = {name: part.view(shape) for (name, shape), part in parts}
@@ -90,12 +100,14 @@ class Student:
             logits = functional_call(self.network, parameters, (images,))
         return F.cross_entropy(logits.to(vector.dtype), labels)
 
-    def gradient(self, vector, images, labels):
+    def gradient(self, vector: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         """g (P,)."""
         parts = self._parts(images, labels)
-        return sum(fraction * self._gradient(vector, *part) for fraction, *part in parts)
+        return cast("Tensor", sum(fraction * self._gradient(vector, *part) for fraction, *part in parts))
 
-    def turned(self, vector, images, labels, direction, bending=True):
+    def turned(
+        self, vector: Tensor, images: Tensor, labels: Tensor, direction: Tensor, bending: bool = True
+    ) -> tuple[Tensor, Tensor | int, Tensor | int]:
         """Of g' direction: the derivatives by the images and, if ``bending``, by the vector; and its value."""
         on_images, on_vector, value = [], 0, 0
         for fraction, part, classes in self._parts(images, labels):
@@ -107,7 +119,7 @@ class Student:
                 on_vector = on_vector + fraction * derivatives[1]
         return torch.cat(on_images), on_vector, value
 
-    def _parts(self, images, labels):
+    def _parts(self, images: Tensor, labels: Tensor) -> list[tuple[float, Tensor, Tensor]]:
         """(fraction of all images, images, labels) of each chunk."""
         return [
             (len(part) / len(images), part, classes)
@@ -115,7 +127,15 @@ class Student:
         ]
 
 
-def retraced(student, steps, start, target, lr, images, bending=True):
+def retraced(
+    student: Student,
+    steps: Sequence[Step],
+    start: Tensor,
+    target: Tensor,
+    lr: Tensor,
+    images: Tensor,
+    bending: bool = True,
+) -> tuple[Tensor, Tensor, Tensor]:
     """The gradient of L by the images and the learning rate, and L, by the walk there and back.
 
     Args:
@@ -144,7 +164,9 @@ def retraced(student, steps, start, target, lr, images, bending=True):
     return on_images, on_lr, difference.square().sum() / unit
 
 
-def unrolled(student, steps, start, target, lr, images):
+def unrolled(
+    student: Student, steps: Sequence[Step], start: Tensor, target: Tensor, lr: Tensor, images: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """The same by the graph of all steps."""
     images, lr = images.detach().requires_grad_(), lr.detach().requires_grad_()
     vector = start.detach().requires_grad_()
@@ -153,22 +175,24 @@ def unrolled(student, steps, start, target, lr, images):
         (gradient,) = torch.autograd.grad(student.loss(vector, seen, labels), vector, create_graph=True)
         vector = vector - lr * gradient
     loss = (vector - target).square().sum() / (start - target).square().sum()
-    return *torch.autograd.grad(loss, (images, lr)), loss.detach()
+    on_images, on_lr = torch.autograd.grad(loss, (images, lr))
+    return on_images, on_lr, loss.detach()
 
 
 ROUTES = {"adjoint": retraced, "unrolled": unrolled, "tesla": partial(retraced, bending=False)}
 
 
-class MTT(ImageMethod):
+class MTT(ImageMethod[Settings]):
     """A unit of work is an update: a walk there and back."""
 
     asks_logits = True
     learns_lr = True
+    labels: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]: optional in ImageMethod, always set here
     variables = ("images", "lr")
 
-    def __init__(self, problem, settings):
+    def __init__(self, problem: Problem, settings: Settings) -> None:
         super().__init__(problem, settings)
-        pool, common = problem.teachers, problem.settings
+        pool, common = problem.pool, problem.settings
         _suits(pool.info["pool"], pool.info["objective"], pool.words, pool.info["settings"], common, settings)
         require_same_inputs("mtt", pool, problem.data)
         self.experts = [member for member in pool.members if canonical(member.word) == canonical(common.network)]
@@ -184,7 +208,7 @@ class MTT(ImageMethod):
         self.student = Student(network, common.chunk, common.precision, common.compile)
 
     @classmethod
-    def check(cls, common, settings, classes):
+    def check(cls, common: Common, settings: Settings, classes: int | None) -> None:
         if parse(common.network).norm == "BN":
             raise BadInput(
                 f"method.network is {common.network}, whose batch norms carry statistics that are no part of a trajectory: "
@@ -194,11 +218,11 @@ class MTT(ImageMethod):
             raise BadInput(f"method.mtt.batch_syn is {batch}, but there are only {count} images.")
 
     @classmethod
-    def check_teachers(cls, common, settings, pool):
+    def check_teachers(cls, common: Common, settings: Settings, pool: "PoolSettings") -> None:
         epochs = pool.training.model_dump() if pool.objective == "trajectory" else {}
         _suits(common.teacher, pool.objective, pool.networks, epochs, common, settings)
 
-    def advance(self):
+    def advance(self) -> StepResult:
         update = self.at
         start, target = self._segment(self.problem.draws("segment", update))
         steps = [partial(self._seen, update, step) for step in range(self.settings.steps)]
@@ -208,14 +232,14 @@ class MTT(ImageMethod):
         self.at += 1
         return StepResult(image_grad_ready=True, metrics={"loss": loss, "lr": self.lr.detach()})
 
-    def _segment(self, draws):
+    def _segment(self, draws: torch.Generator) -> tuple[Tensor, Tensor]:
         """θ_0 and θ* of a drawn expert."""
         expert = self.experts[int(torch.randint(len(self.experts), (1,), generator=draws))]
         epoch = int(torch.randint(self.settings.max_start, (1,), generator=draws))
-        pool = self.problem.teachers
+        pool = self.problem.pool
         return pool.parameters(expert, epoch), pool.parameters(expert, epoch + self.settings.expert_epochs)
 
-    def _seen(self, update, step, images):
+    def _seen(self, update: int, step: int, images: Tensor) -> tuple[Tensor, Tensor]:
         """The augmented batch of a step of an update, of all ``images``, and its labels."""
         problem = self.problem
         epoch, place = divmod(step, len(self.batches))
@@ -224,7 +248,7 @@ class MTT(ImageMethod):
         seen = augment_batch(images[index], problem.strategy, problem.draws("augment", update, step))
         return seen, self.labels[index]
 
-    def apply(self):
+    def apply(self) -> None:
         super().apply()
         if not (rate := self.lr.item()) > 0:  # nor when it is no number
             raise BadInput(
@@ -232,27 +256,29 @@ class MTT(ImageMethod):
                 "smaller method.mtt.lr_lr or lr_img is wanted."
             )
 
-    def result(self):
+    def result(self) -> "DistilledSet":
         return self.problem.hard_set(self.images, self.labels, lr=self.lr.item())
 
-    def cost(self):
+    def cost(self) -> Cost:
         walked = sum(len(self.batches[step % len(self.batches)]) for step in range(self.settings.steps)) * self.at
         return _cost(self.problem.forward_flops(), walked, self.settings.gradient)
 
     @classmethod
-    def estimate(cls, common, settings, outline):
+    def estimate(cls, common: Common, settings: Settings, outline: Outline) -> Cost:
         images = common.ipc * outline.classes
         walked = settings.iterations * settings.steps * min(settings.batch_syn or images, images)
         return _cost(outline.flops(common.network), walked, settings.gradient)
 
 
-def _cost(flops, walked, gradient):
+def _cost(flops: int, walked: int, gradient: str) -> Cost:
     """The Cost of walks over so many images, which are retraced but where all steps are in memory."""
     again = 0 if gradient == "unrolled" else walked
     return Cost.of_passes(flops, walked + again, walked + again, second=walked)
 
 
-def _suits(name, objective, words, training, common, settings):
+def _suits(
+    name: str, objective: str, words: Sequence[str], training: Mapping[str, Any], common: Common, settings: Settings
+) -> None:
     """Raise BadInput where the pool ``name``, of such an objective, words and training, has no experts for the students."""
     if objective != "trajectory":
         raise BadInput(

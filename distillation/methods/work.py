@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, cast
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from distillation import methods, paths
 from distillation.data.distilled import DistilledSet
@@ -55,12 +57,12 @@ def distill(job: Job, task: Task, device: str) -> None:
     Raises:
         BadInput: the images are not finite at the end.
     """
-    state = task.start()
+    state = cast("dict[str, Any] | None", task.start())
     method, guidance = _method(job, device)
-    done = {"updates": 0, "curve": []}
+    done: dict[str, Any] = {"updates": 0, "curve": []}
     every = max(1, method.updates // _POINTS)
 
-    def load_state_dict(state):
+    def load_state_dict(state: dict[str, Any]) -> None:
         method.load_state_dict(state["method"])
         done.update(state["done"])
 
@@ -68,9 +70,9 @@ def distill(job: Job, task: Task, device: str) -> None:
         load_state_dict(state)
     units = updates(method, guidance, start=done["updates"])
 
-    def advance():
+    def advance() -> dict[str, float | Tensor]:
         unit = next(units)
-        metrics, done["updates"] = unit.metrics, unit.updates
+        metrics, done["updates"] = dict(unit.metrics), unit.updates
         if unit.updated and (unit.updates % every == 0 or method.at == method.total):
             metrics = {name: float(value) for name, value in metrics.items()}
             done["curve"].append({"iteration": unit.updates, **metrics})
@@ -101,9 +103,9 @@ def _method(job: Job, device: str) -> tuple[Method, Guidance | None]:
     """The method and, where alpha is above zero, its guidance."""
     data, teachers, guides = loaded(job.data, device), _pool(job.teachers, device), _pool(job.guides, device)
     check(job.common.network, *data.shape[:2])
-    problem = Problem(data, job.common, device, teachers, job.shard, guides)
+    problem = Problem(data, job.common, torch.device(device), teachers, job.shard, guides)
     method = methods.load(job.common.name).METHOD(problem, job.settings)
-    return method, Guidance(problem, guides) if job.common.guided else None
+    return method, Guidance(problem, problem.guide_pool) if job.common.guided else None
 
 
 @lru_cache(maxsize=2)
@@ -114,8 +116,9 @@ def _pool(file: Path | None, device: str) -> Pool | None:
 
 def write(out: Path, tasks: Sequence[Task], common: Common, settings: Section) -> None:
     """Writes the set that finished shards make together, its curve, ``info.json`` and ``metrics.json``."""
-    distilled = merged([DistilledSet.load(task.finished() / paths.SET_FILE) for task in tasks])
-    records = [files.load_json(task.finished() / RECORD) for task in tasks]
+    folders = [cast("Path", task.finished()) for task in tasks]
+    distilled = merged([DistilledSet.load(folder / paths.SET_FILE) for folder in folders])
+    records = [files.load_json(folder / RECORD) for folder in folders]
     distilled.save(out / paths.SET_FILE)
     curve = _mean([record["curve"] for record in records])
     curve.to_csv(out / "curve.csv", index=False, float_format="%.6g")
@@ -136,9 +139,11 @@ def merged(shards: Sequence[DistilledSet]) -> DistilledSet:
     first, *rest = shards
     if not rest:
         return first
-    labels = torch.cat([shard.labels for shard in shards])
+    labels = torch.cat([cast("Tensor", shard.labels) for shard in shards])
     order = labels.argsort(stable=True)
-    targets = None if first.targets is None else torch.cat([shard.targets for shard in shards])[order]
+    targets = None
+    if first.targets is not None:
+        targets = torch.cat([cast("Tensor", shard.targets) for shard in shards])[order]
     images = torch.cat([shard.images for shard in shards])[order]
     info = {**first.info, "ipc": sum(shard.info["ipc"] for shard in shards)}
     return replace(first, images=images, labels=labels[order], targets=targets, info=info)
@@ -146,5 +151,5 @@ def merged(shards: Sequence[DistilledSet]) -> DistilledSet:
 
 def _mean(curves: Sequence[list[dict]]) -> pd.DataFrame:
     """The mean of the shards' curves, update by update."""
-    curves = [pd.DataFrame(curve, columns=list(curve[0]) if curve else ["iteration", "loss"]) for curve in curves]
-    return pd.concat(curves).groupby("iteration", as_index=False).mean()
+    tables = [pd.DataFrame(curve, columns=pd.Index(curve[0] if curve else ["iteration", "loss"])) for curve in curves]
+    return pd.concat(tables).groupby("iteration", as_index=False).mean()

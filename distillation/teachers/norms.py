@@ -1,13 +1,15 @@
 """What the batch norms of teachers saw in training: the statistics that recovery matches (SRe2L, SC-DD)."""
 
 import re
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
+from torch import Tensor
 
 COLUMNS = ["network", "index", "checkpoint", "layer", "channel", "mean", "variance"]
 
 
-def statistics(weights):
+def statistics(weights: Mapping[str, Tensor]) -> pd.DataFrame:
     """The running mean and variance of every channel: a row each, layers from 1 in the order of the network.
 
     Args:
@@ -19,16 +21,17 @@ def statistics(weights):
             mean, variance = weights[name], weights[name.removesuffix(suffix) + ".running_var"]
             rows = pd.DataFrame({"channel": range(len(mean)), "mean": mean.tolist(), "variance": variance.tolist()})
             parts.append(rows.assign(network=network, index=int(index), checkpoint=checkpoint, layer=layer))
-    return pd.concat(parts, ignore_index=True)[COLUMNS] if parts else pd.DataFrame(columns=COLUMNS)
+    table = pd.concat(parts, ignore_index=True) if parts else None
+    return pd.DataFrame(table, columns=pd.Index(COLUMNS))
 
 
-def _grouped(names):
+def _grouped(names: Iterable[str]) -> dict[tuple[str, ...], list[str]]:
     groups = {}
     for name in names:
         groups.setdefault(tuple(name.split("/")[:3]), []).append(name)
     return groups
 
 
-def _natural(name):
+def _natural(name: str) -> list[int | str]:
     """Numbers in a name sort as numbers: body.2 before body.10."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -23,6 +23,7 @@ from distillation.training.resume import complete
 
 if TYPE_CHECKING:
     from distillation.teachers.settings import PoolSettings
+    from distillation.training.settings import TrainSettings
 
 RESULT = "teacher.safetensors"
 
@@ -42,11 +43,11 @@ class Objective:
     """
 
     settings: type[Section]
-    make: Callable
-    check: Callable = lambda pool, path: None
-    classifies: Callable = lambda pool: True
-    words: Callable = lambda pool: pool.networks
-    shape: Callable = lambda pool, source: source
+    make: Callable[["Job", Task, str], None]
+    check: Callable[["PoolSettings", str], None] = lambda pool, path: None
+    classifies: Callable[["PoolSettings"], bool] = lambda pool: True
+    words: Callable[["PoolSettings"], list[str]] = lambda pool: pool.networks
+    shape: Callable[["PoolSettings", tuple[int, int]], tuple[int, int]] = lambda pool, source: source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,8 @@ def split(data: RealSet) -> tuple[Split, Split]:
     if not held.any():
         raise BadInput("teacher keep 'best' holds out every tenth image of a class, but no class has ten; keep 'last'.")
     held = held.to(data.train.labels.device)
-    return tuple(Split(data.train.images[mask], data.train.labels[mask]) for mask in (~held, held))
+    training, validation = (Split(data.train.images[mask], data.train.labels[mask]) for mask in (~held, held))
+    return training, validation
 
 
 def training_of(job: Job, data: RealSet, shown: Split, device: str) -> Training:
@@ -87,7 +89,7 @@ def training_of(job: Job, data: RealSet, shown: Split, device: str) -> Training:
         lambda index: (data.encode(shown.images[index]), shown.labels[index]),
         len(shown),
         loss_of("ce"),
-        settings.training,
+        cast("TrainSettings", settings.training),
         settings.seed,
         job.name,
         data.info["flip"],
@@ -108,23 +110,23 @@ def train(task: Task, training: Training, beside: dict, after: Callable[[], None
     Returns:
         A row of epoch, loss and training accuracy (percent) an epoch.
     """
-    curve = []
+    curve: list[list[float]] = []
 
-    def advance():
+    def advance() -> dict[str, float] | None:
         if not (finished := training.advance()):
             return None
         curve.append([training.epoch, *finished])
         after()
         return {"loss": finished[0], "accuracy": finished[1]}
 
-    def load_state_dict(state):
+    def load_state_dict(state: dict[str, Any]) -> None:
         training.load_state_dict(state["training"])
         curve.extend(state["curve"])
         beside.update(state["beside"])
 
     complete(
         task,
-        task.start(),
+        cast("dict[str, Any] | None", task.start()),
         advance=advance,
         state_dict=lambda: {"training": training.state_dict(), "curve": curve, "beside": beside},
         load_state_dict=load_state_dict,

@@ -1,9 +1,11 @@
 """A pool: one file with all weights, and who they are."""
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from distillation.augment.adapt import adapt
 from distillation.data.spaces import PREFIX, Space
-from distillation.networks.build import build
+from distillation.networks.build import Network, build
 from distillation.networks.names import embeds
 from distillation.runtime import tensors
 from distillation.runtime.errors import BadInput
@@ -21,7 +23,7 @@ from distillation.teachers import foreign
 FILE, RECORD = "teachers.safetensors", "pool.json"
 
 
-def epoch_name(epoch):
+def epoch_name(epoch: int) -> str:
     """What a trajectory calls all parameters, as one vector, after so many epochs."""
     return f"trajectory/{epoch}"
 
@@ -49,7 +51,7 @@ class Pool:
     their logits stand for, None where they only have features.
     """
 
-    def __init__(self, folder, device="cpu"):
+    def __init__(self, folder: str | Path, device: torch.device | str = "cpu") -> None:
         self.folder, self.device = Path(folder), device
         with tensors.opened(self.folder / FILE) as view:
             self.info = view.info
@@ -68,11 +70,11 @@ class Pool:
         self._shares = lru_cache(maxsize=None)(self.space.same)  # compares on the CPU: once for each space
 
     @property
-    def words(self):
+    def words(self) -> list[str]:
         """The different networks, in order."""
         return list(dict.fromkeys(member.word for member in self.members))
 
-    def keeping(self, epoch):
+    def keeping(self, epoch: int | str) -> "Pool":
         """The pool with those members alone that were kept as ``epoch`` (``any``: all). Raises BadInput if none was."""
         made = copy.copy(self)
         made.members = [member for member in self.members if str(epoch) in ("any", member.kept)]
@@ -104,19 +106,19 @@ class Pool:
             )
         return self.space.encode(adapt(space.decode(images), *self.shape[:2]))
 
-    def draw(self, draws):
+    def draw(self, draws: torch.Generator) -> Member:
         """A Member: its network word uniform over the words, then uniform over that word's members."""
         words = self.words
         word = words[int(torch.randint(len(words), (1,), generator=draws))]
         among = [member for member in self.members if member.word == word]
         return among[int(torch.randint(len(among), (1,), generator=draws))]
 
-    def parameters(self, member, epoch):
+    def parameters(self, member: Member, epoch: int) -> Tensor:
         """All parameters (P,) of a Member of a pool of trajectories after so many epochs, 0 being before the first."""
         with tensors.opened(self.folder / FILE) as view:
             return view.get(f"{member.word}/{member.index}/{epoch_name(epoch)}").to(self.device)
 
-    def part(self, members):
+    def part(self, members: Iterable[Member]) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Weights (name to Tensor) and record of a file of this format that holds these members alone."""
         wanted = {(member.word, member.index, member.kept) for member in members}
         networks = [
@@ -128,15 +130,15 @@ class Pool:
             content = {name: view.get(name) for name in view.names if name.startswith(starts)}
         return content, {**self.info, "networks": [entry for entry in networks if entry["kept"]]}
 
-    def has_features(self, member):
+    def has_features(self, member: Member) -> bool:
         """Whether a Member's network has features before its classifier."""
         return member.library is not None or embeds(member.word)
 
-    def first(self, word):
+    def first(self, word: str) -> Network | foreign.Foreign:
         """The network of the first member of a word."""
         return self.network(next(member for member in self.members if member.word == word))
 
-    def flops(self, word):
+    def flops(self, word: str) -> int:
         """Floating-point operations of one image's forward pass through the network ``word``."""
         network = self.first(word)
         image = torch.zeros(1, self.shape[0], self.shape[1], self.shape[1], device=self.device)
@@ -144,7 +146,7 @@ class Pool:
             network.embed(image) if self.classes is None else network(image)
         return counter.get_total_flops()
 
-    def _network(self, member):
+    def _network(self, member: Member) -> Network | foreign.Foreign:
         """The frozen network of a Member, in eval mode, on the pool's device."""
         channels, size, classes = self.shape
         if member.library:

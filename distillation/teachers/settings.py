@@ -29,7 +29,7 @@ class PoolDefaults(Section):
 
     @field_validator("keep", "networks", check_fields=False)
     @classmethod
-    def _once(cls, values):
+    def _once(cls, values: list) -> list:
         if len(set(values)) != len(values):
             raise ValueError("should name each entry once")
         return values

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
+from torch import Tensor
 
 from distillation.data.real import RealSet
 from distillation.data.spaces import PREFIX
@@ -17,9 +19,10 @@ from distillation.teachers.settings import PoolSettings
 
 def write(out: Path, pool: str, settings: PoolSettings, data: RealSet, tasks: Sequence[Task]) -> None:
     """Writes the finished teachers of a pool; what images they take and what they predict is the same for all of them."""
-    weights, records = {}, []
+    weights: dict[str, Tensor] = {}
+    records, shared = [], {}
     for task in tasks:
-        content, record = tensors.load(task.finished() / RESULT)
+        content, record = tensors.load(cast("Path", task.finished()) / RESULT)
         for name, value in content.items():
             weights[name if name.startswith(PREFIX) else f"{record['network']}/{record['index']}/{name}"] = value
         shared = {key: record.pop(key) for key in ("classes", "shape", "space")}
@@ -52,4 +55,5 @@ def write(out: Path, pool: str, settings: PoolSettings, data: RealSet, tasks: Se
 
 def _means(**lists: list[float | None]) -> dict[str, float]:
     """The mean of each list of percents, but of those with a None."""
-    return {name: round(sum(each) / len(each), 2) for name, each in lists.items() if None not in each}
+    present = {name: [value for value in each if value is not None] for name, each in lists.items()}
+    return {name: round(sum(each) / len(each), 2) for name, each in present.items() if len(each) == len(lists[name])}

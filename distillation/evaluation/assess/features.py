@@ -1,42 +1,50 @@
 """Distances between the features (N, F) of real and of distilled images of a class, and between the latter."""
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 import torch
+from torch import Tensor
 
 from distillation.networks.chunks import in_chunks
 
+if TYPE_CHECKING:
+    from distillation.networks.build import Network
+    from distillation.teachers.foreign import Foreign
+
 
 @torch.no_grad()
-def features(network, images, chunk):
+def features(network: "Network | Foreign", images: Tensor, chunk: int) -> Tensor:
     """Features (N, F) of images (N, C, H, W), float64."""
     return in_chunks(network.embed, images, chunk).double()
 
 
-def mean_distance(real, made):
+def mean_distance(real: Tensor, made: Tensor) -> float:
     """|| mean of the real - mean of the distilled ||²: the loss of DM (WACV 2023, equation 6), without augmentation."""
     return float((real.mean(0) - made.mean(0)).square().sum())
 
 
-def kernel_distance(real, made):
+def kernel_distance(real: Tensor, made: Tensor) -> float:
     """The squared maximum mean discrepancy with the kernel of KID, k(x, y) = (x · y / F + 1)³ (Bińkowski et al., ICLR 2018).
 
     mean k(real, real) + mean k(made, made) - 2 mean k(real, made), every pair counted, so that one image is enough. It
     sees the first three moments where ``mean_distance`` sees the first; the fewer the images, the larger it is.
     """
 
-    def kernel(x, y):
+    def kernel(x: Tensor, y: Tensor) -> Tensor:
         return (x @ y.T / x.shape[1] + 1).pow(3).mean()
 
     return float(kernel(real, real) + kernel(made, made) - 2 * kernel(real, made))
 
 
-def spread(values):
+def spread(values: Tensor) -> float | None:
     """The mean Euclidean distance between two different rows of ``values`` (N, F); None for a single row."""
     if len(values) < 2:
         return None
     return float(torch.pdist(values).mean())
 
 
-def mean_of(values):
+def mean_of(values: Iterable[float | None]) -> float | None:
     """The mean of those that are not None; None where none is left."""
     values = [value for value in values if value is not None]
     return sum(values) / len(values) if values else None

@@ -1,24 +1,29 @@
 """Assessing the sets under one model: a member of a pool, or a random network like it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from distillation.data.real import loaded
+from distillation.data.real import RealSet, loaded
 from distillation.evaluation.assess.features import features, kernel_distance, mean_distance, mean_of, spread
 from distillation.evaluation.assess.gradients import gradient_distance, gradients
 from distillation.evaluation.assess.semantics import semantics
-from distillation.evaluation.assess.sets import sets_of
+from distillation.evaluation.assess.sets import classes_of, sets_of
 from distillation.methods.families.gradient_distances import SETTLING
-from distillation.networks.build import build, has_features
+from distillation.networks.build import Network, build, has_features
 from distillation.runtime import files
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
 from distillation.runtime.work import Task
 from distillation.teachers.pool import Pool
 from distillation.training.resume import complete
+
+if TYPE_CHECKING:
+    from distillation.teachers.foreign import Foreign
 
 RECORD = "record.json"
 
@@ -31,7 +36,7 @@ class Model:
     index: int
     kept: str
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.word}/{self.index}/{self.kept}"
 
 
@@ -56,14 +61,14 @@ class Job:
     chunk: int
 
 
-def models_of(pool, fresh):
+def models_of(pool: Pool, fresh: int) -> list[Model]:
     """The Models of a Pool, and ``fresh`` random ones of each of its words."""
     members = [Model(member.word, member.index, member.kept) for member in pool.members]
     words = dict.fromkeys(model.word for model in members)
     return [*members, *(Model(word, index, "fresh") for word in words for index in range(fresh))]
 
 
-def suits(pool, data):
+def suits(pool: Pool, data: RealSet) -> None:
     """Raise BadInput where ``pool`` cannot judge the images and classes of the RealSet ``data``."""
     where = f"evaluate.assess.teachers has {pool.info['pool']!r}, whose models"
     if pool.classes != data.classes:
@@ -81,17 +86,17 @@ def measure(job: Job, task: Task, device: str) -> None:
     The task's record is a list of ``set``, ``assessment`` and ``value``, which is None where there is none: features of
     a network without, diversity of single images.
     """
-    state, chunk = task.start(), job.chunk
+    state, chunk = cast("dict[str, Any] | None", task.start()), job.chunk
     data = loaded(job.data, device)
     sets, pool = sets_of(job.sets, data), Pool(job.pool.parent, device)
     real = data.sample([job.real] * len(data.classes), generator(0, "assess real"))
     network = _network(pool, job.model, data, real, chunk)
-    sets = {name: (pool.take(each.images, each.space), each.labels) for name, each in sets.items()}
-    done = {"label": 0, "distances": {name: [] for name in sets}}
+    images_of = {name: (pool.take(each.images, each.space), classes_of(each)) for name, each in sets.items()}
+    done: dict[str, Any] = {"label": 0, "distances": {name: [] for name in images_of}}
 
-    def advance():
+    def advance() -> dict[str, float]:
         images = _real(data, real[done["label"]], pool)
-        for name, values in _distances(network, images, sets, done["label"], chunk).items():
+        for name, values in _distances(network, images, images_of, done["label"], chunk).items():
             done["distances"][name].append(values)
         done["label"] += 1
         return {}
@@ -107,7 +112,7 @@ def measure(job: Job, task: Task, device: str) -> None:
         unit="class",
     )
     record = []
-    for name, (images, labels) in sets.items():
+    for name, (images, labels) in images_of.items():
         distances = done["distances"][name]
         values = {key: mean_of(each[key] for each in distances) for key in distances[0]}
         if job.model.kept == "fresh":
@@ -119,26 +124,36 @@ def measure(job: Job, task: Task, device: str) -> None:
         files.save_json(folder / RECORD, record)
 
 
-def _distances(network, images, sets, label, chunk):
+def _distances(
+    network: "Network | Foreign", images: Tensor, sets: Mapping[str, tuple[Tensor, Tensor]], label: int, chunk: int
+) -> dict[str, dict[str, float | None]]:
     """Set to its values for one class: the set's images of that class against the real ``images``."""
-    embeds = has_features(network)
-    gradient = gradients(network, images, label, chunk)
-    seen = features(network, images, chunk) if embeds else None
-    found = {}
-    for name, (all_, labels) in sets.items():
-        mine = all_[labels == label]
-        if len(mine):
-            made = features(network, mine, chunk) if embeds else None
-            found[name] = {
-                "gradient_distance": gradient_distance(gradient, gradients(network, mine, label, chunk)),
-                "feature_distance": mean_distance(seen, made) if embeds else None,
-                "kernel_distance": kernel_distance(seen, made) if embeds else None,
-                "feature_diversity": spread(made) if embeds else None,
+    real_gradients = gradients(network, images, label, chunk)
+    real = features(network, images, chunk) if has_features(network) else None
+    values = {}
+    for name, (set_images, labels) in sets.items():
+        synthetic = set_images[labels == label]
+        if len(synthetic):
+            synthetic_gradients = gradients(network, synthetic, label, chunk)
+            values[name] = {
+                "gradient_distance": gradient_distance(real_gradients, synthetic_gradients),
+                **_feature_distances(real, None if real is None else features(network, synthetic, chunk)),
             }
-    return found
+    return values
 
 
-def _network(pool, model, data, real, chunk):
+def _feature_distances(real: Tensor | None, distilled: Tensor | None) -> dict[str, float | None]:
+    """The measures of the features (N, F) of one class by name; all None for a network without features."""
+    if real is None or distilled is None:
+        return dict.fromkeys(("feature_distance", "kernel_distance", "feature_diversity"))
+    return {
+        "feature_distance": mean_distance(real, distilled),
+        "kernel_distance": kernel_distance(real, distilled),
+        "feature_diversity": spread(distilled),
+    }
+
+
+def _network(pool: Pool, model: Model, data: RealSet, real: Sequence[Tensor], chunk: int) -> "Network | Foreign":
     """The network of ``model`` in eval mode, its weights ready for gradients.
 
     Batch norms of random networks take their statistics from 16 real images of each class, which DC also freezes.
@@ -159,6 +174,6 @@ def _network(pool, model, data, real, chunk):
     return network.eval()
 
 
-def _real(data, indices, pool):
+def _real(data: RealSet, indices: Tensor, pool: Pool) -> Tensor:
     images = data.train.images[indices.to(data.train.images.device)]
     return pool.take(data.encode(images), data.space)

@@ -1,11 +1,12 @@
 """Statistics of the images alone, as raw pixels: 0 is black and 1 is white, whatever space a method worked in."""
 
 import torch
+from torch import Tensor
 
 from distillation.evaluation.assess.features import mean_of, spread
 
 
-def statistics(raw, labels):
+def statistics(raw: Tensor, labels: Tensor) -> dict[str, float | None]:
     """Statistics by name of raw images (N, C, H, W) of the classes ``labels`` (N,), nothing clamped.
 
     ``pixel_mean`` and (population) ``pixel_std`` of all values; ``outside``, percent of values below 0 or above 1, where
@@ -24,5 +25,5 @@ def statistics(raw, labels):
     }
 
 
-def _mean(values):
+def _mean(values: Tensor) -> Tensor:
     return values.mean(dtype=torch.float64)

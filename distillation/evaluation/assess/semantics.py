@@ -2,12 +2,13 @@
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
 from distillation.networks.chunks import in_chunks
 
 
 @torch.no_grad()
-def semantics(network, images, labels, chunk):
+def semantics(network: nn.Module, images: Tensor, labels: Tensor, chunk: int) -> dict[str, float]:
     """``accuracy``, percent of images (N, C, H, W) put into their class (N,), ``cross_entropy``, the mean of -log p, and
     ``entropy``, that of the predicted probabilities, in nats.
 

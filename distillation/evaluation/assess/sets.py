@@ -4,11 +4,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from distillation.data.distilled import DistilledSet
 from distillation.data.real import RealSet
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
+
+
+def classes_of(distilled: DistilledSet) -> Tensor:
+    """Returns the class numbers (N,) of a set that has such."""
+    assert distilled.labels is not None
+    return distilled.labels
 
 
 def sets_of(files: Mapping[str, Path], data: RealSet) -> dict[str, DistilledSet]:
@@ -26,7 +33,7 @@ def sets_of(files: Mapping[str, Path], data: RealSet) -> dict[str, DistilledSet]
         raise BadInput(
             "the classes of the distilled set are not those of the dataset: there is nothing to hold it against."
         )
-    counts = torch.bincount(made.labels.cpu(), minlength=len(data.classes)).tolist()
+    counts = torch.bincount(classes_of(made).cpu(), minlength=len(data.classes)).tolist()
     for name, members, count in zip(data.classes, data.members, counts, strict=True):
         if count > len(members):
             raise BadInput(

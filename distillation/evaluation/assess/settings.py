@@ -24,7 +24,7 @@ class Assess(Measuring):
 
     @field_validator("teachers")
     @classmethod
-    def _once(cls, values):
+    def _once(cls, values: list[str]) -> list[str]:
         if len(set(values)) != len(values):
             raise ValueError("should name each pool once")
         return values

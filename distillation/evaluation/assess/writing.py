@@ -8,6 +8,7 @@ import pandas as pd
 from distillation.data.distilled import DistilledSet
 from distillation.evaluation.assess.models import RECORD, Model
 from distillation.evaluation.assess.pixels import statistics
+from distillation.evaluation.assess.sets import classes_of
 from distillation.evaluation.assess.settings import Measuring
 from distillation.runtime import files
 from distillation.runtime.work import Task
@@ -25,12 +26,14 @@ def write(
     rows = [
         {"set": name, "assessment": key, "model": "", "value": value}
         for name, images in sets.items()
-        for key, value in statistics(images.space.decode(images.images), images.labels).items()
+        for key, value in statistics(images.space.decode(images.images), classes_of(images)).items()
     ]
     for judge, task in zip(judges, tasks, strict=True):
-        rows += [{**row, "model": str(judge)} for row in files.load_json(task.finished() / RECORD)]
-    table = pd.DataFrame(rows)[["set", "assessment", "model", "value"]]
+        folder = task.finished()
+        assert folder is not None
+        rows += [{**row, "model": str(judge)} for row in files.load_json(folder / RECORD)]
+    table = pd.DataFrame(rows, columns=pd.Index(["set", "assessment", "model", "value"]))
     table.to_csv(out / "rows.csv", index=False, float_format="%.6g")
     files.save_json(out / "info.json", {"pool": pool, "settings": settings.model_dump()})
-    means = table[table["set"] == "distilled"].groupby("assessment")["value"].mean().dropna()
+    means = table.loc[table["set"] == "distilled"].groupby("assessment")["value"].mean().dropna()
     files.save_json(out / "metrics.json", {name: float(f"{value:.6g}") for name, value in means.items()})

@@ -46,5 +46,6 @@ def label(distilled: DistilledSet, name: str, labelling: Labelling) -> tuple[Dis
     """The set without targets, and the file of its stored labels."""
     content = storing.stored(labelling.stored, name)
     record = labelling.settings.model_dump()
-    file = labels_of(Path(name), "fkd").name
-    return beside(distilled, "fkd", labelling.settings, content), {file: (content, record)}
+    file = labels_of(Path(name), "fkd")
+    assert file is not None
+    return beside(distilled, "fkd", labelling.settings, content), {file.name: (content, record)}

@@ -1,5 +1,7 @@
 """The teacher itself goes with the images and labels every batch that a student is given (SC-DD, SRe2L on CIFAR)."""
 
+from typing import cast
+
 from distillation.data.distilled import DistilledSet
 from distillation.labels.labelling import Files, Labelling, beside
 from distillation.labels.predict import picked
@@ -11,5 +13,5 @@ __all__ = ["Settings", "label"]
 
 def label(distilled: DistilledSet, name: str, labelling: Labelling) -> tuple[DistilledSet, Files]:
     """The set without targets, and the file of the teachers that label it."""
-    content, record = labelling.pool.part(picked(labelling.pool, labelling.settings.pick))
+    content, record = labelling.pool.part(picked(labelling.pool, cast("Settings", labelling.settings).pick))
     return beside(distilled, "online", labelling.settings, content), {FILE: (content, record)}

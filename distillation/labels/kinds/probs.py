@@ -1,6 +1,7 @@
 """The probabilities that a pool gives each class of each image, at a temperature."""
 
 from dataclasses import replace
+from typing import cast
 
 from distillation.data.distilled import DistilledSet
 from distillation.labels.labelling import Files, Labelling
@@ -11,6 +12,6 @@ __all__ = ["Settings", "label"]
 
 def label(distilled: DistilledSet, name: str, labelling: Labelling) -> tuple[DistilledSet, Files]:
     """The set with the softmax (N, K) of logits divided by the temperature as targets."""
-    temperature = labelling.settings.temperature
+    temperature = cast("Settings", labelling.settings).temperature
     targets = labelling.predictions(distilled, lambda logits: (logits / temperature).softmax(1))
     return replace(distilled, targets=targets, info={**distilled.info, "labels": "soft"}), {}

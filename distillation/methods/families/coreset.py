@@ -1,32 +1,48 @@
-"""What herding, k-center and k-means share: features of every class's images, and a choice among them."""
+"""The base of herding, k-center and k-means: the choice of real images by their features, class by class."""
+
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
-from distillation.methods.base import SelectionMethod, StepResult
+from distillation.methods.base import Problem, SelectionMethod, StepResult
 from distillation.networks.chunks import in_chunks
+from distillation.params import Section
 from distillation.runtime.errors import BadInput
 
+if TYPE_CHECKING:
+    from distillation.data.distilled import DistilledSet
 
-class Coreset(SelectionMethod):
+
+class CoresetSettings(Section):
+    """The features that images are chosen by.
+
+    Attributes:
+        features: ``teacher`` (before the classifier of the pool's first network) or ``pixels`` (in the dataset's space).
+    """
+
+    features: Literal["teacher", "pixels"]
+
+
+class Coreset(SelectionMethod[CoresetSettings]):
     """Chooses ``ipc`` real images of each class by their features; one class is one unit of work."""
 
-    def __init__(self, problem, settings):
+    def __init__(self, problem: Problem, settings: CoresetSettings) -> None:
         super().__init__(problem, settings)
         self.total = problem.classes
-        self.chosen = []
+        self.chosen: list[int] = []
         if problem.settings.ipc > (smallest := problem.data.smallest_class):
             raise BadInput(f"method.ipc is {problem.settings.ipc}, but the smallest class has {smallest} images.")
 
     @classmethod
-    def reads_teachers(cls, settings):
+    def reads_teachers(cls, settings: CoresetSettings) -> bool:
         return settings.features == "teacher"
 
     def choose(self, features: Tensor, count: int) -> Tensor:
-        """Positions of ``count`` images among features (N, F)."""
+        """Returns the positions (count,) of the chosen images among those with the features (N, F)."""
         raise NotImplementedError
 
-    def advance(self):
+    def advance(self) -> StepResult:
         members = self.problem.data.members[self.at]
         features = self._features(members)
         self.chosen += members[self.choose(features.cpu(), self.problem.settings.ipc)].tolist()
@@ -34,11 +50,11 @@ class Coreset(SelectionMethod):
         return StepResult(image_grad_ready=False)
 
     @torch.no_grad()
-    def _features(self, members):
-        """Pixels of training images, or features (N, F) under the first teacher of ``method.teacher``, trained on all data."""
+    def _features(self, members: Tensor) -> Tensor:
+        """Returns the flattened pixels of training images, or their features (N, F) under the first network of the pool."""
         if self.settings.features == "pixels":
             return self.problem.real(members).flatten(1)
-        problem, pool = self.problem, self.problem.teachers
+        problem, pool = self.problem, self.problem.pool
         network = pool.network(pool.members[0])
         return in_chunks(
             lambda part: network.embed(pool.take(problem.real(part), problem.data.space)),
@@ -46,12 +62,12 @@ class Coreset(SelectionMethod):
             problem.settings.chunk,
         )
 
-    def result(self):
+    def result(self) -> "DistilledSet":
         chosen = torch.tensor(self.chosen)
         return self.problem.hard_set(self.problem.real(chosen), self.problem.labels(), chosen=self.chosen)
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         return {"at": self.at, "chosen": self.chosen}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.at, self.chosen = state["at"], state["chosen"]

@@ -11,28 +11,29 @@ of each class, and ``sums`` (C, F), of their unit features.
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 
-def ce(logits, labels):
+def ce(logits: Tensor, labels: Tensor) -> tuple[Tensor, int]:
     """Plain cross-entropy, whose ratio is its mean: every image counts once, whatever the real batch."""
     return F.cross_entropy(logits, labels, reduction="sum"), len(labels)
 
 
-def ce_ratio(logits, labels, counts):
+def ce_ratio(logits: Tensor, labels: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     """D_ij = -log p(label of i | x_j): the real images enter by their labels alone."""
     likely = logits.log_softmax(1)
     same = F.nll_loss(likely, labels, reduction="none") * counts[labels]
     return same.sum(), -(likely @ counts).sum()
 
 
-def cos(features, labels, counts, sums):
+def cos(features: Tensor, labels: Tensor, counts: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
     """D_ij = 1 - cos of the features of i and j."""
     unit = F.normalize(features)
     same = counts[labels] - (unit * sums[labels]).sum(1)
     return same.sum(), (counts.sum() - unit @ sums.sum(0)).sum()
 
 
-def class_sums(units, labels, classes):
+def class_sums(units: Tensor, labels: Tensor, classes: int) -> Tensor:
     """(classes, F): sums by class of ``units`` (n, F)."""
     return torch.zeros(classes, units.shape[1], dtype=units.dtype, device=units.device).index_add_(0, labels, units)
 

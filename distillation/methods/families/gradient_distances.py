@@ -1,6 +1,7 @@
 """Distances D of two gradients, each a tuple of a Tensor a parameter: what DC and DSA match, and what assess measures."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -15,12 +16,14 @@ def per_output(synthetic: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
     From weights alone: vectors (biases, norms) are left out, as in the official code.
     """
     pairs = [(a.flatten(1), b.flatten(1)) for a, b in zip(synthetic, real, strict=True) if a.ndim > 1]
-    return sum((1 - (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + TINY)).sum() for a, b in pairs)
+    apart = ((1 - (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + TINY)).sum() for a, b in pairs)
+    return cast("Tensor", sum(apart))
 
 
 def mse(synthetic: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
     """Squared distance of the whole gradients, biases included."""
-    return sum((a - b).square().sum() for a, b in zip(synthetic, real, strict=True))
+    apart = ((a - b).square().sum() for a, b in zip(synthetic, real, strict=True))
+    return cast("Tensor", sum(apart))
 
 
 def cos(synthetic: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:

@@ -13,17 +13,18 @@ The code counts to the last iteration inclusively and stores its images after on
 """
 
 import math
-from collections.abc import Callable
-from typing import Annotated, Literal
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
+from torch import Tensor
 from torch.func import functional_call, grad, grad_and_value
 
 from distillation.augment.siamese import apply, augment_batch, draw
-from distillation.methods.base import Common, ImageMethod, StepResult
-from distillation.methods.cost import Cost
+from distillation.methods.base import Common, ImageMethod, Problem, StepResult
+from distillation.methods.cost import Cost, Outline
 from distillation.methods.families.gradient_distances import DISTANCES, SETTLING
 from distillation.networks.build import Network, initialise
 from distillation.params import Section
@@ -64,7 +65,8 @@ def loops(common: Common, settings: Settings) -> tuple[int, int]:
             f"method.{common.name}.outer and inner are auto, which {', '.join(map(str, LOOPS))} images of each class have "
             f"published numbers for, but method.ipc is {common.ipc}: give both."
         )
-    return tuple(LOOPS[common.ipc][i] if each == "auto" else each for i, each in enumerate(chosen))
+    outer, inner = (LOOPS[common.ipc][i] if each == "auto" else each for i, each in enumerate(chosen))
+    return outer, inner
 
 
 def image_gradient(network: Network, distance: Callable, precision: str) -> Callable:
@@ -73,23 +75,30 @@ def image_gradient(network: Network, distance: Callable, precision: str) -> Call
     It differentiates a gradient, which torch.compile takes as one graph where autograd's second pass would stay eager.
     """
 
-    def loss(parameters, buffers, images, labels):
+    def loss(parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
         with autocast(images.device, precision):
             logits = functional_call(network, (parameters, buffers), (images,))
         return F.cross_entropy(logits.to(images.dtype), labels)
 
-    def matching_loss(images, parameters, buffers, labels, real):
+    def matching_loss(
+        images: Tensor,
+        parameters: dict[str, Tensor],
+        buffers: dict[str, Tensor],
+        labels: Tensor,
+        real: Sequence[Tensor],
+    ) -> Tensor:
         return distance(tuple(grad(loss)(parameters, buffers, images, labels).values()), real)
 
     return grad_and_value(matching_loss)
 
 
-class Matching(ImageMethod):
+class Matching(ImageMethod[Settings]):
     """A unit of work is an update of the images, or one SGD step of the network; ``at`` alone says which is next."""
 
     siamese = False
+    labels: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]: optional in ImageMethod, always set here
 
-    def __init__(self, problem, settings):
+    def __init__(self, problem: Problem, settings: Settings) -> None:
         super().__init__(problem, settings)
         self.outer, inner = loops(problem.settings, settings)
         self.optimizer = torch.optim.SGD([self.images], settings.lr_img, settings.momentum)
@@ -108,7 +117,7 @@ class Matching(ImageMethod):
         )
 
     @classmethod
-    def check(cls, common, settings, classes):
+    def check(cls, common: Common, settings: Settings, classes: int | None) -> None:
         loops(common, settings)
         if not cls.siamese and common.augment not in ("auto", "none"):
             raise BadInput(
@@ -116,10 +125,10 @@ class Matching(ImageMethod):
             )
 
     @property
-    def updates(self):
+    def updates(self) -> int:
         return self.settings.iterations * self.outer
 
-    def advance(self):
+    def advance(self) -> StepResult:
         iteration, place = divmod(self.at, self.iteration)
         outer, step = divmod(place, self.round)
         self.at += 1
@@ -134,7 +143,7 @@ class Matching(ImageMethod):
         return StepResult(image_grad_ready=True, metrics={"loss": loss / self.problem.classes})
 
     @torch.no_grad()
-    def _freeze_norms(self, draws):
+    def _freeze_norms(self, draws: torch.Generator) -> None:
         """Batch norms take their statistics from a few real images, once, and keep them while gradients are matched.
 
         One pass at their usual momentum, as in the official code: they are still near their initial ones.
@@ -144,7 +153,7 @@ class Matching(ImageMethod):
             self.network(self.problem.real(self.problem.pick(min(SETTLING, self.batch), draws).flatten()))
             self.network.eval()
 
-    def _differentiate(self, draws):
+    def _differentiate(self, draws: torch.Generator) -> tuple[Tensor, Tensor]:
         """The gradient of L by the images, and L; each class under its one drawn augmentation."""
         problem, ipc = self.problem, self.problem.settings.ipc
         chosen = problem.pick(self.batch, draws)
@@ -160,9 +169,9 @@ class Matching(ImageMethod):
             gradient, distance = self.match(images, parameters, buffers, labels, target)
             gradients.append(gradient)
             total = total + distance.detach()
-        return torch.autograd.grad(seen, self.images, torch.cat(gradients))[0], total
+        return torch.autograd.grad(seen, self.images, torch.cat(gradients))[0], cast("Tensor", total)
 
-    def _gradient(self, images, labels):
+    def _gradient(self, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
         """The gradient of the mean cross-entropy by the network's parameters, ``method.chunk`` images at a time.
 
         Batch norms that are not frozen see all of them at once.
@@ -175,9 +184,9 @@ class Matching(ImageMethod):
                 logits = self.forward(part)
             loss = F.cross_entropy(logits.to(images.dtype), classes, reduction="sum") / len(images)
             parts.append(torch.autograd.grad(loss, parameters))
-        return tuple(map(sum, zip(*parts, strict=True)))
+        return tuple(cast("Tensor", sum(each)) for each in zip(*parts, strict=True))
 
-    def _train(self, step, iteration, outer):
+    def _train(self, step: int, iteration: int, outer: int) -> None:
         """One SGD step of the network on the synthetic images; DSA augments each by parameters of its own."""
         epoch, place = divmod(step, self.epoch)
         order = torch.randperm(len(self.images), generator=self.problem.draws("order", iteration, outer, epoch))
@@ -187,16 +196,18 @@ class Matching(ImageMethod):
         images = augment_batch(self.images.detach()[index], self.strategy, draws)
         gradients = self._gradient(images, self.labels[index])
         with torch.no_grad():
-            torch._foreach_add_(list(self.network.parameters()), gradients, alpha=-self.settings.lr_net)
+            torch._foreach_add_(  # pyright: ignore[reportPrivateImportUsage]: one kernel for all, as torch.optim's
+                list(self.network.parameters()), gradients, alpha=-self.settings.lr_net
+            )
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "network": dict(self.network.state_dict())}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self.network.load_state_dict(state["network"])
 
-    def cost(self):
+    def cost(self) -> Cost:
         full, place = divmod(self.at, self.iteration)
         updates = full * self.outer + math.ceil(place / self.round)
         real, synthetic = updates * self.batch * self.problem.classes, updates * len(self.images)
@@ -206,7 +217,7 @@ class Matching(ImageMethod):
         return Cost.of_passes(self.problem.forward_flops(), forward, backward, second=synthetic)
 
     @classmethod
-    def estimate(cls, common, settings, outline):
+    def estimate(cls, common: Common, settings: Settings, outline: Outline) -> Cost:
         outer, inner = loops(common, settings)
         images, updates = common.ipc * outline.classes, settings.iterations * outer
         real, synthetic = updates * settings.batch_real * outline.classes, updates * images

@@ -14,8 +14,10 @@ whatever range of images it is made in. So each index is a shard of its own, mad
 """
 
 import copy
+from collections.abc import Callable
 from functools import cached_property, lru_cache, partial
 from itertools import product
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -23,14 +25,17 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from distillation.augment import crops
-from distillation.methods.base import ImageMethod, StepResult
-from distillation.methods.cost import Cost
+from distillation.methods.base import Common, ImageMethod, Problem, StepResult
+from distillation.methods.cost import Cost, Outline
 from distillation.params import Section
 from distillation.runtime.device import autocast, compiled
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
 from distillation.training.optimizers import set_rate
 from distillation.training.schedules import cosine
+
+if TYPE_CHECKING:
+    from distillation.data.distilled import DistilledSet
 
 
 class RecoverSettings(Section):
@@ -57,29 +62,33 @@ class RecoverSettings(Section):
 
     @field_validator("jitter")
     @classmethod
-    def _range(cls, value):
+    def _range(cls, value: list[int]) -> list[int]:
         if value[0] > value[1]:
             raise ValueError("should be the least and the most pixels, in this order")
         return value
 
 
-class Recover(ImageMethod):
+Recovering = TypeVar("Recovering", bound=RecoverSettings)  # CDA's settings have one field more
+
+
+class Recover(ImageMethod[Recovering]):
     """Images ``problem.shard`` to ``problem.shard + ipc - 1`` of each class; one update of a block is one unit of work.
 
     The cross-entropy is that of ``method.teacher``; guidance adds what other teachers say of the block being made.
     """
 
     reads_batch_norms = True
+    labels: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]: optional in ImageMethod, always set here
 
     @classmethod
-    def reads_guides(cls, common, settings):
+    def reads_guides(cls, common: Common, settings: Recovering) -> bool:
         return common.guided or settings.verify
 
-    def __init__(self, problem, settings):
+    def __init__(self, problem: Problem, settings: Recovering) -> None:
         super().__init__(problem, settings)
         self.total = len(self.units) * settings.iterations
-        self.recovered = []
-        pool = problem.teachers
+        self.recovered: list[Tensor] = []
+        pool = problem.pool
         if pool.classes != problem.data.classes:
             raise BadInput(
                 f"method.teacher is {pool.info['pool']!r}, whose classes are not those of the dataset: "
@@ -89,41 +98,41 @@ class Recover(ImageMethod):
         self.verifier = _verifier(problem) if settings.verify else None
 
     @classmethod
-    def shards(cls, common, settings):
+    def shards(cls, common: Common, settings: Recovering) -> range:
         return range(settings.first, settings.first + common.ipc)
 
     @cached_property
-    def blocks(self):
+    def blocks(self) -> tuple[Tensor, ...]:
         """The classes of each block."""
         return torch.arange(self.problem.classes, device=self.problem.device).split(self.settings.batch)
 
     @cached_property
-    def units(self):
+    def units(self) -> list[tuple[int, int]]:
         """(index of the image, place of the block) of all blocks of images, in order."""
         indices = range(self.problem.shard, self.problem.shard + self.problem.settings.ipc)
         return list(product(indices, range(len(self.blocks))))
 
     @property
-    def unit(self):
+    def unit(self) -> tuple[int, int]:
         """The index and the block of the images of the next update."""
         return self.units[self.at // self.settings.iterations]
 
-    def initial(self):
+    def initial(self) -> tuple[Tensor, Tensor]:
         labels = self.blocks[self.unit[1]]
         shape = (len(labels), *self.problem.data.train.images.shape[1:])
         return torch.randn(shape, generator=self._draws("noise")).to(self.problem.device), labels
 
-    def begin(self):
+    def begin(self) -> None:
         """Noise for the next block, and a fresh optimiser."""
         super().begin()
         self.optimizer = torch.optim.Adam([self.images], self.settings.lr, betas=(0.5, 0.9))
 
-    def _draws(self, purpose, *index):
+    def _draws(self, purpose: str, *index: int) -> torch.Generator:
         """A generator named by the image and its block, not by the shard that they are made in."""
         common = self.problem.settings
         return generator(common.seed, common.name, purpose, *self.unit, *index)
 
-    def advance(self):
+    def advance(self) -> StepResult:
         iteration = self.at % self.settings.iterations
         loss, parts = self._loss(self._view(iteration))
         (self.images.grad,) = torch.autograd.grad(loss, self.images)
@@ -133,7 +142,7 @@ class Recover(ImageMethod):
             values["verified"] = self.verifier(self.images.detach(), self.labels)
         return StepResult(image_grad_ready=True, metrics=values)
 
-    def _view(self, iteration):
+    def _view(self, iteration: int) -> Tensor:
         """The block as an update sees it: cropped, mirrored, rolled."""
         settings, images, draws = self.settings, self.images, self._draws("update", iteration)
         if settings.crop:
@@ -143,13 +152,13 @@ class Recover(ImageMethod):
         low, high = settings.jitter
         return images.roll(torch.randint(low, high + 1, (2,), generator=draws).tolist(), (2, 3))
 
-    def lowest(self, iteration):
+    def lowest(self, iteration: int) -> float:
         """The least share of the area that an update may crop to."""
         return self.settings.crop
 
-    def _loss(self, images):
+    def _loss(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         settings = self.settings
-        inputs = self.problem.teachers.take(images, self.problem.data.space)
+        inputs = self.problem.pool.take(images, self.problem.data.space)
         with autocast(images.device, self.problem.settings.precision):
             logits, deviation = self.network(inputs)
         entropy = F.cross_entropy(logits.float(), self.labels)
@@ -160,7 +169,7 @@ class Recover(ImageMethod):
             loss = loss + settings.l2 * images.flatten(1).norm(dim=1).mean()
         return loss, {"ce": entropy.detach(), "bn": deviation.detach()}
 
-    def apply(self):
+    def apply(self) -> None:
         """A step of Adam at a rate that falls along a cosine, then back into the range of pixels."""
         settings, space = self.settings, self.problem.data.space
         iteration = (self.at - 1) % settings.iterations
@@ -173,30 +182,33 @@ class Recover(ImageMethod):
             if self.at < self.total:
                 self.begin()
 
-    def result(self):
+    def result(self) -> "DistilledSet":
         common = self.problem.settings
         images = torch.cat(self.recovered).unflatten(0, (common.ipc, -1)).transpose(0, 1).flatten(0, 1)
         return self.problem.hard_set(images, self.problem.labels())
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "recovered": self.recovered}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.at, self.recovered = state["at"], [images.to(self.problem.device) for images in state["recovered"]]
         if self.at < self.total:
             self.begin()
             super().load_state_dict(state)
 
-    def cost(self):
+    def cost(self) -> Cost:
         sizes = [len(self.blocks[block]) for _, block in self.units]
         done, rest = divmod(self.at, self.settings.iterations)
         images = self.settings.iterations * sum(sizes[:done]) + rest * sum(sizes[done : done + 1])
-        pool, guides = self.problem.teachers, self.problem.guides
+        pool = self.problem.pool
         cost = Cost.of_passes(pool.flops(pool.members[0].word), images, images)
-        return cost + Cost.of_passes(guides.flops(guides.members[0].word), images) if self.verifier else cost
+        if not self.verifier:
+            return cost
+        guides = self.problem.guide_pool
+        return cost + Cost.of_passes(guides.flops(guides.members[0].word), images)
 
     @classmethod
-    def estimate(cls, common, settings, outline):
+    def estimate(cls, common: Common, settings: Recovering, outline: Outline) -> Cost:
         images = settings.iterations * common.ipc * outline.classes
         return Cost.of_passes(outline.flops(outline.teacher), images, images)
 
@@ -211,7 +223,7 @@ class BatchNormMonitor(nn.Module):
         BadInput: it has no batch norms.
     """
 
-    def __init__(self, network, first):
+    def __init__(self, network: nn.Module, first: float) -> None:
         super().__init__()
         self.network = copy.deepcopy(network)
         norms = [module for module in self.network.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -222,20 +234,22 @@ class BatchNormMonitor(nn.Module):
         for norm, weight in zip(norms, [first] + [1.0] * (len(norms) - 1), strict=True):
             norm.register_forward_pre_hook(partial(self._measure, weight))
 
-    def forward(self, images):
-        self.deviations = []
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        self.deviations: list[Tensor] = []
         logits = self.network(images)
-        return logits, sum(self.deviations)
+        return logits, cast("Tensor", sum(self.deviations))
 
-    def _measure(self, weight, norm, inputs):
-        values = inputs[0].to(norm.running_mean.dtype)  # sums in full precision, whatever the network runs in
+    def _measure(self, weight: float, norm: nn.BatchNorm2d, inputs: tuple[Tensor, ...]) -> None:
+        mean_seen, variance_seen = norm.running_mean, norm.running_var
+        assert mean_seen is not None and variance_seen is not None
+        values = inputs[0].to(mean_seen.dtype)  # sums in full precision, whatever the network runs in
         variance, mean = torch.var_mean(values, (0, 2, 3), correction=0)
-        deviation = (mean - norm.running_mean).norm() + (variance - norm.running_var).norm()
+        deviation = (mean - mean_seen).norm() + (variance - variance_seen).norm()
         self.deviations.append(weight * deviation)
 
 
 @lru_cache(maxsize=1)
-def monitored(network: nn.Module, first: float, compile: bool) -> nn.Module:
+def monitored(network: nn.Module, first: float, compile: bool) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     """A BatchNormMonitor, compiled or not; the shards that one process makes share it."""
     monitor = BatchNormMonitor(network, first)
     return compiled(monitor) if compile else monitor
@@ -247,16 +261,17 @@ def variation(images: Tensor) -> Tensor:
     below = images[:, :, 1:] - images[:, :, :-1]
     falling = images[:, :, 1:, 1:] - images[:, :, :-1, :-1]
     rising = images[:, :, :-1, 1:] - images[:, :, 1:, :-1]
-    return sum(difference.norm() for difference in (right, below, falling, rising))
+    norms = (difference.norm() for difference in (right, below, falling, rising))
+    return cast("Tensor", sum(norms))
 
 
-def _verifier(problem):
+def _verifier(problem: Problem) -> Callable[[Tensor, Tensor], Tensor]:
     """Function of images and labels: percent of them that the first network of method.guidance.teacher gets right.
 
     Raises:
         BadInput: it knows other classes.
     """
-    pool = problem.guides
+    pool = problem.guide_pool
     if pool.classes != problem.data.classes:
         raise BadInput(
             f"method.{problem.settings.name}.verify asks the pool method.guidance.teacher, {pool.info['pool']!r}, whose "
@@ -265,7 +280,7 @@ def _verifier(problem):
     network = pool.network(pool.members[0])
 
     @torch.no_grad()
-    def verified(images, labels):
+    def verified(images: Tensor, labels: Tensor) -> Tensor:
         inputs = pool.take(images, problem.data.space, problem.settings.guidance.adapt)
         return 100 * (network(inputs).argmax(1) == labels).float().mean()
 

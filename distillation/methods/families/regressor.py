@@ -22,7 +22,7 @@ class Regressor:
         precision: ``fp32`` or ``bf16``.
     """
 
-    def __init__(self, network: Network, forward: Callable, optimizer: torch.optim.Optimizer, precision: str):
+    def __init__(self, network: Network, forward: Callable, optimizer: torch.optim.Optimizer, precision: str) -> None:
         self.network, self.forward, self.precision = network.requires_grad_(False), forward, precision
         self.optimizer, self.steps = optimizer, 0
 

@@ -1,19 +1,25 @@
 """Files of the Hugging Face hub."""
 
-from huggingface_hub import constants, hf_hub_download
+from pathlib import Path
+
+from huggingface_hub import (  # pyright: ignore[reportMissingImports]: optional, of requirements-foundation.txt
+    constants,
+    hf_hub_download,
+)
 
 from distillation.runtime.errors import BadInput
 
 
-def hub_file(repository, *names):
+def hub_file(repository: str, *names: str) -> Path:
     """The path in the local cache of the first of ``names`` that a repository has, fetched where it is not there yet.
 
     Raises:
         BadInput: it is not cached and cannot be fetched (HF_HUB_OFFLINE forbids it); the sentence says what to do.
     """
+    fault: Exception | None = None
     for name in names:
         try:
-            return hf_hub_download(repository, name)
+            return Path(hf_hub_download(repository, name))
         except (OSError, ValueError) as error:
             fault = error
     folder = f"models--{repository.replace('/', '--')}"

@@ -15,6 +15,9 @@ layout         names
 """
 
 import re
+from collections.abc import Mapping
+
+from torch import Tensor
 
 _PREFIXES = {"moco": "encoder_q.", "moco_v3": "base_encoder.", "backbone": "backbone.", "plain": ""}
 _DEMO = {"0": "conv1", "1": "bn1", "3": "layer1", "4": "layer2", "5": "layer3", "6": "layer4"}
@@ -24,20 +27,21 @@ _MODULES = {"conv1": "body.0", "bn1": "body.1", "fc": "classifier"}
 _BLOCK = re.compile(r"layer([1-4])\.(\d+)\.(conv|bn|downsample\.)(\d)\.(\w+)")
 
 
-def renamed(state):
+def renamed(state: Mapping[str, Tensor]) -> tuple[str | None, dict[str, Tensor]]:
     """The layout of a ResNet's state dict, and its tensors by our names, heads left out.
 
     None, and the names as they are but for ``module.``, where it has none of the layouts.
     """
     state = {name.removeprefix("module."): value for name, value in state.items()}
-    layout, found = _unwrapped(state)
-    if layout is None:
+    unwrapped = _unwrapped(state)
+    if unwrapped is None:
         return None, state
-    places = _places(found)
-    return layout, {_ours(name, places): value for name, value in found.items()}
+    layout, weights = unwrapped
+    places = _places(weights)
+    return layout, {_ours(name, places): value for name, value in weights.items()}
 
 
-def _unwrapped(state):
+def _unwrapped(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]] | None:
     """The layout, and the tensors of the network alone by torchvision's names."""
     if "encoder_q.net.0.weight" in state:
         names = [name.split(".", 3) for name in state if name.startswith("encoder_q.net.")]
@@ -47,17 +51,17 @@ def _unwrapped(state):
             own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
             kept = (*_OWN, *_CLASSIFIER) if layout == "plain" else _OWN
             return layout, {name: value for name, value in own.items() if name.startswith(kept)}
-    return None, None
+    return None
 
 
-def _places(found):
+def _places(weights: Mapping[str, Tensor]) -> dict[tuple[int, int], int]:
     """Where in the body each (stage, block) stands: after the stem, which has a pooling if its convolution is 7x7."""
-    blocks = {(int(match[1]), int(match[2])) for name in found if (match := _BLOCK.fullmatch(name))}
-    first = 4 if found["conv1.weight"].shape[2] == 7 else 3
+    blocks = {(int(match[1]), int(match[2])) for name in weights if (match := _BLOCK.fullmatch(name))}
+    first = 4 if weights["conv1.weight"].shape[2] == 7 else 3
     return {block: first + i for i, block in enumerate(sorted(blocks))}
 
 
-def _ours(name, places):
+def _ours(name: str, places: Mapping[tuple[int, int], int]) -> str:
     if match := _BLOCK.fullmatch(name):
         stage, block, kind, place, rest = match.groups()
         step = 3 * int(place) - (3 if kind == "conv" else 2)  # convolution, norm and ReLU follow each other

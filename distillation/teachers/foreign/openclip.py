@@ -1,37 +1,41 @@
 """Image towers of OpenCLIP. Weights are its tags, such as laion2b_s34b_b79k of ViT-B-32."""
 
 import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
 
-import open_clip
+import open_clip  # pyright: ignore[reportMissingImports]: optional, of requirements-foundation.txt
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME, OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+from torch import nn
 
 from distillation.teachers.foreign.hub import hub_file
 
 
-def names():
+def names() -> list[str]:
     return open_clip.list_models()
 
 
-def tags(name):
+def tags(name: str) -> list[str]:
     """Those on the Hugging Face hub, trained with the model's own kind of GELU."""
     quick = open_clip.get_model_config(name).get("quick_gelu", False)
     known = {tag: _config(name, tag) for tag in open_clip.list_pretrained_tags_by_model(name)}
     return [tag for tag, config in known.items() if config["hf_hub"] and config.get("quick_gelu", False) == quick]
 
 
-def expects(name, tag):
+def expects(name: str, tag: str | None) -> tuple[int, Sequence[float], Sequence[float]]:
     """Normalised as OpenAI's CLIP where there is no tag."""
     config = _config(name, tag) if tag else {}
     size = open_clip.get_model_config(name)["vision_cfg"]["image_size"]
     return size, config.get("mean", OPENAI_DATASET_MEAN), config.get("std", OPENAI_DATASET_STD)
 
 
-def file(name, tag):
-    repository, _, given = _config(name, tag)["hf_hub"].rpartition("/")
-    return hub_file(repository, *([given] if given else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]))
+def file(name: str, tag: str) -> Path:
+    repository, _, file_name = _config(name, tag)["hf_hub"].rpartition("/")
+    return hub_file(repository, *([file_name] if file_name else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]))
 
 
-def create(name, classes):
+def create(name: str, classes: int | None) -> nn.Module:
     logging.disable(logging.WARNING)  # it warns that the weights are random
     try:
         return open_clip.create_model(name, pretrained_text=False)
@@ -39,18 +43,18 @@ def create(name, classes):
         logging.disable(logging.NOTSET)
 
 
-def pretrained(name, tag, path):
+def pretrained(name: str, tag: str, path: str | Path) -> nn.Module:
     return open_clip.create_model(name, pretrained=str(path))
 
 
-def classifier(model):
+def classifier(model: nn.Module) -> tuple[str, ...]:
     return ()
 
 
-def parts(model):
+def parts(model: nn.Module) -> tuple[nn.Module, nn.Module | None]:
     """The image tower up to the shared space; its classes would be texts, so it has none."""
-    return model.visual, None
+    return cast("nn.Module", model.visual), None
 
 
-def _config(name, tag):
+def _config(name: str, tag: str) -> dict[str, Any]:
     return open_clip.pretrained.get_pretrained_cfg(name, tag)

@@ -1,9 +1,11 @@
 """Models of torchvision. Weights are the names in its enumerations, such as IMAGENET1K_V1 of resnet18."""
 
 import urllib.error
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 from torchvision import models
 
 from distillation.runtime.errors import BadInput
@@ -13,21 +15,21 @@ from distillation.teachers.foreign.weights import fit, read, sha256
 _LEFT_OUT = ("googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1")
 
 
-def names():
+def names() -> list[str]:
     return [name for name in models.list_models(module=models) if name not in _LEFT_OUT]
 
 
-def tags(name):
+def tags(name: str) -> list[str]:
     return [weights.name for weights in models.get_model_weights(name)]
 
 
-def expects(name, tag):
+def expects(name: str, tag: str | None) -> tuple[int, Sequence[float], Sequence[float]]:
     """Of the model's default weights where there is no tag."""
     preset = models.get_model_weights(name)[tag or "DEFAULT"].transforms()
     return preset.crop_size[0], preset.mean, preset.std
 
 
-def file(name, tag):
+def file(name: str, tag: str) -> Path:
     url = models.get_model_weights(name)[tag].url
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not path.is_file():
@@ -36,31 +38,33 @@ def file(name, tag):
             torch.hub.download_url_to_file(url, str(path), progress=False)
         except (urllib.error.URLError, OSError) as error:
             raise BadInput(f"{url} could not be fetched ({error}): put it into {path.parent}/.") from error
-    if not sha256(path).startswith(torch.hub.HASH_REGEX.search(path.name)[1]):
+    published = torch.hub.HASH_REGEX.search(path.name)
+    assert published is not None  # torchvision names its files so
+    if not sha256(path).startswith(published[1]):
         raise BadInput(f"{path} is not the published file, whose sha256 begins as its name says: remove it.")
     return path
 
 
-def create(name, classes):
+def create(name: str, classes: int | None) -> nn.Module:
     return models.get_model(name, weights=None, **({} if classes is None else {"num_classes": classes}))
 
 
-def pretrained(name, tag, path):
+def pretrained(name: str, tag: str, path: str | Path) -> nn.Module:
     model = create(name, None)
     fit(model, read(path), path)
     return model
 
 
-def classifier(model):
+def classifier(model: nn.Module) -> tuple[str, ...]:
     return (f"{_last_linear(model)}.",)
 
 
-def parts(model):
+def parts(model: nn.Module) -> tuple[nn.Module, nn.Module | None]:
     name = _last_linear(model)
     linear = model.get_submodule(name)
     model.set_submodule(name, torch.nn.Identity())
     return model, linear
 
 
-def _last_linear(model):
+def _last_linear(model: nn.Module) -> str:
     return [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)][-1]

@@ -1,11 +1,13 @@
 """State dicts in other people's files: tensors are read, code never is."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from distillation.data.pickled import unpickled
 from distillation.runtime.errors import BadInput
@@ -14,7 +16,7 @@ _WRAPPERS = ("state_dict", "model", "teacher")  # keys under which a checkpoint 
 _PREFIXES = ("module.", "_orig_mod.")  # put before every name by DataParallel and by torch.compile
 
 
-def sha256(path):
+def sha256(path: str | Path) -> str:
     """The sha256 (hex) of a file. Raises BadInput where there is none."""
     if not Path(path).is_file():
         raise BadInput(f"{path} is missing: give the path of a .safetensors, .pt or .pth file.")
@@ -22,7 +24,7 @@ def sha256(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read(path):
+def read(path: str | Path) -> dict[str, Tensor]:
     """The state dict (name to Tensor) in a .safetensors file, or in what torch.save wrote (a file of any other name).
 
     A dict under ``state_dict``, ``model`` or ``teacher`` is taken out, and a prefix that all names have is taken off.
@@ -46,7 +48,7 @@ def read(path):
     return state
 
 
-def fit(network, state, path, spare=()):
+def fit(network: nn.Module, state: Mapping[str, Tensor], path: str | Path, spare: tuple[str, ...] = ()) -> None:
     """Load the state dict of ``path`` into ``network``; names that begin with one of ``spare`` are left alone.
 
     Raises:

@@ -3,12 +3,19 @@
 Defaults are solo-learn's for CIFAR, of which KRR-ST's targets seem to be (a ResNet18BN_P2, whose stem is solo-learn's).
 """
 
-from pydantic import Field
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from distillation.teachers.selfsupervised.model import Encoder, Model
+from pydantic import Field
+from torch import Tensor
+
+from distillation.teachers.selfsupervised.model import Encoder, Model, Moment
 from distillation.teachers.selfsupervised.settings import KnnSettings, Pretraining, ProbeSettings, Share
 from distillation.teachers.selfsupervised.teacher import objective
-from distillation.teachers.selfsupervised.views import asymmetric
+from distillation.teachers.selfsupervised.views import View, asymmetric
+
+if TYPE_CHECKING:
+    from distillation.networks.build import Network
 
 
 class Settings(Pretraining):
@@ -26,7 +33,7 @@ class Settings(Pretraining):
 
 
 class BarlowTwins(Model):
-    def __init__(self, network, settings, precision):
+    def __init__(self, network: "Network", settings: Settings, precision: str) -> None:
         from lightly.loss import BarlowTwinsLoss
         from lightly.models.modules.heads import BarlowTwinsProjectionHead
 
@@ -37,14 +44,14 @@ class BarlowTwins(Model):
         self.redundancy = BarlowTwinsLoss(settings.off_diagonal)
 
     @property
-    def learnt(self):
+    def learnt(self) -> "Network":
         return self.online.network
 
     @staticmethod
-    def views(settings, size):
+    def views(settings: Settings, size: int) -> list[View]:
         return asymmetric(size, settings.crop, settings.blur)
 
-    def forward(self, views, moment):
+    def forward(self, views: Sequence[Tensor], moment: Moment) -> Tensor:
         return self.scale * self.redundancy(*map(self.online, views))
 
 

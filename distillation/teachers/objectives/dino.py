@@ -4,14 +4,22 @@ Defaults are solo-learn's for CIFAR. The network that remains is the teacher, as
 """
 
 import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
-from distillation.teachers.selfsupervised.model import Encoder, Model, by_size, momentum_copy, towards_one
+from distillation.teachers.selfsupervised.model import Encoder, Model, Moment, by_size, momentum_copy, towards_one
 from distillation.teachers.selfsupervised.settings import KnnSettings, Pretraining, ProbeSettings, Share
 from distillation.teachers.selfsupervised.teacher import objective
 from distillation.teachers.selfsupervised.views import View, asymmetric
+
+if TYPE_CHECKING:
+    from lightly.models.modules.heads import DINOProjectionHead
+
+    from distillation.networks.build import Network
 
 LOCAL = 0.05, 0.4  # of the image's area in a small view
 
@@ -43,7 +51,7 @@ class Settings(Pretraining):
 
 
 class DINO(Model):
-    def __init__(self, network, settings, precision):
+    def __init__(self, network: "Network", settings: Settings, precision: str) -> None:
         from lightly.loss import DINOLoss
         from lightly.models.modules.heads import DINOProjectionHead
 
@@ -58,15 +66,15 @@ class DINO(Model):
         self.agree = DINOLoss(settings.out, student_temp=settings.temperature, center_momentum=settings.center)
 
     @property
-    def learnt(self):
+    def learnt(self) -> "Network":
         return self.momentum.network
 
     @staticmethod
-    def views(settings, size):
+    def views(settings: Settings, size: int) -> list[View]:
         large = asymmetric(size, settings.crop, settings.blur[:2])
         return large + [View(settings.local_size, LOCAL, large[0].jitter, settings.blur[2])] * settings.locals
 
-    def forward(self, views, moment):
+    def forward(self, views: Sequence[Tensor], moment: Moment) -> Tensor:
         from lightly.models.utils import update_momentum
 
         update_momentum(self.online, self.momentum, towards_one(self.settings.ema, moment.done))
@@ -74,13 +82,13 @@ class DINO(Model):
             taught = by_size(self.momentum, views[:2])
         return self.agree(taught, by_size(self.online, views), self._temperature(moment.epoch))
 
-    def _temperature(self, epoch):
+    def _temperature(self, epoch: int) -> float:
         settings = self.settings
         share = min(epoch / settings.teacher_warmup, 1) if settings.teacher_warmup else 1
         return settings.teacher_warm + share * (settings.teacher - settings.teacher_warm)
 
-    def before_step(self, moment):
-        self.online.head.cancel_last_layer_gradients(moment.epoch)
+    def before_step(self, moment: Moment) -> None:
+        cast("DINOProjectionHead", self.online.head).cancel_last_layer_gradients(moment.epoch)
 
 
 OBJECTIVE = objective(Settings, DINO)

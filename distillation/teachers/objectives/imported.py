@@ -5,14 +5,15 @@ Its weights are copied into the pool, so that nothing after it needs a network c
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from pydantic import Field
+from torch import Tensor
 
 from distillation.augment.adapt import adapt
-from distillation.data.real import loaded
+from distillation.data.real import RealSet, loaded
 from distillation.data.spaces import Space
-from distillation.networks.build import build
+from distillation.networks.build import Network, build
 from distillation.params import Section
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
@@ -21,6 +22,9 @@ from distillation.teachers import foreign
 from distillation.teachers.foreign.layouts import renamed
 from distillation.teachers.foreign.weights import fit, read, sha256
 from distillation.teachers.objective import Job, Objective, finish
+
+if TYPE_CHECKING:
+    from distillation.teachers.settings import PoolSettings
 
 NONE = "data/none"
 
@@ -39,18 +43,18 @@ class Settings(Section):
             features are used.
     """
 
-    origin: Literal[(*foreign.LIBRARIES, "file")] = Field(alias="from")
+    origin: Literal["torchvision", "timm", "openclip", "file"] = Field(alias="from")
     weights: str | None
     file: str
     sha256: str | None
     classes: Literal["none", "source"]
 
     @property
-    def library(self):
+    def library(self) -> str | None:
         return None if self.origin == "file" else self.origin
 
     @property
-    def tag(self):
+    def tag(self) -> str | None:
         """The name of the published weights; None where they are in ``file``."""
         return self.weights if self.library else None
 
@@ -61,13 +65,18 @@ class Sized(Space):
 
     size: int = 0
 
-    def encode(self, raw):
+    def encode(self, raw: Tensor) -> Tensor:
         return super().encode(adapt(raw, 3, self.size))
+
+
+def _settings(pool: "PoolSettings") -> Settings:
+    """Returns the section of this objective in the settings of a pool."""
+    return cast("Settings", pool.training)
 
 
 def make(job: Job, task: Task, device: str) -> None:
     """Finds the network of ``job`` and leaves it as the result of its task."""
-    data, settings = loaded(job.data, device), job.settings.training
+    data, settings = loaded(job.data, device), _settings(job.settings)
     task.start()
     if settings.library:
         data = _as_expected(data, job, device)
@@ -81,16 +90,16 @@ def make(job: Job, task: Task, device: str) -> None:
     finish(job, task, data, network, kept, [], classifies, library=settings.library, origin=origin)
 
 
-def _as_expected(data, job, device):
+def _as_expected(data: RealSet, job: Job, device: str) -> RealSet:
     """The RealSet in the space and shape that a library's model expects."""
-    size, mean, std = foreign.expects(job.settings.training.library, job.network, job.settings.training.tag)
+    size, mean, std = foreign.expects(_settings(job.settings).library, job.network, _settings(job.settings).tag)
     space = Sized("normalised", Space.normalised(mean, std).to(device).tensors, size)
     return replace(data, space=space, info={**data.info, "channels": 3, "size": size})
 
 
-def _network(job, data, path):
+def _network(job: Job, data: RealSet, path: str | Path) -> Network | foreign.Foreign:
     """The network with the weights in ``path``; without a classifier, unless its outputs are the classes of ``data``."""
-    settings, size = job.settings.training, data.shape[1]
+    settings, size = _settings(job.settings), data.shape[1]
     classes = len(data.classes) if settings.classes == "source" else None
     if settings.tag:
         network = foreign.pretrained(settings.library, job.network, settings.tag, path, size)
@@ -110,8 +119,8 @@ def _network(job, data, path):
     return network
 
 
-def check(pool, path):
-    settings = pool.training
+def check(pool: "PoolSettings", path: str) -> None:
+    settings = _settings(pool)
     if pool.keep != ["last"] or pool.count != 1 or len(pool.networks) != 1:
         raise BadInput(f"{path} imports one network as it is: networks should name one, count be 1 and keep be [last].")
     if settings.library:
@@ -124,7 +133,7 @@ def check(pool, path):
         _check_file(settings, path)
 
 
-def _check_file(settings, path):
+def _check_file(settings: Settings, path: str) -> None:
     """A file must be pinned. It need not be here: a teammate may have the pool that was made of it."""
     if settings.file == NONE:
         raise BadInput(f"{path}.imported.file should be the path of a .safetensors, .pt or .pth file.")
@@ -134,17 +143,17 @@ def _check_file(settings, path):
         raise BadInput(f"{path}.imported.sha256 is {settings.sha256}, but should be that of {settings.file}{that}.")
 
 
-def _shape(pool, source):
-    if not pool.training.library:
+def _shape(pool: "PoolSettings", source: tuple[int, int]) -> tuple[int, int]:
+    if not _settings(pool).library:
         return source
-    return 3, foreign.expects(pool.training.library, pool.networks[0], pool.training.tag)[0]
+    return 3, foreign.expects(_settings(pool).library, pool.networks[0], _settings(pool).tag)[0]
 
 
 OBJECTIVE = Objective(
     Settings,
     make,
     check=check,
-    classifies=lambda pool: pool.training.classes == "source",
-    words=lambda pool: [] if pool.training.library else pool.networks,
+    classifies=lambda pool: _settings(pool).classes == "source",
+    words=lambda pool: [] if _settings(pool).library else pool.networks,
     shape=_shape,
 )

@@ -4,16 +4,23 @@ The default is the official CIFAR-10 demo, whose learning rate and epochs are th
 blur, batch norms over an eighth of the batch, keys shuffled.
 """
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from distillation.runtime.errors import BadInput
-from distillation.teachers.selfsupervised.model import Encoder, Model, momentum_copy
+from distillation.teachers.selfsupervised.model import Encoder, Model, Moment, momentum_copy
 from distillation.teachers.selfsupervised.norms import split, whole
 from distillation.teachers.selfsupervised.settings import KnnSettings, Pretraining, ProbeSettings, Share
 from distillation.teachers.selfsupervised.teacher import objective
 from distillation.teachers.selfsupervised.views import View
+
+if TYPE_CHECKING:
+    from distillation.networks.build import Network
+    from distillation.teachers.settings import PoolSettings
 
 
 class Settings(Pretraining):
@@ -31,7 +38,7 @@ class Settings(Pretraining):
 
 
 class MoCo(Model):
-    def __init__(self, network, settings, precision):
+    def __init__(self, network: "Network", settings: Settings, precision: str) -> None:
         from lightly.loss import NTXentLoss
         from lightly.models.modules.heads import MoCoProjectionHead
 
@@ -48,14 +55,14 @@ class MoCo(Model):
         self.contrast = NTXentLoss(settings.temperature, (settings.queue, settings.dim))
 
     @property
-    def learnt(self):
+    def learnt(self) -> "Network":
         return whole(self.online.network)
 
     @staticmethod
-    def views(settings, size):
+    def views(settings: Settings, size: int) -> list[View]:
         return [View(size, (settings.crop, 1.0), (0.4, 0.4, 0.4, 0.1), settings.blur)] * 2
 
-    def forward(self, views, moment):
+    def forward(self, views: Sequence[Tensor], moment: Moment) -> Tensor:
         from lightly.models.utils import update_momentum
 
         update_momentum(self.online, self.momentum, self.settings.ema)
@@ -64,14 +71,14 @@ class MoCo(Model):
             keys = self._keys(views[1], moment.draws)
         return self.contrast(queries, keys)
 
-    def _keys(self, images, draws):
+    def _keys(self, images: Tensor, draws: torch.Generator) -> Tensor:
         """Shuffled, so that batch norms cannot tell which query an image belongs to (MoCo, section 3.3)."""
         order = torch.randperm(len(images), generator=draws).to(images.device)
         return self.momentum(images[order])[order.argsort()]
 
 
-def check(pool, path):
-    settings = pool.training
+def check(pool: "PoolSettings", path: str) -> None:
+    settings = cast("Settings", pool.training)
     if settings.batch % settings.splits:
         raise BadInput(
             f"{path}.moco_v2.splits is {settings.splits}, but should divide moco_v2.batch, which is {settings.batch}."

@@ -4,15 +4,21 @@ Defaults are solo-learn's for CIFAR; on a ResNet the projector has two layers an
 that one ends without a batch norm.
 """
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
-from distillation.teachers.selfsupervised.model import Encoder, Model, momentum_copy, towards_one
+from distillation.teachers.selfsupervised.model import Encoder, Model, Moment, momentum_copy, towards_one
 from distillation.teachers.selfsupervised.settings import KnnSettings, Pretraining, ProbeSettings, Share
 from distillation.teachers.selfsupervised.teacher import objective
-from distillation.teachers.selfsupervised.views import asymmetric
+from distillation.teachers.selfsupervised.views import View, asymmetric
+
+if TYPE_CHECKING:
+    from distillation.networks.build import Network
 
 
 class Settings(Pretraining):
@@ -28,7 +34,7 @@ class Settings(Pretraining):
 
 
 class MoCo(Model):
-    def __init__(self, network, settings, precision):
+    def __init__(self, network: "Network", settings: Settings, precision: str) -> None:
         super().__init__()
         self.settings = settings
         hidden, dim = settings.hidden, settings.dim
@@ -37,14 +43,14 @@ class MoCo(Model):
         self.predictor = _perceptron(dim, hidden, dim, normed=False)
 
     @property
-    def learnt(self):
+    def learnt(self) -> "Network":
         return self.online.network
 
     @staticmethod
-    def views(settings, size):
+    def views(settings: Settings, size: int) -> list[View]:
         return asymmetric(size, settings.crop, settings.blur)
 
-    def forward(self, views, moment):
+    def forward(self, views: Sequence[Tensor], moment: Moment) -> Tensor:
         from lightly.models.utils import update_momentum
 
         update_momentum(self.online, self.momentum, towards_one(self.settings.ema, moment.done))
@@ -53,14 +59,14 @@ class MoCo(Model):
             keys = [self.momentum(view) for view in views]
         return self._contrast(queries[0], keys[1]) + self._contrast(queries[1], keys[0])
 
-    def _contrast(self, queries, keys):
+    def _contrast(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Cross-entropy of each query's own key among all, times twice the temperature (algorithm 1)."""
         temperature = self.settings.temperature
         logits = F.normalize(queries, dim=1) @ F.normalize(keys, dim=1).T / temperature
         return 2 * temperature * F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
 
 
-def _perceptron(inside, hidden, outside, normed=True):
+def _perceptron(inside: int, hidden: int, outside: int, normed: bool = True) -> nn.Module:
     """Two layers without biases; ``normed`` says whether a batch norm without weights ends them."""
     from lightly.models.modules.heads import ProjectionHead
 

@@ -1,11 +1,17 @@
 """A teacher trained on real images and their labels."""
 
-from distillation.data.real import loaded
+from typing import TYPE_CHECKING, Any, cast
+
+from distillation.data.real import RealSet, Split, loaded
 from distillation.runtime.errors import BadInput
 from distillation.runtime.work import Task
 from distillation.teachers.objective import Job, Objective, finish, split, train, training_of
 from distillation.training.accuracy import accuracy
 from distillation.training.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from distillation.teachers.settings import PoolSettings
+    from distillation.training.loop import Training
 
 
 def make(job: Job, task: Task, device: str) -> None:
@@ -17,24 +23,31 @@ def make(job: Job, task: Task, device: str) -> None:
     finish(job, task, data, training.network, kept, curve)
 
 
-def _keep(kept, training, settings, data, validation):
+def _keep(
+    kept: dict[str, dict[str, Any]],
+    training: "Training",
+    settings: "PoolSettings",
+    data: RealSet,
+    validation: Split | None,
+) -> None:
     """Put the weights of the epoch just finished under every name of ``settings.keep`` that wants them."""
     scored = {"best": validation, "best_test": data.test}
     for name in settings.keep:
         if name in scored:
             score = accuracy(training.network, data, scored[name], settings.precision)
-            wanted = str(name) not in kept or score > kept[name]["score"]
+            kept_now = str(name) not in kept or score > kept[name]["score"]
         else:
-            score, wanted = None, name in ("last", training.epoch) and (name != "last" or training.done)
-        if wanted:
+            score, kept_now = None, name in ("last", training.epoch) and (name != "last" or training.done)
+        if kept_now:
             weights = {key: value.detach().clone() for key, value in training.network.state_dict().items()}
             kept[str(name)] = {"weights": weights, "epoch": training.epoch, "score": score}
 
 
-def _reached(pool, path):
-    late = [k for k in pool.keep if isinstance(k, int) and k > pool.training.epochs]
+def _reached(pool: "PoolSettings", path: str) -> None:
+    epochs = cast("TrainSettings", pool.training).epochs
+    late = [k for k in pool.keep if isinstance(k, int) and k > epochs]
     if late:
-        raise BadInput(f"{path} keeps epoch {late[0]}, but training ends after {pool.training.epochs}.")
+        raise BadInput(f"{path} keeps epoch {late[0]}, but training ends after {epochs}.")
 
 
 OBJECTIVE = Objective(TrainSettings, make, check=_reached)

@@ -3,15 +3,21 @@
 Defaults are solo-learn's for CIFAR and, for training this short, the official ones for 200 epochs in batches of 256.
 """
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
-from distillation.teachers.selfsupervised.model import Encoder, Model, by_size
+from distillation.teachers.selfsupervised.model import Encoder, Model, Moment, by_size
 from distillation.teachers.selfsupervised.settings import KnnSettings, Pretraining, ProbeSettings, Share
 from distillation.teachers.selfsupervised.teacher import objective
 from distillation.teachers.selfsupervised.views import View
+
+if TYPE_CHECKING:
+    from distillation.networks.build import Network
 
 LOCAL = 0.05, 0.14  # of the image's area in a small view
 
@@ -40,7 +46,7 @@ class Settings(Pretraining):
 
 
 class SwAV(Model):
-    def __init__(self, network, settings, precision):
+    def __init__(self, network: "Network", settings: Settings, precision: str) -> None:
         from lightly.loss import SwaVLoss
         from lightly.models.modules.heads import SwaVProjectionHead
 
@@ -50,19 +56,20 @@ class SwAV(Model):
         self.online = Encoder(network, head, precision)
         self.prototypes = nn.Linear(settings.dim, settings.prototypes, bias=False)
         self.swap = SwaVLoss(settings.temperature, settings.sinkhorn, settings.epsilon)
+        self.queue: Tensor
         self.register_buffer("queue", torch.zeros(2, settings.queue, settings.dim))
 
     @property
-    def learnt(self):
+    def learnt(self) -> "Network":
         return self.online.network
 
     @staticmethod
-    def views(settings, size):
+    def views(settings: Settings, size: int) -> list[View]:
         jitter, blur = (0.8, 0.8, 0.8, 0.2), settings.blur
         large = View(size, (settings.crop, 1.0), jitter, blur)
         return [large] * 2 + [View(settings.local_size, LOCAL, jitter, blur)] * settings.locals
 
-    def forward(self, views, moment):
+    def forward(self, views: Sequence[Tensor], moment: Moment) -> Tensor:
         from lightly.models.utils import normalize_weight
 
         normalize_weight(self.prototypes.weight)
@@ -74,10 +81,10 @@ class SwAV(Model):
         return loss.squeeze()
 
     @torch.no_grad()
-    def _enqueue(self, outputs):
+    def _enqueue(self, outputs: Tensor) -> None:
         self.queue.copy_(torch.cat([outputs, self.queue], 1)[:, : self.settings.queue])
 
-    def before_step(self, moment):
+    def before_step(self, moment: Moment) -> None:
         if moment.epoch < self.settings.frozen:
             self.prototypes.weight.grad = None
 

@@ -5,6 +5,9 @@ Its parameters before the first epoch and after each one are stored as one vecto
 50 epochs, by SGD at 0.01 without momentum, with siamese augmentation (Cazenavette et al., CVPR 2022).
 """
 
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector
 
 from distillation.data.real import loaded
@@ -13,6 +16,9 @@ from distillation.runtime.work import Task
 from distillation.teachers.objective import Job, Objective, finish, train, training_of
 from distillation.teachers.pool import epoch_name
 from distillation.training.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from distillation.teachers.settings import PoolSettings
 
 
 def make(job: Job, task: Task, device: str) -> None:
@@ -23,15 +29,15 @@ def make(job: Job, task: Task, device: str) -> None:
     passed = {"0": _parameters(network)}
     curve = train(task, training, passed, lambda: passed.update({str(training.epoch): _parameters(network)}))
     kept = {"last": {"weights": dict(network.state_dict()), "epoch": training.epoch}}
-    beside = {epoch_name(epoch): vector for epoch, vector in passed.items()}
+    beside = {epoch_name(int(epoch)): vector for epoch, vector in passed.items()}
     finish(job, task, data, network, kept, curve, beside=beside)
 
 
-def _parameters(network):
+def _parameters(network: nn.Module) -> Tensor:
     return parameters_to_vector(network.parameters()).detach().cpu()
 
 
-def _last_alone(pool, path):
+def _last_alone(pool: "PoolSettings", path: str) -> None:
     if pool.keep != ["last"]:
         raise BadInput(f"{path}.keep should be [last]: a pool of trajectories has every epoch beside it anyway.")
 

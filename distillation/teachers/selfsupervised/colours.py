@@ -60,11 +60,11 @@ def solarize(images: Tensor) -> Tensor:
     return torch.where(images >= 128 / 255, 1 - images, images)
 
 
-def _mixed(images, other, factor):
+def _mixed(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
     factor = _each(factor, images)
     return (factor * images + (1 - factor) * other).clamp_(0, 1)
 
 
-def _each(numbers, like):
+def _each(numbers: Tensor, like: Tensor) -> Tensor:
     """Numbers (N,) so shaped that they broadcast over their images."""
     return numbers.to(like.device, like.dtype).view(-1, *[1] * (like.ndim - 1))

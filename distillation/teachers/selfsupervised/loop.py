@@ -1,14 +1,21 @@
 """Training a model without labels, a step at a time, so that it can stop between any two."""
 
-import torch
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
-from distillation.data.indexed import indices_on
+import torch
+from torch import Tensor
+
+from distillation.data.indexed import IndexedImages, indices_on
 from distillation.runtime.device import forget
 from distillation.runtime.random import generator
-from distillation.teachers.selfsupervised.model import Encoder, Moment
+from distillation.teachers.selfsupervised.model import Encoder, Model, Moment
 from distillation.teachers.selfsupervised.optimizers import optimizer_of, rate
-from distillation.teachers.selfsupervised.views import draw, show
+from distillation.teachers.selfsupervised.views import View, draw, show
 from distillation.training.optimizers import optimizer_state, restore_optimizer, set_rate
+
+if TYPE_CHECKING:
+    from distillation.teachers.selfsupervised.settings import Pretraining
 
 
 class Loop:
@@ -25,7 +32,18 @@ class Loop:
         compile: whether the encoders are compiled.
     """
 
-    def __init__(self, model, views, images, encode, settings, seed, name, flip, compile=False):
+    def __init__(
+        self,
+        model: Model,
+        views: Sequence[View],
+        images: Tensor | IndexedImages,
+        encode: Callable[[Tensor], Tensor],
+        settings: "Pretraining",
+        seed: int,
+        name: str,
+        flip: bool,
+        compile: bool = False,
+    ) -> None:
         self.model, self.views, self.images, self.encode = model, views, images, encode
         self.settings, self.seed, self.name, self.flip = settings, seed, name, flip
         self.steps_per_epoch = len(images) // settings.batch
@@ -40,15 +58,15 @@ class Loop:
                     module.compile(dynamic=False)
 
     @property
-    def epoch(self):
+    def epoch(self) -> int:
         """How many epochs are complete."""
         return self.step // self.steps_per_epoch
 
     @property
-    def done(self):
+    def done(self) -> bool:
         return self.epoch >= self.settings.epochs
 
-    def advance(self):
+    def advance(self) -> float | None:
         """One optimiser step. Returns the mean loss of the epoch it completes, else None."""
         place = self.step % self.steps_per_epoch
         if place == 0:
@@ -69,19 +87,19 @@ class Loop:
         return float(self.epoch_loss) / self.steps_per_epoch if place + 1 == self.steps_per_epoch else None
 
     @torch.no_grad()
-    def _shown(self, index):
-        images, draws = self.images[index].float() / 255, self._draws("views", self.step)
+    def _shown(self, index: Tensor) -> list[Tensor]:
+        images, draws = cast("Tensor", self.images[index]).float() / 255, self._draws("views", self.step)
         count, size = len(images), images.shape[2]
         return [self.encode(show(images, view, draw(view, count, size, self.flip, draws))) for view in self.views]
 
-    def _set_order(self):
+    def _set_order(self) -> None:
         order = torch.randperm(len(self.images), generator=self._draws("order", self.epoch))
         self.order = order.to(indices_on(self.images))
 
-    def _draws(self, purpose, index):
+    def _draws(self, purpose: str, index: int) -> torch.Generator:
         return generator(self.seed, self.name, purpose, index)
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         return {
             "model": dict(self.tensors),
             "optimizer": optimizer_state(self.optimizer),
@@ -90,7 +108,7 @@ class Loop:
         }
 
     @torch.no_grad()
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, tensor in self.tensors.items():
             tensor.copy_(state["model"][name])
         restore_optimizer(self.optimizer, state["optimizer"])

@@ -1,8 +1,13 @@
 """Batch norms that see a part of the batch each, as if the parts were on different machines (MoCo's CIFAR-10 demo)."""
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from distillation.networks.build import Network
 
 
 class SplitBatchNorm(nn.BatchNorm2d):
@@ -11,16 +16,20 @@ class SplitBatchNorm(nn.BatchNorm2d):
     Running statistics (parts * C,) are of each part; evaluation takes their means.
     """
 
-    def __init__(self, channels, parts):
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, parts: int) -> None:
         super().__init__(channels)
         self.parts = parts
         self.running_mean, self.running_var = self.running_mean.repeat(parts), self.running_var.repeat(parts)
 
-    def means(self):
+    def means(self) -> tuple[Tensor, Tensor]:
         """Running mean and variance (C,) over the parts."""
-        return tuple(values.view(self.parts, -1).mean(0) for values in (self.running_mean, self.running_var))
+        mean, variance = (values.view(self.parts, -1).mean(0) for values in (self.running_mean, self.running_var))
+        return mean, variance
 
-    def forward(self, images):
+    def forward(self, images: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]: a clearer name
         if not self.training:
             return F.batch_norm(images, *self.means(), self.weight, self.bias, eps=self.eps)
         if torch.compiler.is_compiling():
@@ -30,7 +39,7 @@ class SplitBatchNorm(nn.BatchNorm2d):
         running = self.running_mean, self.running_var
         return F.batch_norm(parts_as_channels, *running, *learnt, True, self.momentum, self.eps).view_as(images)
 
-    def _written_out(self, images):
+    def _written_out(self, images: Tensor) -> Tensor:
         """The same for torch.compile: parts as channels would have it transpose the channels-last maps around every norm."""
         apart = images.unflatten(0, (-1, self.parts))
         variance, mean = torch.var_mean(apart.to(self.weight.dtype), (0, 3, 4), correction=0, keepdim=True)
@@ -42,27 +51,27 @@ class SplitBatchNorm(nn.BatchNorm2d):
         return ((apart - mean) * scale + self.bias.view(-1, 1, 1)).to(images.dtype).flatten(0, 1)
 
 
-def split(network, parts):
+def split(network: "Network", parts: int) -> "Network":
     """The network with every batch norm of its maps made to normalise ``parts`` of a batch apart, in place.
 
     Weights and biases stay as they were (a residual block's last may begin at 0), and each part has the statistics.
     """
     for name, module in list(network.named_modules()):
         if isinstance(module, nn.BatchNorm2d):
-            made, state = SplitBatchNorm(module.num_features, parts), module.state_dict()
+            part_norm, state = SplitBatchNorm(module.num_features, parts), module.state_dict()
             for key in ("running_mean", "running_var"):
                 state[key] = state[key].repeat(parts)
-            made.load_state_dict(state)
-            network.set_submodule(name, made)
+            part_norm.load_state_dict(state)
+            network.set_submodule(name, part_norm)
     return network
 
 
-def whole(network):
+def whole(network: "Network") -> "Network":
     """``split`` undone, in place: running statistics become their means over the parts."""
     for name, module in list(network.named_modules()):
         if isinstance(module, SplitBatchNorm):
             state = module.state_dict() | dict(zip(("running_mean", "running_var"), module.means(), strict=True))
-            made = nn.BatchNorm2d(module.num_features, device=module.weight.device)
-            made.load_state_dict(state)
-            network.set_submodule(name, made)
+            norm = nn.BatchNorm2d(module.num_features, device=module.weight.device)
+            norm.load_state_dict(state)
+            network.set_submodule(name, norm)
     return network

@@ -1,8 +1,21 @@
 """Optimisers of self-supervised training and their schedule."""
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 import torch
+from torch import (  # pyright: ignore[reportPrivateImportUsage]: one kernel for all layers, as torch.optim's
+    _foreach_add_,
+    _foreach_mul,
+    _foreach_mul_,
+    _foreach_norm,
+    nn,
+)
 
 from distillation.training.schedules import cosine
+
+if TYPE_CHECKING:
+    from distillation.teachers.selfsupervised.settings import Pretraining
 
 
 class Lars(torch.optim.SGD):
@@ -12,25 +25,27 @@ class Lars(torch.optim.SGD):
     without weight decay. Both as in solo-learn, whose settings for small images are the ones published.
     """
 
-    def __init__(self, parameters, lr, momentum, weight_decay, trust):
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], lr: float, momentum: float, weight_decay: float, trust: float
+    ) -> None:
         super().__init__(parameters, lr, momentum, foreach=True)
         self.decay, self.trust = weight_decay, trust
 
     @torch.no_grad()
-    def step(self):
+    def step(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]: no closure is ever passed
         for group in self.param_groups:
             layers = [p for p in group["params"] if p.grad is not None and p.ndim > 1]
             gradients = [p.grad for p in layers]
-            sizes, steepness = torch.stack(torch._foreach_norm(layers)), torch.stack(torch._foreach_norm(gradients))
+            sizes, steepness = torch.stack(_foreach_norm(layers)), torch.stack(_foreach_norm(gradients))
             adapted = (sizes > 0) & (steepness > 0)
             scale = self.trust * sizes / (steepness + self.decay * sizes + 1e-8) / group["lr"]
             scale = torch.where(adapted, scale.clamp_max(1), 1)
-            torch._foreach_add_(gradients, torch._foreach_mul(layers, (self.decay * adapted).unbind()))
-            torch._foreach_mul_(gradients, scale.unbind())
+            _foreach_add_(gradients, _foreach_mul(layers, (self.decay * adapted).unbind()))
+            _foreach_mul_(gradients, scale.unbind())
         super().step()
 
 
-def optimizer_of(parameters, settings):
+def optimizer_of(parameters: Iterable[nn.Parameter], settings: "Pretraining") -> torch.optim.Optimizer:
     """The optimiser that ``settings`` (Pretraining) name."""
     parameters = [p for p in parameters if p.requires_grad]
     lr, momentum, decay = settings.lr, settings.momentum, settings.weight_decay
@@ -45,7 +60,7 @@ def optimizer_of(parameters, settings):
     return torch.optim.AdamW(groups, lr, foreach=True)
 
 
-def rate(settings, step, steps):
+def rate(settings: "Pretraining", step: int, steps: int) -> float:
     """The learning rate of a step of an epoch of ``steps``: a straight line up, then a cosine down to 0."""
     before, whole = settings.warmup * steps, settings.epochs * steps
     if step < before:

@@ -18,7 +18,7 @@ def features(network: nn.Module, data: RealSet, split: Split, precision: str, ch
     """Features (N, F) float32 of a split of ``data``, un-augmented; batch norms stay as they are."""
     network.eval()
 
-    def embedded(images):
+    def embedded(images: Tensor) -> Tensor:
         encoded = data.encode(images)  # in full precision, as the network was trained
         with autocast(images.device, precision):
             return network.embed(encoded).float()
@@ -71,7 +71,9 @@ class Probe:
         seed, name: what its draws are named by.
     """
 
-    def __init__(self, bank: Tensor, labels: Tensor, classes: int, settings: ProbeSettings, seed: int, name: str):
+    def __init__(
+        self, bank: Tensor, labels: Tensor, classes: int, settings: ProbeSettings, seed: int, name: str
+    ) -> None:
         self.bank, self.labels, self.settings, self.seed, self.name = bank, labels, settings, seed, name
         self.classifier = nn.utils.skip_init(nn.Linear, bank.shape[1], classes)
         nn.init.normal_(self.classifier.weight, std=0.01, generator=generator(seed, name, "probe"))

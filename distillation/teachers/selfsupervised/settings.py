@@ -4,7 +4,7 @@ A section ends with ``probe``, the linear classifier that is trained on what was
 ``knn``, how the votes of neighbours are counted.
 """
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -37,7 +37,7 @@ class Pretraining(Section):
     crop: float = Field(gt=0, le=1)
 
     @model_validator(mode="after")
-    def _warmed_up(self):
+    def _warmed_up(self) -> Self:
         if self.warmup >= self.epochs:
             raise ValueError(f"has a warmup of {self.warmup} epochs, but should have fewer than epochs, {self.epochs}")
         return self
@@ -60,3 +60,12 @@ class KnnSettings(Section):
 
     k: int = Field(ge=1)
     temperature: float = Field(gt=0)
+
+
+if TYPE_CHECKING:
+
+    class MeasuredPretraining(Pretraining):
+        """The part that the sections of all self-supervised objectives share; each declares the two in its own order."""
+
+        probe: ProbeSettings | None
+        knn: KnnSettings

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -17,11 +18,19 @@ from distillation.teachers.selfsupervised.model import Model
 from distillation.teachers.selfsupervised.probe import Probe, features, neighbours
 from distillation.training.resume import complete
 
+if TYPE_CHECKING:
+    from distillation.teachers.selfsupervised.settings import MeasuredPretraining, Pretraining
+    from distillation.teachers.settings import PoolSettings
 
-def objective(settings, model, check=lambda pool, path: None):
+
+def objective(
+    settings: "type[Pretraining]",
+    model: type[Model],
+    check: "Callable[[PoolSettings, str], None]" = lambda pool, path: None,
+) -> Objective:
     """The Objective that trains a Model by the settings of its section."""
 
-    def sound(pool, path):
+    def sound(pool: "PoolSettings", path: str) -> None:
         _check(pool, path)
         check(pool, path)
 
@@ -29,28 +38,33 @@ def objective(settings, model, check=lambda pool, path: None):
         settings,
         partial(make, model=model),
         check=sound,
-        classifies=lambda pool: pool.training.probe is not None,
+        classifies=lambda pool: section_of(pool).probe is not None,
     )
+
+
+def section_of(pool: "PoolSettings") -> "MeasuredPretraining":
+    """Returns the section of a self-supervised objective in the settings of a pool."""
+    return cast("MeasuredPretraining", pool.training)
 
 
 def make(job: Job, task: Task, device: str, model: type[Model]) -> None:
     """Trains the teacher of ``job`` and measures it, resuming where an earlier run stopped."""
-    data, state = loaded(job.data, device), task.start()
+    data, state = loaded(job.data, device), cast("dict[str, Any] | None", task.start())
     _fits(job, data)
     loop, curve, probe = _loop(job, data, model, device), [], None
 
-    def state_dict():
+    def state_dict() -> dict[str, Any]:
         return {"loop": loop.state_dict(), "curve": curve, "probe": probe.state_dict() if probe else None}
 
-    def load_state_dict(state):
+    def load_state_dict(state: dict[str, Any]) -> None:
         loop.load_state_dict(state["loop"])
         curve.extend(state["curve"])
 
     _advance(task, loop, state, state_dict, load_state_dict, lambda loss: curve.append([loop.epoch, loss, None]))
     network = loop.model.learnt.eval()
     train, test = (features(network, data, split, job.settings.precision) for split in (data.train, data.test))
-    near = neighbours(train, data.train.labels, test, data.test.labels, len(data.classes), job.settings.training.knn)
-    if settings := job.settings.training.probe:
+    near = neighbours(train, data.train.labels, test, data.test.labels, len(data.classes), section_of(job.settings).knn)
+    if settings := section_of(job.settings).probe:
         probe = Probe(train, data.train.labels, len(data.classes), settings, job.settings.seed, job.name)
         probed = state and state["probe"]
         _advance(task, probe, probed, state_dict, probe.load_state_dict, live="probe.csv")
@@ -60,7 +74,7 @@ def make(job: Job, task: Task, device: str, model: type[Model]) -> None:
 
 
 def _loop(job: Job, data: RealSet, model: type[Model], device: str) -> Loop:
-    settings, training = job.settings, job.settings.training
+    settings, training = job.settings, section_of(job.settings)
     channels, size, classes = data.shape
     draws = generator(settings.seed, job.name)
     network = build(job.network, channels, size, classes, draws)
@@ -84,7 +98,7 @@ def _advance(
 ) -> None:
     """Brings a Loop or a Probe to its end; ``note`` is given the loss of each epoch."""
 
-    def advance():
+    def advance() -> dict[str, float] | None:
         if (loss := work.advance()) is None:
             return None
         note(loss)
@@ -103,7 +117,7 @@ def _advance(
     )
 
 
-def _check(pool, path):
+def _check(pool: "PoolSettings", path: str) -> None:
     if pool.keep != ["last"]:
         raise BadInput(f"{path}.keep is {', '.join(map(str, pool.keep))}, but {pool.objective} keeps last alone.")
     if bare := [word for word in pool.networks if not embeds(word)]:
@@ -115,18 +129,18 @@ def _check(pool, path):
         )
 
 
-def _fits(job, data):
+def _fits(job: Job, data: RealSet) -> None:
     """What only the data can tell. Raises BadInput."""
-    training, count = job.settings.training, len(data.train)
+    training, count = section_of(job.settings), len(data.train)
     section = f"teacher's {job.settings.objective}"
     if training.batch > count:
         raise BadInput(f"the {section}.batch is {training.batch}, but there are {count} training images.")
     if training.knn.k > count:
         raise BadInput(f"the {section}.knn.k is {training.knn.k}, but there are {count} training images.")
-    if data.space.kind == "whitened" and _locals(job.settings):
-        raise BadInput(f"the {section}.locals is {training.locals}, but whitening takes whole images: set it to 0.")
+    if data.space.kind == "whitened" and (count := _locals(job.settings)):
+        raise BadInput(f"the {section}.locals is {count}, but whitening takes whole images: set it to 0.")
 
 
-def _locals(pool):
+def _locals(pool: "PoolSettings") -> int:
     """How many smaller views of each image the pool's objective looks at."""
     return getattr(pool.training, "locals", 0)

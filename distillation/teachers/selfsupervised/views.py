@@ -121,14 +121,14 @@ def blurred(images: Tensor, sigma: Tensor) -> Tensor:
     return weights @ images @ weights.mT
 
 
-def _jitter(strengths, numbers, jittered):
+def _jitter(strengths: Sequence[float], numbers: Tensor, jittered: Tensor) -> Tensor:
     """(n, 4): factors about 1 for brightness, contrast and saturation, the turn of the hue about 0."""
-    strengths = torch.tensor(strengths).unsqueeze(1)
+    strength = torch.tensor(strengths).unsqueeze(1)
     middle = torch.tensor([1.0, 1.0, 1.0, 0.0]).unsqueeze(1)
-    least = torch.where(middle > 0, (middle - strengths).clamp_min(0), -strengths)
-    drawn = least + (middle + strengths - least) * numbers
+    least = torch.where(middle > 0, (middle - strength).clamp_min(0), -strength)
+    drawn = least + (middle + strength - least) * numbers
     return torch.where(jittered, drawn, middle).T
 
 
-def _where(chosen, changed, images):
+def _where(chosen: Tensor, changed: Tensor, images: Tensor) -> Tensor:
     return torch.where(chosen.to(images.device).view(-1, 1, 1, 1), changed, images)
