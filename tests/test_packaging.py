@@ -19,11 +19,19 @@ OPTIONAL = ("requirements-foundation.txt", "requirements-parquet.txt")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
+def running(node):
+    """All nodes but those that only type checkers read."""
+    if not (isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
+        yield node
+        for child in ast.iter_child_nodes(node):
+            yield from running(child)
+
+
 def imported():
-    """Distributions of the third-party modules that our code imports, those inside functions included."""
+    """Distributions of the third-party modules that running our code imports, those inside functions included."""
     files = [*ROOT.glob("distillation/**/*.py"), *ROOT.glob("stages/*.py")]
     modules = set()
-    for node in (node for file in files for node in ast.walk(ast.parse(file.read_text()))):
+    for node in (node for file in files for node in running(ast.parse(file.read_text()))):
         if isinstance(node, ast.Import):
             modules |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
