@@ -34,7 +34,7 @@ class Foreign(nn.Module):
 
     def __init__(self, word, body, classifier):
         super().__init__()
-        self.word, self.body, self.classifier = word, body, classifier
+        self.name, self.body, self.classifier = word, body, classifier
 
     @property
     def features_size(self):
