@@ -1,6 +1,7 @@
-"""The words that name augmentation strategies. Imports no torch."""
+"""The names of augmentation strategies. Imports no torch."""
 
 import difflib
+from collections.abc import Sequence
 
 from distillation.runtime.errors import BadInput
 
@@ -8,10 +9,18 @@ OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 DC_OPERATIONS = ("crop", "scale", "rotate", "noise")  # of DC's own evaluations, see ``dc.py``
 
 
-def operations(strategy, known=OPERATIONS):
-    """The operations of a word such as ``color_crop_cutout``, in its order, among those ``known``; none for ``none``.
+def operations(strategy: str, known: Sequence[str] = OPERATIONS) -> tuple[str, ...]:
+    """Parses a strategy.
 
-    Raises BadInput for an unknown or a repeated operation.
+    Args:
+        strategy: operations such as ``color_crop_cutout``, or ``none``.
+        known: the operations that it may name.
+
+    Returns:
+        The operations in their order; none for ``none``.
+
+    Raises:
+        BadInput: an operation is unknown or repeated.
     """
     if strategy == "none":
         return ()
@@ -26,11 +35,15 @@ def operations(strategy, known=OPERATIONS):
     return names
 
 
-def resolve(strategy, flip):
-    """``auto`` as the strategy that the papers use: all six, without flip where a mirrored image changes class.
+def resolve(strategy: str, flip: bool) -> str:
+    """Replaces ``auto`` by the papers' strategy: all six operations, without flip if a mirrored image changes class.
 
-    ``flip`` says whether mirrored images keep their class (not so for digits). Any other word comes back as it is,
-    once it is known to be a strategy: BadInput as ``operations``.
+    Args:
+        strategy: ``auto``, or a strategy that is returned unchanged.
+        flip: whether mirrored images keep their class (digits do not).
+
+    Raises:
+        BadInput: as ``operations``.
     """
     if strategy == "auto":
         return "_".join(name for name in OPERATIONS if flip or name != "flip")
