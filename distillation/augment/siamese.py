@@ -153,7 +153,7 @@ class _Linear(torch.autograd.Function):
         return act(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]  # one output
         """Applies the adjoint, itself differentiable."""
         return _Linear.apply(gradient, *ctx.maps), None, None
 
