@@ -63,7 +63,7 @@ def resized(count: int, size: int, area: tuple[float, float], generator: torch.G
     return torch.cat([room.long(), sides], 1)
 
 
-def cut(images: Tensor, boxes: Tensor, beyond: Tensor | None = None) -> Tensor:
+def cut(images: Tensor, boxes: Tensor, pad_value: Tensor | None = None) -> Tensor:
     """Crops images to boxes and resizes the crops to the images' size.
 
     The result is that of F.interpolate(align_corners=False) on a slice: exact without resizing, else to rounding.
@@ -71,7 +71,7 @@ def cut(images: Tensor, boxes: Tensor, beyond: Tensor | None = None) -> Tensor:
     Args:
         images: (N, C, S, S).
         boxes: (N, 4), or (1, 4) for all images.
-        beyond: (1, C, 1, 1), the value outside an image; None: 0.
+        pad_value: (1, C, 1, 1), the value outside an image; None: 0.
 
     Returns:
         (N, C, S, S).
@@ -80,7 +80,7 @@ def cut(images: Tensor, boxes: Tensor, beyond: Tensor | None = None) -> Tensor:
     top, left, height, width = boxes.to(images.device, images.dtype).T
     down, across = interpolation(top, height, size), interpolation(left, width, size)
     crops = down @ images @ across.mT
-    if beyond is None:
+    if pad_value is None:
         return crops
     inside = (down.sum(3, keepdim=True) > 0) & (across.sum(3).unsqueeze(2) > 0)
-    return torch.where(inside, crops, beyond)
+    return torch.where(inside, crops, pad_value)

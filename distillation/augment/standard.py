@@ -7,7 +7,7 @@ from distillation.augment.siamese import shifted
 
 
 def crop_flip(
-    images: Tensor, generator: torch.Generator, flip: bool, pad: int | None = None, beyond: Tensor | None = None
+    images: Tensor, generator: torch.Generator, flip: bool, pad: int | None = None, pad_value: Tensor | None = None
 ) -> Tensor:
     """Pads images, crops them back at a random place, and mirrors half of them.
 
@@ -16,7 +16,7 @@ def crop_flip(
         generator: a CPU generator.
         flip: whether a mirrored image keeps its class; False mirrors none.
         pad: pixels; None: an eighth of the side (4 at 32 px).
-        beyond: (1, C, 1, 1), the value of the padding; None: 0.
+        pad_value: (1, C, 1, 1), the value of the padding; None: 0.
 
     Returns:
         (N, C, S, S).
@@ -26,7 +26,7 @@ def crop_flip(
     mirror = (torch.rand(len(images), generator=generator) < 0.5) & flip
     images = torch.where(mirror.to(images.device)[:, None, None, None], images.flip(3), images)
     moves = moves.to(images.device)
-    if beyond is None:
+    if pad_value is None:
         return shifted(images, *moves)
     inside = shifted(torch.ones_like(images[:, :1]), *moves) > 0
-    return torch.where(inside, shifted(images, *moves), beyond)
+    return torch.where(inside, shifted(images, *moves), pad_value)

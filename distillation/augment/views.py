@@ -73,19 +73,19 @@ def draw(count: int, size: int, settings: ViewSettings, flip: bool, generator: t
     return View(boxes, mirror & flip & (settings.augment != "none"), partners, weight, window)
 
 
-def show(images: Tensor, view: View, beyond: Tensor | None = None) -> Tensor:
+def show(images: Tensor, view: View, pad_value: Tensor | None = None) -> Tensor:
     """Applies a View to images.
 
     Args:
         images: (n, C, S, S).
         view: the draws.
-        beyond: (1, C, 1, 1), the value of the padding of crops; None: 0.
+        pad_value: (1, C, 1, 1), the value of the padding of crops; None: 0.
 
     Returns:
         (n, C, S, S).
     """
     device, size = images.device, images.shape[2]
-    images = crops.cut(images, view.boxes, beyond)
+    images = crops.cut(images, view.boxes, pad_value)
     images = torch.where(view.mirror.to(device).view(-1, 1, 1, 1), images.flip(3), images)
     partners = images[view.partners.to(device)]
     top, left, bottom, right = view.window.tolist()

@@ -35,7 +35,7 @@ class Online:
 
     def __init__(self, images, space, answer, views, batch, flip, seed, name):
         self.images, self.answer, self.views, self.batch, self.flip = images, answer, views, batch, flip
-        self.black = space.to(images.device).black()
+        self.pad_value = space.to(images.device).pad_value()
         self.seed, self.name = seed, name
         self.count = len(images)
         self.steps = math.ceil(self.count / batch)
@@ -53,7 +53,7 @@ class Online:
 
     def answered(self, index, view):
         """Images under a View, and their logits."""
-        seen = show(self.images[index.to(self.images.device)], view, self.black)
+        seen = show(self.images[index.to(self.images.device)], view, self.pad_value)
         return seen, self.answer(seen)
 
 
@@ -66,7 +66,7 @@ class Stored:
 
     def __init__(self, images, space, path, epochs):
         self.images, self.path, self.epoch = images, path, None
-        self.black = space.to(images.device).black()
+        self.pad_value = space.to(images.device).pad_value()
         self.count = len(images)
         with tensors.opened(path) as view:
             stored, self.batch = view.info["epochs"], view.info["batch"]
@@ -83,7 +83,7 @@ class Stored:
                 self.content = {name: view.get(f"{epoch}/{name}") for name in NAMES}
             self.epoch = epoch
         index, view, logits = self._batch(place)
-        seen = show(self.images[index.to(self.images.device)], view, self.black)
+        seen = show(self.images[index.to(self.images.device)], view, self.pad_value)
         return seen, logits.to(self.images.device).float()
 
     def _batch(self, place):

@@ -50,7 +50,7 @@ class Training:
         compile: whether the network is compiled.
         lesson: the batches in place of ``batch_of``, order and augmentation, or None.
         order_on: the device of the indices for ``batch_of``; None: that of the network.
-        black: (1, C, 1, 1), the value by which the augmentation crop_flip pads; None: 0.
+        pad_value: (1, C, 1, 1), the value by which the augmentation crop_flip pads; None: 0.
 
     Attributes:
         step: number of steps completed.
@@ -72,13 +72,13 @@ class Training:
         compile: bool = False,
         lesson: Lesson | None = None,
         order_on: torch.device | None = None,
-        black: Tensor | None = None,
+        pad_value: Tensor | None = None,
     ) -> None:
         self.network, self.batch_of, self.count = network, batch_of, count
         self.loss, self.precision = loss, precision
         self.settings: Any = settings  # LessonSettings lack batch and augment, which a lesson makes needless
         self.seed, self.name, self.flip = seed, name, flip
-        self.lesson, self.order_on, self.black = lesson, order_on or self.device, black
+        self.lesson, self.order_on, self.pad_value = lesson, order_on or self.device, pad_value
         self.steps_per_epoch = lesson.steps if lesson else math.ceil(count / self.settings.batch)
         self.step = 0
         self.epoch_loss = torch.zeros((), dtype=torch.float64, device=self.device)
@@ -148,7 +148,7 @@ class Training:
             return images
         draws = self._draws("augment", self.step)
         if kind == "crop_flip":
-            return crop_flip(images, draws, self.flip, beyond=self.black)
+            return crop_flip(images, draws, self.flip, pad_value=self.pad_value)
         if kind.startswith("dc_"):
             return augment_dc(images, kind.removeprefix("dc_"), draws)
         return augment_batch(images, resolve("auto", self.flip) if kind == "dsa" else kind, draws)
