@@ -35,9 +35,9 @@ def augment_dc(x: Tensor, strategy: str, generator: torch.Generator) -> Tensor:
     mean = x.mean((0, 2, 3))
     changed = x.clone()
     for op, name in enumerate(names):
-        which = torch.nonzero(ops == op).squeeze(1).to(x.device)
-        if len(which):
-            changed.index_copy_(0, which, _CHANGES[name](x[which], mean, generator))
+        indices = torch.nonzero(ops == op).squeeze(1).to(x.device)
+        if len(indices):
+            changed.index_copy_(0, indices, _CHANGES[name](x[indices], mean, generator))
     return changed
 
 

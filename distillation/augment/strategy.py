@@ -9,12 +9,12 @@ OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 DC_OPERATIONS = ("crop", "scale", "rotate", "noise")  # of DC's own evaluations, see ``dc.py``
 
 
-def operations(strategy: str, known: Sequence[str] = OPERATIONS) -> tuple[str, ...]:
+def operations(strategy: str, choices: Sequence[str] = OPERATIONS) -> tuple[str, ...]:
     """Parses a strategy.
 
     Args:
         strategy: operations such as ``color_crop_cutout``, or ``none``.
-        known: the operations that it may name.
+        choices: the operations that it may name.
 
     Returns:
         The operations in their order; none for ``none``.
@@ -26,10 +26,10 @@ def operations(strategy: str, known: Sequence[str] = OPERATIONS) -> tuple[str, .
         return ()
     names = tuple(strategy.split("_"))
     for name in names:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
+        if name not in choices:
+            close = difflib.get_close_matches(name, choices, n=1)
             hint = f"; did you mean {close[0]}?" if close else "."
-            raise BadInput(f"'{name}' in the augmentation '{strategy}' is none of {', '.join(known)}{hint}")
+            raise BadInput(f"'{name}' in the augmentation '{strategy}' is none of {', '.join(choices)}{hint}")
     if len(set(names)) < len(names):
         raise BadInput(f"The augmentation '{strategy}' names an operation twice; each may come once.")
     return names

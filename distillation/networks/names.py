@@ -93,10 +93,10 @@ def parse(name: str) -> Spec:
     family = next((family for family in _CHOICES if name.startswith(family)), None)
     if family is None:
         raise _unknown(name)
-    chosen = _tokens(name, family)
-    depth, widths = chosen.pop("depth", None), chosen.pop("widths", None)
+    parts = _tokens(name, family)
+    depth, widths = parts.pop("depth", None), parts.pop("widths", None)
     defaults = {kind: tokens[0] for kind, tokens in _CHOICES[family].items()}
-    spec = Spec(family, _widths(name, family, depth, widths), **{**defaults, **chosen})
+    spec = Spec(family, _widths(name, family, depth, widths), **{**defaults, **parts})
     if spec.norm == "GN" and any(width % 4 for width in spec.widths):
         raise BadInput(f"{name} cannot split its channels into 4 groups: GN needs widths that are multiples of 4.")
     return spec
@@ -109,8 +109,8 @@ def canonical(name: str) -> str:
         BadInput: as ``parse``.
     """
     spec = parse(name)
-    chosen = [(getattr(spec, kind), tokens[0]) for kind, tokens in _CHOICES[spec.family].items()]
-    return "".join([spec.family, _width_tokens(spec), *(token for token, default in chosen if token != default)])
+    pairs = [(getattr(spec, kind), tokens[0]) for kind, tokens in _CHOICES[spec.family].items()]
+    return "".join([spec.family, _width_tokens(spec), *(token for token, default in pairs if token != default)])
 
 
 def check(name: str, channels: int, size: int) -> Spec:
@@ -165,13 +165,13 @@ def _tokens(name: str, family: str) -> dict[str, str]:
     pattern, rest = "|".join(patterns), name.removeprefix(family)
     if not re.fullmatch(f"(?:{pattern})*", rest):
         raise _unknown(name)
-    chosen = {}
+    parts = {}
     for token in re.findall(pattern, rest):
         kind = kinds.get(token) or {"D": "depth", "W": "widths"}[token[0]]
-        if kind in chosen:
-            raise BadInput(f"{name} says its {kind} twice ({chosen[kind]} and {token}); once is enough.")
-        chosen[kind] = token
-    return chosen
+        if kind in parts:
+            raise BadInput(f"{name} says its {kind} twice ({parts[kind]} and {token}); once is enough.")
+        parts[kind] = token
+    return parts
 
 
 def _widths(name: str, family: str, depth: str | None, widths: str | None) -> tuple[int, ...]:
