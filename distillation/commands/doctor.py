@@ -17,7 +17,7 @@ from distillation import params as parameters
 from distillation.checks import check_all
 from distillation.console import format as words
 from distillation.datasets.catalogue import CATALOGUE
-from distillation.datasets.downloads import by_hand, found
+from distillation.datasets.downloads import by_hand, locate
 from distillation.runtime import dvc_private, files, process
 from distillation.runtime.errors import BadInput, guarded
 
@@ -126,7 +126,7 @@ def _dataset(path, entry):
         there = Path(archive).exists()
         return f"{path}: {archive}" if there else Fault(f"{path}.archive is {archive}, which is not there")
     folder = process.root() / "data" / "raw" / name
-    lacking = [file for file in CATALOGUE[name].files if not found(file, folder)]
+    lacking = [file for file in CATALOGUE[name].files if not locate(file, folder)]
     if locked := [file for file in lacking if not file.urls]:
         return Fault(f"{path} is {name}: {by_hand(locked[0], Path('data/raw') / name).rstrip('.')}")
     size = words.size(sum(file.bytes for file in lacking))
