@@ -88,7 +88,7 @@ def remotes():
 
 def _remote(name, url):
     try:
-        there = _in_background(dvc_private.answers, name).result(PATIENCE)
+        there = _in_background(dvc_private.has_content, name).result(PATIENCE)
     except TooLong:
         return Fault(f"the remote {name} ({url}) does not answer within {PATIENCE:.0f} seconds")
     except Exception as error:  # whatever a client of ssh, s3 ... raises

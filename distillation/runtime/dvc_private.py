@@ -43,7 +43,7 @@ def remotes() -> dict[str, str]:
         return {name: settings["url"] for name, settings in repo.config["remote"].items() if "url" in settings}
 
 
-def answers(remote: str) -> bool:
+def has_content(remote: str) -> bool:
     """Whether anything was pushed to a remote yet.
 
     Raises:
