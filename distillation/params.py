@@ -57,9 +57,9 @@ class Params:
         at = self.values
         for i, key in enumerate(parts := path.split(".")):
             if not isinstance(at, dict) or key not in at:
-                where = ".".join(parts[:i]) or "params.yaml"
-                known = f"; it has {', '.join(map(str, at))}" if isinstance(at, dict) and at else ""
-                raise BadInput(f"params.yaml lacks '{path}': there is no '{key}' in {where}{known}.")
+                section = ".".join(parts[:i]) or "params.yaml"
+                options = f"; it has {', '.join(map(str, at))}" if isinstance(at, dict) and at else ""
+                raise BadInput(f"params.yaml lacks '{path}': there is no '{key}' in {section}{options}.")
             at = at[key]
         return at
 
@@ -117,16 +117,16 @@ def validate(schema: type[Schema], values: object, path: str) -> Schema:
 
 def _sentence(faults: "list[ErrorDetails]", schema: type[BaseModel], path: str) -> str:
     fault = faults[0]
-    where = ".".join([path, *(str(part) for part in fault["loc"] if not _is_union_tag(part))])
+    key = ".".join([path, *(str(part) for part in fault["loc"] if not _is_union_tag(part))])
     if fault["type"] == "extra_forbidden":
-        known = ", ".join(_aliases(_schema_at(schema, fault["loc"][:-1])))
-        return f"{where} is not a setting; {where.rsplit('.', 1)[0]} has {known}."
+        options = ", ".join(_aliases(_schema_at(schema, fault["loc"][:-1])))
+        return f"{key} is not a setting; {key.rsplit('.', 1)[0]} has {options}."
     if fault["type"] == "missing":
-        return f"{where} is missing."
+        return f"{key} is missing."
     same = [f["msg"] for f in faults if f["loc"][:1] == fault["loc"][:1]]
-    wanted = " or ".join(dict.fromkeys(m.removeprefix("Value error, ").removeprefix("Input ") for m in same))
-    shown = "" if isinstance(fault["input"], (dict, BaseModel)) else f"is {_show(fault['input'])}, but "
-    return f"{where} {shown}{wanted}."
+    expected = " or ".join(dict.fromkeys(m.removeprefix("Value error, ").removeprefix("Input ") for m in same))
+    actual = "" if isinstance(fault["input"], (dict, BaseModel)) else f"is {_show(fault['input'])}, but "
+    return f"{key} {actual}{expected}."
 
 
 def _is_union_tag(part: int | str) -> bool:

@@ -12,5 +12,5 @@ REPORTS = Path("reports")
 NONE = Path("data/none")  # the value of a parameter that names a file while no file is used
 
 SET_FILE, CONTROL_FILE = "distilled.safetensors", "control.safetensors"
-# By name, the set that is evaluated and, where a teacher labelled it, random real images with the same labels.
+# By name, the set that is evaluated and, if a teacher labelled it, random real images with labels of the same teacher.
 LABELLED = {"distilled": RELABELED / SET_FILE, "control": RELABELED / CONTROL_FILE}

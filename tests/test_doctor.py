@@ -102,7 +102,7 @@ def test_the_process_ends_though_a_remote_never_answers():
         "import time; from distillation.commands import doctor\n"
         "doctor.PATIENCE = 0.05\n"
         "doctor.dvc_private.remotes = lambda: {'a': 'u'}\n"
-        "doctor.dvc_private.answers = lambda name: time.sleep(600)\n"
+        "doctor.dvc_private.has_content = lambda name: time.sleep(600)\n"
         "print(doctor.remotes())\n"
     )
     command = [sys.executable, "-c", script]

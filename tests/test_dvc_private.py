@@ -53,7 +53,7 @@ def test_the_repository_in_plain_values(repository):
     folder, links = dvc_private.cache()
     assert folder == repository / ".dvc/cache/files/md5" and set(links) <= {"reflink", "copy", "hardlink", "symlink"}
     subprocess.run(["dvc", "remote", "add", "-q", "store", str(repository / "store")], check=True)
-    assert dvc_private.remotes() == {"store": str(repository / "store")} and not dvc_private.answers("store")
+    assert dvc_private.remotes() == {"store": str(repository / "store")} and not dvc_private.has_content("store")
     assert dvc_private.status() == {} and dvc_private.waiting() == set() and dvc_private.abandoned() == {}
     Path("file").write_text("another")
     assert list(dvc_private.status()) == ["file.dvc"]

@@ -60,7 +60,7 @@ def reference(method, guide, update=0):
     """Gradient and loss in float64, pair by pair as CLoM writes them."""
     problem, pool = method.problem, guide.pool
     network = pool.network(guide._drawn(update))
-    network = build(network.word, *pool.shape, generator(0, "any")).double()
+    network = build(network.name, *pool.shape, generator(0, "any")).double()
     network.load_state_dict(pool.network(guide._drawn(update)).state_dict())
 
     def given(images):

@@ -178,7 +178,7 @@ def test_every_convnet_runs_or_says_why_not(word, channels, size):
 )
 def test_spellings(word, spelling):
     assert words.canonical(word) == spelling
-    assert made(word, 3, 32, 2).word == spelling
+    assert made(word, 3, 32, 2).name == spelling
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def training(settings=None, loss="ce", targets=None, seed=0, count=20):
 
 def test_what_comes_in_from_outside_is_black_as_if_padded_before_normalising():
     data, made = real_set(), training({"augment": "crop_flip"})[0]
-    made.black = data.space.black()
+    made.pad_value = data.space.pad_value()
     made._set_order()
     seen, _ = made._drawn(0)
     raw = data.train.images[made.order[:8]].float() / 255

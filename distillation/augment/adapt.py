@@ -1,4 +1,4 @@
-"""Raw images of one shape as those of another: first the channels, then the size; differentiable and deterministic."""
+"""Conversion of raw images to another shape: first the channels, then the size; differentiable and deterministic."""
 
 from functools import lru_cache
 
@@ -12,12 +12,20 @@ LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in grey (ITU-R BT.601)
 
 
 def adapt(raw: Tensor, channels: int, size: int) -> Tensor:
-    """Raw images (N, C, H, H) as (N, channels, size, size)."""
+    """Converts raw images (N, C, H, H) to (N, channels, size, size).
+
+    Raises:
+        BadInput: as ``to_channels``.
+    """
     return resize(to_channels(raw, channels), size)
 
 
 def to_channels(raw: Tensor, channels: int) -> Tensor:
-    """Grey as RGB by repetition, RGB as grey by its luma. Raises BadInput for any other pair."""
+    """Converts images (N, C, H, W) from grey to RGB by repetition, or from RGB to grey by luma.
+
+    Raises:
+        BadInput: the numbers of channels are any other pair.
+    """
     if raw.shape[1] == channels:
         return raw
     if (raw.shape[1], channels) == (1, 3):
@@ -29,9 +37,9 @@ def to_channels(raw: Tensor, channels: int) -> Tensor:
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """Square images (N, C, H, H) as (N, C, size, size), bilinear, with antialiasing where they shrink.
+    """Resizes square images (N, C, H, H) to (N, C, size, size), bilinearly, with antialiasing if they shrink.
 
-    What F.interpolate(mode="bilinear", antialias=True) computes, to rounding.
+    The result is that of F.interpolate(mode="bilinear", antialias=True), to rounding.
     """
     if images.shape[2:] == (size, size):
         return images
@@ -40,7 +48,7 @@ def resize(images: Tensor, size: int) -> Tensor:
 
 
 @lru_cache(maxsize=16)
-def _weights(old, new, dtype, device):
-    """Weights (new, old) of the whole side, rounded from float64."""
+def _weights(old: int, new: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The weights (new, old) that resize a side of ``old`` pixels to ``new`` ones, rounded from float64."""
     start, length = torch.tensor([[0.0], [float(old)]], dtype=torch.float64)
     return antialiased(start, length, old, new)[0, 0].to(device, dtype)

@@ -2,45 +2,52 @@
 
 =========  =================================================================================================
 ``crop``   padded by 4 with the batch's mean colour and cut back at an offset of 0 to 7 on each axis
-``scale``  height and width each times U(0.8, 1.2), nearest neighbour, centred; what is not covered becomes 0
-``rotate`` by a whole number of degrees in [-45, 45), cubic splines; what is not covered becomes the mean
+``scale``  height and width each times U(0.8, 1.2), nearest neighbour, centred; uncovered pixels become 0
+``rotate`` by a whole number of degrees in [-45, 45), cubic splines; uncovered pixels become the mean
 ``noise``  plus 0.001 times N(0, 1)
 =========  =================================================================================================
 
-The operation is drawn uniformly from those of the word; sizes are in pixels whatever the image's. Networks are trained
-with it, no image is learnt through it, so nothing here needs a gradient.
+The operation is drawn uniformly from those of the strategy; sizes are in pixels for images of any size. Networks train on
+the results, but no image is learnt through them, so nothing here needs a gradient.
 """
 
 import torch
+from torch import Tensor
 
 from distillation.augment.strategy import DC_OPERATIONS, operations
 
-_PAD, _SCALE, _DEGREES, _NOISE = 4, 0.2, 45, 0.001
+_PAD, _SCALE, _DEGREES, _NOISE = 4, 0.2, 45, 0.001  # the official code's param_augment
 
 
-def augment_dc(x, strategy, generator):
-    """Square images ``x`` (N, C, S, S), normalised, each changed by one operation of ``strategy``, as ``crop_noise``.
+def augment_dc(x: Tensor, strategy: str, generator: torch.Generator) -> Tensor:
+    """Changes each image by one operation, drawn uniformly.
 
-    All draws come from the CPU ``generator``, operation by operation. Raises BadInput for an unknown strategy.
+    Args:
+        x: normalised square images (N, C, S, S).
+        strategy: operations such as ``crop_noise``.
+        generator: a CPU generator, from which all draws come, operation by operation.
+
+    Raises:
+        BadInput: the strategy is unknown.
     """
     names = operations(strategy, DC_OPERATIONS)
     ops = torch.randint(len(names), (len(x),), generator=generator)
     mean = x.mean((0, 2, 3))
     changed = x.clone()
     for op, name in enumerate(names):
-        which = torch.nonzero(ops == op).squeeze(1).to(x.device)
-        if len(which):
-            changed.index_copy_(0, which, _CHANGES[name](x[which], mean, generator))
+        indices = torch.nonzero(ops == op).squeeze(1).to(x.device)
+        if len(indices):
+            changed.index_copy_(0, indices, _CHANGES[name](x[indices], mean, generator))
     return changed
 
 
-def _crop(x, mean, generator):
+def _crop(x: Tensor, mean: Tensor, generator: torch.Generator) -> Tensor:
     offsets = torch.randint(2 * _PAD, (len(x), 2, 1), generator=generator).to(x.device)
     places = torch.arange(x.shape[2], device=x.device) + offsets - _PAD
     return _picked(x, places, mean.view(-1, 1, 1))
 
 
-def _scale(x, mean, generator):
+def _scale(x: Tensor, mean: Tensor, generator: torch.Generator) -> Tensor:
     size = x.shape[2]
     factors = torch.rand(len(x), 2, 1, generator=generator).double() * (2 * _SCALE) + (1 - _SCALE)
     sides = (factors * size).long().to(x.device)
@@ -51,25 +58,36 @@ def _scale(x, mean, generator):
     return _picked(x, torch.where((moved >= 0) & (moved < sides), sources, -1), x.new_zeros(1))
 
 
-def _picked(x, places, fill):
-    """Pixel (i, j) of each image from its row ``places[:, 0, i]`` and column ``places[:, 1, j]``; ``fill`` if outside."""
+def _picked(x: Tensor, places: Tensor, fill: Tensor) -> Tensor:
+    """Gathers pixel (i, j) of each image from row ``places[:, 0, i]`` and column ``places[:, 1, j]``.
+
+    Args:
+        x: (N, C, S, S).
+        places: (N, 2, S) int64.
+        fill: the value of pixels from outside, broadcast to (N, C, S, S).
+    """
     size = x.shape[2]
     rows, columns = places.clamp(0, size - 1).unbind(1)
     inside_rows, inside_columns = ((places >= 0) & (places < size)).unbind(1)
     images = torch.arange(len(x), device=x.device)[:, None, None]
-    taken = x[images, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-    return torch.where(inside_rows[:, None, :, None] & inside_columns[:, None, None, :], taken, fill)
+    pixels = x[images, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return torch.where(inside_rows[:, None, :, None] & inside_columns[:, None, None, :], pixels, fill)
 
 
-def _rotate(x, mean, generator):
+def _rotate(x: Tensor, mean: Tensor, generator: torch.Generator) -> Tensor:
     return rotated(x, torch.randint(-_DEGREES, _DEGREES, (len(x),), generator=generator), mean.mean())
 
 
-def rotated(x, degrees, fill):
-    """Images (N, C, S, S) turned about their centre by whole ``degrees`` (N,), by cubic splines.
+def rotated(x: Tensor, degrees: Tensor, fill: Tensor) -> Tensor:
+    """Rotates images about their centre by cubic splines.
 
-    The same as scipy's ``ndimage.rotate`` with its defaults (mirrored splines, the canvas grown to hold the turned
-    image), of which the official code keeps the middle; pixels from outside become ``fill``.
+    Equals scipy's ``ndimage.rotate`` with its defaults (mirrored splines, a canvas that holds the whole rotated image), of
+    which the official code keeps the middle.
+
+    Args:
+        x: (N, C, S, S).
+        degrees: (N,) whole numbers, on the CPU.
+        fill: () value of pixels from outside.
     """
     size = x.shape[2]
     rows, columns = _positions(degrees, size)
@@ -87,8 +105,8 @@ def rotated(x, degrees, fill):
     return torch.where(inside.unsqueeze(1).to(x.device), result, fill)
 
 
-def _positions(degrees, size):
-    """Where each pixel of the kept middle comes from: rows and columns (N, S, S), float64 on the CPU."""
+def _positions(degrees: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """The source of each pixel of the kept middle: rows and columns (N, S, S), float64 on the CPU."""
     angle = torch.deg2rad(degrees.double())
     cos, sin = (part.view(-1, 1, 1) for part in (angle.cos(), angle.sin()))
     canvas = (size * (cos.abs() + sin.abs()) + 0.5).long()
@@ -98,8 +116,8 @@ def _positions(degrees, size):
     return cos * down + sin * right + middle, cos * right - sin * down + middle
 
 
-def _spline_matrix(size):
-    """The values at the pixels of cubic B-splines centred on them, mirrored at the borders: (size, size) float64."""
+def _spline_matrix(size: int) -> Tensor:
+    """Cubic B-splines centred on each pixel, sampled at all pixels, mirrored at the borders: (size, size) float64."""
     matrix = torch.eye(size, dtype=torch.float64) * 4 / 6
     inner = torch.arange(size)
     for neighbour in (_mirrored(inner - 1, size), _mirrored(inner + 1, size)):
@@ -107,8 +125,8 @@ def _spline_matrix(size):
     return matrix
 
 
-def _taps(positions, size, dtype):
-    """The four splines that reach ``positions``: their (mirrored) indices and weights."""
+def _taps(positions: Tensor, size: int, dtype: torch.dtype) -> list[tuple[Tensor, Tensor]]:
+    """The mirrored indices and weights of the four splines that reach ``positions``, each of their shape."""
     first = positions.floor()
     t = (positions - first).to(dtype)
     weights = ((1 - t) ** 3, 4 - 6 * t**2 + 3 * t**3, 1 + 3 * t + 3 * t**2 - 3 * t**3, t**3)
@@ -116,8 +134,8 @@ def _taps(positions, size, dtype):
     return [(_mirrored(first + step, size), weight / 6) for step, weight in zip(range(-1, 3), weights, strict=True)]
 
 
-def _mirrored(index, size):
-    """Indices a little beyond the borders reflected about the border pixels."""
+def _mirrored(index: Tensor, size: int) -> Tensor:
+    """Indices at most ``size`` - 1 outside the borders, reflected about the border pixels."""
     index = index.abs()
     return torch.minimum(index, 2 * size - 2 - index)
 

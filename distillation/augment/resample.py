@@ -1,7 +1,7 @@
-"""Bilinear resampling as matrices: how much of each old pixel along a side is in each new one.
+"""Bilinear resampling as matrices: the weight of each old pixel along a side in each new one.
 
-Two matrix products resize an image, and their gradient is the same every time on every device, where that of
-F.interpolate adds up atomically on a GPU.
+Two matrix products resize an image, and their gradient is deterministic on every device; the gradient of F.interpolate adds
+atomically on a GPU.
 """
 
 import torch
@@ -9,15 +9,22 @@ from torch import Tensor
 
 
 def triangle(distance: Tensor) -> Tensor:
-    """Weights that fall from 1 at distance 0 to 0 at distance 1, on both sides."""
+    """The weights max(0, 1 - |distance|), of the shape of ``distance``."""
     return (1 - distance.abs()).clamp_min(0)
 
 
 def interpolation(start: Tensor, length: Tensor, size: int) -> Tensor:
-    """Weights (N, 1, size, size) that resize parts of a side to all of its ``size`` pixels, without antialiasing.
+    """Computes the weights that resize parts of a side to the whole side, without antialiasing.
 
-    As F.interpolate(align_corners=False) does of a slice. A part begins at ``start`` and has ``length`` pixels, (N,)
-    each; where it reaches beyond the side, weights are 0.
+    The result is that of F.interpolate(align_corners=False) on a slice. Weights outside the side are 0.
+
+    Args:
+        start: (N,) first pixel of each part.
+        length: (N,) number of pixels of each part.
+        size: number of pixels of the side.
+
+    Returns:
+        (N, 1, size, size): new pixels by old ones.
     """
     steps = torch.arange(size, device=start.device, dtype=start.dtype)
     start, length = start.view(-1, 1, 1, 1), length.view(-1, 1, 1, 1)
@@ -26,10 +33,18 @@ def interpolation(start: Tensor, length: Tensor, size: int) -> Tensor:
 
 
 def antialiased(start: Tensor, length: Tensor, size: int, new: int) -> Tensor:
-    """Weights (N, 1, new, size) that resize parts of a side of ``size`` pixels to ``new`` ones, as PIL does.
+    """Computes the weights that resize parts of a side with antialiasing, as PIL does.
 
-    A triangle around the centre of each new pixel, as wide as the larger of both kinds of pixels. A part begins at
-    ``start`` and has ``length`` pixels, (N,) each, all inside the side.
+    They are a triangle around the centre of each new pixel, as wide as the larger of an old and a new pixel.
+
+    Args:
+        start: (N,) first pixel of each part.
+        length: (N,) number of pixels of each part, all inside the side.
+        size: number of pixels of the side.
+        new: number of pixels of the result.
+
+    Returns:
+        (N, 1, new, size): new pixels by old ones.
     """
     start, length = start.view(-1, 1, 1, 1), length.view(-1, 1, 1, 1)
     scale = length / new

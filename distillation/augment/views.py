@@ -1,7 +1,7 @@
-"""What a batch of images goes through on its way to a student and its teacher: cropped, mirrored, mixed with each other.
+"""Augmented views of a batch that a student and its teacher share: cropped, mirrored, mixed with each other.
 
-A View holds all the draws of one batch, so that labels can be stored for exactly these images (FKD, ECCV 2022) or asked
-for on the fly. Crops and mirrors are each image's own. The mixture is one for the batch: mixup adds to each image another
+A View holds all draws of one batch, so that labels can be stored for exactly these images (FKD, ECCV 2022) or computed
+on the fly. Crops and mirrors are each image's own. The mixture is one for the batch: mixup adds to each image another
 of the batch, cutmix pastes a window of it.
 """
 
@@ -18,8 +18,14 @@ from distillation.params import Section
 
 
 class ViewSettings(Section):
-    """``augment``: none, crop_flip (random crop with black padding of an eighth, and mirror) or rrc (random resized crop of
-    ``crop`` to all of the area, and mirror); ``mix``: none, mixup or cutmix, its share drawn from Beta(alpha, alpha).
+    """The distribution of the views of a batch.
+
+    Attributes:
+        augment: ``none``, ``crop_flip`` (random crop with black padding of an eighth, and mirror) or ``rrc`` (random resized
+            crop, and mirror).
+        crop: the least fraction of the area that ``rrc`` keeps.
+        mix: ``none``, ``mixup`` or ``cutmix``, with a fraction from Beta(alpha, alpha).
+        alpha: the parameter of that distribution.
     """
 
     augment: Literal["none", "crop_flip", "rrc"]
@@ -35,9 +41,9 @@ class View:
     Attributes:
         boxes: (n, 4) int64, see ``crops``.
         mirror: (n,) bool.
-        partners: (n,) int64, the place in the batch of the image that each is mixed with.
-        weight: () float32, the share that each image keeps of itself; 1 but for mixup.
-        window: (4,) int64 (top, left, bottom, right), where its partner stands in its place; empty but for cutmix.
+        partners: (n,) int64, the index in the batch of the image that each is mixed with.
+        weight: () float32, the fraction of the image itself in the mixture; 1 without mixup.
+        window: (4,) int64 (top, left, bottom, right), the pixels that come from the partner; empty without cutmix.
     """
 
     boxes: Tensor
@@ -47,22 +53,39 @@ class View:
     window: Tensor
 
 
-def draw(count, size, settings, flip, generator):
-    """A View of ``count`` images of ``size`` pixels; ``flip`` says whether a mirrored image keeps its class."""
+def draw(count: int, size: int, settings: ViewSettings, flip: bool, generator: torch.Generator) -> View:
+    """Draws a View.
+
+    Args:
+        count: number of images.
+        size: pixels of a side.
+        settings: the distribution.
+        flip: whether a mirrored image keeps its class; False mirrors none.
+        generator: a CPU generator.
+    """
     mirror = torch.rand(count, generator=generator) < 0.5
     partners = torch.randperm(count, generator=generator)
-    share, corner = _share(settings.alpha, generator), torch.randint(size, (2,), generator=generator)
+    fraction, corner = _fraction(settings.alpha, generator), torch.randint(size, (2,), generator=generator)
     boxes = _boxes(count, size, settings, generator)
-    weight = torch.tensor(share if settings.mix == "mixup" else 1.0)
-    side = int(size * (1 - share) ** 0.5) if settings.mix == "cutmix" else 0
+    weight = torch.tensor(fraction if settings.mix == "mixup" else 1.0)
+    side = int(size * (1 - fraction) ** 0.5) if settings.mix == "cutmix" else 0
     window = torch.cat([corner - side // 2, corner + side // 2]).clamp(0, size)
     return View(boxes, mirror & flip & (settings.augment != "none"), partners, weight, window)
 
 
-def show(images, view, beyond=None):
-    """Images (n, C, S, S) as ``view`` has them; ``beyond`` (1, C, 1, 1) stands beside a cropped image, None: 0."""
+def show(images: Tensor, view: View, pad_value: Tensor | None = None) -> Tensor:
+    """Applies a View to images.
+
+    Args:
+        images: (n, C, S, S).
+        view: the draws.
+        pad_value: (1, C, 1, 1), the value of the padding of crops; None: 0.
+
+    Returns:
+        (n, C, S, S).
+    """
     device, size = images.device, images.shape[2]
-    images = crops.cut(images, view.boxes, beyond)
+    images = crops.cut(images, view.boxes, pad_value)
     images = torch.where(view.mirror.to(device).view(-1, 1, 1, 1), images.flip(3), images)
     partners = images[view.partners.to(device)]
     top, left, bottom, right = view.window.tolist()
@@ -72,7 +95,7 @@ def show(images, view, beyond=None):
     return torch.where(inside, partners, mixed)
 
 
-def _boxes(count, size, settings, generator):
+def _boxes(count: int, size: int, settings: ViewSettings, generator: torch.Generator) -> Tensor:
     if settings.augment == "crop_flip":
         return crops.padded(count, size, generator)
     if settings.augment == "rrc":
@@ -80,7 +103,7 @@ def _boxes(count, size, settings, generator):
     return crops.whole(count, size)
 
 
-def _share(alpha, generator):
-    """A number from Beta(alpha, alpha); torch has none that draws from a generator of one's own."""
+def _fraction(alpha: float, generator: torch.Generator) -> float:
+    """Draws a number from Beta(alpha, alpha) by numpy: torch's own takes no generator."""
     seed = int(torch.randint(2**62, (), generator=generator))
     return float(np.random.default_rng(seed).beta(alpha, alpha))

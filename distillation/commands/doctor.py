@@ -19,7 +19,7 @@ from distillation import params as parameters
 from distillation.checks import check_all
 from distillation.console import format as words
 from distillation.datasets.catalogue import CATALOGUE
-from distillation.datasets.downloads import by_hand, found
+from distillation.datasets.downloads import by_hand, locate
 from distillation.runtime import dvc_private, files, process
 from distillation.runtime.errors import BadInput, guarded
 
@@ -90,7 +90,7 @@ def remotes() -> list[str]:
 
 def _remote(name: str, url: str) -> str:
     try:
-        has_content = _in_background(dvc_private.answers, name).result(PATIENCE)
+        has_content = _in_background(dvc_private.has_content, name).result(PATIENCE)
     except TooLong:
         return Fault(f"the remote {name} ({url}) does not answer within {PATIENCE:.0f} seconds")
     except Exception as error:  # whatever a client of ssh, s3 ... raises
@@ -128,7 +128,7 @@ def _dataset(path: str, entry: Mapping[str, Any]) -> str:
         there = Path(archive).exists()
         return f"{path}: {archive}" if there else Fault(f"{path}.archive is {archive}, which is not there")
     folder = process.root() / "data" / "raw" / name
-    missing = [file for file in CATALOGUE[name].files if not found(file, folder)]
+    missing = [file for file in CATALOGUE[name].files if not locate(file, folder)]
     if locked := [file for file in missing if not file.urls]:
         return Fault(f"{path} is {name}: {by_hand(locked[0], Path('data/raw') / name).rstrip('.')}")
     size = words.size(sum(file.bytes for file in missing))

@@ -12,7 +12,7 @@ from distillation import params as parameters
 from distillation.checks import check_all
 from distillation.console import format as words
 from distillation.datasets.catalogue import CATALOGUE
-from distillation.datasets.downloads import by_hand, found
+from distillation.datasets.downloads import by_hand, locate
 from distillation.recipes import cost, overlay, queueing, rows
 from distillation.recipes.measured import PUBLISHED, QUICK
 from distillation.runtime import dvc_private, files, process
@@ -89,7 +89,7 @@ def _target(name: str, scale: str, seed: int) -> parameters.Params:
     sections = [params.value("dataset"), *params.value("sources").values(), *params.value("targets").values()]
     for dataset in dict.fromkeys(section["name"] for section in sections):
         for file in CATALOGUE[dataset].files:
-            if not file.urls and not found(file, process.root() / "data" / "raw" / dataset):
+            if not file.urls and not locate(file, process.root() / "data" / "raw" / dataset):
                 raise BadInput(
                     f"{name} needs {dataset}, which is not there: {by_hand(file, Path('data/raw') / dataset)}"
                 )

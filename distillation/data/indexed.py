@@ -79,10 +79,10 @@ class IndexedImages:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, which: Tensor) -> "Tensor | IndexedImages":
-        if which.dtype == torch.bool:
-            return self._of(which.cpu().nonzero().squeeze(1), self.device)
-        return self._end(self._begin(which))
+    def __getitem__(self, index: Tensor) -> "Tensor | IndexedImages":
+        if index.dtype == torch.bool:
+            return self._of(index.cpu().nonzero().squeeze(1), self.device)
+        return self._end(self._begin(index))
 
     def split(self, count: int) -> Iterator[Tensor]:
         """Yields all images, ``count`` at a time; the next batch is decoded while one is in use."""

@@ -62,7 +62,7 @@ class Space:
             return (encoded.flatten(1) @ self.tensors["inverse"] + self.tensors["mean"]).view_as(encoded)
         return encoded
 
-    def black(self) -> Tensor | None:
+    def pad_value(self) -> Tensor | None:
         """The value (1, C, 1, 1) by which crops pad images: black, since published code pads before it normalises.
 
         None stands for 0, which is black in raw images. In whitened images no number belongs to one pixel, and 0 is the

@@ -44,7 +44,7 @@ def fetch(file: "File", folder: str | Path, mirror: str | Path | None = None) ->
             fails; the message tells where to put the file by hand.
     """
     folder = Path(folder)
-    if place := found(file, folder, mirror):
+    if place := locate(file, folder, mirror):
         return _verified(file, place)
     if not file.urls:
         raise BadInput(by_hand(file, folder))
@@ -59,8 +59,8 @@ def fetch(file: "File", folder: str | Path, mirror: str | Path | None = None) ->
     return _verified(file, place)
 
 
-def found(file: "File", folder: str | Path, mirror: str | Path | None = None) -> Path | None:
-    """The path of a published file, verified or not, in ``folder`` or a mirror (see ``fetch``); None if it is in neither."""
+def locate(file: "File", folder: str | Path, mirror: str | Path | None = None) -> Path | None:
+    """Finds a published file, verified or not, in ``folder`` or a mirror (see ``fetch``); None if it is in neither."""
     places, mirror = [Path(folder) / file.name], mirror or os.environ.get(MIRROR)
     if mirror:
         places += [Path(mirror) / Path(folder).name / file.name, Path(mirror) / file.name]

@@ -65,12 +65,12 @@ def flowers(images: Path, labels: Path, sets: Path, size: int | None, colour: st
     return _read(images, places, size, colour)
 
 
-def cars(train: Path, test: Path, devkit: Path, answers: Path, size: int | None, colour: str) -> Splits:
+def cars(train: Path, test: Path, devkit: Path, test_labels: Path, size: int | None, colour: str) -> Splits:
     """Reads Stanford Cars: 8,144 train and 8,041 test images, with the test labels that were published later."""
-    notes = _named(devkit, ("cars_train_annos.mat", "cars_meta.mat")) | _file(answers)
+    notes = _named(devkit, ("cars_train_annos.mat", "cars_meta.mat")) | _file(test_labels)
     names = _items(_mat(notes, "cars_meta.mat", devkit, "class_names"))
     places = {}
-    for split, file, path in (("train", "cars_train_annos.mat", devkit), ("test", answers.name, answers)):
+    for split, file, path in (("train", "cars_train_annos.mat", devkit), ("test", test_labels.name, test_labels)):
         annotations = _mat(notes, file, path, "annotations").ravel()
         for name, label in zip(_items(annotations["fname"]), _items(annotations["class"]), strict=True):
             places[f"{split}/{name}"] = Place(split, names[label - 1], name)

@@ -181,8 +181,8 @@ def _check_classes(path: Path, train: list[str], test: set[str]) -> None:
     if not train or not test:
         raise BadInput(f"{path} has no images in {'test' if train else 'train'}/: the layout should be {LAYOUT}.")
     if odd := sorted(test ^ set(train)):
-        where = "train/" if odd[0] in train else "test/"
-        raise BadInput(f"{path} has class '{odd[0]}' in {where} only: train/ and test/ should have the same classes.")
+        folder = "train/" if odd[0] in train else "test/"
+        raise BadInput(f"{path} has class '{odd[0]}' in {folder} only: train/ and test/ should have the same classes.")
 
 
 READERS = {"imagefolder": imagefolder, "imagenette": imagefolder, "tinyimagenet": tinyimagenet}

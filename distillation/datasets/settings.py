@@ -58,8 +58,8 @@ class DatasetSettings(Section):
     @field_validator("size")
     @classmethod
     def _where_sizes_vary(cls, size: int | None, info: ValidationInfo) -> int | None:
-        known = facts(info.data["name"]) if "name" in info.data else None
-        if size is None and known and known.size is None:
+        native = facts(info.data["name"]) if "name" in info.data else None
+        if size is None and native and native.size is None:
             raise ValueError(f"{info.data['name']}'s images differ in size: it should be a number of pixels")
         return size
 

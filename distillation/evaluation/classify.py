@@ -122,7 +122,7 @@ def _training(job: Job, data: RealSet, device: str) -> Training:
         protocol.compile,
         lesson,
         order_on=indices_on(data.train.images) if isinstance(source, Whole) else None,
-        black=data.space.black(),
+        pad_value=data.space.pad_value(),
     )
 
 

@@ -90,7 +90,7 @@ def pretrain(job: Job, task: Task, device: str) -> None:
             data.info["flip"],
             job.precision,
             job.compile,
-            black=data.space.black(),
+            pad_value=data.space.pad_value(),
         )
         loss = run(task, training, settings.epochs, lambda: training.epoch, "epoch")
     with task.result() as folder:

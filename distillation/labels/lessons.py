@@ -51,7 +51,7 @@ class Online:
         name: str,
     ) -> None:
         self.images, self.answer, self.views, self.batch, self.flip = images, answer, views, batch, flip
-        self.black = space.to(images.device).black()
+        self.pad_value = space.to(images.device).pad_value()
         self.seed, self.name = seed, name
         self.count = len(images)
         self.steps = math.ceil(self.count / batch)
@@ -69,7 +69,7 @@ class Online:
 
     def answered(self, index: Tensor, view: View) -> tuple[Tensor, Tensor]:
         """Images under a View, and their logits."""
-        seen = show(self.images[index.to(self.images.device)], view, self.black)
+        seen = show(self.images[index.to(self.images.device)], view, self.pad_value)
         return seen, self.answer(seen)
 
 
@@ -82,7 +82,7 @@ class Stored:
 
     def __init__(self, images: Tensor, space: "Space", path: Path, epochs: int) -> None:
         self.images, self.path, self.epoch = images, path, None
-        self.black = space.to(images.device).black()
+        self.pad_value = space.to(images.device).pad_value()
         self.count = len(images)
         with tensors.opened(path) as view:
             stored, self.batch = view.info["epochs"], view.info["batch"]
@@ -99,7 +99,7 @@ class Stored:
                 self.content = {name: view.get(f"{epoch}/{name}") for name in NAMES}
             self.epoch = epoch
         index, view, logits = self._batch(place)
-        seen = show(self.images[index.to(self.images.device)], view, self.black)
+        seen = show(self.images[index.to(self.images.device)], view, self.pad_value)
         return seen, logits.to(self.images.device).float()
 
     def _batch(self, place: int) -> tuple[Tensor, View, Tensor]:

@@ -1,1 +1,1 @@
-"""Networks by one word: the ConvNet grammar and the architectures of the papers."""
+"""Networks by name: the ConvNet grammar and the architectures of the papers."""

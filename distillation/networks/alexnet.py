@@ -1,20 +1,20 @@
-"""Two of AlexNet's kin for small images (both as in DC, ICLR 2021).
+"""Two variants of AlexNet for small images (both as in DC, ICLR 2021).
 
 AlexNet: five convolutions, three poolings, one linear layer. AlexCifarNet: two convolutions with local response norm, three
-linear layers; the network of Dataset Distillation (Wang et al. 2018), which DC compares itself to.
+linear layers; the network of Dataset Distillation (Wang et al. 2018), a baseline of DC.
 """
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distillation.networks.names import first_padding
+from distillation.networks.names import Spec, first_padding
 from distillation.networks.norms import norm
 
 
-def body(spec, channels, size):
-    """Everything before the classifier: (N, channels, size, size) to (N, 192, size / 8, size / 8)."""
+def body(spec: Spec, channels: int, size: int) -> nn.Sequential:
+    """Builds the layers before the classifier: (N, channels, size, size) to (N, 192, size / 8, size / 8)."""
 
-    def block(inside, outside, kernel, padding):
+    def block(inside: int, outside: int, kernel: int, padding: int) -> list[nn.Module]:
         return [nn.Conv2d(inside, outside, kernel, padding=padding), norm(spec.norm, outside), nn.ReLU(inplace=True)]
 
     return nn.Sequential(
@@ -29,8 +29,8 @@ def body(spec, channels, size):
     )
 
 
-def cifar_body(spec, channels, size):
-    """Everything before the classifier of AlexCifarNet: (N, channels, size, size) to (N, 192)."""
+def cifar_body(spec: Spec, channels: int, size: int) -> nn.Sequential:
+    """Builds the layers of AlexCifarNet before the classifier: (N, channels, size, size) to (N, 192)."""
     side = -(-size // 4)  # two poolings, each rounding up
     return nn.Sequential(
         *(nn.Conv2d(channels, 64, 5, padding=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1), LocalResponseNorm()),
@@ -43,10 +43,11 @@ def cifar_body(spec, channels, size):
 class LocalResponseNorm(nn.Module):
     """x / (1 + alpha * mean of x² over 4 neighbouring channels)^0.75, alpha 0.001 / 9 (Krizhevsky et al. 2012).
 
-    PyTorch's own passes through a 3D average pooling, which has no deterministic backward pass on CUDA.
+    PyTorch's own uses a 3D average pooling, which has no deterministic backward pass on CUDA.
     """
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalises feature maps (N, C, H, W)."""
         squares = F.pad(x.square(), (0, 0, 0, 0, 2, 1))
         mean = sum(squares[:, i : i + x.shape[1]] for i in range(4)) / 4
-        return x / (1 + 0.001 / 9 * mean).pow(0.75)
+        return x / (1 + 0.001 / 9 * mean).pow(0.75)  # pyright: ignore[reportAttributeAccessIssue]  # a sum of tensors

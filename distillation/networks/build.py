@@ -1,7 +1,7 @@
-"""Networks from their word: built, initialised, counted. ``distillation.networks.names`` has the grammar and needs no torch."""
+"""Networks from their names: built, initialised, counted. ``distillation.networks.names`` has the grammar, without torch."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from distillation.networks import alexnet, convnet, mobilenet, resnet, small, vgg
@@ -24,60 +24,71 @@ _NORMS = (nn.GroupNorm, nn.LayerNorm, nn.BatchNorm2d)
 
 
 class Network(nn.Module):
-    """A body that makes features and a linear classifier.
+    """A body that computes features, and a linear classifier.
 
     Attributes:
-        word: the canonical word.
-        body: images (N, C, H, W) to features.
-        classifier: nn.Linear, ``features_size`` to classes.
-        features_size: length of an image's flattened features.
+        name: the canonical name.
+        body: module from images (N, C, H, W) to features.
+        classifier: linear layer from ``features_size`` features to logits.
     """
 
-    def __init__(self, word, body, features_size, classes):
+    def __init__(self, name: str, body: nn.Module, features_size: int, classes: int) -> None:
         super().__init__()
-        self.word = word
+        self.name = name
         self.body = body
         self.classifier = nn.Linear(features_size, classes)
 
     @property
-    def features_size(self):
+    def features_size(self) -> int:
+        """The length of an image's flattened features."""
         return self.classifier.in_features
 
-    def embed(self, x):
-        """Flattened features (N, features_size). Raises BadInput for a network that has none (``has_features``)."""
+    def embed(self, x: Tensor) -> Tensor:
+        """Computes flattened features (N, features_size) of images (N, C, H, W).
+
+        Raises:
+            BadInput: the network has no features (see ``has_features``).
+        """
         if not has_features(self):
-            raise BadInput(f"{self.word} has no features to match: choose a convolutional network such as ConvNet.")
+            raise BadInput(f"{self.name} has no features to match: choose a convolutional network such as ConvNet.")
         return self.body(x).flatten(1)
 
-    def forward(self, x):
-        """Logits (N, classes)."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Computes logits (N, classes) of images (N, C, H, W)."""
         return self.classifier(self.body(x).flatten(1))
 
 
-def build(word, channels, size, classes, generator):
-    """The network that ``word`` names for (N, channels, size, size) images, on the CPU, in training mode.
+def build(name: str, channels: int, size: int, classes: int, generator: torch.Generator) -> Network:
+    """Builds a network on the CPU, in training mode.
 
-    Weights come from ``generator`` alone, as ``initialise`` draws them. Raises BadInput as ``words.check``.
+    Args:
+        name: see ``names``.
+        channels: channels of its images.
+        size: pixels of a side of its images.
+        classes: number of its logits.
+        generator: a CPU generator, from which ``initialise`` draws all weights.
+
+    Raises:
+        BadInput: as ``names.check``.
     """
-    network = _outline(word, channels, size, classes).to_empty(device="cpu")
+    network = _outline(name, channels, size, classes).to_empty(device="cpu")
     initialise(network, generator)
     return network
 
 
 @torch.no_grad()
-def initialise(network, generator):
-    """Draw all weights of ``network`` anew from the CPU ``generator``, in place: same numbers on every device.
+def initialise(network: nn.Module, generator: torch.Generator) -> None:
+    """Draws all weights of ``network`` anew from the CPU ``generator``, in place: the same numbers on every device.
 
-    PyTorch's default distributions, which the published runs used: weights and biases of convolutions and linear
-    layers U(-1/sqrt(fan_in), 1/sqrt(fan_in)), norms 1 and 0 with fresh running statistics; and what a block adds in
-    ``settle``.
+    The distributions are PyTorch's defaults, which the published runs used: weights and biases of convolutions and linear
+    layers U(-1/sqrt(fan_in), 1/sqrt(fan_in)), norms 1 and 0 with fresh running statistics. ``Residual.settle`` follows.
     """
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             bound = module.weight[0].numel() ** -0.5
             for parameter in module.parameters(recurse=False):
-                draw = torch.empty(parameter.shape, dtype=torch.float32, device="cpu")
-                parameter.copy_(draw.uniform_(-bound, bound, generator=generator))
+                values = torch.empty(parameter.shape, dtype=torch.float32, device="cpu")
+                parameter.copy_(values.uniform_(-bound, bound, generator=generator))
         elif isinstance(module, _NORMS):
             module.reset_parameters()
     for module in network.modules():
@@ -85,28 +96,40 @@ def initialise(network, generator):
             module.settle()
 
 
-def has_features(network):
-    """Whether ``network.embed`` gives features: not for AlexCifarNet, LeNet and MLP, whose published forms have none."""
-    return embeds(network.word)
+def has_features(network: Network) -> bool:
+    """Whether ``network.embed`` works: not for AlexCifarNet, LeNet and MLP, whose published forms have no features."""
+    return embeds(network.name)
 
 
-def parameters(network):
-    """Number of learnable numbers."""
+def parameters(network: nn.Module) -> int:
+    """The number of learnable numbers."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def flops(word, channels, size, classes):
-    """Floating-point operations of one image's forward pass: 2 a multiply-add of convolutions and linear layers."""
-    network = _outline(word, channels, size, classes).eval()
+def flops(name: str, channels: int, size: int, classes: int) -> int:
+    """Counts the floating-point operations of one image's forward pass.
+
+    Each multiply-add of convolutions and linear layers counts as 2; other operations are left out.
+
+    Args:
+        name: see ``names``.
+        channels: channels of the image.
+        size: pixels of a side.
+        classes: number of logits.
+
+    Raises:
+        BadInput: as ``names.check``.
+    """
+    network = _outline(name, channels, size, classes).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(torch.empty(1, channels, size, size, device="meta"))
     return counter.get_total_flops()
 
 
-def _outline(word, channels, size, classes):
-    """The network without memory for its weights, sized by a forward pass of shapes alone."""
-    spec = check(word, channels, size)
+def _outline(name: str, channels: int, size: int, classes: int) -> Network:
+    """Builds the network without memory for its weights; a forward pass of shapes alone determines its size."""
+    spec = check(name, channels, size)
     with torch.device("meta"), torch.no_grad():
         body = _BODIES[spec.family](spec, channels, size)
         features = body.eval()(torch.empty(1, channels, size, size)).flatten(1).shape[1]
-        return Network(canonical(word), body, features, classes).train()
+        return Network(canonical(name), body, features, classes).train()

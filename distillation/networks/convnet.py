@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from distillation.networks.names import first_padding
+from distillation.networks.names import Spec, first_padding
 from distillation.networks.norms import norm
 
 _ACTIVATIONS = {
@@ -14,8 +14,8 @@ _ACTIVATIONS = {
 _POOLINGS = {"AP": nn.AvgPool2d, "MP": nn.MaxPool2d}
 
 
-def body(spec, channels, size):
-    """Everything before the classifier: (N, channels, size, size) to the last block's maps."""
+def body(spec: Spec, channels: int, size: int) -> nn.Sequential:
+    """Builds the layers before the classifier: (N, channels, size, size) to the feature maps of the last block."""
     layers, side = [], size
     for i, width in enumerate(spec.widths):
         padding = first_padding(1, channels, size) if i == 0 else 1

@@ -1,7 +1,8 @@
-"""MobileNetV2 (Sandler et al. 2018) as KRR-ST has it: expansion 2, ReLU, for small images."""
+"""MobileNetV2 (Sandler et al. 2018) in KRR-ST's variant: expansion 2, ReLU, for small images."""
 
-from torch import nn
+from torch import Tensor, nn
 
+from distillation.networks.names import Spec
 from distillation.networks.norms import norm
 
 _STAGES = (  # expansion, channels, blocks, stride of the first block
@@ -15,8 +16,8 @@ _STAGES = (  # expansion, channels, blocks, stride of the first block
 )
 
 
-def body(spec, channels, size):
-    """Everything before the classifier: (N, channels, size, size) to (N, 1280, 1, 1)."""
+def body(spec: Spec, channels: int, size: int) -> nn.Sequential:
+    """Builds the layers before the classifier: (N, channels, size, size) to (N, 1280, 1, 1)."""
     layers, inside = _unit(spec, channels, 32, 3), 32
     for expansion, outside, blocks, stride in _STAGES:
         for block in range(blocks):
@@ -26,9 +27,9 @@ def body(spec, channels, size):
 
 
 class Inverted(nn.Module):
-    """Widen by 1x1, filter each channel by 3x3, narrow by 1x1; with a shortcut where the stride is 1."""
+    """A block that widens by 1x1, filters each channel by 3x3 and narrows by 1x1, with a shortcut if its stride is 1."""
 
-    def __init__(self, spec, inside, outside, expansion, stride):
+    def __init__(self, spec: Spec, inside: int, outside: int, expansion: int, stride: int) -> None:
         super().__init__()
         width = expansion * inside
         self.branch = nn.Sequential(
@@ -40,12 +41,13 @@ class Inverted(nn.Module):
         if stride == 1:
             self.shortcut = nn.Identity() if inside == outside else nn.Sequential(*_unit(spec, inside, outside, 1)[:-1])
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, inside, H, W) to (N, outside, H / stride, W / stride)."""
         y = self.branch(x)
         return y if self.shortcut is None else y + self.shortcut(x)
 
 
-def _unit(spec, inside, outside, kernel, stride=1, groups=1):
+def _unit(spec: Spec, inside: int, outside: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
     """Convolution, norm and ReLU as a list."""
     conv = nn.Conv2d(inside, outside, kernel, stride, kernel // 2, groups=groups, bias=False)
     return [conv, norm(spec.norm, outside), nn.ReLU(inplace=True)]

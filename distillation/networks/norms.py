@@ -1,28 +1,36 @@
-"""Normalisation layers by their token."""
+"""Normalisation layers by their tokens."""
 
 from torch import nn
 
 
 class InstanceNorm(nn.GroupNorm):
-    """Instance norm as the matching papers have it: every channel of every image to mean 0 and variance 1, then a
-    learnt scale and shift; eps 1e-5, no running statistics, the same in training and evaluation.
+    """Instance norm of the matching papers: each channel of each image to mean 0 and variance 1, then scaled and shifted.
 
-    It is a group norm of one channel a group: fused in one pass eagerly, and torch.compile takes it apart and fuses it
-    with what surrounds it. Written out as mean, variance and scale it measures the same compiled and half as fast eager.
+    Scale and shift are learnt; eps is 1e-5; there are no running statistics, so training and evaluation are the same.
+
+    A group norm with one channel a group runs in one fused pass eagerly, and torch.compile fuses it with its neighbours.
+    Mean, variance and scale as separate operations are as fast compiled and half as fast eager.
     """
 
-    def __init__(self, channels):
+    def __init__(self, channels: int) -> None:
         super().__init__(channels, channels)
 
 
-def norm(token, channels, side=None):
-    """The layer for ``token`` (IN, BN, LN, GN or NN) over (N, channels, side, side); only LN needs ``side``."""
+def norm(token: str, channels: int, side: int | None = None) -> nn.Module:
+    """Builds the normalisation of maps (N, channels, side, side).
+
+    Args:
+        token: ``IN``, ``BN``, ``LN``, ``GN`` (4 groups, as in DC's networks) or ``NN``.
+        channels: channels of the maps.
+        side: pixels of a side, which only ``LN`` needs.
+    """
     if token == "IN":
         return InstanceNorm(channels)
     if token == "BN":
         return nn.BatchNorm2d(channels)
     if token == "LN":
-        return nn.LayerNorm((channels, side, side))
+        assert side is not None
+        return nn.LayerNorm([channels, side, side])
     if token == "GN":
         return nn.GroupNorm(4, channels)
     return nn.Identity()

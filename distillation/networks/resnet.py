@@ -1,36 +1,45 @@
 """Residual networks (He et al. 2016) in the variants that the papers use.
 
 Stem: 3x3, stride 1, no pooling below 128 pixels; the original 7x7, stride 2 with 3x3 maximum pooling from there on;
-``_P2`` the 3x3 stem padded by 2 at any size (KRR-ST's teachers and ResNet10). ``W32`` halves all widths. ``_AP`` puts
-average pooling where the others stride by 2 and keeps the last maps whole (DC's condensing network). ResNet10 begins
+``_P2`` the 3x3 stem padded by 2 at any size (KRR-ST's teachers and ResNet10). ``W32`` halves all widths. ``_AP`` uses
+average pooling in place of stride 2 and keeps the last maps whole (DC's condensing network). ResNet10 begins
 with silent branches: the scale of each block's last norm is 0 (KRR-ST).
 """
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from distillation.networks.names import LARGE
+from distillation.networks.names import LARGE, Spec
 from distillation.networks.norms import norm
 
 _BLOCKS = {"ResNet10": (1, 1, 1, 1), "ResNet18": (2, 2, 2, 2), "ResNet50": (3, 4, 6, 3)}
 
 
-def body(spec, channels, size):
-    """Everything before the classifier: features of 8 (ResNet50: 32) times the stem's channels, averaged but for ``_AP``."""
+def body(spec: Spec, channels: int, size: int) -> nn.Sequential:
+    """Builds the layers before the classifier, from images (N, channels, size, size).
+
+    Features have 8 (ResNet50: 32) times the stem's channels; they are averaged over pixels except under ``_AP``.
+    """
     layers, inside = _stem(spec, channels, size), spec.widths[0]
     for stage, (width, blocks) in enumerate(zip(spec.widths, _BLOCKS[spec.family], strict=True)):
         for block in range(blocks):
-            layers += [Residual(spec, inside, width, stride=2 if stage and not block else 1)]
-            inside = layers[-1].channels
+            residual = Residual(spec, inside, width, stride=2 if stage and not block else 1)
+            layers += [residual]
+            inside = residual.channels
     if not spec.pooling:
         layers += [nn.AdaptiveAvgPool2d(1)]
     return nn.Sequential(*layers)
 
 
 class Residual(nn.Module):
-    """A block: its branch added to its shortcut, then ReLU. Bottleneck branches (1x1, 3x3, 1x1) in ResNet50."""
+    """A block: the sum of a branch and a shortcut, then ReLU; the branches of ResNet50 are bottlenecks (1x1, 3x3, 1x1).
 
-    def __init__(self, spec, inside, width, stride):
+    Attributes:
+        channels: channels of the block's output.
+        silent: whether the branch is 0 at the start.
+    """
+
+    def __init__(self, spec: Spec, inside: int, width: int, stride: int) -> None:
         super().__init__()
         bottleneck = spec.family == "ResNet50"
         self.channels = 4 * width if bottleneck else width
@@ -50,16 +59,20 @@ class Residual(nn.Module):
         if stride != 1 or inside != self.channels:
             self.shortcut = nn.Sequential(_conv(inside, self.channels, 1, step), *pool, norm(spec.norm, self.channels))
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, inside, H, W) to (N, channels, H / stride, W / stride)."""
         return F.relu(self.branch(x) + self.shortcut(x))
 
-    def settle(self):
-        """What this block starts from beyond the default initialisation."""
+    def settle(self) -> None:
+        """Completes the default initialisation: silences the branch if the block is ``silent``."""
         if self.silent:
-            nn.init.zeros_(self.branch[-1].weight)
+            scale = self.branch[-1].weight
+            assert isinstance(scale, Tensor)
+            nn.init.zeros_(scale)
 
 
-def _stem(spec, channels, size):
+def _stem(spec: Spec, channels: int, size: int) -> list[nn.Module]:
+    """The layers before the first block."""
     width = spec.widths[0]
     if size >= LARGE and not spec.stem:
         first = nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False)
@@ -68,5 +81,5 @@ def _stem(spec, channels, size):
     return [first, norm(spec.norm, width), nn.ReLU(inplace=True)]
 
 
-def _conv(inside, outside, kernel, stride=1):
+def _conv(inside: int, outside: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inside, outside, kernel, stride, kernel // 2, bias=False)

@@ -2,11 +2,11 @@
 
 from torch import nn
 
-from distillation.networks.names import first_padding
+from distillation.networks.names import Spec, first_padding
 
 
-def lenet(spec, channels, size):
-    """Everything before the classifier: (N, channels, size, size) to (N, 84)."""
+def lenet(spec: Spec, channels: int, size: int) -> nn.Sequential:
+    """Builds the layers of LeNet before the classifier: (N, channels, size, size) to (N, 84)."""
     padding = first_padding(0, channels, size)
     side = ((size + 2 * padding - 4) // 2 - 4) // 2
     return nn.Sequential(
@@ -17,8 +17,8 @@ def lenet(spec, channels, size):
     )
 
 
-def mlp(spec, channels, size):
-    """Everything before the classifier: (N, channels, size, size) to (N, 128)."""
+def mlp(spec: Spec, channels: int, size: int) -> nn.Sequential:
+    """Builds the layers of the perceptron before the classifier: (N, channels, size, size) to (N, 128)."""
     return nn.Sequential(
         *(nn.Flatten(), nn.Linear(channels * size**2, 128), nn.ReLU(inplace=True)),
         *(nn.Linear(128, 128), nn.ReLU(inplace=True)),

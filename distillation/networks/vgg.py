@@ -2,14 +2,14 @@
 
 from torch import nn
 
-from distillation.networks.names import first_padding
+from distillation.networks.names import Spec, first_padding
 from distillation.networks.norms import norm
 
 _STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 
 
-def body(spec, channels, size):
-    """Everything before the classifier: (N, channels, size, size) to (N, 512, size / 32, size / 32)."""
+def body(spec: Spec, channels: int, size: int) -> nn.Sequential:
+    """Builds the layers before the classifier: (N, channels, size, size) to (N, 512, size / 32, size / 32)."""
     layers, inside = [], channels
     for stage in _STAGES:
         for width in stage:

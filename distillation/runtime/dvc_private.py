@@ -43,7 +43,7 @@ def remotes() -> dict[str, str]:
         return {name: settings["url"] for name, settings in repo.config["remote"].items() if "url" in settings}
 
 
-def answers(remote: str) -> bool:
+def has_content(remote: str) -> bool:
     """Whether anything was pushed to a remote yet.
 
     Raises:
@@ -86,15 +86,15 @@ def abandoned() -> dict[str, str]:
     """
     with _repository() as repo:
         queue = repo.experiments.celery_queue
-        shown = list(queue.iter_active())
-        in_hand = _of_workers(queue) if shown else set()
-        active = {entry.stash_rev for entry in queue.iter_active()} - in_hand  # some ended meanwhile
-        lost = [entry for entry in shown if entry.stash_rev in active and not _alive(queue.proc, entry.stash_rev)]
-        for entry in lost:
+        entries = list(queue.iter_active())
+        held = _of_workers(queue) if entries else set()
+        active = {entry.stash_rev for entry in queue.iter_active()} - held  # some ended meanwhile
+        dead = [entry for entry in entries if entry.stash_rev in active and not _alive(queue.proc, entry.stash_rev)]
+        for entry in dead:
             info = queue.proc.get(entry.stash_rev)
             if info and info.returncode is None:
                 queue.proc[entry.stash_rev] = dataclasses.replace(info, returncode=-1)
-        return {entry.name or entry.stash_rev[:7]: entry.stash_rev for entry in lost}
+        return {entry.name or entry.stash_rev[:7]: entry.stash_rev for entry in dead}
 
 
 def _of_workers(queue: "LocalCeleryQueue") -> set[str]:

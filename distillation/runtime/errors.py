@@ -22,7 +22,7 @@ def guarded(run: Callable[..., object], *args: object) -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
-        where = f" ({error.filename})" if error.filename else ""
-        print(f"error: {error.strerror}{where}; nothing half-written was left behind.", file=sys.stderr)
+        place = f" ({error.filename})" if error.filename else ""
+        print(f"error: {error.strerror}{place}; nothing half-written was left behind.", file=sys.stderr)
         return 2
     return 0

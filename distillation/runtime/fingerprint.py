@@ -93,7 +93,7 @@ def _canonical(node: object) -> Iterator[str]:
             if field == "body" and isinstance(value, list):
                 value = _statements(node, value)
             if value is None or value == [] or (field == "value" and isinstance(node, ast.Constant)):
-                continue  # fields that a newer Python adds are empty where nothing uses them
+                continue  # fields that a newer Python adds are empty while no code uses them
             yield f" {field}="
             yield from _canonical(value)
         if isinstance(node, ast.Constant):

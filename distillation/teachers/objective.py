@@ -96,7 +96,7 @@ def training_of(job: Job, data: RealSet, shown: Split, device: str) -> Training:
         settings.precision,
         settings.compile,
         order_on=indices_on(shown.images),
-        black=data.space.black(),
+        pad_value=data.space.pad_value(),
     )
 
 

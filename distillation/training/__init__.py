@@ -1,1 +1,1 @@
-"""One loop that trains one network, in steps that can be interrupted."""
+"""Supervised training of one network in steps that can be interrupted, and the parts that all training loops share."""

@@ -1,15 +1,15 @@
-"""What an optimiser keeps between two steps, so that training can stop and go on, and its learning rate."""
+"""The state of an optimiser between two steps, so that training can be interrupted, and its learning rate."""
 
 from torch.optim import Optimizer
 
 
 def optimizer_state(optimizer: Optimizer) -> dict:
-    """The state of every parameter by its number; settings, which the parameters of a run give, are left out."""
+    """The state of each parameter by its number, without the settings, which come from params.yaml."""
     return optimizer.state_dict()["state"]
 
 
 def restore_optimizer(optimizer: Optimizer, state: dict) -> None:
-    """Gives an optimiser of the same parameters the ``optimizer_state`` of an earlier one."""
+    """Loads an ``optimizer_state`` into an optimiser of the same parameters."""
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 

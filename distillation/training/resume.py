@@ -1,4 +1,4 @@
-"""The one loop of all work that takes long: units of seconds, progress, checkpoints between units."""
+"""The loop of all long work: units of seconds, progress, checkpoints between units."""
 
 from collections.abc import Callable
 
@@ -18,17 +18,19 @@ def complete(
     unit: str,
     live: str = LIVE,
 ) -> None:
-    """Calls ``advance`` until ``at()`` is ``total``, going on where an earlier run stopped.
+    """Calls ``advance`` until ``at()`` is ``total``, from the last checkpoint of an interrupted run.
 
     Args:
-        task: whose checkpoints these are.
-        state: what ``task.start()`` gave.
-        advance: one unit of work, of seconds at most; gives values to show (empty: none) where it brought ``at`` on by
-            one, else None.
-        state_dict, load_state_dict: what a checkpoint holds, and back; the same final bits come of it.
-        at, total: how many steps of progress are done, and of how many.
+        task: the task that holds the checkpoints.
+        state: the return value of ``task.start()``.
+        advance: does one unit of work, of seconds at most. Returns values to show (or an empty dict) if it increased
+            ``at()`` by one, else None.
+        state_dict: function that returns the content of a checkpoint.
+        load_state_dict: function that restores it, to the same final bits.
+        at: function that returns the number of completed steps of progress.
+        total: number of all steps.
         unit: the word for one step.
-        live: name of the CSV in the task's folder that follows the values.
+        live: name of the CSV in the task's folder that records the values.
     """
     if state is not None:
         load_state_dict(state)

@@ -5,22 +5,22 @@ from collections.abc import Sequence
 
 
 def cosine(done: float, whole: float = 1, last: float = 0) -> float:
-    """Half a cosine that falls from 1, where nothing is ``done``, to ``last`` where the ``whole`` is."""
+    """Half a cosine that falls from 1, at ``done`` = 0, to ``last``, at ``done`` = ``whole``."""
     return last + (1 - last) * (1 + math.cos(math.pi * done / whole)) / 2
 
 
 def warmup_cosine(step: int, steps: int, warmup: int = 0, last: float = 0) -> float:
-    """A straight line that reaches 1 at the end of ``warmup`` steps, then ``cosine`` down to ``last`` after all ``steps``."""
+    """A straight line that reaches 1 after ``warmup`` steps, then a ``cosine`` that falls to ``last`` after all ``steps``."""
     if step < warmup:
         return (step + 1) / warmup
     return cosine(step - warmup, steps - warmup, last)
 
 
 def drop_times(milestones: Sequence[int | float], length: int) -> list[int]:
-    """Milestones as numbers of epochs or steps: whole ones as they are, others as a fraction of ``length``, at least 1."""
+    """Converts milestones to numbers of epochs or steps: a float is a fraction of ``length``, rounded, at least 1."""
     return [m if isinstance(m, int) else max(1, round(m * length)) for m in milestones]
 
 
 def stepped(epoch: int, epochs: int, milestones: Sequence[int | float], decay: float) -> float:
-    """``decay`` once for each of the ``milestones`` that an epoch, counted from 0, has reached."""
+    """The product of one ``decay`` for each of the ``milestones`` that ``epoch``, counted from 0, has reached."""
     return decay ** sum(drop <= epoch for drop in drop_times(milestones, epochs))

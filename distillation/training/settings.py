@@ -1,6 +1,6 @@
-"""How one network is trained."""
+"""Settings of the training of one network."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -12,8 +12,12 @@ from distillation.training.schedules import cosine, stepped, warmup_cosine
 Milestone = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]
 
 
-def known_augmentation(value):
-    """The ``augment`` of TrainSettings as it is. Raises BadInput where it is none."""
+def known_augmentation(value: str) -> str:
+    """Checks the ``augment`` of TrainSettings and returns it unchanged.
+
+    Raises:
+        BadInput: it is no augmentation.
+    """
     if value.startswith("dc_"):
         operations(value.removeprefix("dc_"), DC_OPERATIONS)
     elif value not in ("none", "dsa", "crop_flip"):
@@ -22,11 +26,19 @@ def known_augmentation(value):
 
 
 class TrainSettings(Section):
-    """SGD with momentum and steps of decay.
+    """Training by SGD with momentum and a learning rate that decays in steps.
 
-    ``milestones`` are epochs, or fractions of ``epochs``; at each the learning rate is multiplied by ``decay``.
-    ``augment`` is none, dsa (all siamese families that keep the class), crop_flip (random crop with black padding of an
-    eighth, and mirror), a siamese strategy such as ``color_crop_cutout``, or DC's own such as ``dc_crop_scale_rotate``.
+    Attributes:
+        epochs: number of epochs.
+        batch: images of a batch.
+        lr: the initial learning rate.
+        momentum: of SGD.
+        weight_decay: of SGD.
+        milestones: epochs, or fractions of ``epochs``, at which the learning rate is multiplied by ``decay``.
+        decay: that factor.
+        augment: ``none``, ``dsa`` (all siamese operations that keep the class), ``crop_flip`` (random crop with black
+            padding of an eighth, and mirror), a siamese strategy such as ``color_crop_cutout``, or DC's own such as
+            ``dc_crop_scale_rotate``.
     """
 
     optimizer: ClassVar[str] = "sgd"
@@ -40,24 +52,37 @@ class TrainSettings(Section):
     decay: float = Field(gt=0, le=1)
     augment: str
 
-    def factor(self, epoch):
-        """What the learning rate is multiplied by in an epoch, counted from 0."""
+    def factor(self, epoch: int) -> float:
+        """The factor of the learning rate in an epoch, counted from 0."""
         return stepped(epoch, self.epochs, self.milestones, self.decay)
 
     _known = field_validator("augment")(known_augmentation)
 
 
 class LabelSettings(TrainSettings):
-    """Training on labels of one kind, with the loss that follows it."""
+    """Training on labels of one kind.
+
+    Attributes:
+        loss: ``ce``, ``l1`` or ``mse``, see ``losses.loss_of``.
+    """
 
     loss: Literal["ce", "l1", "mse"]
 
 
 class RegressionSettings(Section):
-    """Training on label vectors that were learnt by regression, by Adam on the squared error (as FRePo does).
+    """Training on label vectors that were learnt by regression, by AdamW on the squared error (as FRePo does).
 
-    The learning rate rises over ``warmup`` epochs, then falls along half a cosine to a hundredth. The official code counts
-    steps: the same where all images are one ``batch``. ``augment`` as in TrainSettings.
+    The learning rate rises over ``warmup`` epochs, then falls along half a cosine to a hundredth, as in FRePo's code. That
+    code counts steps, which are epochs if all images are one ``batch``.
+
+    Attributes:
+        loss: ``mse``.
+        epochs: number of epochs.
+        batch: images of a batch.
+        lr: the greatest learning rate.
+        weight_decay: of AdamW.
+        warmup: epochs over which the learning rate rises.
+        augment: as in TrainSettings.
     """
 
     optimizer: ClassVar[str] = "adamw"
@@ -73,22 +98,31 @@ class RegressionSettings(Section):
     _known = field_validator("augment")(known_augmentation)
 
     @model_validator(mode="after")
-    def _after_warmup(self):
+    def _after_warmup(self) -> Self:
         if self.warmup >= self.epochs:
             raise ValueError(f"has a warmup of {self.warmup} epochs, which must end before epoch {self.epochs}")
         return self
 
-    def factor(self, epoch):
-        """What the learning rate is multiplied by in an epoch, counted from 0."""
+    def factor(self, epoch: int) -> float:
+        """The factor of the learning rate in an epoch, counted from 0."""
         return warmup_cosine(epoch, self.epochs, self.warmup, last=0.01)
 
 
 class LessonSettings(Section):
-    """Training on what a teacher says of the very batches, by the divergence from its softened answers.
+    """Training on a teacher's predictions for the same augmented batches, by a divergence at a temperature.
 
-    ``loss`` is kl, or kl_t2, which is multiplied by the squared temperature. The learning rate rises over ``warmup``
-    epochs, then falls along half a ``cosine`` to 0 at epoch ``horizon`` (None: the last), or by ``decay`` at
-    ``milestones``. Only sgd has ``momentum``.
+    Attributes:
+        loss: ``kl`` or ``kl_t2``, see ``losses.divergence``.
+        epochs: number of epochs.
+        optimizer: ``sgd`` or ``adamw``.
+        lr: the greatest learning rate.
+        momentum: of ``sgd``.
+        weight_decay: of the optimiser.
+        schedule: after the warm-up the learning rate falls along half a ``cosine``, or by ``decay`` at ``milestones``.
+        warmup: epochs over which the learning rate rises from a hundredth.
+        horizon: the epoch at which the cosine reaches 0; None: the last.
+        milestones: as in TrainSettings.
+        decay: as in TrainSettings.
     """
 
     loss: Literal["kl", "kl_t2"]
@@ -104,13 +138,13 @@ class LessonSettings(Section):
     decay: float = Field(gt=0, le=1)
 
     @model_validator(mode="after")
-    def _after_warmup(self):
+    def _after_warmup(self) -> Self:
         if self.warmup >= (end := self.horizon or self.epochs):
             raise ValueError(f"has a warmup of {self.warmup} epochs, which must end before epoch {end}")
         return self
 
-    def factor(self, epoch):
-        """What the learning rate is multiplied by in an epoch, counted from 0; warming up begins at a hundredth."""
+    def factor(self, epoch: int) -> float:
+        """The factor of the learning rate in an epoch, counted from 0."""
         if epoch < self.warmup:
             return 0.01 + 0.99 * epoch / self.warmup
         if self.schedule == "milestones":
@@ -120,6 +154,10 @@ class LessonSettings(Section):
 
 
 class OnlineSettings(LessonSettings, ViewSettings):
-    """The same where the teacher answers on the fly: batches are drawn as the student's training asks for them."""
+    """Training on a teacher's predictions that are computed on the fly.
+
+    Attributes:
+        batch: images of a batch.
+    """
 
     batch: int = Field(ge=1)

@@ -77,7 +77,7 @@ class Foreign(nn.Module):
 
     def __init__(self, word: str, body: nn.Module, classifier: nn.Linear | NoClassifier) -> None:
         super().__init__()
-        self.word, self.body, self.classifier = word, body, classifier
+        self.name, self.body, self.classifier = word, body, classifier
 
     @property
     def features_size(self) -> int:
