@@ -1,6 +1,10 @@
-"""Pre-train networks on a set, then teach them on the same images what a teacher of another dataset predicts; test them there.
+"""Pre-trains networks on a set, then distils knowledge of another dataset into them on the same images, and tests them there.
 
-No image of that dataset is trained on. The control learns the same from noise.
+    python -m stages.kd distilled TARGET POOL
+    python -m stages.kd baseline TARGET POOL
+
+The networks learn the predictions that a teacher of the target dataset makes on the images of the set. No image of the
+target dataset is trained on. The control learns the predictions on noise.
 
 Reads   params.yaml: evaluate.networks, seeds, precision, compile, evaluate.pretrain, evaluate.kd, compute.threads;
         data/real/dataset; data/real/targets/TARGET; models/teachers/POOL; of SETS distilled: data/relabeled; of SETS
@@ -31,6 +35,13 @@ STAGES = {"distilled": "kd", "baseline": "kd_baseline"}
 
 
 def run(sets: str, target: str, teachers: str) -> None:
+    """Trains and tests the students of ``sets`` on a target dataset and writes the out of the stage.
+
+    Args:
+        sets: ``distilled`` or ``baseline``.
+        target: name of the target dataset.
+        teachers: name of the pool that was trained on the target dataset.
+    """
     process.begin()
     params = parameters.load()
     students = params.fields("evaluate", Students)
@@ -48,6 +59,7 @@ def run(sets: str, target: str, teachers: str) -> None:
         rows = carried.noise(students, ipc * len(data.classes)) + carried.real(data, ipc, students, ["kd"])
 
     def job_of(cell: carried.Cell, start: "Task | None") -> kd.Job:
+        """Job of a cell; ``start`` is the task that pre-trains its network, None for fresh weights."""
         return kd.Job(
             data=folder,
             teachers=pool.folder / FILE,

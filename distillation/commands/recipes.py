@@ -1,4 +1,8 @@
-"""Published settings, row by row of the papers' tables: list, show, use and queue them. A command, no stage.
+"""Lists, shows, uses and queues published settings, row by row of the papers' tables. A command, no stage.
+
+    python -m distillation recipes list
+    python -m distillation recipes show clom/dc-clom-cifar10-10
+    python -m distillation recipes queue clom --sets 2
 
 Reads   recipes, params.yaml; what Git holds of finished experiments
 Writes  params.yaml (use), or DVC's queue (queue)
@@ -22,7 +26,7 @@ FILE = Path("params.yaml")
 
 
 def listing(name: str | None = None) -> None:
-    """The recipes, or the rows of one."""
+    """Prints the recipes, or the rows of the recipe ``name``."""
     if name:
         for row in rows.selected(name):
             print(f"{row.name:44}{_claimed(row)}")
@@ -33,7 +37,7 @@ def listing(name: str | None = None) -> None:
 
 
 def show(name: str, scale: str, seed: int) -> None:
-    """What a row sets, what is claimed for it, and what it will cost."""
+    """Prints the settings of a row, its claim, and its estimated cost."""
     row, params = rows.find(name), _target(name, scale, seed)
     recipe = row.recipe
     print(f"{recipe.paper}\n{recipe.table}\nSettings: {recipe.source}")
@@ -51,20 +55,20 @@ def show(name: str, scale: str, seed: int) -> None:
 
 
 def use(name: str, scale: str, seed: int) -> None:
-    """Make params.yaml that of the row; its comments and what no recipe names stay."""
+    """Writes the settings of a row into params.yaml; its comments, and values that no recipe names, stay."""
     params = _target(name, scale, seed)
     files.write_bytes(FILE, overlay.text(FILE.read_text(encoding="utf-8"), params.values).encode())
     print(f"params.yaml is that of {name}{' at quick scale' * (scale == QUICK)}: `dvc repro`, or `dvc exp run -S ...`.")
 
 
 def flags(name: str, scale: str, seed: int) -> None:
-    """The overrides that lead from params.yaml to the row, quoted for a shell, a line each."""
+    """Prints the overrides that lead from params.yaml to the row, quoted for a shell, a line each."""
     for flag in overlay.flags(parameters.load().values, _target(name, scale, seed).values):
         print(f"-S '{flag}'")
 
 
 def queue(name: str, scale: str, sets: int | None) -> None:
-    """Queue each set that is neither finished nor queued."""
+    """Queues each set that is neither finished nor queued; ``sets`` None: as many sets as the table has."""
     chosen = rows.selected(name)
     for row in chosen:
         _target(row.name, scale, 0)
@@ -81,7 +85,11 @@ def queue(name: str, scale: str, sets: int | None) -> None:
 
 
 def _target(name: str, scale: str, seed: int) -> parameters.Params:
-    """The Params of a row over params.yaml. Raises BadInput where they are wrong, or a dataset is not there."""
+    """Params of params.yaml with the settings of a row.
+
+    Raises:
+        BadInput: the settings are wrong, or a file of a dataset has to be fetched by hand first.
+    """
     params = parameters.Params(
         overlay.applied(parameters.load().values, queueing.settings(rows.find(name), scale, seed))
     )
@@ -105,7 +113,7 @@ def _claimed(row: rows.Row) -> str:
 
 
 def _positive(text: str) -> int:
-    """A whole number of at least 1, for argparse."""
+    """Parses a whole number of at least 1, for argparse."""
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
     return int(text)
@@ -133,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Runs the subcommand that ``args`` names."""
     process.begin()
     if args.command == "list":
         return listing(args.name)
@@ -143,4 +152,5 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main() -> int:
+    """Parses the command line; returns the exit code."""
     return guarded(run, _parser().parse_args())
