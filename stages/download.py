@@ -1,7 +1,7 @@
 """Fetches and verifies a dataset and writes it as one file.
 
     python -m stages.download
-    python -m stages.download targets/NAME
+    python -m stages.download targets/svhn       # with targets.svhn in params.yaml
 
 Published files come from data/raw/DATASET, else from the folder $DD_MIRROR, else from the network, and are then kept in
 data/raw/DATASET. An imagefolder comes from its archive.
@@ -49,7 +49,9 @@ def run(key: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("key", nargs="?", default="dataset", metavar="KEY", help="sources/NAME or targets/NAME")
-    entry_help = "what params.yaml says of KEY, spelt out for DVC alone: settings are read from params.yaml"
+    parser.add_argument(
+        "key", nargs="?", default="dataset", metavar="KEY", help="dataset (default), sources/NAME or targets/NAME"
+    )
+    entry_help = "ignored: the keys of KEY in params.yaml, for DVC to see a change"
     parser.add_argument("entry", nargs=argparse.REMAINDER, metavar="...", help=entry_help)
     sys.exit(guarded(run, parser.parse_args().key))

@@ -80,6 +80,6 @@ def run(protocol: str, one: str | None) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("protocol", help="one of evaluate.protocols: standard, common")
-    parser.add_argument("--only", metavar="NETWORK/SEED", help="train these students alone, in the foreground, anew")
+    parser.add_argument("--only", metavar="NETWORK/SEED", help="train these students alone, afresh, in the foreground")
     args = parser.parse_args()
     sys.exit(guarded(run, args.protocol, args.only))

@@ -1,7 +1,6 @@
 """Pre-trains networks on a set, then distils knowledge of another dataset into them on the same images, and tests them there.
 
-    python -m stages.kd distilled TARGET POOL
-    python -m stages.kd baseline TARGET POOL
+    python -m stages.kd distilled cifar10 kd     # with evaluate.kd.teachers.cifar10: kd in params.yaml
 
 The networks learn the predictions that a teacher of the target dataset makes on the images of the set. No image of the
 target dataset is trained on. The control learns the predictions on noise.
@@ -93,8 +92,8 @@ def run(sets: str, target: str, teachers: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sets", choices=list(STAGES))
+    parser.add_argument("sets", choices=list(STAGES), help="the sets to pre-train on")
     parser.add_argument("target", help="a key of the section evaluate.kd.teachers")
-    parser.add_argument("teachers", metavar="pool", help="the pool that is trained on it: the value at that key")
+    parser.add_argument("teachers", metavar="pool", help="the pool of its teachers: the value at that key")
     args = parser.parse_args()
     sys.exit(guarded(run, args.sets, args.target, args.teachers))

@@ -1,7 +1,6 @@
 """Pre-trains networks on a set, transfers them to a target dataset, and tests them there.
 
-    python -m stages.transfer distilled TARGET
-    python -m stages.transfer baseline TARGET
+    python -m stages.transfer distilled svhn     # with targets.svhn in params.yaml
 
 Reads   params.yaml: evaluate.networks, seeds, precision, compile, evaluate.pretrain, evaluate.transfer, compute.threads;
         data/real/dataset; data/real/targets/TARGET; of SETS distilled: data/relabeled; of SETS baseline: method.ipc
@@ -80,7 +79,7 @@ def run(sets: str, target: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sets", choices=list(STAGES))
+    parser.add_argument("sets", choices=list(STAGES), help="the sets to pre-train on")
     parser.add_argument("target", help="a key of the section targets")
     args = parser.parse_args()
     sys.exit(guarded(run, args.sets, args.target))

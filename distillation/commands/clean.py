@@ -57,7 +57,7 @@ def run(days: float | None = None, remove: bool = False, last_copies: bool = Fal
         raise BadInput("--even-the-last-copy says which outs --unnamed removes: give both.")
     if days is not None:
         remove_work(days)
-    # by what lies there, not by dvc.lock: a stage that was run alone since may have written something else
+    # By the content on disk, not by dvc.lock: a stage that was run alone since may have written something else.
     outs = {out: dvc_private.cached(dvc_hash(out)) for out in unnamed(parameters.load())}
     if not outs:
         print("params.yaml names every out.")
@@ -109,8 +109,10 @@ def remove_work(days: float) -> None:
 def main() -> int:
     """Parses the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--days", type=float, help="remove work that is older; none is removed without")
-    parser.add_argument("--unnamed", action="store_true", help="remove what is listed and whole in DVC's cache")
-    parser.add_argument("--even-the-last-copy", action="store_true", help="with --unnamed: whole in the cache or not")
+    parser.add_argument("--days", type=float, help="remove work that is older; without it, no work is removed")
+    parser.add_argument(
+        "--unnamed", action="store_true", help="remove the listed outs of which DVC's cache holds every file"
+    )
+    parser.add_argument("--even-the-last-copy", action="store_true", help="with --unnamed: remove the others, too")
     args = parser.parse_args()
     return guarded(run, args.days, args.unnamed, args.even_the_last_copy)

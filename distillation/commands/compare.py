@@ -71,10 +71,10 @@ def write(sections: "Sequence[Section]", out: Path) -> None:
 def main() -> int:
     """Parses the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="experiments, Git revisions or `workspace`; all of HEAD's if none")
+    parser.add_argument("names", nargs="*", help="experiments, Git revisions or `workspace`; default: all of HEAD's")
     parser.add_argument("--all", action="store_true", help="experiments of every commit, not of HEAD alone")
     parser.add_argument(
-        "--metric", help="the final accuracy, as evaluate.standard.ConvNet; that of most results if none"
+        "--metric", help="the final accuracy, like evaluate.standard.ConvNet (default: the one of most results)"
     )
     parser.add_argument("--out", default=OUT, help=f"folder to write (default: {OUT})")
     args = parser.parse_args()

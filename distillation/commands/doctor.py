@@ -25,7 +25,7 @@ from distillation.datasets.downloads import by_hand, found
 from distillation.runtime import dvc_private, files, process
 from distillation.runtime.errors import BadInput, guarded
 
-PATIENCE = 15.0  # seconds for a remote to answer
+PATIENCE = 15.0  # house: seconds for a remote to respond; a login over ssh takes a few
 
 
 def run() -> None:

@@ -15,7 +15,7 @@ from distillation.runtime.dvc_hash import dvc_hash
 from distillation.runtime.errors import BadInput, guarded
 from distillation.runtime.work import INPUTS, work_folder
 
-ROWS = 8  # differences that are printed of one pair
+ROWS = 8  # house: differences that are printed of one pair
 
 
 def run(out: str, row: int | None) -> None:
@@ -119,6 +119,6 @@ def main() -> int:
     """Parses the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", help="an out of a stage, like reports/evaluation/standard")
-    parser.add_argument("--row", type=int, help="of rows.csv: only the work of this row, with all that it read")
+    parser.add_argument("--row", type=int, help="index in rows.csv: only the work of this row, with all its inputs")
     args = parser.parse_args()
     return guarded(run, args.out, args.row)

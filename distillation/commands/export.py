@@ -112,7 +112,7 @@ def main() -> int:
     """Parses the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--to", choices=list(LAYOUTS), required=True)
-    parser.add_argument("--set", default=SET, dest="chosen", metavar="FILE", help=f"which set (default: {SET})")
-    parser.add_argument("path", help="the folder to make")
+    parser.add_argument("--set", default=SET, dest="set_file", metavar="FILE", help=f"the set (default: {SET})")
+    parser.add_argument("path", help="the new folder")
     args = parser.parse_args()
-    return guarded(run, args.to, args.path, args.chosen)
+    return guarded(run, args.to, args.path, args.set_file)

@@ -123,20 +123,20 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command, text in {
-        "list": "the recipes, or the rows of one with what is claimed",
-        "show": "what a row sets, claims and will cost",
-        "use": "write params.yaml, comments kept",
+        "list": "print the recipes, or the rows of one with their claims",
+        "show": "print the settings, the claim and the estimated cost of a row",
+        "use": "write the settings of a row into params.yaml; comments are kept",
         "flags": "print the -S overrides of a row",
-        "queue": "queue what is missing of a row or of a whole recipe",
+        "queue": "queue the missing sets of a row or of a whole recipe",
     }.items():
         each = commands.add_parser(command, help=text, description=text)
         each.add_argument("name", nargs="?" if command == "list" else None, help="RECIPE, or RECIPE/ROW")
         if command != "list":
-            each.add_argument("--quick", action="store_true", help="small, on digits: tests the row on a CPU")
+            each.add_argument("--quick", action="store_true", help="small and on digits, to test the row on a CPU")
         if command in ("show", "use", "flags"):
-            each.add_argument("--seed", type=int, default=0, help="which set: method.seed (default: 0)")
+            each.add_argument("--seed", type=int, default=0, help="the set: method.seed (default: 0)")
         if command == "queue":
-            each.add_argument("--sets", type=_positive, help="how many sets of each row (default: as published)")
+            each.add_argument("--sets", type=_positive, help="number of sets of each row (default: as published)")
     return parser
 
 

@@ -12,7 +12,7 @@ from distillation.runtime.errors import BadInput
 if TYPE_CHECKING:
     from distillation.data.distilled import DistilledSet
 
-EXACT = 1e-2  # of one of 255 steps: what float32 leaves of whole values on the way through a space
+EXACT = 1e-2  # house: in steps of 1 / 255, above the rounding of float32 on the way through a space
 
 
 @dataclass(frozen=True)
