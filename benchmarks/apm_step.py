@@ -1,14 +1,14 @@
 """APM at CIFAR-10 size against the straightforward loop, side by side in one run: one refresh and three updates.
 
-    python -m benchmarks.apm_step [--precision bf16] [--compile] [--chunk 64] [--ipc 50] [--epochs 5] [--steps 3]
-    python -m benchmarks.apm_step --linear 10 25 50       ours alone: time and memory against the images of a class
-    python -m benchmarks.apm_step --segments 50 100 250 500   ours alone, 64 px: memory against update_syn
+    python -m benchmarks.apm_step --precision bf16 --compile --chunk 64 --ipc 50 --epochs 5 --steps 3
+    python -m benchmarks.apm_step --linear 10 25 50           the product alone: time and memory by images of a class
+    python -m benchmarks.apm_step --segments 50 100 250 500   the product alone, 64 px: memory by update_syn
 
-The yardstick is the published shape of the loop: eagerly, fp32, GroupNorm as instance norm, the teacher passed anew for
-every snapshot and once more for its cross-entropy, all 500 images together, dense momentum. A refresh trains a student
-for ``--epochs`` epochs and keeps five snapshots; the published 250 epochs are 250 / epochs times as long, and the last
-column scales to them. Lines give medians over the rounds, the contestants taking turns, and the growth of memory during a
-refresh and an update. The machines are noisy: only figures of one run compare.
+The yardstick is the published shape of the loop: eager, fp32, GroupNorm as instance norm, a teacher pass for every snapshot
+and one more for the cross-entropy, all 500 images together, dense momentum. A refresh trains a student for ``--epochs``
+epochs and keeps five snapshots. The published 250 epochs take 250 / epochs times as long; the last column scales to them.
+Lines give medians over the rounds, in which the contestants take turns, and the growth of memory during a refresh and an
+update. The machines are noisy: only figures of one run compare.
 """
 
 import argparse
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from distillation.data.real import RealSet
     from distillation.teachers.pool import Pool
 
-SNAPSHOTS, UPDATES, PUBLISHED_EPOCHS = 5, 3, 250
+SNAPSHOTS, UPDATES, PUBLISHED_EPOCHS = 5, 3, 250  # as in APM's experiments
 
 
 def product(
@@ -47,7 +47,7 @@ def product(
     network: str = "ConvNet",
     **changed: Any,
 ) -> "tuple[Step, Step]":
-    """The product: a function that trains a student, and one that makes an update."""
+    """The product as two functions: one trains a student, the other makes an update."""
     settings = {
         "iterations": 10**6, "loss": "l1", "lr_img": 1.0, "momentum": 0.5, "milestones": [0.5], "decay": 0.3, "ce": 0.1,
         "batch_syn": None, "update_syn": None, "refresh": 10**6, "epochs": args.epochs, "snapshots": SNAPSHOTS,
@@ -71,7 +71,7 @@ def product(
 
 
 def straightforward(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "tuple[Step, Step]":
-    """The published loop."""
+    """The published loop as the same two functions."""
     images = torch.randn(len(data.classes) * args.ipc, 3, 32, 32, generator=generator(0, "init")).to(where)
     images.requires_grad_()
     labels = torch.arange(len(data.classes), device=where).repeat_interleave(args.ipc)
@@ -106,6 +106,7 @@ def straightforward(args: argparse.Namespace, data: "RealSet", where: torch.devi
 
 
 def seconds_of(call: "Step", where: torch.device) -> float:
+    """Seconds that a call takes, on a GPU until its kernels have finished."""
     before = time.perf_counter()
     call()
     if where.type == "cuda":
@@ -116,7 +117,7 @@ def seconds_of(call: "Step", where: torch.device) -> float:
 def measure(
     contestants: "Mapping[str, tuple[Step, Step]]", steps: int, where: torch.device
 ) -> dict[str, tuple[float, ...]]:
-    """Median seconds of a refresh and of an update, and the growth of memory in each, of every contestant."""
+    """Medians of the seconds of a refresh and of an update, and the bytes of memory that each needs, by contestant."""
     grown, times = {}, {name: ([], []) for name in contestants}
     for name, (refresh, update) in contestants.items():
         refresh(), update()  # compiles
@@ -129,6 +130,7 @@ def measure(
 
 
 def race(args: argparse.Namespace, where: torch.device) -> None:
+    """Prints the product beside the straightforward loop."""
     data = common.noise(CLASSES * args.ipc).to(where)
     with tempfile.TemporaryDirectory() as folder:
         contestants = {
@@ -151,6 +153,7 @@ def race(args: argparse.Namespace, where: torch.device) -> None:
 
 
 def linear(args: argparse.Namespace, where: torch.device) -> None:
+    """Prints time and memory of the product for each number of images of a class in ``--linear``."""
     print(" IPC   refresh s   update s   memory of a refresh and of an update, MiB")
     for ipc in args.linear:
         args.ipc = ipc
@@ -162,8 +165,11 @@ def linear(args: argparse.Namespace, where: torch.device) -> None:
 
 
 def segments(args: argparse.Namespace, where: torch.device) -> None:
-    """64 px, ConvNetD4, IPC 50 of 100 classes (the images of ImageNet's 1000 are stored, but never in a network at once),
-    500 images an update; one epoch and one snapshot, which memory does not depend on."""
+    """Prints the memory of an update of the product for each ``update_syn`` in ``--segments``.
+
+    Images have 64 px, 50 for each of 100 classes, and the network is ConvNetD4. ImageNet's 1000 classes would only be stored,
+    never be in a network at once. An update takes 500 images, one epoch and one snapshot, on which its memory does not depend.
+    """
     data = common.noise(100, 100, 64).to(where)
     args.ipc, args.epochs = 50, 1
     print("update_syn   update s   memory of an update, MiB")
@@ -178,6 +184,7 @@ def segments(args: argparse.Namespace, where: torch.device) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
+    """Runs the benchmark that the arguments name."""
     where = common.device_of(args)
     if args.linear:
         linear(args, where)

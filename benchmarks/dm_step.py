@@ -1,8 +1,8 @@
 """One DM step at CIFAR-10 size against the straightforward loop, side by side in one run.
 
-    python -m benchmarks.dm_step [--precision bf16] [--compile] [--chunk 64] [--steps 5]
+    python -m benchmarks.dm_step --precision bf16 --compile --chunk 64 --steps 5
 
-The yardstick is the published shape of the loop: class by class, eagerly, fp32, 256 real images, GroupNorm as instance
+The yardstick is the published shape of the loop: class by class, eager, fp32, 256 real images, GroupNorm as instance
 norm. Each line gives the median over the steps and the growth of memory during one. The machines are noisy: only
 figures of one run compare.
 """
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 
 def product(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "Step":
-    """One call is one step of the product."""
+    """A function that does one step of the product."""
     problem = Problem(data, common.settings(args, "dm"), where, None)
     return common.unit_of(DM(problem, Settings(iterations=10**6, lr_img=1.0, momentum=0.5, batch_real=REAL)))
 
 
 def straightforward(data: "RealSet", where: torch.device) -> "Step":
-    """The published loop: a new network a step, then class by class real and synthetic images through it."""
+    """A function that does one step of the published loop: a new network, then real and synthetic images class by class."""
     images = common.first_images(data, IPC)
     optimizer = torch.optim.SGD([images], 1.0, 0.5)
     strategy, draws = resolve("auto", True), generator(0, "straightforward")
@@ -57,6 +57,7 @@ def straightforward(data: "RealSet", where: torch.device) -> "Step":
 
 
 def main(args: argparse.Namespace) -> None:
+    """Prints the product beside the straightforward loop."""
     where = common.device_of(args)
     data = common.noise().to(where)
     contestants = {

@@ -1,8 +1,8 @@
 """One update of FRePo or KIP at CIFAR-10 size against the straightforward loop, side by side in one run.
 
-    python -m benchmarks.kernel_step [--method frepo] [--ipc 10] [--precision bf16] [--compile] [--chunk 64] [--steps 3]
+    python -m benchmarks.kernel_step --method frepo --ipc 10 --precision bf16 --compile --chunk 64 --steps 3
 
-The yardsticks are the published shapes of the loops, eagerly. FRePo: all 1,024 real images through the network at once,
+The yardsticks are the published shapes of the loops, eager. FRePo: all 1,024 real images through the network at once,
 the kernels and the solve in float32, then a step of the network. KIP: the kernels in float64 by autograd through the
 whole formula, their diagonal too, and a general solve. Each line gives the median over the updates and the growth of
 memory during one. The machines are noisy: only figures of one run compare.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from benchmarks.measure import Step
     from distillation.data.real import RealSet
 
-REAL, WIDTHS = 1024, (128, 256, 512)
+REAL, WIDTHS = 1024, (128, 256, 512)  # FRePo's real batch and network
 SETTINGS = {
     "frepo": {
         "iterations": 10**6, "optimizer": "lamb", "lr": 0.0003, "batch_real": REAL, "ridge": 1e-6, "mirror": False,
@@ -40,21 +40,21 @@ SETTINGS = {
 
 
 def product(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "Step":
-    """One call is one update of the product."""
+    """A function that does one update of the product."""
     module = methods.load(args.method)
     settings = common.settings(args, args.method, ipc=args.ipc, network="ConvNetW128-256-512BN")
     return common.unit_of(module.METHOD(Problem(data, settings, where, None), module.Settings(**SETTINGS[args.method])))
 
 
 def initial(args: argparse.Namespace, data: "RealSet") -> "tuple[Tensor, Tensor]":
-    """Images that need a gradient, their labels, and centred one-hot labels."""
+    """Images (N, 3, 32, 32) that need a gradient, and centred one-hot labels (N, 10)."""
     images = common.first_images(data, args.ipc)
     labels = torch.arange(CLASSES, device=images.device).repeat_interleave(args.ipc)
     return images, F.one_hot(labels, CLASSES).float() - 1 / CLASSES
 
 
 def frepo(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "Step":
-    """The published loop."""
+    """A function that does one update of FRePo's published loop."""
     images, targets = initial(args, data)
     targets.requires_grad_()
     optimizer = torch.optim.Adam([images, targets], 0.0003)
@@ -89,7 +89,7 @@ def frepo(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "St
 
 
 def plain_kernel(x: "Tensor", z: "Tensor") -> "Tensor":
-    """The kernel of one hidden layer as it is written, its diagonal like every other entry."""
+    """The kernel (N, M) of one hidden layer for x (N, ...) and z (M, ...), by one formula on the diagonal and off it."""
     x, z = x.flatten(1), z.flatten(1)
     covariance = 2 / x.shape[1] * x @ z.T + 0.01
     norms = torch.sqrt((2 / x.shape[1] * (x * x).sum(1) + 0.01)[:, None] * (2 / x.shape[1] * (z * z).sum(1) + 0.01))
@@ -99,7 +99,7 @@ def plain_kernel(x: "Tensor", z: "Tensor") -> "Tensor":
 
 
 def kip(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "Step":
-    """The published loop."""
+    """A function that does one update of KIP's published loop."""
     images, targets = initial(args, data)
     optimizer, draws = torch.optim.Adam([images], 0.04), generator(0, "straightforward")
     targets = targets.double()
@@ -120,6 +120,7 @@ def kip(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "Step
 
 
 def main(args: argparse.Namespace) -> None:
+    """Prints the product beside the straightforward loop."""
     where = common.device_of(args)
     data = common.noise().to(where)
     contestants = {"straightforward eager": {"frepo": frepo, "kip": kip}[args.method](args, data, where)}

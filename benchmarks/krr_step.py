@@ -1,11 +1,12 @@
 """One update of KRR-ST at CIFAR-100 size against the straightforward loop, side by side in one run, and the error of its solve.
 
-    python -m benchmarks.krr_step [--precision bf16] [--compile] [--real 1024] [--images 1000] [--chunk 256] [--steps 3]
+    python -m benchmarks.krr_step --precision bf16 --compile --real 1024 --images 1000 --chunk 256 --steps 3
 
-An update asks the target model (ResNet18BN_P2) about ``--real`` images, fits the last layer of a ConvNetW128-256-512BN to
-``--images`` synthetic ones, moves them and their targets, and trains the network for one step on them. The yardstick is the
-published shape of the loop: eagerly, fp32, torchvision's ResNet18, all images in one batch, a float32 solve. Each line gives
-the median over the steps and the growth of memory during one; the machines are noisy: only figures of one run compare.
+An update computes the target model's features (ResNet18BN_P2) of ``--real`` images and fits the last layer of a
+ConvNetW128-256-512BN to ``--images`` synthetic ones. It moves these and their targets, and trains the network for one step
+on them. The yardstick is the published shape of the loop: eager, fp32, torchvision's ResNet18, all images in one batch, a
+float32 solve. Each line gives the median over the steps and the growth of memory during one. The machines are noisy: only
+figures of one run compare.
 
 The error is that of the gradients of the images' features and targets through the solve alone, from the same float32
 features, against the same in float64.
@@ -45,14 +46,14 @@ SETTINGS = {
 
 
 def target_pool(folder: str, data: "RealSet", where: torch.device) -> "Pool":
-    """A pool of one target model with random weights, of features alone."""
+    """A pool of one target model with random weights that has features only."""
     network = build(TARGET, 3, 32, FEATURES, generator(0, "target"))
     weights = {f"last/body.{name}": value for name, value in network.body.state_dict().items()}
     return common.pool_in(folder, data, where, TARGET, weights, classes=None, shape=[3, 32, 0])
 
 
 def product(args: argparse.Namespace, data: "RealSet", pool: "Pool", where: torch.device) -> "Step":
-    """One call is one update of the product, past what comes before the first."""
+    """A function that does one update of the product, after the work that precedes the first."""
     problem = Problem(data, common.settings(args, "krr_st", ipc=1, network=NETWORK), where, pool)
     method = KRRST(problem, Settings(**SETTINGS, images=args.images, batch_real=args.real))
     method.at = method.before
@@ -69,7 +70,7 @@ def plain_body() -> nn.Sequential:
 
 
 def straightforward(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "Step":
-    """The published loop."""
+    """A function that does one update of the published loop."""
     target = resnet18()
     target.conv1 = nn.Conv2d(3, 64, 3, 1, 2, bias=False)
     target.maxpool = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue] any Module does
@@ -104,7 +105,16 @@ def straightforward(args: argparse.Namespace, data: "RealSet", where: torch.devi
 
 
 def plain_predictions(synthetic: "Tensor", targets: "Tensor", real: "Tensor") -> "Tensor":
-    """Kernel ridge regression in the precision of what it is given."""
+    """Kernel ridge regression in the precision of its arguments.
+
+    Args:
+        synthetic: features (M, F).
+        targets: targets (M, D) of them.
+        real: features (N, F).
+
+    Returns:
+        Predictions (N, D).
+    """
     synthetic, real = (torch.cat([f, f.new_ones(len(f), 1)], 1) for f in (synthetic, real))
     kernel = synthetic @ synthetic.T
     weight = RIDGE * kernel.detach().trace()
@@ -114,7 +124,7 @@ def plain_predictions(synthetic: "Tensor", targets: "Tensor", real: "Tensor") ->
 
 
 def errors(args: argparse.Namespace, data: "RealSet", where: torch.device) -> None:
-    """Relative errors of the gradients of the features of the images and of the targets, by who solves."""
+    """Prints the relative errors of the gradients of the images' features and of the targets, solver by solver."""
     body = plain_body().eval().to(where)
     raw = common.pixels(data)[: args.images + args.real].float() / 255
     with torch.no_grad():
@@ -139,6 +149,7 @@ def errors(args: argparse.Namespace, data: "RealSet", where: torch.device) -> No
 
 
 def main(args: argparse.Namespace) -> None:
+    """Prints the product beside the straightforward loop, and the errors of both."""
     where = common.device_of(args)
     data = common.noise(2 * max(args.real, args.images), classes=1).to(where)
     with tempfile.TemporaryDirectory() as folder:

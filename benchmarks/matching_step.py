@@ -1,11 +1,11 @@
 """One matching step of DC or DSA, and one step of the network between two, against the straightforward loops.
 
-    python -m benchmarks.matching_step [--method dsa] [--precision bf16] [--compile] [--chunk 64] [--steps 5]
+    python -m benchmarks.matching_step --method dsa --precision bf16 --compile --chunk 64 --steps 5
 
-The yardstick is the published shape of the loops at CIFAR-10 size, eagerly and in fp32: class by class, 256 real images
-through the network and back, its 10 synthetic images through it, back, and back through that; between two such steps
-the network trains on all 100 synthetic images at once. Each line gives the median over the steps and the growth of
-memory during one. The machines are noisy: only figures of one run compare.
+The yardstick is the published shape of the loops at CIFAR-10 size, eager and in fp32. Class by class, 256 real images pass
+forward and backward, the 10 synthetic images forward, backward, and backward through that. Between two such steps the
+network trains on all 100 synthetic images at once. Each line gives the median over the steps and the growth of memory
+during one. The machines are noisy: only figures of one run compare.
 """
 
 import argparse
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from benchmarks.measure import Step
     from distillation.data.real import RealSet
 
-LR_NET = 0.01
+LR_NET = 0.01  # DC's code
 
 
 def product(data: "RealSet", where: torch.device, args: argparse.Namespace) -> "tuple[Step, Step]":
-    """Two functions: a matching step of the product, and a step of its network."""
+    """The product as two functions: a matching step, and a step of its network."""
     module = methods.load(args.method)
     settings = module.Settings(
         iterations=10**6, outer="auto", inner="auto", lr_img=0.1, momentum=0.5, lr_net=LR_NET, batch_real=REAL,
@@ -52,7 +52,7 @@ def product(data: "RealSet", where: torch.device, args: argparse.Namespace) -> "
 
 
 def straightforward(data: "RealSet", where: torch.device, args: argparse.Namespace) -> "tuple[Step, Step]":
-    """The same two, as published."""
+    """The published loop as the same two functions."""
     images = common.first_images(data, IPC)
     labels = torch.arange(CLASSES, device=where).repeat_interleave(IPC)
     optimizer = torch.optim.SGD([images], 0.1, 0.5)
@@ -90,7 +90,7 @@ def straightforward(data: "RealSet", where: torch.device, args: argparse.Namespa
 
 
 def distance(synthetic: "Sequence[Tensor]", real: "Sequence[Tensor]") -> "Tensor":
-    """One cosine for each output of each layer, layer by layer."""
+    """Sum over layers of one cosine distance for each output of a layer."""
     total: Any = 0.0  # a Tensor after the first layer
     for a, b in zip(synthetic, real, strict=True):
         if a.ndim > 1:
@@ -100,6 +100,7 @@ def distance(synthetic: "Sequence[Tensor]", real: "Sequence[Tensor]") -> "Tensor
 
 
 def main(args: argparse.Namespace) -> None:
+    """Prints the product beside the straightforward loop, for both kinds of step."""
     where = common.device_of(args)
     data = common.noise().to(where)
     contestants = {

@@ -1,4 +1,4 @@
-"""What benchmarks share: seconds of contestants that take turns in one run, and the memory that a step grows by."""
+"""Shared measurements: seconds of contestants that take turns in one run, and the memory that a step needs."""
 
 import ctypes
 import gc
@@ -14,7 +14,7 @@ Step = Callable[[], object]  # what is timed: a call does all of a contestant's 
 
 
 def race(contestants: Mapping[str, Step], steps: int, where: torch.device) -> dict[str, float]:
-    """Median seconds of each step (name to function), the contestants taking turns after one call each to warm up."""
+    """Median seconds of each step by its name; contestants take turns after one call each to warm up."""
     times = {name: [] for name in contestants}
     for step in contestants.values():
         step()
@@ -29,9 +29,10 @@ def race(contestants: Mapping[str, Step], steps: int, where: torch.device) -> di
 
 
 def growth(step: Step, where: torch.device) -> int:
-    """Bytes that a warm ``step`` needs at its peak beyond what was held before it (the allocator's, on CUDA).
+    """Bytes that a warm ``step`` needs at its peak beyond those allocated before it.
 
-    Linux: the kernel's high-water mark of resident memory, set back before the step, free memory given back first.
+    On CUDA these are the allocator's. On Linux they come from the kernel's high-water mark of resident memory, which is reset
+    before the step, after free memory has been returned to the kernel.
     """
     gc.collect()
     if where.type == "cuda":
@@ -47,7 +48,7 @@ def growth(step: Step, where: torch.device) -> int:
 
 
 def table(contestants: Mapping[str, Step], steps: int, where: torch.device) -> dict[str, float]:
-    """Print seconds, ratio to the first contestant and memory growth of each; returns the seconds."""
+    """Prints seconds, ratio to the first contestant and memory of each step; returns the seconds by name."""
     seconds = race(contestants, steps, where)
     first_seconds, first_bytes = None, None
     for name, step in contestants.items():
@@ -61,4 +62,5 @@ def table(contestants: Mapping[str, Step], steps: int, where: torch.device) -> d
 
 
 def _resident(field: str) -> int:
+    """Bytes in a field of /proc/self/status."""
     return int(re.findall(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())[0]) * 1024

@@ -1,13 +1,15 @@
 """One update of MTT at CIFAR-10 size, three ways to its gradient, against the straightforward loop, side by side in one run.
 
-    python -m benchmarks.mtt_step [--walk 10] [--ipc 10] [--precision bf16] [--compile] [--chunk 64] [--steps 3]
-    python -m benchmarks.mtt_step --memory 2 4 8 16        memory of an update against the student's steps
+    python -m benchmarks.mtt_step --walk 10 --ipc 10 --precision bf16 --compile --chunk 64 --steps 3
+    python -m benchmarks.mtt_step --memory 2 4 8 16        memory of an update by the student's steps
     python -m benchmarks.mtt_step --cosine 5 10 20 50      TESLA's gradient beside the exact one, on real experts
 
-The yardstick is the published shape of the loop, eagerly and in fp32: all steps of the student in one graph, through which
-the gradient goes back at once. Each line gives the median over the updates and the growth of memory during one. The
-machines are noisy: only figures of one run compare. ``--cosine`` reads data/real/dataset and models/teachers/POOL, where
-`dvc repro` has made a pool whose objective is trajectory, and takes real images at the learning rate of method.mtt.
+The yardstick is the published shape of the loop, eager and in fp32: all steps of the student in one graph, through which
+the gradient passes at once. Each line gives the median over the updates and the growth of memory during one. The
+machines are noisy: only figures of one run compare.
+
+``--cosine`` reads data/real/dataset and models/teachers/POOL, a pool of `dvc repro` whose objective is trajectory. It takes
+real images at the learning rate of method.mtt.
 """
 
 import argparse
@@ -36,11 +38,11 @@ from distillation.teachers.pool import Pool, epoch_name
 if TYPE_CHECKING:
     from benchmarks.measure import Step
 
-LR_IMG, LR_NET = 100.0, 0.01
+LR_IMG, LR_NET = 100.0, 0.01  # as published for one image a class
 
 
 def expert_pool(folder: str, data: RealSet, where: torch.device) -> Pool:
-    """A pool of one expert that was nowhere twice: random weights at each of three epochs."""
+    """A pool of one expert with random weights at each of three epochs, so that no two of them are equal."""
     networks = [build("ConvNet", *data.shape, generator(0, "expert", epoch)) for epoch in range(3)]
     weights = {epoch_name(epoch): parameters_to_vector(network.parameters()) for epoch, network in enumerate(networks)}
     return common.pool_in(folder, data, where, weights=weights, objective="trajectory", settings={"epochs": 2})
@@ -49,7 +51,7 @@ def expert_pool(folder: str, data: RealSet, where: torch.device) -> Pool:
 def product(
     args: argparse.Namespace, data: RealSet, pool: Pool, where: torch.device, gradient: str, walk: int
 ) -> "Step":
-    """One call is one update of the product."""
+    """A function that does one update of the product by the route ``gradient``, with ``walk`` steps of the student."""
     settings = Settings(
         iterations=10**6, steps=walk, expert_epochs=2, max_start=1, batch_syn=None, lr_img=LR_IMG, momentum=0.5,
         lr_net=LR_NET, lr_lr=0.0,
@@ -59,7 +61,7 @@ def product(
 
 
 def straightforward(args: argparse.Namespace, data: RealSet, where: torch.device) -> "Step":
-    """The published loop."""
+    """A function that does one update of the published loop."""
     images = common.first_images(data, args.ipc)
     labels = torch.arange(CLASSES, device=where).repeat_interleave(args.ipc)
     rate = torch.tensor(LR_NET, device=where).requires_grad_()
@@ -86,6 +88,7 @@ def straightforward(args: argparse.Namespace, data: RealSet, where: torch.device
 
 
 def race(args: argparse.Namespace, where: torch.device) -> None:
+    """Prints each route of the product beside the straightforward loop."""
     data = common.noise().to(where)
     with tempfile.TemporaryDirectory() as folder:
         pool = expert_pool(folder, data, where)
@@ -97,6 +100,7 @@ def race(args: argparse.Namespace, where: torch.device) -> None:
 
 
 def memory(args: argparse.Namespace, where: torch.device) -> None:
+    """Prints the memory of an update by each route, for each number of steps in ``--memory``."""
     data = common.noise().to(where)
     print("steps " + "".join(f"{gradient:>14s}" for gradient in ROUTES) + "   MiB")
     with tempfile.TemporaryDirectory() as folder:
@@ -111,7 +115,7 @@ def memory(args: argparse.Namespace, where: torch.device) -> None:
 
 
 def cosine(args: argparse.Namespace, where: torch.device) -> None:
-    """Segments of every expert from its first epochs, real images: the mean cosine of both gradients, by the images."""
+    """Prints the cosine of TESLA's gradient of the images to the exact one, over segments of the experts' first epochs."""
     data, pool = RealSet.load("data/real/dataset").to(where), Pool(f"models/teachers/{args.pool}", where)
     published = params.load().section("method.mtt", Settings)
     settings = common.settings(args, "mtt", ipc=args.ipc, network=pool.words[0], teacher=args.pool)
@@ -132,6 +136,7 @@ def cosine(args: argparse.Namespace, where: torch.device) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
+    """Runs the benchmark that the arguments name."""
     where = common.device_of(args)
     if args.memory:
         memory(args, where)

@@ -1,8 +1,8 @@
 """One recovery update of SRe2L and SC-DD at CIFAR-100 size against the straightforward loop, side by side in one run.
 
-    python -m benchmarks.recover_step [--precision bf16] [--compile] [--network ResNet18BN] [--batch 100] [--steps 5]
+    python -m benchmarks.recover_step --precision bf16 --compile --network ResNet18BN --batch 100 --steps 5
 
-The yardstick is the published shape of the loop: forward hooks on every batch norm, eagerly, fp32. Each line gives the
+The yardstick is the published shape of the loop: forward hooks on every batch norm, eager, fp32. Each line gives the
 median over the steps and the growth of memory during one. The machines are noisy: only figures of one run compare.
 """
 
@@ -33,13 +33,16 @@ SETTINGS = {
 
 
 def product(args: argparse.Namespace, data: "RealSet", pool: "Pool", where: torch.device) -> "Step":
-    """One call is one step of the product."""
+    """A function that does one step of the product."""
     problem = Problem(data, common.settings(args, "sre2l", ipc=1, init="noise"), where, pool)
     return common.unit_of(Recover(problem, RecoverSettings(**SETTINGS, batch=len(data.classes))))
 
 
 def straightforward(data: "RealSet", pool: "Pool", where: torch.device) -> "Step":
-    """The published loop: hooks that keep the statistics of every batch norm's input, Adam on the images, a clamp."""
+    """A function that does one step of the published loop.
+
+    Hooks collect the statistics of every batch norm's input, Adam moves the images, and a clamp keeps them in range.
+    """
     network = copy.deepcopy(pool.network(pool.members[0]))
     deviations = []
 
@@ -71,6 +74,7 @@ def straightforward(data: "RealSet", pool: "Pool", where: torch.device) -> "Step
 
 
 def main(args: argparse.Namespace) -> None:
+    """Prints the product beside the straightforward loop."""
     where = common.device_of(args)
     data = common.noise(args.batch, args.batch, args.size).to(where)
     with tempfile.TemporaryDirectory() as folder:

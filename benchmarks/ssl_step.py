@@ -1,10 +1,10 @@
 """One step of MoCo v2 on CIFAR-sized images against the straightforward loop, side by side in one run.
 
-    python -m benchmarks.ssl_step [--precision bf16] [--compile] [--network ResNet18BN] [--batch 256] [--steps 5]
+    python -m benchmarks.ssl_step --precision bf16 --compile --network ResNet18BN --batch 256 --steps 5
 
 The yardstick is the published shape of the loop: fp32, eager, batch norms split in 8, a queue of 4,096 keys, the momentum
-copy moved parameter by parameter; it is given its views, ours makes them in the step. Each line gives the median over the
-steps and the growth of memory during one. The machines are noisy: only figures of one run compare.
+copy updated parameter by parameter. It gets its views for free, the product makes them in the step. Each line gives the
+median over the steps and the growth of memory during one. The machines are noisy: only figures of one run compare.
 """
 
 import argparse
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
     from benchmarks.measure import Step
 
-DIM, QUEUE, SPLITS = 128, 4096, 8
+DIM, QUEUE, SPLITS = 128, 4096, 8  # MoCo's CIFAR-10 demo
 
 
 def product(args: argparse.Namespace, images: "Tensor") -> "Step":
-    """One call is one step of the product, its views included."""
+    """A function that does one step of the product, its views included."""
     settings = SimpleNamespace(
         epochs=10**6, batch=args.batch, optimizer="sgd", lr=0.06, momentum=0.9, weight_decay=5e-4, warmup=0,
         crop=0.08, blur=0.0, temperature=0.1, queue=QUEUE, ema=0.99, dim=DIM, hidden=0, splits=SPLITS,
@@ -46,7 +46,7 @@ def product(args: argparse.Namespace, images: "Tensor") -> "Step":
 
 
 def straightforward(args: argparse.Namespace, images: "Tensor") -> "Step":
-    """MoCo's algorithm 1, line by line."""
+    """A function that does one step of MoCo's algorithm 1, line by line."""
     where = images.device
     with seeded(generator(0, "model")):
         network = split(build(args.network, 3, 32, 10, generator(0, "network")), SPLITS)
@@ -81,6 +81,7 @@ def straightforward(args: argparse.Namespace, images: "Tensor") -> "Step":
 
 
 def main(args: argparse.Namespace) -> None:
+    """Prints the product beside the straightforward loop."""
     where = common.device_of(args)
     images = torch.randint(0, 256, (4 * args.batch, 3, 32, 32), dtype=torch.uint8, generator=generator(0, "images"))
     images = images.to(where)

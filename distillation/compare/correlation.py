@@ -25,7 +25,7 @@ NOTE = (
 
 
 def section(results: "Sequence[Result]", metric: str) -> Section:
-    """Section with a row for each assessment: its Pearson and Spearman correlation with ``metric``, and the number of results."""
+    """Section with a row for each assessment: its Pearson and Spearman correlation with ``metric``, and their n."""
     points = {path: pairs(results, path, metric) for path in assessed(results)}
     values = pd.DataFrame(
         [{"assessment": path.removeprefix("assess."), **correlations(each)} for path, each in points.items()],

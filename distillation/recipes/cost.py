@@ -27,7 +27,7 @@ def estimate(params: Params) -> dict[str, float]:
 
 
 def left_out(params: Params) -> list[str]:
-    """Phrases for what ``estimate`` leaves out: pre-training, and stages whose number of images only the dataset's files tell."""
+    """Phrases for what ``estimate`` leaves out: pre-training, and stages whose number of images is not in the parameters."""
     stages = {"transfer": params.value("targets"), "kd": params.value("evaluate.kd.teachers")}
     pretraining = [stage for stage, used in stages.items() if used]
     phrases = [f"{', '.join(pretraining)} and the pre-training before"] if pretraining else []

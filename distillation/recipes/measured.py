@@ -43,7 +43,7 @@ class Measurement:
 
 
 def of_row(row: "Row", results: "Sequence[Result]") -> "dict[str, dict[int, Result]]":
-    """Results that measure ``row``: scale (``published``, ``quick``) to seed to the first Result with its settings and metrics."""
+    """The first Result with the settings and metrics of ``row``, by scale (``published``, ``quick``) and seed."""
     by_scale = {}
     for scale, settings in ((PUBLISHED, row.settings), (QUICK, quick(row.settings))):
         target = flat({path: value for path, value in settings.items() if path != _SEED})

@@ -76,7 +76,7 @@ def _spaced(text: str, before: str) -> str:
 
 
 def _changes(values: Mapping[str, Any], target: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str, Any]]:
-    """Yields (sign, dotted path, value) of every difference: sign + for a new key, ~ for a removed one, none for a new value."""
+    """Yields (sign, dotted path, value) of each difference: + for a new key, ~ for a removed one, no sign for a new value."""
     for key in [key for key in values if key not in target]:
         yield "~", f"{before}{key}", None
     for key, value in target.items():

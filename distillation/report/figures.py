@@ -91,7 +91,7 @@ def png(draw: Draw) -> bytes:
 
 
 def svg(draw: Draw) -> tuple[bytes, bytes]:
-    """The figure as SVG files (light, dark) without a background; the dark one is the light one recoloured, in half the time."""
+    """The figure as SVG files (light, dark) without a background; recolouring the light one takes half the time of a second."""
     light = _rendered(draw, LIGHT, "svg")
     dark = re.sub(rb"#[0-9a-f]{6}", lambda match: DARKER.get(match[0], match[0]), light)
     return light, dark
