@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 def product(
     data: "RealSet",
     pool: "Pool",
-    where: torch.device,
+    device: torch.device,
     args: argparse.Namespace,
     distance: str,
     cache: int = guidance.CACHE,
 ) -> "Step":
     """A function that does one step of guidance by a distance, with room for ``cache`` bytes of cached features."""
     settings = {"alpha": 1.0, "ipc": args.ipc, "guidance": {"distance": distance, "batch": args.batch}}
-    problem = Problem(data, common.settings(args, "dm", **settings), where, pool)
+    problem = Problem(data, common.settings(args, "dm", **settings), device, pool)
     method = Method(problem, Section())
     method.images, method.labels = problem.initial_images().requires_grad_(), problem.labels()
     method.images.grad = torch.zeros_like(method.images)
@@ -67,19 +67,19 @@ def straightforward(data: "RealSet", pool: "Pool", args: argparse.Namespace) -> 
 
 def main(args: argparse.Namespace) -> None:
     """Prints each distance of the product beside the straightforward loop."""
-    where = common.device_of(args)
-    data = common.noise(args.images).to(where)
+    device = common.device_of(args)
+    data = common.noise(args.images).to(device)
     with tempfile.TemporaryDirectory() as folder:
-        pool = common.pool_in(folder, data, where)
+        pool = common.pool_in(folder, data, device)
         pool.network(pool.members[0])
     contestants = {
         "straightforward cos": straightforward(data, pool, args),
-        "ours cos, fresh features": product(data, pool, where, args, "cos", cache=0),
-        "ours cos, kept features": product(data, pool, where, args, "cos"),
-        "ours ce_ratio": product(data, pool, where, args, "ce_ratio"),
-        "ours ce": product(data, pool, where, args, "ce"),
+        "ours cos, fresh features": product(data, pool, device, args, "cos", cache=0),
+        "ours cos, kept features": product(data, pool, device, args, "cos"),
+        "ours ce_ratio": product(data, pool, device, args, "ce_ratio"),
+        "ours ce": product(data, pool, device, args, "ce"),
     }
-    table(contestants, args.steps, where)
+    table(contestants, args.steps, device)
 
 
 if __name__ == "__main__":

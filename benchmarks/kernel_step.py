@@ -39,11 +39,13 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def product(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "Step":
+def product(args: argparse.Namespace, data: "RealSet", device: torch.device) -> "Step":
     """A function that does one update of the product."""
     module = methods.load(args.method)
     settings = common.settings(args, args.method, ipc=args.ipc, network="ConvNetW128-256-512BN")
-    return common.unit_of(module.METHOD(Problem(data, settings, where, None), module.Settings(**SETTINGS[args.method])))
+    return common.unit_of(
+        module.METHOD(Problem(data, settings, device, None), module.Settings(**SETTINGS[args.method]))
+    )
 
 
 def initial(args: argparse.Namespace, data: "RealSet") -> "tuple[Tensor, Tensor]":
@@ -53,7 +55,7 @@ def initial(args: argparse.Namespace, data: "RealSet") -> "tuple[Tensor, Tensor]
     return images, F.one_hot(labels, CLASSES).float() - 1 / CLASSES
 
 
-def frepo(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "Step":
+def frepo(args: argparse.Namespace, data: "RealSet", device: torch.device) -> "Step":
     """A function that does one update of FRePo's published loop."""
     images, targets = initial(args, data)
     targets.requires_grad_()
@@ -61,19 +63,19 @@ def frepo(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "St
     blocks = []
     for before, after in zip((3, *WIDTHS), WIDTHS, strict=False):
         blocks += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(), nn.AvgPool2d(2)]
-    body = nn.Sequential(*blocks, nn.Flatten()).to(where)
-    network = nn.Sequential(body, nn.Linear(WIDTHS[-1] * 16, CLASSES).to(where))
+    body = nn.Sequential(*blocks, nn.Flatten()).to(device)
+    network = nn.Sequential(body, nn.Linear(WIDTHS[-1] * 16, CLASSES).to(device))
     learner, draws = torch.optim.Adam(network.parameters(), 0.0003), generator(0, "straightforward")
 
     def update() -> None:
         network.eval()
-        index = torch.randperm(len(data.train), generator=draws)[:REAL].to(where)
+        index = torch.randperm(len(data.train), generator=draws)[:REAL].to(device)
         with torch.no_grad():
             real = body(data.encode(data.train.images[index]))
         real_targets = F.one_hot(data.train.labels[index], CLASSES).float() - 1 / CLASSES
         synthetic = body(images)
         kernel = synthetic @ synthetic.T
-        kernel = kernel + 1e-6 * kernel.trace() / len(kernel) * torch.eye(len(kernel), device=where)
+        kernel = kernel + 1e-6 * kernel.trace() / len(kernel) * torch.eye(len(kernel), device=device)
         predictions = real @ synthetic.T @ torch.linalg.solve(kernel, targets)
         top = targets.topk(2, dim=1).values
         margin = (top[:, 0] - top[:, 1]).clamp_max(1 / CLASSES).mean()
@@ -98,19 +100,19 @@ def plain_kernel(x: "Tensor", z: "Tensor") -> "Tensor":
     return 2 * rectified + 0.01 + 2 * covariance * (math.pi - angle) / (2 * math.pi)
 
 
-def kip(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "Step":
+def kip(args: argparse.Namespace, data: "RealSet", device: torch.device) -> "Step":
     """A function that does one update of KIP's published loop."""
     images, targets = initial(args, data)
     optimizer, draws = torch.optim.Adam([images], 0.04), generator(0, "straightforward")
     targets = targets.double()
 
     def update() -> None:
-        index = torch.cat([m[torch.randperm(len(m), generator=draws)[:500]] for m in data.members]).to(where)
+        index = torch.cat([m[torch.randperm(len(m), generator=draws)[:500]] for m in data.members]).to(device)
         real = data.encode(data.train.images[index]).double()
         real_targets = F.one_hot(data.train.labels[index], CLASSES).double() - 1 / CLASSES
         doubles = images.double()
         kernel = plain_kernel(doubles, doubles)
-        kernel = kernel + 1e-6 * kernel.trace() / len(kernel) * torch.eye(len(kernel), device=where).double()
+        kernel = kernel + 1e-6 * kernel.trace() / len(kernel) * torch.eye(len(kernel), device=device).double()
         predictions = plain_kernel(real, doubles) @ torch.linalg.solve(kernel, targets)
         optimizer.zero_grad()
         ((predictions - real_targets).square().mean() / 2).backward()
@@ -121,12 +123,12 @@ def kip(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "Step
 
 def main(args: argparse.Namespace) -> None:
     """Prints the product beside the straightforward loop."""
-    where = common.device_of(args)
-    data = common.noise().to(where)
-    contestants = {"straightforward eager": {"frepo": frepo, "kip": kip}[args.method](args, data, where)}
-    contestants[common.label(args)] = product(args, data, where)
+    device = common.device_of(args)
+    data = common.noise().to(device)
+    contestants = {"straightforward eager": {"frepo": frepo, "kip": kip}[args.method](args, data, device)}
+    contestants[common.label(args)] = product(args, data, device)
     print(f"{args.method}, IPC {args.ipc}:")
-    table(contestants, args.steps, where)
+    table(contestants, args.steps, device)
 
 
 if __name__ == "__main__":

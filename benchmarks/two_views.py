@@ -86,7 +86,7 @@ def changes(images: "Tensor") -> "dict[str, tuple[Callable[[], Tensor], Callable
         "solarize": lambda: enhance.solarize(images, 128 / 255),
         "blurred": lambda: filters.gaussian_blur2d(images, (width, width), sigmas, "reflect"),
     }
-    ours = {
+    functions = {
         "brightness": lambda: colours.brightness(images, factor),
         "contrast": lambda: colours.contrast(images, factor),
         "saturation": lambda: colours.saturation(images, factor),
@@ -95,16 +95,16 @@ def changes(images: "Tensor") -> "dict[str, tuple[Callable[[], Tensor], Callable
         "solarize": lambda: colours.solarize(images),
         "blurred": lambda: blurred(images, sigma),
     }
-    return {name: (ours[name], kornia[name]) for name in ours}
+    return {name: (functions[name], kornia[name]) for name in functions}
 
 
 def against_kornia(images: "Tensor", steps: int) -> None:
     """Prints the milliseconds of both functions of each change, and the largest difference between their images."""
     count, _, size, _ = images.shape
     print(f"{count} images of {size} px: ours, kornia's, kornia's over ours, largest difference")
-    for name, (ours, kornia) in changes(images).items():
-        difference = float((ours() - kornia()).abs().max())
-        seconds = race({"ours": ours, "kornia": kornia}, steps, images.device)
+    for name, (function, kornia) in changes(images).items():
+        difference = float((function() - kornia()).abs().max())
+        seconds = race({"ours": function, "kornia": kornia}, steps, images.device)
         print(
             f"  {name:12s} {1e3 * seconds['ours']:8.2f} ms {1e3 * seconds['kornia']:8.2f} ms "
             f"x{seconds['kornia'] / seconds['ours']:5.2f}   {difference:.1e}"

@@ -28,10 +28,10 @@ def notes(params: Params) -> Iterator[str]:
     yield from _uneven(params)
     if params.value("dataset.name") == "digits":
         return
-    chosen = {"method": params.value("method.name"), "teacher.main": _at(params.values, "teacher.main.objective")}
+    variants = {"method": params.value("method.name"), "teacher.main": _at(params.values, "teacher.main.objective")}
     for path, (small, published) in SIZED_FOR_DIGITS.items():
         section, _, variant = path.rpartition(".")[0].rpartition(".")
-        if chosen.get(section, variant) == variant and _at(params.values, path) == small:
+        if variants.get(section, variant) == variant and _at(params.values, path) == small:
             yield f"{path} is {small}, sized for digits; {published} suits CIFAR-10."
 
 

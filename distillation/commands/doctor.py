@@ -69,8 +69,8 @@ def devices(choice: str, threads: int) -> list[str]:
     if choice.startswith("cuda") and not gpus:
         lines.append(Fault(f"compute.device is {choice}, but torch {torch.__version__} sees no GPU here"))
     elif ":" in choice and int(choice.split(":")[1]) >= len(gpus):
-        seen = words.count(len(gpus), "GPU")
-        lines.append(Fault(f"compute.device is {choice}, but torch {torch.__version__} sees {seen} here"))
+        count = words.count(len(gpus), "GPU")
+        lines.append(Fault(f"compute.device is {choice}, but torch {torch.__version__} sees {count} here"))
     return [*lines, f"cpu, {words.count(threads, 'thread')} (compute.threads); compute.device is {choice}"]
 
 

@@ -69,16 +69,16 @@ def flags(name: str, scale: str, seed: int) -> None:
 
 def queue(name: str, scale: str, sets: int | None) -> None:
     """Queues each set that is neither finished nor queued; ``sets`` None: as many sets as the table has."""
-    chosen = rows.selected(name)
-    for row in chosen:
+    selection = rows.selected(name)
+    for row in selection:
         _target(row.name, scale, 0)
-    todo, waiting = list(queueing.missing(chosen, scale, sets)), dvc_private.waiting()
+    todo, waiting = list(queueing.missing(selection, scale, sets)), dvc_private.waiting()
     values, queued = parameters.load().values, 0
     for row, seed in todo:
         if queueing.experiment(row, scale, seed) not in waiting:
             queueing.queue(values, row, scale, seed)
             queued += 1
-    total = sum(sets or row.recipe.sets for row in chosen)
+    total = sum(sets or row.recipe.sets for row in selection)
     print(
         f"{queued} queued, {len(todo) - queued} in the queue already, {total - len(todo)} finished: `dvc queue start -j N`."
     )

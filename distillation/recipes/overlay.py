@@ -20,11 +20,11 @@ _NETWORK_PATHS = re.compile(r"teacher\.[\w-]+\.networks|evaluate\.networks|metho
 
 def applied(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """``values`` (nested) with ``settings`` (by dotted path); a pool that the settings name keeps only its arithmetic."""
-    named = {path.split(".")[1] for path in settings if path.startswith("teacher.")}
+    pools_set = {path.split(".")[1] for path in settings if path.startswith("teacher.")}
     pools = {
         name: {key: value for key, value in pool.items() if key in _ARITHMETIC}
         for name, pool in values["teacher"].items()
-        if name in named
+        if name in pools_set
     }
     return nested(settings, {**values, "teacher": pools})
 

@@ -87,19 +87,19 @@ def _of_one_run(params: Mapping[str, Any], stages: Mapping[str, Any]) -> bool:
 
     False if one stage alone was rerun, or if parameters were committed that were never run.
     """
-    checked = flat(stages.get("check", {}).get("params", {}).get("params.yaml", {}))
+    own_params = flat(stages.get("check", {}).get("params", {}).get("params.yaml", {}))
     current = [stage for name, stage in stages.items() if "@" not in name or name.partition("@")[2] in _keys(params)]
     written = {out["path"]: out.get("md5") for stage in current for out in stage.get("outs", [])}
-    used = [(dep["path"], dep.get("md5")) for stage in current for dep in stage.get("deps", [])]
-    unchanged = all(params.get(path) == value for path, value in checked.items())
-    return unchanged and all(written.get(path, md5) == md5 for path, md5 in used)
+    read = [(dep["path"], dep.get("md5")) for stage in current for dep in stage.get("deps", [])]
+    unchanged = all(params.get(path) == value for path, value in own_params.items())
+    return unchanged and all(written.get(path, md5) == md5 for path, md5 in read)
 
 
 def _keys(params: Mapping[str, Any]) -> set[str]:
     """The names of pools, sources, targets and protocols; DVC keeps stages in its lock after their names are gone."""
-    listed = [name for path in ("evaluate.protocols", "evaluate.assess.teachers") for name in params.get(path) or []]
+    entries = [name for path in ("evaluate.protocols", "evaluate.assess.teachers") for name in params.get(path) or []]
     maps = "teacher.", "sources.", "targets."
-    return {*listed, *(path.split(".")[1] for path in params if path.startswith(maps))}
+    return {*entries, *(path.split(".")[1] for path in params if path.startswith(maps))}
 
 
 def _marked(result: Result) -> Result:

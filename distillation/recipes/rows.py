@@ -233,7 +233,7 @@ def _settings(recipe: Recipe, where: Mapping[str, str]) -> dict[str, Any]:
 def _relevant(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings without the sections of methods, objectives and label kinds that are not chosen, as they change nothing."""
     label_kind = kind_of_labels(settings["method.name"], settings["relabel.kind"])
-    chosen = {
+    active = {
         "method": {settings["method.name"], "guidance"},
         "relabel": {settings["relabel.kind"]},
         "objectives": _objectives(settings),
@@ -243,7 +243,7 @@ def _relevant(settings: Mapping[str, Any]) -> dict[str, Any]:
     unused = tuple(carried | ({"evaluate.kd."} if not settings["evaluate.kd.teachers"] else set()))
 
     def matters(path: str) -> bool:
-        for section, names in chosen.items():
+        for section, names in active.items():
             rest = path.removeprefix(f"{section}.").split(".")
             if path.startswith(f"{section}.") and len(rest) > 1:
                 return rest[0] in names

@@ -115,13 +115,13 @@ def teachers(pool: "Pool") -> pd.DataFrame:
     rows = pd.DataFrame(
         {
             "network": network["network"],
-            "checkpoint": kept["name"],
+            "checkpoint": checkpoint["name"],
             "parameters": network["parameters"],
-            "epoch": kept["epoch"],
-            "accuracy": kept["accuracy"],
+            "epoch": checkpoint["epoch"],
+            "accuracy": checkpoint["accuracy"],
         }
         for network in pool.info["networks"]
-        for kept in network["kept"]
+        for checkpoint in network["kept"]
     ).astype({"accuracy": float})  # None, of a network without classes, is missing
     groups = rows.groupby(["network", "checkpoint"], sort=False)
     return groups.agg(
