@@ -62,7 +62,7 @@ DARKER = {a.encode(): b.encode() for a, b in zip(_colours(LIGHT), _colours(DARK)
 
 def drawings(artefacts: "Artefacts") -> dict[str, Draw]:
     """Functions that draw each figure in a palette, by the figure's name, in the order of the page."""
-    grid = pictures.shown(artefacts.images)
+    grid = pictures.first_images(artefacts.images)
     summaries = {name: tables.protocol(artefacts, name) for name in artefacts.evaluation}
     functions = {"distilled": lambda p: images(p, grid)}
     if summaries:
@@ -139,7 +139,7 @@ def blank(width: float, height: float) -> Figure:
     return figure
 
 
-def images(palette: Palette, grid: Sequence[pictures.Shown]) -> Figure:
+def images(palette: Palette, grid: Sequence[pictures.ClassImages]) -> Figure:
     """Figure of distilled images, a column for each class, pixel by pixel."""
     canvas, names = pictures.canvas(grid)
     margin = 24
@@ -275,7 +275,7 @@ def _thin(values: Any) -> list[float]:
     return [part.mean() for part in np.array_split(values, min(POINTS, len(values)))]
 
 
-def overview(palette: Palette, grid: Sequence[pictures.Shown], table: "pd.DataFrame") -> Figure:
+def overview(palette: Palette, grid: Sequence[pictures.ClassImages], table: "pd.DataFrame") -> Figure:
     """Figure of the result at a glance: the distilled images beside the accuracies of the first network."""
     canvas, names = pictures.canvas(grid)
     lines = tables.rows_where(table, table["network"] == table["network"].iloc[0])

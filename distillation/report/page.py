@@ -34,7 +34,7 @@ def context(artefacts: "Artefacts") -> dict[str, Any]:
     drawings = figures.drawings(artefacts)
     plots = {name: _picture(draw) for name, draw in drawings.items() if name not in ("overview", "distilled")}
     distilled, curve = artefacts.distilled, artefacts.curve
-    classes = pictures.shown(artefacts.images)
+    classes = pictures.first_images(artefacts.images)
     return {
         "method": distilled["method"],
         "dataset": distilled["dataset"],
@@ -154,7 +154,7 @@ def _tiles(artefacts: "Artefacts") -> list[tuple[str, str, str]]:
     return [*tiles, ("Images", words.count(size), of)]
 
 
-def _class(one: pictures.Shown) -> dict[str, Any]:
+def _class(one: pictures.ClassImages) -> dict[str, Any]:
     return {"name": one.name, "images": [_uri(_png(image), "image/png") for image in one.images]}
 
 

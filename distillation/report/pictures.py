@@ -14,7 +14,7 @@ LINE = {1: 5, 2: 5}  # house: classes side by side in a figure, by the number of
 
 
 @dataclass(frozen=True)
-class Shown:
+class ClassImages:
     """The first images of one class.
 
     Attributes:
@@ -26,7 +26,7 @@ class Shown:
     images: list
 
 
-def shown(distilled: "DistilledSet") -> list[Shown]:
+def first_images(distilled: "DistilledSet") -> list[ClassImages]:
     """The first ``CLASSES`` classes that have images, with their first ``IMAGES`` images.
 
     Images without classes fill as many columns without a name.
@@ -36,14 +36,16 @@ def shown(distilled: "DistilledSet") -> list[Shown]:
     pixels = np.broadcast_to(pixels, (*pixels.shape[:3], 3)) if pixels.shape[3] == 1 else pixels
     if distilled.labels is None:
         columns = (pixels[place : place + IMAGES] for place in range(0, min(len(pixels), CLASSES * IMAGES), IMAGES))
-        return [Shown("", list(column)) for column in columns]
+        return [ClassImages("", list(column)) for column in columns]
     labels = distilled.labels.numpy()
     present = [c for c in range(len(distilled.info["classes"])) if (labels == c).any()]
-    return [Shown(str(distilled.info["classes"][c]), list(pixels[labels == c][:IMAGES])) for c in present[:CLASSES]]
+    return [
+        ClassImages(str(distilled.info["classes"][c]), list(pixels[labels == c][:IMAGES])) for c in present[:CLASSES]
+    ]
 
 
 def extent(distilled: "DistilledSet") -> str:
-    """A sentence about the images that ``shown`` leaves out; empty if there are none."""
+    """A sentence about the images that ``first_images`` leaves out; empty if there are none."""
     if distilled.labels is None:
         most = CLASSES * IMAGES
         return f"Shown: the first {most} of {len(distilled.images)} images." if len(distilled.images) > most else ""
@@ -54,7 +56,7 @@ def extent(distilled: "DistilledSet") -> str:
     return f"Shown: {' and '.join(parts)}." if parts else ""
 
 
-def canvas(classes: Sequence[Shown], side: int = 96) -> tuple[np.ndarray, list[tuple[str, float, float]]]:
+def canvas(classes: Sequence[ClassImages], side: int = 96) -> tuple[np.ndarray, list[tuple[str, float, float]]]:
     """All images on one transparent canvas, a column for each class, and the positions of the names.
 
     Pixels are repeated, never interpolated, until an image is at least ``side`` pixels wide.
