@@ -1,14 +1,14 @@
 """APM at CIFAR-10 size against the straightforward loop, side by side in one run: one refresh and three updates.
 
-    python -m benchmarks.apm_step [--precision bf16] [--compile] [--chunk 64] [--ipc 50] [--epochs 5] [--steps 3]
-    python -m benchmarks.apm_step --linear 10 25 50       ours alone: time and memory against the images of a class
-    python -m benchmarks.apm_step --segments 50 100 250 500   ours alone, 64 px: memory against update_syn
+    python -m benchmarks.apm_step --precision bf16 --compile --chunk 64 --ipc 50 --epochs 5 --steps 3
+    python -m benchmarks.apm_step --linear 10 25 50           the product alone: time and memory by images of a class
+    python -m benchmarks.apm_step --segments 50 100 250 500   the product alone, 64 px: memory by update_syn
 
-The yardstick is the published shape of the loop: eagerly, fp32, GroupNorm as instance norm, the teacher passed anew for
-every snapshot and once more for its cross-entropy, all 500 images together, dense momentum. A refresh trains a student
-for ``--epochs`` epochs and keeps five snapshots; the published 250 epochs are 250 / epochs times as long, and the last
-column scales to them. Lines give medians over the rounds, the contestants taking turns, and the growth of memory during a
-refresh and an update. The machines are noisy: only figures of one run compare.
+The yardstick is the published shape of the loop: eager, fp32, GroupNorm as instance norm, a teacher pass for every snapshot
+and one more for the cross-entropy, all 500 images together, dense momentum. A refresh trains a student for ``--epochs``
+epochs and keeps five snapshots. The published 250 epochs take 250 / epochs times as long; the last column scales to them.
+Lines give medians over the rounds, in which the contestants take turns, and the growth of memory during a refresh and an
+update. The machines are noisy: only figures of one run compare.
 """
 
 import argparse
@@ -36,24 +36,24 @@ if TYPE_CHECKING:
     from distillation.data.real import RealSet
     from distillation.teachers.pool import Pool
 
-SNAPSHOTS, UPDATES, PUBLISHED_EPOCHS = 5, 3, 250
+SNAPSHOTS, UPDATES, PUBLISHED_EPOCHS = 5, 3, 250  # as in APM's experiments
 
 
 def product(
     args: argparse.Namespace,
     data: "RealSet",
     pool: "Pool",
-    where: torch.device,
+    device: torch.device,
     network: str = "ConvNet",
     **changed: Any,
 ) -> "tuple[Step, Step]":
-    """The product: a function that trains a student, and one that makes an update."""
+    """The product as two functions: one trains a student, the other makes an update."""
     settings = {
         "iterations": 10**6, "loss": "l1", "lr_img": 1.0, "momentum": 0.5, "milestones": [0.5], "decay": 0.3, "ce": 0.1,
         "batch_syn": None, "update_syn": None, "refresh": 10**6, "epochs": args.epochs, "snapshots": SNAPSHOTS,
         "batch_net": 256, "lr_net": 0.02, "momentum_net": 0.9, "weight_decay": 0.0005, "decay_net": 0.1, "shards": 1,
     }  # fmt: skip
-    problem = Problem(data, common.settings(args, "apm", ipc=args.ipc, network=network, init="noise"), where, pool)
+    problem = Problem(data, common.settings(args, "apm", ipc=args.ipc, network=network, init="noise"), device, pool)
     method = APM(problem, Settings(**{**settings, **changed}))
     unit = common.unit_of(method)
 
@@ -70,25 +70,25 @@ def product(
     return refresh, update
 
 
-def straightforward(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "tuple[Step, Step]":
-    """The published loop."""
-    images = torch.randn(len(data.classes) * args.ipc, 3, 32, 32, generator=generator(0, "init")).to(where)
+def straightforward(args: argparse.Namespace, data: "RealSet", device: torch.device) -> "tuple[Step, Step]":
+    """The published loop as the same two functions."""
+    images = torch.randn(len(data.classes) * args.ipc, 3, 32, 32, generator=generator(0, "init")).to(device)
     images.requires_grad_()
-    labels = torch.arange(len(data.classes), device=where).repeat_interleave(args.ipc)
+    labels = torch.arange(len(data.classes), device=device).repeat_interleave(args.ipc)
     optimizer = torch.optim.SGD([images], 1.0, 0.5)
-    teacher, snapshots = PlainClassifier().to(where), []
+    teacher, snapshots = PlainClassifier().to(device), []
     strategy, draws = resolve("auto", True), generator(0, "straightforward")
 
     def refresh() -> None:
         snapshots.clear()
         with torch.no_grad():
             targets = teacher(images)
-        student = PlainClassifier().to(where)
+        student = PlainClassifier().to(device)
         learner = torch.optim.SGD(student.parameters(), 0.02, 0.9, weight_decay=0.0005)
         for epoch in range(args.epochs):
             for index in torch.randperm(len(images), generator=draws).split(256):
-                seen = augment_batch(images.detach()[index], strategy, draws)
-                loss = F.l1_loss(student(seen), targets[index])
+                augmented = augment_batch(images.detach()[index], strategy, draws)
+                loss = F.l1_loss(student(augmented), targets[index])
                 learner.zero_grad()
                 loss.backward()
                 learner.step()
@@ -105,40 +105,42 @@ def straightforward(args: argparse.Namespace, data: "RealSet", where: torch.devi
     return refresh, update
 
 
-def seconds_of(call: "Step", where: torch.device) -> float:
+def seconds_of(call: "Step", device: torch.device) -> float:
+    """Seconds that a call takes, on a GPU until its kernels have finished."""
     before = time.perf_counter()
     call()
-    if where.type == "cuda":
+    if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - before
 
 
 def measure(
-    contestants: "Mapping[str, tuple[Step, Step]]", steps: int, where: torch.device
+    contestants: "Mapping[str, tuple[Step, Step]]", steps: int, device: torch.device
 ) -> dict[str, tuple[float, ...]]:
-    """Median seconds of a refresh and of an update, and the growth of memory in each, of every contestant."""
-    grown, times = {}, {name: ([], []) for name in contestants}
+    """Medians of the seconds of a refresh and of an update, and the bytes of memory that each needs, by contestant."""
+    memory, times = {}, {name: ([], []) for name in contestants}
     for name, (refresh, update) in contestants.items():
         refresh(), update()  # compiles
-        grown[name] = growth(refresh, where), growth(update, where)
+        memory[name] = growth(refresh, device), growth(update, device)
     for _ in range(steps):
         for name, (refresh, update) in contestants.items():
             for called, seconds in zip((refresh, update), times[name], strict=True):
-                seconds.append(seconds_of(called, where))
-    return {name: (*map(statistics.median, times[name]), *grown[name]) for name in contestants}
+                seconds.append(seconds_of(called, device))
+    return {name: (*map(statistics.median, times[name]), *memory[name]) for name in contestants}
 
 
-def race(args: argparse.Namespace, where: torch.device) -> None:
-    data = common.noise(CLASSES * args.ipc).to(where)
+def race(args: argparse.Namespace, device: torch.device) -> None:
+    """Prints the product beside the straightforward loop."""
+    data = common.noise(CLASSES * args.ipc).to(device)
     with tempfile.TemporaryDirectory() as folder:
         contestants = {
-            "straightforward fp32 eager": straightforward(args, data, where),
-            common.label(args): product(args, data, common.pool_in(folder, data, where), where),
+            "straightforward fp32 eager": straightforward(args, data, device),
+            common.label(args): product(args, data, common.pool_in(folder, data, device), device),
         }
-        measured = measure(contestants, args.steps, where)
+        measured = measure(contestants, args.steps, device)
     print(f"IPC {args.ipc}, {args.epochs} student epochs, {SNAPSHOTS} snapshots, {UPDATES} updates:")
     totals = {}
-    for name, (refresh, update, *grown) in measured.items():
+    for name, (refresh, update, *memory) in measured.items():
         total = refresh + UPDATES * update
         published = refresh * PUBLISHED_EPOCHS / args.epochs + UPDATES * update
         totals.setdefault("first", (total, published))
@@ -146,45 +148,50 @@ def race(args: argparse.Namespace, where: torch.device) -> None:
         print(
             f"{name:34s} refresh {refresh:7.2f} s, update {update:7.2f} s, together {total:7.2f} s x{ratios[0]:.2f}, "
             f"at {PUBLISHED_EPOCHS} epochs {published:7.0f} s x{ratios[1]:.2f}; "
-            f"memory +{grown[0] / 2**20:,.0f} and +{grown[1] / 2**20:,.0f} MiB"
+            f"memory +{memory[0] / 2**20:,.0f} and +{memory[1] / 2**20:,.0f} MiB"
         )
 
 
-def linear(args: argparse.Namespace, where: torch.device) -> None:
+def linear(args: argparse.Namespace, device: torch.device) -> None:
+    """Prints time and memory of the product for each number of images of a class in ``--linear``."""
     print(" IPC   refresh s   update s   memory of a refresh and of an update, MiB")
     for ipc in args.linear:
         args.ipc = ipc
-        data = common.noise(CLASSES * ipc).to(where)
+        data = common.noise(CLASSES * ipc).to(device)
         with tempfile.TemporaryDirectory() as folder:
-            contestants = {"ours": product(args, data, common.pool_in(folder, data, where), where)}
-            refresh, update, *grown = measure(contestants, args.steps, where)["ours"]
-        print(f"{ipc:4d} {refresh:11.2f} {update:10.2f} {grown[0] / 2**20:11,.0f} {grown[1] / 2**20:8,.0f}")
+            contestants = {"ours": product(args, data, common.pool_in(folder, data, device), device)}
+            refresh, update, *memory = measure(contestants, args.steps, device)["ours"]
+        print(f"{ipc:4d} {refresh:11.2f} {update:10.2f} {memory[0] / 2**20:11,.0f} {memory[1] / 2**20:8,.0f}")
 
 
-def segments(args: argparse.Namespace, where: torch.device) -> None:
-    """64 px, ConvNetD4, IPC 50 of 100 classes (the images of ImageNet's 1000 are stored, but never in a network at once),
-    500 images an update; one epoch and one snapshot, which memory does not depend on."""
-    data = common.noise(100, 100, 64).to(where)
+def segments(args: argparse.Namespace, device: torch.device) -> None:
+    """Prints the memory of an update of the product for each ``update_syn`` in ``--segments``.
+
+    Images have 64 px, 50 for each of 100 classes, and the network is ConvNetD4. ImageNet's 1000 classes would only be stored,
+    never be in a network at once. An update takes 500 images, one epoch and one snapshot, on which its memory does not depend.
+    """
+    data = common.noise(100, 100, 64).to(device)
     args.ipc, args.epochs = 50, 1
     print("update_syn   update s   memory of an update, MiB")
     with tempfile.TemporaryDirectory() as folder:
-        pool = common.pool_in(folder, data, where, "ConvNetD4")
+        pool = common.pool_in(folder, data, device, "ConvNetD4")
         for update_syn in args.segments:
             changed = {"batch_syn": 500, "update_syn": update_syn, "snapshots": 1, "batch_net": 64}
-            refresh, update = product(args, data, pool, where, "ConvNetD4", **changed)
+            refresh, update = product(args, data, pool, device, "ConvNetD4", **changed)
             refresh(), update()  # compiles
-            grown = growth(update, where)
-            print(f"{update_syn:10d} {seconds_of(update, where):10.2f} {grown / 2**20:12,.0f}", flush=True)
+            memory = growth(update, device)
+            print(f"{update_syn:10d} {seconds_of(update, device):10.2f} {memory / 2**20:12,.0f}", flush=True)
 
 
 def main(args: argparse.Namespace) -> None:
-    where = common.device_of(args)
+    """Runs the benchmark that the arguments name."""
+    device = common.device_of(args)
     if args.linear:
-        linear(args, where)
+        linear(args, device)
     elif args.segments:
-        segments(args, where)
+        segments(args, device)
     else:
-        race(args, where)
+        race(args, device)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What benchmarks share: arguments, data, pools and settings, and the plain network of the yardsticks."""
+"""Shared parts of benchmarks: arguments, data, pools and settings, and the plain network of the yardsticks."""
 
 import argparse
 from collections.abc import Callable, Mapping
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from distillation.methods.base import Method
     from distillation.methods.driver import Unit
 
-CLASSES, REAL, IPC = 10, 256, 10
+CLASSES, REAL, IPC = 10, 256, 10  # CIFAR-10; DC's real batch of a class; images of a class in the published tables
 
 
 def parser(doc: str | None, chunk: int | None = 64, steps: int = 5) -> argparse.ArgumentParser:
-    """A parser of the arguments of every benchmark of a step, to which each adds its own; ``chunk`` None: without that."""
+    """Parser of the arguments of every benchmark of a step, to which each adds its own; ``chunk`` None: no such argument."""
     arguments = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
     arguments.add_argument("--compile", action="store_true")
@@ -39,19 +39,26 @@ def parser(doc: str | None, chunk: int | None = 64, steps: int = 5) -> argparse.
 
 
 def device_of(args: argparse.Namespace) -> torch.device:
-    """The device of a benchmark, made ready."""
+    """The device of a benchmark, with threads and precision set up."""
     device.prepare(args.threads)
     return torch.device(args.device)
 
 
 def label(args: argparse.Namespace) -> str:
-    """What the product's line says of its settings."""
+    """The settings of the product, for its line of the output."""
     chunk = f" chunk {args.chunk}" if "chunk" in args else ""
     return f"ours {args.precision}{' compiled' if args.compile else ' eager'}{chunk}"
 
 
 def settings(args: argparse.Namespace, name: str, guidance: Mapping[str, Any] | None = None, **changed: Any) -> Common:
-    """The Common settings of a method; ``guidance`` changes those of guidance."""
+    """The Common settings of the method ``name``.
+
+    Args:
+        args: arguments of the benchmark.
+        name: the method.
+        guidance: values that differ from the defaults of guidance.
+        changed: values that differ from the other defaults.
+    """
     values = {
         "name": name, "ipc": IPC, "seed": 0, "network": "ConvNet", "init": "real", "augment": "auto", "alpha": 0.0,
         "teacher": "main", "precision": args.precision, "compile": args.compile, "chunk": args.chunk,
@@ -77,7 +84,7 @@ def pixels(data: RealSet) -> torch.Tensor:
 
 
 def first_images(data: RealSet, ipc: int) -> torch.Tensor:
-    """The first images of each class, ready for a gradient: what the yardsticks start from."""
+    """The first images of each class with a gradient, as the yardsticks' start."""
     return data.encode(torch.cat([pixels(data)[m[:ipc]] for m in data.members])).requires_grad_()
 
 
@@ -89,7 +96,16 @@ def pool_in(
     weights: Mapping[str, torch.Tensor] | None = None,
     **info: Any,
 ) -> Pool:
-    """A Pool of one network with random weights, or with ``weights`` by the ends of their names; ``info`` is recorded."""
+    """Writes a pool of one network into ``folder`` and loads it.
+
+    Args:
+        folder: an empty folder.
+        data: the set that names the classes, the shape and the space.
+        where: the device.
+        network: name of the network.
+        weights: its weights by the ends of their names; None for random ones.
+        info: further entries of the record.
+    """
     if weights is None:
         state = build(network, *data.shape, generator(0, "teacher")).state_dict()
         weights = {f"last/{name}": value for name, value in state.items()}
@@ -101,7 +117,7 @@ def pool_in(
 
 
 def unit_of(method: "Method") -> "Callable[[], Unit]":
-    """A function whose every call is the next unit of work of a method: of most, an update."""
+    """A function that does the next unit of work of a method at every call: an update, for most methods."""
     return partial(next, updates(method))
 
 
@@ -116,6 +132,7 @@ class PlainConvNet(nn.Module):
         self.features = nn.Sequential(*blocks)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Features (N, 2048) of images (N, 3, 32, 32)."""
         return self.features(images).flatten(1)
 
 
@@ -127,4 +144,5 @@ class PlainClassifier(PlainConvNet):
         self.classifier = nn.Linear(2048, CLASSES)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits (N, 10) of images (N, 3, 32, 32)."""
         return self.classifier(super().forward(images))

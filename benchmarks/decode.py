@@ -1,12 +1,12 @@
 """Decoding on load against torchvision's ImageFolder in a DataLoader, side by side in one run.
 
-    python -m benchmarks.decode ARCHIVE [--size 224] [--images 256] [--batch 64] [--longer 500] [--steps 3]
+    python -m benchmarks.decode ARCHIVE --size 224 --images 256 --batch 64 --longer 500 --steps 3
 
-ARCHIVE is an imagefolder's. All contestants resize the shorter side and crop the middle, Lanczos, to uint8 batches, in the
-order of the files or in a random one; the DataLoader has as many workers as there are cores, or none. ``--longer`` first
-makes JPEGs of that many pixels by three quarters of it out of the images, as photographs of ImageNet are: without it nothing
-is resized where the archive's images have the size already. Each line gives images a second, the median over the steps,
-contestants taking turns. The machines are noisy: only figures of one run compare.
+ARCHIVE is that of an imagefolder. All contestants resize the shorter side and crop the middle, Lanczos, to uint8 batches,
+in the order of the files or in a random one. The DataLoader has as many workers as there are cores, or none. ``--longer``
+first converts the images into JPEGs of that many pixels by three quarters of it, the shape of ImageNet's photographs.
+Without it nothing is resized if the archive's images have the size already. Each line gives images a second, the median
+over the steps, in which the contestants take turns. The machines are noisy: only figures of one run compare.
 """
 
 import argparse
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def product(images: "IndexedImages", order: "Tensor", batch: int) -> "Step":
-    """One call decodes the images at ``order``."""
+    """A function that decodes the images at ``order`` batch by batch."""
 
     def step() -> None:
         for indices in order.split(batch):
@@ -43,6 +43,8 @@ def product(images: "IndexedImages", order: "Tensor", batch: int) -> "Step":
 
 
 def product_in_order(images: "IndexedImages", batch: int) -> "Step":
+    """A function that decodes all images batch by batch."""
+
     def step() -> None:
         for _ in images.split(batch):
             pass
@@ -51,7 +53,7 @@ def product_in_order(images: "IndexedImages", batch: int) -> "Step":
 
 
 def image_folder(folder: Path, order: "Tensor", size: int, batch: int, workers: int) -> "Step":
-    """The same by ImageFolder and DataLoader; the workers stay."""
+    """A function that loads the images at ``order`` by ImageFolder and a DataLoader with persistent workers."""
     resize = v2.Resize(size, v2.InterpolationMode.LANCZOS)
     files = ImageFolder(folder, v2.Compose([resize, v2.CenterCrop(size), v2.PILToTensor()]))
     loader = DataLoader(Subset(files, order.tolist()), batch, num_workers=workers, persistent_workers=workers > 0)
@@ -64,7 +66,7 @@ def image_folder(folder: Path, order: "Tensor", size: int, batch: int, workers: 
 
 
 def enlarged(root: Path, longer: int) -> None:
-    """Replace each JPEG by one of another size."""
+    """Replaces each JPEG below ``root`` by one of ``longer`` by three quarters of it pixels."""
     for path in root.rglob("*.jp*g"):
         with Image.open(path) as image:
             larger = image.convert("RGB").resize((longer, longer * 3 // 4), Image.Resampling.BICUBIC)
@@ -72,6 +74,7 @@ def enlarged(root: Path, longer: int) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
+    """Prints the images a second of each contestant."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         train = indexing.read(Path(args.archive), args.size, "rgb", Path(folder)).splits[0]

@@ -1,8 +1,8 @@
 """One DM step at CIFAR-10 size against the straightforward loop, side by side in one run.
 
-    python -m benchmarks.dm_step [--precision bf16] [--compile] [--chunk 64] [--steps 5]
+    python -m benchmarks.dm_step --precision bf16 --compile --chunk 64 --steps 5
 
-The yardstick is the published shape of the loop: class by class, eagerly, fp32, 256 real images, GroupNorm as instance
+The yardstick is the published shape of the loop: class by class, eager, fp32, 256 real images, GroupNorm as instance
 norm. Each line gives the median over the steps and the growth of memory during one. The machines are noisy: only
 figures of one run compare.
 """
@@ -26,29 +26,29 @@ if TYPE_CHECKING:
     from distillation.data.real import RealSet
 
 
-def product(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "Step":
-    """One call is one step of the product."""
-    problem = Problem(data, common.settings(args, "dm"), where, None)
+def product(args: argparse.Namespace, data: "RealSet", device: torch.device) -> "Step":
+    """A function that does one step of the product."""
+    problem = Problem(data, common.settings(args, "dm"), device, None)
     return common.unit_of(DM(problem, Settings(iterations=10**6, lr_img=1.0, momentum=0.5, batch_real=REAL)))
 
 
-def straightforward(data: "RealSet", where: torch.device) -> "Step":
-    """The published loop: a new network a step, then class by class real and synthetic images through it."""
+def straightforward(data: "RealSet", device: torch.device) -> "Step":
+    """A function that does one step of the published loop: a new network, then real and synthetic images class by class."""
     images = common.first_images(data, IPC)
     optimizer = torch.optim.SGD([images], 1.0, 0.5)
     strategy, draws = resolve("auto", True), generator(0, "straightforward")
 
     def step() -> None:
-        network = PlainConvNet().to(where).requires_grad_(False)
+        network = PlainConvNet().to(device).requires_grad_(False)
         loss: Any = 0.0  # a Tensor after the first class
         for c, members in enumerate(data.members):
             real = data.encode(data.train.images[members[torch.randperm(len(members), generator=draws)[:REAL]]])
             op, numbers = draw(strategy, 1, 1, draws)
-            seen = [
+            augmented = [
                 apply(x, strategy, op.expand(len(x)), numbers[:, 0].expand(len(x), -1))
                 for x in (real, images[c * IPC : (c + 1) * IPC])
             ]
-            loss = loss + (network(seen[0]).detach().mean(0) - network(seen[1]).mean(0)).square().sum()
+            loss = loss + (network(augmented[0]).detach().mean(0) - network(augmented[1]).mean(0)).square().sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -57,13 +57,14 @@ def straightforward(data: "RealSet", where: torch.device) -> "Step":
 
 
 def main(args: argparse.Namespace) -> None:
-    where = common.device_of(args)
-    data = common.noise().to(where)
+    """Prints the product beside the straightforward loop."""
+    device = common.device_of(args)
+    data = common.noise().to(device)
     contestants = {
-        "straightforward fp32 eager": straightforward(data, where),
-        common.label(args): product(args, data, where),
+        "straightforward fp32 eager": straightforward(data, device),
+        common.label(args): product(args, data, device),
     }
-    table(contestants, args.steps, where)
+    table(contestants, args.steps, device)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""One step of guidance at CIFAR-10 size: each distance, features kept or fresh, against the straightforward loop.
+"""One step of guidance at CIFAR-10 size: each distance, features cached or fresh, against the straightforward loop.
 
-    python -m benchmarks.guidance_step [--images 50000] [--batch 8196] [--chunk 256] [--steps 3]
+    python -m benchmarks.guidance_step --images 50000 --batch 8196 --chunk 256 --steps 3
 
 The yardstick is the published shape of the cosine distance: the whole real batch and all synthetic images through the
-teacher, then the matrix of all pairs. Each line gives the median over the steps, after a first one that is not counted
-(it makes the kept features), and the growth of memory during one. The machines are noisy: only figures of one run
-compare.
+teacher, then the matrix of all pairs. Each line gives the median over the steps, without a first one that computes the
+cached features, and the growth of memory during one. The machines are noisy: only figures of one run compare.
 """
 
 import argparse
@@ -33,14 +32,14 @@ if TYPE_CHECKING:
 def product(
     data: "RealSet",
     pool: "Pool",
-    where: torch.device,
+    device: torch.device,
     args: argparse.Namespace,
     distance: str,
     cache: int = guidance.CACHE,
 ) -> "Step":
-    """One call is one step of guidance by a distance, with room for ``cache`` bytes of kept features."""
+    """A function that does one step of guidance by a distance, with room for ``cache`` bytes of cached features."""
     settings = {"alpha": 1.0, "ipc": args.ipc, "guidance": {"distance": distance, "batch": args.batch}}
-    problem = Problem(data, common.settings(args, "dm", **settings), where, pool)
+    problem = Problem(data, common.settings(args, "dm", **settings), device, pool)
     method = Method(problem, Section())
     method.images, method.labels = problem.initial_images().requires_grad_(), problem.labels()
     method.images.grad = torch.zeros_like(method.images)
@@ -50,7 +49,7 @@ def product(
 
 
 def straightforward(data: "RealSet", pool: "Pool", args: argparse.Namespace) -> "Step":
-    """The published shape: everything at once, and every pair."""
+    """A function that does one step of the published shape: everything at once, and every pair."""
     network, draws = pool.network(pool.members[0]), generator(0, "straightforward")
     labels = torch.arange(CLASSES, device=data.train.labels.device).repeat_interleave(args.ipc)
     images = common.first_images(data, args.ipc)
@@ -67,24 +66,27 @@ def straightforward(data: "RealSet", pool: "Pool", args: argparse.Namespace) -> 
 
 
 def main(args: argparse.Namespace) -> None:
-    where = common.device_of(args)
-    data = common.noise(args.images).to(where)
+    """Prints each distance of the product beside the straightforward loop."""
+    device = common.device_of(args)
+    data = common.noise(args.images).to(device)
     with tempfile.TemporaryDirectory() as folder:
-        pool = common.pool_in(folder, data, where)
+        pool = common.pool_in(folder, data, device)
         pool.network(pool.members[0])
     contestants = {
         "straightforward cos": straightforward(data, pool, args),
-        "ours cos, fresh features": product(data, pool, where, args, "cos", cache=0),
-        "ours cos, kept features": product(data, pool, where, args, "cos"),
-        "ours ce_ratio": product(data, pool, where, args, "ce_ratio"),
-        "ours ce": product(data, pool, where, args, "ce"),
+        "ours cos, fresh features": product(data, pool, device, args, "cos", cache=0),
+        "ours cos, kept features": product(data, pool, device, args, "cos"),
+        "ours ce_ratio": product(data, pool, device, args, "ce_ratio"),
+        "ours ce": product(data, pool, device, args, "ce"),
     }
-    table(contestants, args.steps, where)
+    table(contestants, args.steps, device)
 
 
 if __name__ == "__main__":
     parser = common.parser(__doc__, chunk=256, steps=3)
-    parser.add_argument("--images", type=int, default=5000, help="of the training set; CIFAR-10 has 50000")
-    parser.add_argument("--batch", type=int, default=8196)
+    parser.add_argument("--images", type=int, default=5000, help="number of training images; CIFAR-10 has 50000")
+    parser.add_argument(
+        "--batch", type=int, default=8196, help="of the real images (default: 8196, as in CLoM's README, sic)"
+    )
     parser.add_argument("--ipc", type=int, default=IPC)
     main(parser.parse_args())

@@ -1,8 +1,8 @@
 """One update of FRePo or KIP at CIFAR-10 size against the straightforward loop, side by side in one run.
 
-    python -m benchmarks.kernel_step [--method frepo] [--ipc 10] [--precision bf16] [--compile] [--chunk 64] [--steps 3]
+    python -m benchmarks.kernel_step --method frepo --ipc 10 --precision bf16 --compile --chunk 64 --steps 3
 
-The yardsticks are the published shapes of the loops, eagerly. FRePo: all 1,024 real images through the network at once,
+The yardsticks are the published shapes of the loops, eager. FRePo: all 1,024 real images through the network at once,
 the kernels and the solve in float32, then a step of the network. KIP: the kernels in float64 by autograd through the
 whole formula, their diagonal too, and a general solve. Each line gives the median over the updates and the growth of
 memory during one. The machines are noisy: only figures of one run compare.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from benchmarks.measure import Step
     from distillation.data.real import RealSet
 
-REAL, WIDTHS = 1024, (128, 256, 512)
+REAL, WIDTHS = 1024, (128, 256, 512)  # FRePo's real batch and network
 SETTINGS = {
     "frepo": {
         "iterations": 10**6, "optimizer": "lamb", "lr": 0.0003, "batch_real": REAL, "ridge": 1e-6, "mirror": False,
@@ -39,41 +39,43 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def product(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "Step":
-    """One call is one update of the product."""
+def product(args: argparse.Namespace, data: "RealSet", device: torch.device) -> "Step":
+    """A function that does one update of the product."""
     module = methods.load(args.method)
     settings = common.settings(args, args.method, ipc=args.ipc, network="ConvNetW128-256-512BN")
-    return common.unit_of(module.METHOD(Problem(data, settings, where, None), module.Settings(**SETTINGS[args.method])))
+    return common.unit_of(
+        module.METHOD(Problem(data, settings, device, None), module.Settings(**SETTINGS[args.method]))
+    )
 
 
 def initial(args: argparse.Namespace, data: "RealSet") -> "tuple[Tensor, Tensor]":
-    """Images that need a gradient, their labels, and centred one-hot labels."""
+    """Images (N, 3, 32, 32) that need a gradient, and centred one-hot labels (N, 10)."""
     images = common.first_images(data, args.ipc)
     labels = torch.arange(CLASSES, device=images.device).repeat_interleave(args.ipc)
     return images, F.one_hot(labels, CLASSES).float() - 1 / CLASSES
 
 
-def frepo(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "Step":
-    """The published loop."""
+def frepo(args: argparse.Namespace, data: "RealSet", device: torch.device) -> "Step":
+    """A function that does one update of FRePo's published loop."""
     images, targets = initial(args, data)
     targets.requires_grad_()
     optimizer = torch.optim.Adam([images, targets], 0.0003)
     blocks = []
     for before, after in zip((3, *WIDTHS), WIDTHS, strict=False):
         blocks += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(), nn.AvgPool2d(2)]
-    body = nn.Sequential(*blocks, nn.Flatten()).to(where)
-    network = nn.Sequential(body, nn.Linear(WIDTHS[-1] * 16, CLASSES).to(where))
+    body = nn.Sequential(*blocks, nn.Flatten()).to(device)
+    network = nn.Sequential(body, nn.Linear(WIDTHS[-1] * 16, CLASSES).to(device))
     learner, draws = torch.optim.Adam(network.parameters(), 0.0003), generator(0, "straightforward")
 
     def update() -> None:
         network.eval()
-        index = torch.randperm(len(data.train), generator=draws)[:REAL].to(where)
+        index = torch.randperm(len(data.train), generator=draws)[:REAL].to(device)
         with torch.no_grad():
             real = body(data.encode(data.train.images[index]))
         real_targets = F.one_hot(data.train.labels[index], CLASSES).float() - 1 / CLASSES
         synthetic = body(images)
         kernel = synthetic @ synthetic.T
-        kernel = kernel + 1e-6 * kernel.trace() / len(kernel) * torch.eye(len(kernel), device=where)
+        kernel = kernel + 1e-6 * kernel.trace() / len(kernel) * torch.eye(len(kernel), device=device)
         predictions = real @ synthetic.T @ torch.linalg.solve(kernel, targets)
         top = targets.topk(2, dim=1).values
         margin = (top[:, 0] - top[:, 1]).clamp_max(1 / CLASSES).mean()
@@ -89,7 +91,7 @@ def frepo(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "St
 
 
 def plain_kernel(x: "Tensor", z: "Tensor") -> "Tensor":
-    """The kernel of one hidden layer as it is written, its diagonal like every other entry."""
+    """The kernel (N, M) of one hidden layer for x (N, ...) and z (M, ...), by one formula on the diagonal and off it."""
     x, z = x.flatten(1), z.flatten(1)
     covariance = 2 / x.shape[1] * x @ z.T + 0.01
     norms = torch.sqrt((2 / x.shape[1] * (x * x).sum(1) + 0.01)[:, None] * (2 / x.shape[1] * (z * z).sum(1) + 0.01))
@@ -98,19 +100,19 @@ def plain_kernel(x: "Tensor", z: "Tensor") -> "Tensor":
     return 2 * rectified + 0.01 + 2 * covariance * (math.pi - angle) / (2 * math.pi)
 
 
-def kip(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "Step":
-    """The published loop."""
+def kip(args: argparse.Namespace, data: "RealSet", device: torch.device) -> "Step":
+    """A function that does one update of KIP's published loop."""
     images, targets = initial(args, data)
     optimizer, draws = torch.optim.Adam([images], 0.04), generator(0, "straightforward")
     targets = targets.double()
 
     def update() -> None:
-        index = torch.cat([m[torch.randperm(len(m), generator=draws)[:500]] for m in data.members]).to(where)
+        index = torch.cat([m[torch.randperm(len(m), generator=draws)[:500]] for m in data.members]).to(device)
         real = data.encode(data.train.images[index]).double()
         real_targets = F.one_hot(data.train.labels[index], CLASSES).double() - 1 / CLASSES
         doubles = images.double()
         kernel = plain_kernel(doubles, doubles)
-        kernel = kernel + 1e-6 * kernel.trace() / len(kernel) * torch.eye(len(kernel), device=where).double()
+        kernel = kernel + 1e-6 * kernel.trace() / len(kernel) * torch.eye(len(kernel), device=device).double()
         predictions = plain_kernel(real, doubles) @ torch.linalg.solve(kernel, targets)
         optimizer.zero_grad()
         ((predictions - real_targets).square().mean() / 2).backward()
@@ -120,12 +122,13 @@ def kip(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "Step
 
 
 def main(args: argparse.Namespace) -> None:
-    where = common.device_of(args)
-    data = common.noise().to(where)
-    contestants = {"straightforward eager": {"frepo": frepo, "kip": kip}[args.method](args, data, where)}
-    contestants[common.label(args)] = product(args, data, where)
+    """Prints the product beside the straightforward loop."""
+    device = common.device_of(args)
+    data = common.noise().to(device)
+    contestants = {"straightforward eager": {"frepo": frepo, "kip": kip}[args.method](args, data, device)}
+    contestants[common.label(args)] = product(args, data, device)
     print(f"{args.method}, IPC {args.ipc}:")
-    table(contestants, args.steps, where)
+    table(contestants, args.steps, device)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """One update of KRR-ST at CIFAR-100 size against the straightforward loop, side by side in one run, and the error of its solve.
 
-    python -m benchmarks.krr_step [--precision bf16] [--compile] [--real 1024] [--images 1000] [--chunk 256] [--steps 3]
+    python -m benchmarks.krr_step --precision bf16 --compile --real 1024 --images 1000 --chunk 256 --steps 3
 
-An update asks the target model (ResNet18BN_P2) about ``--real`` images, fits the last layer of a ConvNetW128-256-512BN to
-``--images`` synthetic ones, moves them and their targets, and trains the network for one step on them. The yardstick is the
-published shape of the loop: eagerly, fp32, torchvision's ResNet18, all images in one batch, a float32 solve. Each line gives
-the median over the steps and the growth of memory during one; the machines are noisy: only figures of one run compare.
+An update computes the target model's features (ResNet18BN_P2) of ``--real`` images and fits the last layer of a
+ConvNetW128-256-512BN to ``--images`` synthetic ones. It moves these and their targets, and trains the network for one step
+on them. The yardstick is the published shape of the loop: eager, fp32, torchvision's ResNet18, all images in one batch, a
+float32 solve. Each line gives the median over the steps and the growth of memory during one. The machines are noisy: only
+figures of one run compare.
 
 The error is that of the gradients of the images' features and targets through the solve alone, from the same float32
 features, against the same in float64.
@@ -44,16 +45,16 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def target_pool(folder: str, data: "RealSet", where: torch.device) -> "Pool":
-    """A pool of one target model with random weights, of features alone."""
+def target_pool(folder: str, data: "RealSet", device: torch.device) -> "Pool":
+    """A pool of one target model with random weights that has features only."""
     network = build(TARGET, 3, 32, FEATURES, generator(0, "target"))
     weights = {f"last/body.{name}": value for name, value in network.body.state_dict().items()}
-    return common.pool_in(folder, data, where, TARGET, weights, classes=None, shape=[3, 32, 0])
+    return common.pool_in(folder, data, device, TARGET, weights, classes=None, shape=[3, 32, 0])
 
 
-def product(args: argparse.Namespace, data: "RealSet", pool: "Pool", where: torch.device) -> "Step":
-    """One call is one update of the product, past what comes before the first."""
-    problem = Problem(data, common.settings(args, "krr_st", ipc=1, network=NETWORK), where, pool)
+def product(args: argparse.Namespace, data: "RealSet", pool: "Pool", device: torch.device) -> "Step":
+    """A function that does one update of the product, after the work that precedes the first."""
+    problem = Problem(data, common.settings(args, "krr_st", ipc=1, network=NETWORK), device, pool)
     method = KRRST(problem, Settings(**SETTINGS, images=args.images, batch_real=args.real))
     method.at = method.before
     return common.unit_of(method)
@@ -68,14 +69,14 @@ def plain_body() -> nn.Sequential:
     return nn.Sequential(*layers, nn.Flatten())
 
 
-def straightforward(args: argparse.Namespace, data: "RealSet", where: torch.device) -> "Step":
-    """The published loop."""
+def straightforward(args: argparse.Namespace, data: "RealSet", device: torch.device) -> "Step":
+    """A function that does one update of the published loop."""
     target = resnet18()
     target.conv1 = nn.Conv2d(3, 64, 3, 1, 2, bias=False)
     target.maxpool = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue] any Module does
     target.fc = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue] any Module does
-    target = target.eval().requires_grad_(False).to(where)
-    networks = [nn.Sequential(plain_body(), nn.Linear(8192, FEATURES)).to(where) for _ in range(SETTINGS["pool"])]
+    target = target.eval().requires_grad_(False).to(device)
+    networks = [nn.Sequential(plain_body(), nn.Linear(8192, FEATURES)).to(device) for _ in range(SETTINGS["pool"])]
     learners = [torch.optim.SGD(n.parameters(), 0.1, 0.9, weight_decay=0.001) for n in networks]
     real, draws = common.pixels(data), generator(0, "straightforward")
     mean, std = (data.space.tensors[name].view(1, 3, 1, 1) for name in ("mean", "std"))
@@ -87,7 +88,7 @@ def straightforward(args: argparse.Namespace, data: "RealSet", where: torch.devi
     def step() -> None:
         place = int(torch.randint(len(networks), (1,), generator=draws))
         network, body = networks[place].eval(), networks[place][0]
-        index = torch.randperm(len(real), generator=draws)[: args.real].to(where)
+        index = torch.randperm(len(real), generator=draws)[: args.real].to(device)
         batch = (crop_flip(real[index].float() / 255, draws, True, 4) - mean) / std
         with torch.no_grad():
             real_targets, features = target(batch), body(batch)
@@ -104,7 +105,16 @@ def straightforward(args: argparse.Namespace, data: "RealSet", where: torch.devi
 
 
 def plain_predictions(synthetic: "Tensor", targets: "Tensor", real: "Tensor") -> "Tensor":
-    """Kernel ridge regression in the precision of what it is given."""
+    """Kernel ridge regression in the precision of its arguments.
+
+    Args:
+        synthetic: features (M, F).
+        targets: targets (M, D) of them.
+        real: features (N, F).
+
+    Returns:
+        Predictions (N, D).
+    """
     synthetic, real = (torch.cat([f, f.new_ones(len(f), 1)], 1) for f in (synthetic, real))
     kernel = synthetic @ synthetic.T
     weight = RIDGE * kernel.detach().trace()
@@ -113,13 +123,13 @@ def plain_predictions(synthetic: "Tensor", targets: "Tensor", real: "Tensor") ->
     )
 
 
-def errors(args: argparse.Namespace, data: "RealSet", where: torch.device) -> None:
-    """Relative errors of the gradients of the features of the images and of the targets, by who solves."""
-    body = plain_body().eval().to(where)
+def errors(args: argparse.Namespace, data: "RealSet", device: torch.device) -> None:
+    """Prints the relative errors of the gradients of the images' features and of the targets, solver by solver."""
+    body = plain_body().eval().to(device)
     raw = common.pixels(data)[: args.images + args.real].float() / 255
     with torch.no_grad():
         features = torch.cat([body(part) for part in raw.split(args.chunk)])
-    outputs = torch.randn(len(features), FEATURES, generator=generator(0, "outputs")).abs().to(where)
+    outputs = torch.randn(len(features), FEATURES, generator=generator(0, "outputs")).abs().to(device)
     parts = [each[rows] for rows in (slice(args.images), slice(args.images, None)) for each in (features, outputs)]
 
     def gradients(solve: "Callable[[Tensor, Tensor, Tensor], Tensor]", dtype: torch.dtype) -> "tuple[Tensor, ...]":
@@ -139,13 +149,14 @@ def errors(args: argparse.Namespace, data: "RealSet", where: torch.device) -> No
 
 
 def main(args: argparse.Namespace) -> None:
-    where = common.device_of(args)
-    data = common.noise(2 * max(args.real, args.images), classes=1).to(where)
+    """Prints the product beside the straightforward loop, and the errors of both."""
+    device = common.device_of(args)
+    data = common.noise(2 * max(args.real, args.images), classes=1).to(device)
     with tempfile.TemporaryDirectory() as folder:
-        contestants = {"straightforward fp32 eager": straightforward(args, data, where)}
-        contestants[common.label(args)] = product(args, data, target_pool(folder, data, where), where)
-        table(contestants, args.steps, where)
-    errors(args, data, where)
+        contestants = {"straightforward fp32 eager": straightforward(args, data, device)}
+        contestants[common.label(args)] = product(args, data, target_pool(folder, data, device), device)
+        table(contestants, args.steps, device)
+    errors(args, data, device)
 
 
 if __name__ == "__main__":

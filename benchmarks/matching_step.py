@@ -1,11 +1,11 @@
 """One matching step of DC or DSA, and one step of the network between two, against the straightforward loops.
 
-    python -m benchmarks.matching_step [--method dsa] [--precision bf16] [--compile] [--chunk 64] [--steps 5]
+    python -m benchmarks.matching_step --method dsa --precision bf16 --compile --chunk 64 --steps 5
 
-The yardstick is the published shape of the loops at CIFAR-10 size, eagerly and in fp32: class by class, 256 real images
-through the network and back, its 10 synthetic images through it, back, and back through that; between two such steps
-the network trains on all 100 synthetic images at once. Each line gives the median over the steps and the growth of
-memory during one. The machines are noisy: only figures of one run compare.
+The yardstick is the published shape of the loops at CIFAR-10 size, eager and in fp32. Class by class, 256 real images pass
+forward and backward, the 10 synthetic images forward, backward, and backward through that. Between two such steps the
+network trains on all 100 synthetic images at once. Each line gives the median over the steps and the growth of memory
+during one. The machines are noisy: only figures of one run compare.
 """
 
 import argparse
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
     from benchmarks.measure import Step
     from distillation.data.real import RealSet
 
-LR_NET = 0.01
+LR_NET = 0.01  # DC's code
 
 
-def product(data: "RealSet", where: torch.device, args: argparse.Namespace) -> "tuple[Step, Step]":
-    """Two functions: a matching step of the product, and a step of its network."""
+def product(data: "RealSet", device: torch.device, args: argparse.Namespace) -> "tuple[Step, Step]":
+    """The product as two functions: a matching step, and a step of its network."""
     module = methods.load(args.method)
     settings = module.Settings(
         iterations=10**6, outer="auto", inner="auto", lr_img=0.1, momentum=0.5, lr_net=LR_NET, batch_real=REAL,
         batch_train=256, distance="per_output",
     )  # fmt: skip
-    method = module.METHOD(Problem(data, common.settings(args, args.method), where, None), settings)
+    method = module.METHOD(Problem(data, common.settings(args, args.method), device, None), settings)
     unit = common.unit_of(method)
 
     def at(place: int) -> None:
@@ -51,28 +51,30 @@ def product(data: "RealSet", where: torch.device, args: argparse.Namespace) -> "
     return partial(at, 0), partial(at, 1)
 
 
-def straightforward(data: "RealSet", where: torch.device, args: argparse.Namespace) -> "tuple[Step, Step]":
-    """The same two, as published."""
+def straightforward(data: "RealSet", device: torch.device, args: argparse.Namespace) -> "tuple[Step, Step]":
+    """The published loop as the same two functions."""
     images = common.first_images(data, IPC)
-    labels = torch.arange(CLASSES, device=where).repeat_interleave(IPC)
+    labels = torch.arange(CLASSES, device=device).repeat_interleave(IPC)
     optimizer = torch.optim.SGD([images], 0.1, 0.5)
     strategy, draws = resolve("auto" if args.method == "dsa" else "none", True), generator(0, "straightforward")
-    network = PlainClassifier().to(where)
+    network = PlainClassifier().to(device)
     trainer = torch.optim.SGD(network.parameters(), LR_NET)
 
     def match() -> None:
-        network = PlainClassifier().to(where)
+        network = PlainClassifier().to(device)
         parameters = list(network.parameters())
         loss: Any = 0.0  # a Tensor after the first class
         for c, members in enumerate(data.members):
             real = data.encode(data.train.images[members[torch.randperm(len(members), generator=draws)[:REAL]]])
             op, numbers = draw(strategy, 1, 1, draws)
-            seen = [
+            augmented = [
                 apply(x, strategy, op.expand(len(x)), numbers[:, 0].expand(len(x), -1))
                 for x in (real, images[c * IPC : (c + 1) * IPC])
             ]
-            target = torch.autograd.grad(F.cross_entropy(network(seen[0]), labels[c * IPC].expand(REAL)), parameters)
-            own = F.cross_entropy(network(seen[1]), labels[c * IPC : (c + 1) * IPC])
+            target = torch.autograd.grad(
+                F.cross_entropy(network(augmented[0]), labels[c * IPC].expand(REAL)), parameters
+            )
+            own = F.cross_entropy(network(augmented[1]), labels[c * IPC : (c + 1) * IPC])
             loss = loss + distance(torch.autograd.grad(own, parameters, create_graph=True), target)
         optimizer.zero_grad()
         loss.backward()
@@ -80,8 +82,8 @@ def straightforward(data: "RealSet", where: torch.device, args: argparse.Namespa
 
     def train() -> None:
         order = torch.randperm(len(images), generator=draws)
-        seen = augment_batch(images.detach()[order], strategy, draws)
-        loss = F.cross_entropy(network(seen), labels[order])
+        augmented = augment_batch(images.detach()[order], strategy, draws)
+        loss = F.cross_entropy(network(augmented), labels[order])
         trainer.zero_grad()
         loss.backward()
         trainer.step()
@@ -90,7 +92,7 @@ def straightforward(data: "RealSet", where: torch.device, args: argparse.Namespa
 
 
 def distance(synthetic: "Sequence[Tensor]", real: "Sequence[Tensor]") -> "Tensor":
-    """One cosine for each output of each layer, layer by layer."""
+    """Sum over layers of one cosine distance for each output of a layer."""
     total: Any = 0.0  # a Tensor after the first layer
     for a, b in zip(synthetic, real, strict=True):
         if a.ndim > 1:
@@ -100,15 +102,16 @@ def distance(synthetic: "Sequence[Tensor]", real: "Sequence[Tensor]") -> "Tensor
 
 
 def main(args: argparse.Namespace) -> None:
-    where = common.device_of(args)
-    data = common.noise().to(where)
+    """Prints the product beside the straightforward loop, for both kinds of step."""
+    device = common.device_of(args)
+    data = common.noise().to(device)
     contestants = {
-        "straightforward fp32 eager": straightforward(data, where, args),
-        common.label(args): product(data, where, args),
+        "straightforward fp32 eager": straightforward(data, device, args),
+        common.label(args): product(data, device, args),
     }
-    for i, what in enumerate(("matching step", "step of the network")):
-        print(f"{args.method}, {what}")
-        table({name: steps[i] for name, steps in contestants.items()}, args.steps, where)
+    for i, kind in enumerate(("matching step", "step of the network")):
+        print(f"{args.method}, {kind}")
+        table({name: steps[i] for name, steps in contestants.items()}, args.steps, device)
 
 
 if __name__ == "__main__":

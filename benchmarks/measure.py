@@ -1,4 +1,4 @@
-"""What benchmarks share: seconds of contestants that take turns in one run, and the memory that a step grows by."""
+"""Shared measurements: seconds of contestants that take turns in one run, and the memory that a step needs."""
 
 import ctypes
 import gc
@@ -13,8 +13,8 @@ import torch
 Step = Callable[[], object]  # what is timed: a call does all of a contestant's work once
 
 
-def race(contestants: Mapping[str, Step], steps: int, where: torch.device) -> dict[str, float]:
-    """Median seconds of each step (name to function), the contestants taking turns after one call each to warm up."""
+def race(contestants: Mapping[str, Step], steps: int, device: torch.device) -> dict[str, float]:
+    """Median seconds of each step by its name; contestants take turns after one call each to warm up."""
     times = {name: [] for name in contestants}
     for step in contestants.values():
         step()
@@ -22,23 +22,24 @@ def race(contestants: Mapping[str, Step], steps: int, where: torch.device) -> di
         for name, step in contestants.items():
             before = time.perf_counter()
             step()
-            if where.type == "cuda":
+            if device.type == "cuda":
                 torch.cuda.synchronize()
             times[name].append(time.perf_counter() - before)
     return {name: statistics.median(seconds) for name, seconds in times.items()}
 
 
-def growth(step: Step, where: torch.device) -> int:
-    """Bytes that a warm ``step`` needs at its peak beyond what was held before it (the allocator's, on CUDA).
+def growth(step: Step, device: torch.device) -> int:
+    """Bytes that a warm ``step`` needs at its peak beyond those allocated before it.
 
-    Linux: the kernel's high-water mark of resident memory, set back before the step, free memory given back first.
+    On CUDA these are the allocator's. On Linux they come from the kernel's high-water mark of resident memory, which is reset
+    before the step, after free memory has been returned to the kernel.
     """
     gc.collect()
-    if where.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(where)
-        before = torch.cuda.memory_allocated(where)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
         step()
-        return torch.cuda.max_memory_allocated(where) - before
+        return torch.cuda.max_memory_allocated(device) - before
     ctypes.CDLL(None).malloc_trim(0)
     before = _resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
@@ -46,19 +47,20 @@ def growth(step: Step, where: torch.device) -> int:
     return _resident("VmHWM") - before
 
 
-def table(contestants: Mapping[str, Step], steps: int, where: torch.device) -> dict[str, float]:
-    """Print seconds, ratio to the first contestant and memory growth of each; returns the seconds."""
-    seconds = race(contestants, steps, where)
+def table(contestants: Mapping[str, Step], steps: int, device: torch.device) -> dict[str, float]:
+    """Prints seconds, ratio to the first contestant and memory of each step; returns the seconds by name."""
+    seconds = race(contestants, steps, device)
     first_seconds, first_bytes = None, None
     for name, step in contestants.items():
-        grown = growth(step, where)
-        first_seconds, first_bytes = first_seconds or seconds[name], first_bytes or grown
+        memory = growth(step, device)
+        first_seconds, first_bytes = first_seconds or seconds[name], first_bytes or memory
         print(
             f"{name:44s} {seconds[name]:8.3f} s a step  x{first_seconds / seconds[name]:5.2f}   "
-            f"{grown / 2**20:8,.0f} MiB  x{grown / first_bytes:.2f}"
+            f"{memory / 2**20:8,.0f} MiB  x{memory / first_bytes:.2f}"
         )
     return seconds
 
 
 def _resident(field: str) -> int:
+    """Bytes in a field of /proc/self/status."""
     return int(re.findall(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())[0]) * 1024

@@ -1,13 +1,15 @@
 """One update of MTT at CIFAR-10 size, three ways to its gradient, against the straightforward loop, side by side in one run.
 
-    python -m benchmarks.mtt_step [--walk 10] [--ipc 10] [--precision bf16] [--compile] [--chunk 64] [--steps 3]
-    python -m benchmarks.mtt_step --memory 2 4 8 16        memory of an update against the student's steps
+    python -m benchmarks.mtt_step --walk 10 --ipc 10 --precision bf16 --compile --chunk 64 --steps 3
+    python -m benchmarks.mtt_step --memory 2 4 8 16        memory of an update by the student's steps
     python -m benchmarks.mtt_step --cosine 5 10 20 50      TESLA's gradient beside the exact one, on real experts
 
-The yardstick is the published shape of the loop, eagerly and in fp32: all steps of the student in one graph, through which
-the gradient goes back at once. Each line gives the median over the updates and the growth of memory during one. The
-machines are noisy: only figures of one run compare. ``--cosine`` reads data/real/dataset and models/teachers/POOL, where
-`dvc repro` has made a pool whose objective is trajectory, and takes real images at the learning rate of method.mtt.
+The yardstick is the published shape of the loop, eager and in fp32: all steps of the student in one graph, through which
+the gradient passes at once. Each line gives the median over the updates and the growth of memory during one. The
+machines are noisy: only figures of one run compare.
+
+``--cosine`` reads data/real/dataset and models/teachers/POOL, a pool of `dvc repro` whose objective is trajectory. It takes
+real images at the learning rate of method.mtt.
 """
 
 import argparse
@@ -36,46 +38,46 @@ from distillation.teachers.pool import Pool, epoch_name
 if TYPE_CHECKING:
     from benchmarks.measure import Step
 
-LR_IMG, LR_NET = 100.0, 0.01
+LR_IMG, LR_NET = 100.0, 0.01  # as published for one image a class
 
 
-def expert_pool(folder: str, data: RealSet, where: torch.device) -> Pool:
-    """A pool of one expert that was nowhere twice: random weights at each of three epochs."""
+def expert_pool(folder: str, data: RealSet, device: torch.device) -> Pool:
+    """A pool of one expert with random weights at each of three epochs, so that no two of them are equal."""
     networks = [build("ConvNet", *data.shape, generator(0, "expert", epoch)) for epoch in range(3)]
     weights = {epoch_name(epoch): parameters_to_vector(network.parameters()) for epoch, network in enumerate(networks)}
-    return common.pool_in(folder, data, where, weights=weights, objective="trajectory", settings={"epochs": 2})
+    return common.pool_in(folder, data, device, weights=weights, objective="trajectory", settings={"epochs": 2})
 
 
 def product(
-    args: argparse.Namespace, data: RealSet, pool: Pool, where: torch.device, gradient: str, walk: int
+    args: argparse.Namespace, data: RealSet, pool: Pool, device: torch.device, gradient: str, walk: int
 ) -> "Step":
-    """One call is one update of the product."""
+    """A function that does one update of the product by the route ``gradient``, with ``walk`` steps of the student."""
     settings = Settings(
         iterations=10**6, steps=walk, expert_epochs=2, max_start=1, batch_syn=None, lr_img=LR_IMG, momentum=0.5,
         lr_net=LR_NET, lr_lr=0.0,
         gradient=gradient,  # pyright: ignore[reportArgumentType] a key of ROUTES
     )  # fmt: skip
-    return common.unit_of(MTT(Problem(data, common.settings(args, "mtt", ipc=args.ipc), where, pool), settings))
+    return common.unit_of(MTT(Problem(data, common.settings(args, "mtt", ipc=args.ipc), device, pool), settings))
 
 
-def straightforward(args: argparse.Namespace, data: RealSet, where: torch.device) -> "Step":
-    """The published loop."""
+def straightforward(args: argparse.Namespace, data: RealSet, device: torch.device) -> "Step":
+    """A function that does one update of the published loop."""
     images = common.first_images(data, args.ipc)
-    labels = torch.arange(CLASSES, device=where).repeat_interleave(args.ipc)
-    rate = torch.tensor(LR_NET, device=where).requires_grad_()
+    labels = torch.arange(CLASSES, device=device).repeat_interleave(args.ipc)
+    rate = torch.tensor(LR_NET, device=device).requires_grad_()
     optimizer = torch.optim.SGD([{"params": [images], "lr": LR_IMG}, {"params": [rate], "lr": 0.0}], momentum=0.5)
-    network, strategy, draws = PlainClassifier().to(where), resolve("auto", True), generator(0, "straightforward")
+    network, strategy, draws = PlainClassifier().to(device), resolve("auto", True), generator(0, "straightforward")
     shapes = {name: parameter.shape for name, parameter in network.named_parameters()}
-    start, target = (parameters_to_vector(PlainClassifier().to(where).parameters()).detach() for _ in range(2))
+    start, target = (parameters_to_vector(PlainClassifier().to(device).parameters()).detach() for _ in range(2))
 
     def update() -> None:
         vector = start.clone().requires_grad_()
         for _ in range(args.walk):
             index = torch.randperm(len(images), generator=draws)
-            seen = augment_batch(images[index], strategy, draws)
+            augmented = augment_batch(images[index], strategy, draws)
             parts = vector.split([shape.numel() for shape in shapes.values()])
-            named = {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
-            loss = F.cross_entropy(functional_call(network, named, (seen,)), labels[index])
+            parameters = {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+            loss = F.cross_entropy(functional_call(network, parameters, (augmented,)), labels[index])
             (gradient,) = torch.autograd.grad(loss, vector, create_graph=True)
             vector = vector - rate * gradient
         optimizer.zero_grad()
@@ -85,39 +87,41 @@ def straightforward(args: argparse.Namespace, data: RealSet, where: torch.device
     return update
 
 
-def race(args: argparse.Namespace, where: torch.device) -> None:
-    data = common.noise().to(where)
+def race(args: argparse.Namespace, device: torch.device) -> None:
+    """Prints each route of the product beside the straightforward loop."""
+    data = common.noise().to(device)
     with tempfile.TemporaryDirectory() as folder:
-        pool = expert_pool(folder, data, where)
-        contestants = {"straightforward fp32 eager": straightforward(args, data, where)}
+        pool = expert_pool(folder, data, device)
+        contestants = {"straightforward fp32 eager": straightforward(args, data, device)}
         for gradient in ROUTES:
-            contestants[f"{gradient}, {common.label(args)}"] = product(args, data, pool, where, gradient, args.walk)
+            contestants[f"{gradient}, {common.label(args)}"] = product(args, data, pool, device, gradient, args.walk)
         print(f"IPC {args.ipc}, {args.walk} steps of the student:")
-        table(contestants, args.steps, where)
+        table(contestants, args.steps, device)
 
 
-def memory(args: argparse.Namespace, where: torch.device) -> None:
-    data = common.noise().to(where)
+def memory(args: argparse.Namespace, device: torch.device) -> None:
+    """Prints the memory of an update by each route, for each number of steps in ``--memory``."""
+    data = common.noise().to(device)
     print("steps " + "".join(f"{gradient:>14s}" for gradient in ROUTES) + "   MiB")
     with tempfile.TemporaryDirectory() as folder:
-        pool = expert_pool(folder, data, where)
+        pool = expert_pool(folder, data, device)
         for walk in args.memory:
-            grown = []
+            sizes = []
             for gradient in ROUTES:
-                update = product(args, data, pool, where, gradient, walk)
+                update = product(args, data, pool, device, gradient, walk)
                 update()
-                grown.append(growth(update, where) / 2**20)
-            print(f"{walk:5d} " + "".join(f"{each:14,.0f}" for each in grown), flush=True)
+                sizes.append(growth(update, device) / 2**20)
+            print(f"{walk:5d} " + "".join(f"{each:14,.0f}" for each in sizes), flush=True)
 
 
-def cosine(args: argparse.Namespace, where: torch.device) -> None:
-    """Segments of every expert from its first epochs, real images: the mean cosine of both gradients, by the images."""
-    data, pool = RealSet.load("data/real/dataset").to(where), Pool(f"models/teachers/{args.pool}", where)
+def cosine(args: argparse.Namespace, device: torch.device) -> None:
+    """Prints the cosine of TESLA's gradient of the images to the exact one, over segments of the experts' first epochs."""
+    data, pool = RealSet.load("data/real/dataset").to(device), Pool(f"models/teachers/{args.pool}", device)
     published = params.load().section("method.mtt", Settings)
     settings = common.settings(args, "mtt", ipc=args.ipc, network=pool.words[0], teacher=args.pool)
     print("steps   cosine to the exact gradient: mean, least, greatest; norm as a share of it")
     for walk in args.cosine:
-        method = MTT(Problem(data, settings, where, pool), published.model_copy(update={"steps": walk}))
+        method = MTT(Problem(data, settings, device, pool), published.model_copy(update={"steps": walk}))
         assert method.images is not None
         rows = []
         for update in range(args.segments):
@@ -132,13 +136,14 @@ def cosine(args: argparse.Namespace, where: torch.device) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    where = common.device_of(args)
+    """Runs the benchmark that the arguments name."""
+    device = common.device_of(args)
     if args.memory:
-        memory(args, where)
+        memory(args, device)
     elif args.cosine:
-        cosine(args, where)
+        cosine(args, device)
     else:
-        race(args, where)
+        race(args, device)
 
 
 if __name__ == "__main__":

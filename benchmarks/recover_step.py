@@ -1,8 +1,8 @@
 """One recovery update of SRe2L and SC-DD at CIFAR-100 size against the straightforward loop, side by side in one run.
 
-    python -m benchmarks.recover_step [--precision bf16] [--compile] [--network ResNet18BN] [--batch 100] [--steps 5]
+    python -m benchmarks.recover_step --precision bf16 --compile --network ResNet18BN --batch 100 --steps 5
 
-The yardstick is the published shape of the loop: forward hooks on every batch norm, eagerly, fp32. Each line gives the
+The yardstick is the published shape of the loop: forward hooks on every batch norm, eager, fp32. Each line gives the
 median over the steps and the growth of memory during one. The machines are noisy: only figures of one run compare.
 """
 
@@ -32,14 +32,17 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def product(args: argparse.Namespace, data: "RealSet", pool: "Pool", where: torch.device) -> "Step":
-    """One call is one step of the product."""
-    problem = Problem(data, common.settings(args, "sre2l", ipc=1, init="noise"), where, pool)
+def product(args: argparse.Namespace, data: "RealSet", pool: "Pool", device: torch.device) -> "Step":
+    """A function that does one step of the product."""
+    problem = Problem(data, common.settings(args, "sre2l", ipc=1, init="noise"), device, pool)
     return common.unit_of(Recover(problem, RecoverSettings(**SETTINGS, batch=len(data.classes))))
 
 
-def straightforward(data: "RealSet", pool: "Pool", where: torch.device) -> "Step":
-    """The published loop: hooks that keep the statistics of every batch norm's input, Adam on the images, a clamp."""
+def straightforward(data: "RealSet", pool: "Pool", device: torch.device) -> "Step":
+    """A function that does one step of the published loop.
+
+    Hooks collect the statistics of every batch norm's input, Adam moves the images, and a clamp keeps them in range.
+    """
     network = copy.deepcopy(pool.network(pool.members[0]))
     deviations = []
 
@@ -53,10 +56,10 @@ def straightforward(data: "RealSet", pool: "Pool", where: torch.device) -> "Step
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.register_forward_hook(hook)
-    labels = torch.arange(len(data.classes), device=where)
-    images = torch.randn(len(labels), *data.train.images.shape[1:], device=where, requires_grad=True)
+    labels = torch.arange(len(data.classes), device=device)
+    images = torch.randn(len(labels), *data.train.images.shape[1:], device=device, requires_grad=True)
     optimizer = torch.optim.Adam([images], 0.25, betas=(0.5, 0.9))
-    low, high = (data.space.to(where).encode(torch.full((1, 3, 1, 1), p, device=where)) for p in (0.0, 1.0))
+    low, high = (data.space.to(device).encode(torch.full((1, 3, 1, 1), p, device=device)) for p in (0.0, 1.0))
 
     def step() -> None:
         deviations.clear()
@@ -71,13 +74,14 @@ def straightforward(data: "RealSet", pool: "Pool", where: torch.device) -> "Step
 
 
 def main(args: argparse.Namespace) -> None:
-    where = common.device_of(args)
-    data = common.noise(args.batch, args.batch, args.size).to(where)
+    """Prints the product beside the straightforward loop."""
+    device = common.device_of(args)
+    data = common.noise(args.batch, args.batch, args.size).to(device)
     with tempfile.TemporaryDirectory() as folder:
-        pool = common.pool_in(folder, data, where, args.network)
-        contestants = {"straightforward fp32 eager": straightforward(data, pool, where)}
-        contestants[common.label(args)] = product(args, data, pool, where)
-        table(contestants, args.steps, where)
+        pool = common.pool_in(folder, data, device, args.network)
+        contestants = {"straightforward fp32 eager": straightforward(data, pool, device)}
+        contestants[common.label(args)] = product(args, data, pool, device)
+        table(contestants, args.steps, device)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """One step of MoCo v2 on CIFAR-sized images against the straightforward loop, side by side in one run.
 
-    python -m benchmarks.ssl_step [--precision bf16] [--compile] [--network ResNet18BN] [--batch 256] [--steps 5]
+    python -m benchmarks.ssl_step --precision bf16 --compile --network ResNet18BN --batch 256 --steps 5
 
 The yardstick is the published shape of the loop: fp32, eager, batch norms split in 8, a queue of 4,096 keys, the momentum
-copy moved parameter by parameter; it is given its views, ours makes them in the step. Each line gives the median over the
-steps and the growth of memory during one. The machines are noisy: only figures of one run compare.
+copy updated parameter by parameter. It gets its views for free, the product makes them in the step. Each line gives the
+median over the steps and the growth of memory during one. The machines are noisy: only figures of one run compare.
 """
 
 import argparse
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
     from benchmarks.measure import Step
 
-DIM, QUEUE, SPLITS = 128, 4096, 8
+DIM, QUEUE, SPLITS = 128, 4096, 8  # MoCo's CIFAR-10 demo
 
 
 def product(args: argparse.Namespace, images: "Tensor") -> "Step":
-    """One call is one step of the product, its views included."""
+    """A function that does one step of the product, its views included."""
     settings = SimpleNamespace(
         epochs=10**6, batch=args.batch, optimizer="sgd", lr=0.06, momentum=0.9, weight_decay=5e-4, warmup=0,
         crop=0.08, blur=0.0, temperature=0.1, queue=QUEUE, ema=0.99, dim=DIM, hidden=0, splits=SPLITS,
@@ -46,14 +46,14 @@ def product(args: argparse.Namespace, images: "Tensor") -> "Step":
 
 
 def straightforward(args: argparse.Namespace, images: "Tensor") -> "Step":
-    """MoCo's algorithm 1, line by line."""
-    where = images.device
+    """A function that does one step of MoCo's algorithm 1, line by line."""
+    device = images.device
     with seeded(generator(0, "model")):
         network = split(build(args.network, 3, 32, 10, generator(0, "network")), SPLITS)
         head = nn.Linear(network.features_size, DIM)
-    queries = nn.ModuleList([network, head]).to(where)
+    queries = nn.ModuleList([network, head]).to(device)
     keys = copy.deepcopy(queries)
-    queue, at = F.normalize(torch.randn(DIM, QUEUE, generator=generator(0, "queue")), dim=0).to(where), 0
+    queue, at = F.normalize(torch.randn(DIM, QUEUE, generator=generator(0, "queue")), dim=0).to(device), 0
     optimizer = torch.optim.SGD(queries.parameters(), 0.06, 0.9, weight_decay=5e-4)
     first, second = (images[: args.batch].float() / 255 for _ in range(2))
 
@@ -66,11 +66,11 @@ def straightforward(args: argparse.Namespace, images: "Tensor") -> "Step":
         with torch.no_grad():
             for key, query in zip(keys.parameters(), queries.parameters(), strict=True):
                 key.data = key.data * 0.99 + query.data * 0.01
-            order = torch.randperm(args.batch, generator=generator(0, "order", at)).to(where)
+            order = torch.randperm(args.batch, generator=generator(0, "order", at)).to(device)
             k = encoded(keys, second[order])[order.argsort()]
         q = encoded(queries, first)
         logits = torch.cat([torch.einsum("nc,nc->n", q, k).unsqueeze(1), torch.einsum("nc,ck->nk", q, queue)], 1)
-        loss = F.cross_entropy(logits / 0.1, torch.zeros(args.batch, dtype=torch.long, device=where))
+        loss = F.cross_entropy(logits / 0.1, torch.zeros(args.batch, dtype=torch.long, device=device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -81,14 +81,15 @@ def straightforward(args: argparse.Namespace, images: "Tensor") -> "Step":
 
 
 def main(args: argparse.Namespace) -> None:
-    where = common.device_of(args)
+    """Prints the product beside the straightforward loop."""
+    device = common.device_of(args)
     images = torch.randint(0, 256, (4 * args.batch, 3, 32, 32), dtype=torch.uint8, generator=generator(0, "images"))
-    images = images.to(where)
+    images = images.to(device)
     print(f"{args.network}, {args.batch} images of 32 px, two views, {args.threads} threads")
     table(
         {"straightforward fp32 eager": straightforward(args, images), common.label(args): product(args, images)},
         args.steps,
-        where,
+        device,
     )
 
 

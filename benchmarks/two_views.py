@@ -1,11 +1,11 @@
 """Views of CIFAR-sized images for self-supervised learning against lightly's transforms, side by side in one run.
 
-    python -m benchmarks.two_views [--batch 512] [--steps 5] [--threads 1]
+    python -m benchmarks.two_views --batch 512 --steps 5 --threads 1
 
-The yardstick is what lightly offers: PIL images, one by one. Both make the views of the same images by the same settings;
-each line gives the median over the steps and the growth of memory during one. Then each change of colour and the blur
-against kornia's, which takes whole batches too: time, and by how much the images differ. The machines are noisy: only
-figures of one run compare.
+The yardstick is the way of lightly: PIL images, one by one. Both make the views of the same images by the same settings.
+Each line gives the median over the steps and the growth of memory during one. Each change of colour and the blur are then
+compared with kornia's, which takes whole batches, too: time, and the difference between the images. The machines are
+noisy: only figures of one run compare.
 """
 
 import argparse
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
     from benchmarks.measure import Step
 
-SIZE = 32
+SIZE = 32  # pixels of CIFAR
 
 
 def contests() -> dict[str, tuple[list[View], Callable[[Any], Any]]]:
-    """Name to (our Views, lightly's transform)."""
+    """The product's views and lightly's transform by the name of a contest."""
     from lightly.transforms.byol_transform import BYOLTransform, BYOLView1Transform, BYOLView2Transform
     from lightly.transforms.moco_transform import MoCoV2Transform
     from lightly.transforms.swav_transform import SwaVTransform
@@ -48,7 +48,7 @@ def contests() -> dict[str, tuple[list[View], Callable[[Any], Any]]]:
 
 
 def product(images: "Tensor", views: Sequence[View]) -> "Step":
-    """One call is what a training step asks for."""
+    """A function that makes the views of one training step."""
     count = iter(range(10**9))
 
     def step() -> "list[Tensor]":
@@ -60,7 +60,7 @@ def product(images: "Tensor", views: Sequence[View]) -> "Step":
 
 
 def one_by_one(images: "Tensor", transform: Callable[[Any], Any]) -> "Step":
-    """lightly's transform of every image, stacked as its loader would."""
+    """A function that applies a transform of lightly to every image and stacks the views, as its loader would."""
     pictures = [to_pil_image(image) for image in images]
 
     def step() -> "list[Tensor]":
@@ -70,7 +70,7 @@ def one_by_one(images: "Tensor", transform: Callable[[Any], Any]) -> "Step":
 
 
 def changes(images: "Tensor") -> "dict[str, tuple[Callable[[], Tensor], Callable[[], Tensor]]]":
-    """Name to (our change, kornia's) of images (n, 3, S, S) in [0, 1] by the same numbers."""
+    """The product's and kornia's function of each change to images (N, 3, S, S) in [0, 1], by the same random numbers."""
     from kornia import color, enhance, filters
 
     draws = generator(0, "changes")
@@ -86,7 +86,7 @@ def changes(images: "Tensor") -> "dict[str, tuple[Callable[[], Tensor], Callable
         "solarize": lambda: enhance.solarize(images, 128 / 255),
         "blurred": lambda: filters.gaussian_blur2d(images, (width, width), sigmas, "reflect"),
     }
-    ours = {
+    functions = {
         "brightness": lambda: colours.brightness(images, factor),
         "contrast": lambda: colours.contrast(images, factor),
         "saturation": lambda: colours.saturation(images, factor),
@@ -95,16 +95,16 @@ def changes(images: "Tensor") -> "dict[str, tuple[Callable[[], Tensor], Callable
         "solarize": lambda: colours.solarize(images),
         "blurred": lambda: blurred(images, sigma),
     }
-    return {name: (ours[name], kornia[name]) for name in ours}
+    return {name: (functions[name], kornia[name]) for name in functions}
 
 
 def against_kornia(images: "Tensor", steps: int) -> None:
-    """A line for each change: milliseconds of both, and the largest difference between their images."""
+    """Prints the milliseconds of both functions of each change, and the largest difference between their images."""
     count, _, size, _ = images.shape
     print(f"{count} images of {size} px: ours, kornia's, kornia's over ours, largest difference")
-    for name, (ours, kornia) in changes(images).items():
-        difference = float((ours() - kornia()).abs().max())
-        seconds = race({"ours": ours, "kornia": kornia}, steps, images.device)
+    for name, (function, kornia) in changes(images).items():
+        difference = float((function() - kornia()).abs().max())
+        seconds = race({"ours": function, "kornia": kornia}, steps, images.device)
         print(
             f"  {name:12s} {1e3 * seconds['ours']:8.2f} ms {1e3 * seconds['kornia']:8.2f} ms "
             f"x{seconds['kornia'] / seconds['ours']:5.2f}   {difference:.1e}"
@@ -112,6 +112,7 @@ def against_kornia(images: "Tensor", steps: int) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
+    """Prints every contest."""
     device.prepare(args.threads)
     images = torch.randint(0, 256, (args.batch, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator(0, "images"))
     for name, (views, transform) in contests().items():

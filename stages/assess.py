@@ -1,4 +1,6 @@
-"""Assess the relabelled set under a pool of models trained on the real data; nothing is trained.
+"""Assesses the relabelled set under a pool of models trained on the real data; trains nothing.
+
+    python -m stages.assess main
 
 Reads   params.yaml: evaluate.assess.fresh, real, chunk, compute.threads; data/relabeled; data/real/dataset;
         models/teachers/<POOL>
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 
 def run(pool: str) -> None:
+    """Measures every set under each model of ``pool`` and writes the out of the stage."""
     process.begin()
     params = parameters.load()
     settings = params.fields("evaluate.assess", Measuring)

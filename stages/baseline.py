@@ -1,6 +1,8 @@
-"""Train the same networks by the same protocol on sets that nobody distilled: random, k-means and class-mean images.
+"""Trains the same networks by the same protocol on sets that are not distilled: random, k-means and class-mean images.
 
-Of a dataset whose images stay in files, only random ones: the others look at all pixels at once.
+    python -m stages.baseline common
+
+A dataset whose images stay in files has random images only, since the other two read all pixels at once.
 
 Reads   params.yaml: method.ipc, evaluate.networks, seeds, draws, test_every, precision, compile and evaluate.<PROTOCOL>,
         compute.threads; data/real/dataset
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 
 def run(protocol: str) -> None:
+    """Trains the students of the baselines under ``protocol`` and writes the out of the stage."""
     process.begin()
     params = parameters.load()
     common = params.fields("evaluate", EvaluateCommon)

@@ -1,7 +1,9 @@
-"""Refuse bad parameters before anything is removed or trained.
+"""Refuses bad parameters before anything is removed or trained.
+
+    python -m stages.check
 
 Reads   params.yaml, every section
-Writes  data/checked, always the same bytes, so that nothing downstream reruns for it
+Writes  data/checked, always the same bytes, so that no later stage reruns because of it
 """
 
 import argparse
@@ -17,6 +19,7 @@ OUT = Path("data/checked")
 
 
 def run() -> None:
+    """Checks params.yaml and prints notes on values that are valid but unlikely to be intended."""
     process.begin()
     params = parameters.load()
     check_all(params)

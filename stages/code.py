@@ -1,4 +1,6 @@
-"""Say what the code of every stage is, so that DVC reruns what an edit changes and nothing else.
+"""Fingerprints the code of every stage, so that DVC reruns the stages whose code an edit changes and no other.
+
+    python -m stages.code
 
 Reads   stages, distillation
 Writes  data/code: for each stage script, and each variant that a parameter picks (a method, an objective, a kind of
@@ -28,7 +30,10 @@ VARIANTS = {
 
 
 def programs() -> Iterator[tuple[str, list[str]]]:
-    """(name, modules that it may run) of every stage script and variant; a check may run all variants."""
+    """Yields (name, dotted names of the modules that it may run) of every stage script and variant.
+
+    The stage check may run all variants.
+    """
     every = [f"{package.__name__}.{name}" for package in VARIANTS.values() for name in package.names()]
     for script in sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py")):
         if package := VARIANTS.get(script):
@@ -39,6 +44,7 @@ def programs() -> Iterator[tuple[str, list[str]]]:
 
 
 def run() -> None:
+    """Writes the digests of every program."""
     process.begin()
     with atomic_output(OUT) as out:
         for name, modules in programs():

@@ -1,4 +1,6 @@
-"""Distil the dataset with one method, in shards where the method has them.
+"""Distils the dataset with one method, in shards if the method has any.
+
+    python -m stages.distill
 
 Reads   params.yaml: the common keys of method, method.<name>, compute.threads; data/real/dataset;
         models/teachers/<method.teacher> and <method.guidance.teacher>; the file of method.imported
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 
 def run() -> None:
+    """Distils every shard, joins them and writes the out of the stage."""
     process.begin()
     params = parameters.load()
     common = params.fields("method", Common)

@@ -1,9 +1,14 @@
-"""Fetch and verify a dataset and write it as one file.
+"""Fetches and verifies a dataset and writes it as one file.
 
-Reads   params.yaml: the section dataset, or sources.NAME or targets.NAME where KEY is sources/NAME or targets/NAME;
-        published files from data/raw/DATASET, then from the folder $DD_MIRROR, else from the network (and keeps them in
-        the former); an imagefolder from its archive
-Writes  data/real/dataset, data/real/sources/NAME or data/real/targets/NAME: dataset.safetensors; where images stay in
+    python -m stages.download
+    python -m stages.download targets/svhn       # with targets.svhn in params.yaml
+
+Published files come from data/raw/DATASET, else from the folder $DD_MIRROR, else from the network, and are then kept in
+data/raw/DATASET. An imagefolder comes from its archive.
+
+Reads   params.yaml: the section dataset, or sources.NAME or targets.NAME if KEY is sources/NAME or targets/NAME;
+        published files or an archive
+Writes  data/real/dataset, data/real/sources/NAME or data/real/targets/NAME: dataset.safetensors. If images stay in
         files, these are unpacked into data/raw/images, or linked there
 """
 
@@ -21,7 +26,7 @@ from distillation.runtime.files import atomic_output
 
 
 def run(key: str) -> None:
-    """Read the dataset that ``key`` names and write its folder whole, or not at all."""
+    """Reads the dataset that ``key`` names and writes its folder whole, or not at all."""
     process.begin()
     if key != "dataset" and not re.fullmatch(r"(sources|targets)/[\w-]+", key):
         raise BadInput(f"'{key}' is no dataset's key: it should be dataset, sources/NAME or targets/NAME.")
@@ -44,7 +49,9 @@ def run(key: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("key", nargs="?", default="dataset", metavar="KEY", help="sources/NAME or targets/NAME")
-    entry_help = "what params.yaml says of KEY, spelt out for DVC alone: settings are read from params.yaml"
+    parser.add_argument(
+        "key", nargs="?", default="dataset", metavar="KEY", help="dataset (default), sources/NAME or targets/NAME"
+    )
+    entry_help = "ignored: the keys of KEY in params.yaml, for DVC to see a change"
     parser.add_argument("entry", nargs=argparse.REMAINDER, metavar="...", help=entry_help)
     sys.exit(guarded(run, parser.parse_args().key))

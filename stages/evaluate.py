@@ -1,9 +1,12 @@
-"""Train fresh networks on the relabelled set and test them on real images, by one protocol.
+"""Trains fresh networks on the relabelled set and tests them on real images, by one protocol.
+
+    python -m stages.evaluate standard
+    python -m stages.evaluate standard --only ConvNetD2W64NN/0
 
 Reads   params.yaml: evaluate.networks, seeds, test_every, precision, compile, save_models and evaluate.<PROTOCOL>,
         compute.threads; data/relabeled; data/real/dataset
 Writes  reports/evaluation/<PROTOCOL>: rows.csv, curves.csv, classes.csv (accuracy by class), info.json, metrics.json;
-        students.safetensors where evaluate.save_models is true
+        students.safetensors if evaluate.save_models is true
 """
 
 import argparse
@@ -28,6 +31,12 @@ if TYPE_CHECKING:
 
 
 def run(protocol: str, one: str | None) -> None:
+    """Trains the students of every set, network and seed under ``protocol`` and writes the out of the stage.
+
+    Args:
+        protocol: name of the protocol.
+        one: NETWORK/SEED to train alone, in the foreground and without writing the out; None for all.
+    """
     process.begin()
     params = parameters.load()
     common = params.fields("evaluate", EvaluateCommon)
@@ -71,6 +80,6 @@ def run(protocol: str, one: str | None) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("protocol", help="one of evaluate.protocols: standard, common")
-    parser.add_argument("--only", metavar="NETWORK/SEED", help="train these students alone, in the foreground, anew")
+    parser.add_argument("--only", metavar="NETWORK/SEED", help="train these students alone, afresh, in the foreground")
     args = parser.parse_args()
     sys.exit(guarded(run, args.protocol, args.only))

@@ -1,6 +1,9 @@
-"""Pre-train networks on a set, then teach them on the same images what a teacher of another dataset predicts; test them there.
+"""Pre-trains networks on a set, then distils knowledge of another dataset into them on the same images, and tests them there.
 
-No image of that dataset is trained on. The control learns the same from noise.
+    python -m stages.kd distilled cifar10 kd     # with evaluate.kd.teachers.cifar10: kd in params.yaml
+
+The networks learn the predictions that a teacher of the target dataset makes on the images of the set. No image of the
+target dataset is trained on. The control learns the predictions on noise.
 
 Reads   params.yaml: evaluate.networks, seeds, precision, compile, evaluate.pretrain, evaluate.kd, compute.threads;
         data/real/dataset; data/real/targets/TARGET; models/teachers/POOL; of SETS distilled: data/relabeled; of SETS
@@ -31,6 +34,13 @@ STAGES = {"distilled": "kd", "baseline": "kd_baseline"}
 
 
 def run(sets: str, target: str, teachers: str) -> None:
+    """Trains and tests the students of ``sets`` on a target dataset and writes the out of the stage.
+
+    Args:
+        sets: ``distilled`` or ``baseline``.
+        target: name of the target dataset.
+        teachers: name of the pool that was trained on the target dataset.
+    """
     process.begin()
     params = parameters.load()
     students = params.fields("evaluate", Students)
@@ -48,6 +58,7 @@ def run(sets: str, target: str, teachers: str) -> None:
         rows = carried.noise(students, ipc * len(data.classes)) + carried.real(data, ipc, students, ["kd"])
 
     def job_of(cell: carried.Cell, start: "Task | None") -> kd.Job:
+        """Job of a cell; ``start`` is the task that pre-trains its network, None for fresh weights."""
         return kd.Job(
             data=folder,
             teachers=pool.folder / FILE,
@@ -81,8 +92,8 @@ def run(sets: str, target: str, teachers: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sets", choices=list(STAGES))
+    parser.add_argument("sets", choices=list(STAGES), help="the sets to pre-train on")
     parser.add_argument("target", help="a key of the section evaluate.kd.teachers")
-    parser.add_argument("teachers", metavar="pool", help="the pool that is trained on it: the value at that key")
+    parser.add_argument("teachers", metavar="pool", help="the pool of its teachers: the value at that key")
     args = parser.parse_args()
     sys.exit(guarded(run, args.sets, args.target, args.teachers))

@@ -1,8 +1,10 @@
-"""Give the distilled images their final labels.
+"""Gives the distilled images their final labels.
+
+    python -m stages.relabel
 
 Reads   params.yaml: relabel.kind, relabel.<kind>, relabel.teacher, relabel.control, compute.threads; data/distilled;
         data/real/dataset; models/teachers/<relabel.teacher>
-Writes  data/relabeled: distilled.safetensors, info.json, metrics.json; control.safetensors where a teacher labels;
+Writes  data/relabeled: distilled.safetensors, info.json, metrics.json; control.safetensors if a teacher labels;
         teachers.safetensors (kind online) or distilled.labels.safetensors and control.labels.safetensors (fkd)
 """
 
@@ -22,6 +24,7 @@ from distillation.runtime.errors import guarded
 
 
 def run() -> None:
+    """Labels the distilled set and its control by ``relabel.kind`` and writes the out of the stage."""
     process.begin()
     params = parameters.load()
     common = params.fields("relabel", RelabelCommon)

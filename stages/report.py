@@ -1,4 +1,6 @@
-"""Write the report: one page, its figures, and the numbers that DVC compares.
+"""Writes the report: one page, its figures, and the numbers that DVC compares.
+
+    python -m stages.report
 
 Reads   params.yaml: evaluate.protocols, evaluate.assess.teachers, evaluate.kd.teachers, targets, teacher (the names of the
         pools); data/distilled; data/relabeled; models/teachers; reports/evaluation; reports/baseline; reports/whole;
@@ -19,7 +21,7 @@ REPORTS = Path("reports")
 
 
 def run() -> None:
-    """Read everything, then write: what is missing is said before anything is replaced."""
+    """Reads everything, then writes, so that a missing file is reported before anything is replaced."""
     process.begin()
     parameters = params.load()
     artefacts = reading.read(

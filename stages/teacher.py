@@ -1,9 +1,11 @@
-"""Make a pool of teachers.
+"""Trains or imports a pool of teachers.
 
-Reads   params.yaml: teacher.<POOL>, what it leaves out of pool and objectives.<objective>, compute.threads;
+    python -m stages.teacher main
+
+Reads   params.yaml: teacher.<POOL>, and from pool and objectives.<objective> what it leaves out; compute.threads;
         data/real/<source>
 Writes  models/teachers/<POOL>: teachers.safetensors (all weights), pool.json, curves.csv, metrics.json; norms.csv, the
-        statistics of batch norms, where there are any
+        statistics of batch norms, if there are any
 """
 
 import argparse
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 
 def run(pool: str) -> None:
+    """Makes every teacher of ``pool`` and writes the out of the stage."""
     process.begin()
     params = parameters.load()
     settings = pool_settings(params, pool)

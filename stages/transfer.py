@@ -1,4 +1,6 @@
-"""Pre-train networks on a set, carry them over to a dataset of targets, and test them there.
+"""Pre-trains networks on a set, transfers them to a target dataset, and tests them there.
+
+    python -m stages.transfer distilled svhn     # with targets.svhn in params.yaml
 
 Reads   params.yaml: evaluate.networks, seeds, precision, compile, evaluate.pretrain, evaluate.transfer, compute.threads;
         data/real/dataset; data/real/targets/TARGET; of SETS distilled: data/relabeled; of SETS baseline: method.ipc
@@ -27,6 +29,12 @@ STAGES = {"distilled": "transfer", "baseline": "transfer_baseline"}
 
 
 def run(sets: str, target: str) -> None:
+    """Trains and tests the students of ``sets`` on a target dataset and writes the out of the stage.
+
+    Args:
+        sets: ``distilled`` or ``baseline``.
+        target: name of the target dataset.
+    """
     process.begin()
     params = parameters.load()
     students = params.fields("evaluate", Students)
@@ -43,6 +51,7 @@ def run(sets: str, target: str) -> None:
         rows += carried.real(data, params.fields("method", Images).ipc, students, settings.protocols)
 
     def job_of(cell: carried.Cell, start: "Task | None") -> transfer.Job:
+        """Job of a cell; ``start`` is the task that pre-trains its network, None for fresh weights."""
         return transfer.Job(
             data=folder,
             start=start,
@@ -70,7 +79,7 @@ def run(sets: str, target: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sets", choices=list(STAGES))
+    parser.add_argument("sets", choices=list(STAGES), help="the sets to pre-train on")
     parser.add_argument("target", help="a key of the section targets")
     args = parser.parse_args()
     sys.exit(guarded(run, args.sets, args.target))

@@ -1,4 +1,6 @@
-"""Train the evaluation's networks on the whole real dataset: the ceiling of every table.
+"""Trains the evaluation's networks on the whole real dataset: the ceiling of every table.
+
+    python -m stages.whole
 
 Reads   params.yaml: evaluate.networks, seeds, test_every, precision, compile and evaluate.whole, compute.threads;
         data/real/dataset
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 
 def run() -> None:
+    """Trains a student for every network and seed and writes the out of the stage."""
     process.begin()
     params = parameters.load()
     common = params.fields("evaluate", EvaluateCommon)

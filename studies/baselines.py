@@ -1,13 +1,13 @@
-"""Methods beside each other: distilled sets of several seeds, and what one student of each reaches.
+"""Comparison of methods: distilled sets of several seeds, and the accuracy of one student of each.
 
-    python -m studies.baselines --methods random dm dsa apm mtt frepo kip --ipc 1 10 --seeds 3 \
-        --out reports/studies/baselines_digits.csv --experts experts method.mtt.iterations=100 ...
+    python -m studies.baselines --methods random dm dsa apm --ipc 1 10 --seeds 3 method.dm.iterations=100
 
-Run it where `dvc repro` has made data/real/dataset, the pool method.teacher (for apm) and, for mtt, the pool `--experts`
-whose objective is trajectory. Settings are those of params.yaml but for the overrides. Each row of the CSV is one set: the
-accuracy (percent) of a student under evaluate.common, on hard labels; with ``--own`` also of one under evaluate.standard
-on the labels that the method means (mtt: at the learning rate it learnt; apm: the teacher's logits); and the seconds and
-updates that the set took. Rows that the CSV holds are not made again. The table gives means and population std over n sets.
+It needs the outs of `dvc repro`: data/real/dataset, the pool method.teacher (for apm) and, for mtt, the pool ``--experts``
+whose objective is trajectory. Settings are those of params.yaml, changed by the overrides. Each row of the CSV is one set:
+the accuracy (percent) of a student under evaluate.common, on hard labels; with ``--own`` also of one under
+evaluate.standard on the method's own labels (mtt: at the learning rate it learnt; apm: the teacher's logits); and the
+seconds and updates that the set took. Rows that the CSV has are not computed again. The table gives means and population
+std over n sets.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def row_of(
     ipc: int,
     seed: int,
 ) -> list[Any]:
-    """One row of the CSV."""
+    """One row of the CSV, with the values of ``COLUMNS``."""
     pool, changed = pools.get(name, pools["others"]), {}
     if name == "mtt":
         changed["teacher"] = args.experts
@@ -73,7 +73,7 @@ def row_of(
 
 
 def _labelled(distilled: "DistilledSet", name: str, pool: Pool) -> "DistilledSet":
-    """The set with the labels that its method means."""
+    """The set with its method's own labels."""
     if name != "apm":
         return distilled
     targets = predictions(pool, distilled.images, distilled.space, "one", lambda x: x)
@@ -81,6 +81,7 @@ def _labelled(distilled: "DistilledSet", name: str, pool: Pool) -> "DistilledSet
 
 
 def main(args: argparse.Namespace) -> None:
+    """Computes the missing rows, writes the CSV and prints the table."""
     settings, out = settings_with(args.overrides), Path(args.out)
     device.prepare(args.threads)
     data = RealSet.load("data/real/dataset")

@@ -1,4 +1,4 @@
-"""What studies share: params.yaml with overrides, a method in one process, and one student of a set."""
+"""Shared parts of studies: params.yaml with overrides, a method in one process, and one student of a set."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def settings_with(overrides: list[str]) -> Params:
-    """The Params of params.yaml, but for each KEY=VALUE of ``overrides``."""
+    """The Params of params.yaml, changed by each KEY=VALUE of ``overrides``."""
     settings = params.load()
     for override in overrides:
         path, _, value = override.partition("=")
@@ -32,7 +32,7 @@ def settings_with(overrides: list[str]) -> Params:
 
 
 def common_with(settings: Params, **changed: Any) -> Common:
-    """The Common settings of the section ``method``, but for what is ``changed``."""
+    """The Common settings of the section ``method``, with the values ``changed``."""
     values = {**settings.value("method"), **changed}
     return Common(**{name: values[name] for name in Common.model_fields})
 
@@ -47,11 +47,15 @@ def method_of(settings: Params, common: Common, data: RealSet, pool: Pool) -> Me
 def student_accuracy(
     settings: Params, protocol: "LabelSettings", distilled: DistilledSet, targets: Tensor, data: RealSet, seed: int
 ) -> float:
-    """Test accuracy (percent) of one student, the same initial weights for every set of one seed.
+    """Test accuracy (percent) of one student; all sets have the same initial weights for a seed.
 
     Args:
-        protocol: how it is trained, with its loss.
-        targets: labels (N,) or label vectors (N, K) of the images of ``distilled``.
+        settings: names the network.
+        protocol: settings of the training, with its loss.
+        distilled: the set.
+        targets: labels (N,) or label vectors (N, K) of its images.
+        data: the real data to test on.
+        seed: of the initial weights and the training.
     """
     word = settings.value("evaluate.networks")[0]
     network = build(word, *data.shape, generator(seed, "student", word))

@@ -1,12 +1,12 @@
-"""Does guidance help? Methods and alphas in one process, with the same seeds for every alpha.
+"""Effect of guidance: methods and alphas in one process, with the same seeds for every alpha.
 
-    python -m studies.guidance --methods dm dsa dc --ipc 1 10 --alphas 0 10 100 1000 --seeds 5 --out study.csv \
-        method.dm.iterations=200 method.network=ConvNetW32 ...
+    python -m studies.guidance --methods dm dsa dc --ipc 1 10 --alphas 0 10 100 --seeds 5 method.dm.iterations=200
 
-Run it where `dvc repro` has made data/real/dataset and two pools of teachers on it: `--guide` guides, `--held-out` only
-looks. Settings are those of params.yaml but for the overrides. Each row of the CSV is one distilled set: accuracy
-(percent) and cross-entropy of its images under the held-out models, and the accuracy of one student trained on it by
-evaluate.standard.hard. The table gives means over seeds, and the paired difference to alpha 0 with its standard error.
+It needs the outs of `dvc repro`: data/real/dataset and two pools of teachers on it. The pool ``--guide`` guides, the pool
+``--held-out`` only judges. Settings are those of params.yaml, changed by the overrides. Each row of the CSV is one
+distilled set: accuracy (percent) and cross-entropy of its images under the held-out models, and the accuracy of one student
+trained on it by evaluate.standard.hard. The table gives means over seeds, and the paired difference to alpha 0 with its
+standard error.
 """
 
 import argparse
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def distilled_by(settings: "Params", common: "Common", data: RealSet, guide: Pool) -> "DistilledSet":
-    """The set that a method makes under its Common settings."""
+    """The distilled set of a method under its Common settings."""
     method = method_of(settings, common, data, guide)
     for _ in updates(method, Guidance(method.problem, guide) if common.guided else None):
         pass
@@ -51,7 +51,7 @@ def labels_of(distilled: "DistilledSet") -> torch.Tensor:
 
 @torch.no_grad()
 def held_out_scores(pool: Pool, distilled: "DistilledSet") -> tuple[float, float]:
-    """Mean accuracy (percent) and cross-entropy of the images under every member of the pool."""
+    """Mean accuracy (percent) and cross-entropy of the images over the members of the pool."""
     labels = labels_of(distilled)
     logits = [pool.network(member)(distilled.images) for member in pool.members]
     hits = [100 * float((each.argmax(1) == labels).float().mean()) for each in logits]
@@ -59,6 +59,7 @@ def held_out_scores(pool: Pool, distilled: "DistilledSet") -> tuple[float, float
 
 
 def study(args: argparse.Namespace) -> None:
+    """Distils every set, writes the CSV and prints the table."""
     settings = settings_with(args.overrides)
     device.prepare(args.threads)
     data = RealSet.load("data/real/dataset")

@@ -1,12 +1,15 @@
-"""How well a set of KRR-ST answers for its target model on images that nothing was fitted to, beside random real images.
+"""Error of a KRR-ST set on images that nothing was fitted to, beside random real images.
 
-    python -m studies.krr_unseen [--networks 3] [--steps 0 100] [--draws 5]
+    python -m studies.krr_unseen --networks 3 --steps 0 100 --draws 5
 
-Run it where `dvc repro distill` has made data/distilled by krr_st. The last layer of a ConvNet is fitted in closed form to
-each set, and the mean squared error of its answers on the test images of data/real/dataset is printed: for the distilled
-set, for what it began as, and for ``--draws`` random sets of as many training images with their true features. Networks are
-fresh, and then trained for ``--steps`` on the very set, as those of method.krr_st's pool are; the same weights at first for
-every set. Lower is better; "mean feature" is the error of answering every image alike. Mean and population std over networks.
+A model fitted to the set should reproduce the target model's features on unseen images. It needs data/distilled of
+`dvc repro distill` by krr_st. The last layer of a ConvNet is fitted in closed form to each set, and the mean squared error
+of its predictions on the test images of data/real/dataset is printed: for the distilled set, for its initial state, and for
+``--draws`` random sets of as many training images with their true features.
+
+Networks are fresh, or trained for ``--steps`` on the same set, like those of method.krr_st's pool; all sets have the same
+initial weights. Lower is better; "mean feature" is the error of a constant prediction. Mean and population std are over
+networks.
 """
 
 import argparse
@@ -35,18 +38,28 @@ if TYPE_CHECKING:
     from distillation.params import Params
     from distillation.teachers.foreign import Foreign
 
-CHUNK = 256
+CHUNK = 256  # house: images in a network at once
 
 
 @torch.no_grad()
 def embedded(network: "Network | Foreign", images: "Tensor") -> "Tensor":
+    """Features (N, F) of images (N, C, S, S)."""
     return in_chunks(network.embed, images, CHUNK)
 
 
 def error(
     network: "Network", images: "Tensor", targets: "Tensor", unseen: "Tensor", unseen_targets: "Tensor", ridge: float
 ) -> float:
-    """The outer loss of a set under a network in eval mode."""
+    """The outer loss of a set under a network in eval mode.
+
+    Args:
+        network: the network.
+        images: images (M, C, S, S) of the set.
+        targets: targets (M, D) of the set.
+        unseen: test images (N, C, S, S).
+        unseen_targets: the target model's features (N, D) of the test images.
+        ridge: weight of the regularisation.
+    """
     network.eval()
     with torch.no_grad():
         regressed = predictions(embedded(network, images), targets, embedded(network, unseen), ridge)
@@ -61,7 +74,7 @@ def errors(
     unseen: "Tensor",
     unseen_targets: "Tensor",
 ) -> dict[int, list[float]]:
-    """The outer loss by number of steps, then network."""
+    """The outer losses of all networks, by their number of training steps; the arguments are those of ``error``."""
     settings, word = parameters.section("method.krr_st", Settings), parameters.value("method.network")
     losses = {}
     for place in range(args.networks):
@@ -83,6 +96,7 @@ def features(pool: Pool, images: "Tensor") -> "Tensor":
 
 
 def report(name: str, losses: Mapping[int, Sequence[float]]) -> None:
+    """Prints mean and std of the losses of a set for each number of steps."""
     for steps, values in losses.items():
         values = torch.tensor(values)
         print(
@@ -92,6 +106,7 @@ def report(name: str, losses: Mapping[int, Sequence[float]]) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
+    """Prints the errors of the distilled set, of its initial state and of random sets."""
     parameters = params.load()
     device.prepare(args.threads)
     data, pool = RealSet.load("data/real/dataset"), Pool(f"models/teachers/{parameters.value('method.teacher')}")

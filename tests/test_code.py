@@ -274,3 +274,10 @@ def test_every_folder_that_the_report_reads_is_in_a_fresh_clone():
     for dep in WORKFLOW["report"]["deps"]:
         if dep.startswith(("reports/", "models/")) and dep not in made:
             assert (ROOT / dep / ".gitignore").is_file(), dep
+
+
+def test_every_stage_and_command_shows_an_example():
+    """An example line in the docstring, which is its ``--help``."""
+    for path in [*ROOT.glob("stages/[a-z]*.py"), *ROOT.glob("distillation/commands/[a-z]*.py")]:
+        call = f"stages.{path.stem}" if path.parent.name == "stages" else f"distillation {path.stem}"
+        assert f"\n    python -m {call}" in ast.get_docstring(ast.parse(path.read_text())), path

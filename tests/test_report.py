@@ -466,7 +466,7 @@ def test_a_published_checkpoint_rule_is_marked(made):
 def test_pixels_are_repeated_and_clamped_only_for_viewing(made):
     images = reading.read(["standard"], ["main"], made).images
     loud = DistilledSet(images.images * 3, images.labels, None, images.space, images.info)
-    shown = pictures.shown(loud)
+    shown = pictures.first_images(loud)
     raw = loud.space.decode(loud.images)[3, 0].clamp(0, 1).mul(255).round().numpy()
     assert (shown[3].images[0] == raw[..., None]).all()
     canvas, names = pictures.canvas(shown, side=16)

@@ -1,4 +1,4 @@
-"""What makes parameters sound, told before anything is removed or trained: a file for each section of params.yaml."""
+"""Checks of params.yaml, made before anything is removed or trained: a file for each of its sections."""
 
 from distillation.checks import dataset, evaluate, method, relabel, teacher
 from distillation.checks.notes import SIZED_FOR_DIGITS, notes
@@ -11,7 +11,7 @@ SECTIONS = (*_DATA, *_TEACHERS, "method", "relabel", "evaluate", "compute")
 
 
 def check_all(params: Params) -> None:
-    """Raise BadInput for the first thing in ``params`` that could not work."""
+    """Raises BadInput for the first value in ``params`` that could not work."""
     only(params.values, SECTIONS, "params.yaml")
     params.section("compute", Compute)
     shape = dataset.check(params)

@@ -1,4 +1,4 @@
-"""The sections dataset, sources and targets."""
+"""Checks of the sections dataset, sources and targets."""
 
 from distillation.checks.sections import names
 from distillation.datasets.catalogue import facts
@@ -11,7 +11,14 @@ Shape = tuple[int | None, int | None]  # channels and pixels of a side, each Non
 
 
 def check(params: Params) -> Shape:
-    """Check the sections. Returns the shape of the dataset's images; raises BadInput."""
+    """Checks the sections.
+
+    Returns:
+        The shape of the dataset's images.
+
+    Raises:
+        BadInput: a section is wrong.
+    """
     settings = params.section("dataset", DatasetSettings)
     for section in ("sources", "targets"):
         for name in names(params, section):
@@ -20,7 +27,7 @@ def check(params: Params) -> Shape:
 
 
 def shape_of(settings: DatasetSettings) -> Shape:
-    """The shape of the images that a dataset's settings give."""
+    """The shape of the images of a dataset with these settings."""
     native = facts(settings.name)
     channels = {"rgb": 3, "grey": 1, "auto": native.channels if native else None}[settings.colour]
     return channels, settings.size or (native.size if native else None)
@@ -33,12 +40,18 @@ def settings_of(params: Params, source: str) -> DatasetSettings:
 
 
 def differ(one: Shape, other: Shape) -> bool:
-    """Whether two shapes are known to be different."""
+    """Whether two shapes certainly differ; None in either one is no difference."""
     return any(None not in pair and pair[0] != pair[1] for pair in zip(one, other, strict=True))
 
 
 def check_network(path: str, network: str, shape: Shape) -> None:
-    """Raise BadInput where a network is unknown or, as far as the images' shape is known, does not fit it."""
+    """Raises BadInput if a network is unknown or does not fit the images, as far as their shape is known.
+
+    Args:
+        path: the key that names the network, for the sentence.
+        network: name of the network.
+        shape: shape of the images.
+    """
     try:
         networks.parse(network) if None in shape else networks.check(network, *shape)
     except BadInput as error:

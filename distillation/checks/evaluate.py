@@ -1,4 +1,4 @@
-"""The section evaluate."""
+"""Checks of the section evaluate."""
 
 from distillation import methods
 from distillation.checks.dataset import Shape, check_network, differ, settings_of, shape_of
@@ -17,7 +17,7 @@ _KEYS = [*_FIELDS, "protocols", "assess", "whole", "pretrain", "transfer", "kd",
 
 
 def check(params: Params, shape: Shape, pools: Pools) -> None:
-    """Raise BadInput where a set of images of a ``shape`` cannot be evaluated so."""
+    """Raises BadInput if the section is wrong, or does not suit images of a ``shape``, the label kind or the ``pools``."""
     only(mapping(params, "evaluate"), _KEYS, "evaluate")
     common = params.fields("evaluate", EvaluateCommon)
     params.fields("evaluate", Draws)
@@ -49,7 +49,7 @@ def _protocols(params: Params) -> None:
 
 
 def _common_classes(params: Params) -> None:
-    """The protocol ``common`` trains classes, which labels in a file beside a set do not give it."""
+    """Raises BadInput if the protocol ``common``, which trains classes, gets a set whose labels are in a file beside it."""
     name, kind = params.value("method.name"), params.value("relabel.kind")
     evaluated = "common" in params.value("evaluate.protocols")
     if evaluated and kind in ("online", "fkd") and _kind_of_method(params) == "features":
@@ -60,7 +60,7 @@ def _common_classes(params: Params) -> None:
 
 
 def _label_kind(params: Params) -> str:
-    """The kind of the set's labels as far as the parameters tell it: features, or what can stand for classes."""
+    """The kind of the set's labels, as far as the parameters determine it: ``features``, or ``hard`` for all with classes."""
     kind = params.value("relabel.kind")
     return "features" if (_kind_of_method(params) if kind == "keep" else kind) == "features" else "hard"
 
@@ -73,7 +73,7 @@ def _kind_of_method(params: Params) -> str:
 
 
 def _set_lr(params: Params) -> None:
-    """Students can learn at the set's own rate where the method learns one, or its file may bring one."""
+    """Raises BadInput if students should train at the set's own learning rate, but the method can bring none."""
     name = params.value("method.name")
     set_lr = params.value("evaluate.standard.hard.set_lr") and "standard" in params.value("evaluate.protocols")
     if set_lr and params.value("relabel.kind") in ("keep", "hard") and not methods.load(name).METHOD.learns_lr:
@@ -84,7 +84,7 @@ def _set_lr(params: Params) -> None:
 
 
 def _stored_epochs(params: Params) -> None:
-    """Stored labels must last as long as training; the protocol ``common`` has no use for them."""
+    """Raises BadInput if training lasts longer than the stored labels; the protocol ``common`` uses none."""
     stored, epochs = params.value("relabel.fkd.epochs"), params.value("evaluate.standard.fkd.epochs")
     used = params.value("relabel.kind") == "fkd" and "standard" in params.value("evaluate.protocols")
     if used and epochs > stored:
@@ -94,7 +94,7 @@ def _stored_epochs(params: Params) -> None:
 
 
 def _targets(params: Params, shape: Shape) -> None:
-    """Networks can be carried over where images have the shape of those that they were pre-trained on."""
+    """Raises BadInput if a target has images of another shape than the dataset, as networks are transferred unchanged."""
     for name in names(params, "targets"):
         target_shape = shape_of(settings_of(params, f"targets/{name}"))
         if differ(shape, target_shape):
@@ -105,7 +105,7 @@ def _targets(params: Params, shape: Shape) -> None:
 
 
 def _kd_teacher(params: Params, target: str, name: str, pools: Pools) -> None:
-    """What a pool must be that teaches what it knows of a target."""
+    """Raises BadInput if the pool ``name`` cannot teach its knowledge of a target."""
     path = f"evaluate.kd.teachers.{target}"
     if target not in params.value("targets"):
         raise BadInput(f"{path} is of no dataset of targets, which has {', '.join(params.value('targets')) or 'none'}.")
@@ -119,7 +119,7 @@ def _kd_teacher(params: Params, target: str, name: str, pools: Pools) -> None:
 
 
 def _same_shape(takes: str, pool: PoolSettings, shape: Shape) -> None:
-    """The teachers must take images of the ``shape`` of their target, which the student is given too."""
+    """Raises BadInput if the teachers take images of another ``shape`` than their target, which the student takes, too."""
     input_shape = objectives.load(pool.objective).shape(pool, shape)
     if differ(shape, input_shape):
         raise BadInput(

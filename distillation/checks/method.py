@@ -1,4 +1,4 @@
-"""The section method."""
+"""Checks of the section method."""
 
 from distillation import methods
 from distillation.checks.dataset import Shape, check_network, differ, settings_of, shape_of
@@ -14,7 +14,7 @@ from distillation.teachers.settings import PoolSettings
 
 
 def check(params: Params, shape: Shape, pools: Pools) -> None:
-    """Raise BadInput where the method cannot work on images of a ``shape`` or with its ``pools``."""
+    """Raises BadInput if the method cannot work on images of a ``shape`` or with its ``pools``."""
     common, settings = _settings(params)
     method = methods.load(common.name).METHOD
     _, shard_common = of_a_shard(method, common, settings)
@@ -33,7 +33,7 @@ def check(params: Params, shape: Shape, pools: Pools) -> None:
 
 
 def _settings(params: Params) -> tuple[Common, Section]:
-    """The common keys and the section of the chosen method; the sections of others must be sound too."""
+    """The common keys and the section of the chosen method; the sections of the other methods are checked, too."""
     names = methods.names()
     only(mapping(params, "method"), [*Common.model_fields, *names], "method")
     common = params.fields("method", Common)
@@ -43,7 +43,7 @@ def _settings(params: Params) -> tuple[Common, Section]:
 
 
 def _teacher(params: Params, method: type[Method], common: Common, pool: PoolSettings) -> None:
-    """What the teachers must be that the method itself needs."""
+    """Raises BadInput if the teachers lack something that the method itself needs."""
     if method.asks_logits or method.reads_batch_norms:
         _knows_classes(params, common, pool)
     if method.asks_logits:
@@ -69,7 +69,7 @@ def _same_whitening(params: Params, common: Common, pool: PoolSettings) -> None:
 
 
 def _batch_norms(common: Common, pool: PoolSettings) -> None:
-    """Only the names of our own networks say whether they have batch norms."""
+    """Raises BadInput if the first network has no batch norms; only the names of our own networks tell."""
     objective, first = objectives.load(pool.objective), pool.networks[0]
     if first in objective.words(pool) and parse(first).norm != "BN":
         raise BadInput(
@@ -79,7 +79,7 @@ def _batch_norms(common: Common, pool: PoolSettings) -> None:
 
 
 def _guidance(params: Params, common: Common, shape: Shape, pool: PoolSettings) -> None:
-    """What the teachers of ``pool`` must be to guide, as far as it is known before they are made."""
+    """Raises BadInput if the teachers of ``pool`` cannot guide, as far as this is known before they are trained."""
     _weights(common, pool)
     _checkpoint(common, pool)
     _distance(params, common, pool)

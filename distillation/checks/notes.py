@@ -1,4 +1,4 @@
-"""Values that are sound, but perhaps not meant."""
+"""Notes on values that are valid but unlikely to be intended."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -24,26 +24,26 @@ SIZED_FOR_DIGITS = {
 
 
 def notes(params: Params) -> Iterator[str]:
-    """Sentences about such values: sized for digits while another dataset is chosen, ..."""
+    """Yields a sentence for each such value: sized for digits while another dataset is chosen, or counts that do not match."""
     yield from _uneven(params)
     if params.value("dataset.name") == "digits":
         return
-    chosen = {"method": params.value("method.name"), "teacher.main": _at(params.values, "teacher.main.objective")}
+    variants = {"method": params.value("method.name"), "teacher.main": _at(params.values, "teacher.main.objective")}
     for path, (small, published) in SIZED_FOR_DIGITS.items():
         section, _, variant = path.rpartition(".")[0].rpartition(".")
-        if chosen.get(section, variant) == variant and _at(params.values, path) == small:
+        if variants.get(section, variant) == variant and _at(params.values, path) == small:
             yield f"{path} is {small}, sized for digits; {published} suits CIFAR-10."
 
 
 def _at(values: Any, path: str) -> Any:
-    """The value at a dotted path, None where a pool has nothing instead of the published value."""
+    """The value at a dotted path; None if a pool leaves it to the published value."""
     for key in path.split("."):
         values = values.get(key) if isinstance(values, dict) else None
     return values
 
 
 def _uneven(params: Params) -> Iterator[str]:
-    """A method whose number of images has no need of classes is compared with rows that count by class."""
+    """Yields a note if krr_st, whose number of images does not depend on classes, differs from the baselines in that number."""
     images, ipc = params.value("method.krr_st.images"), params.value("method.ipc")
     native = facts(params.value("dataset.name"))
     if params.value("method.name") == "krr_st" and images and native and images != ipc * native.classes:

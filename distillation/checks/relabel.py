@@ -1,4 +1,4 @@
-"""The section relabel."""
+"""Checks of the section relabel."""
 
 from distillation.checks.sections import mapping, only
 from distillation.checks.teacher import Pools, check_pool
@@ -8,7 +8,7 @@ from distillation.params import Params
 
 
 def check(params: Params, pools: Pools) -> None:
-    """Raise BadInput where the section is not sound."""
+    """Raises BadInput if the section is wrong."""
     only(mapping(params, "relabel"), [*RelabelCommon.model_fields, *kinds.names()], "relabel")
     common = params.fields("relabel", RelabelCommon)
     for kind in kinds.names():

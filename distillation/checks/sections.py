@@ -1,4 +1,4 @@
-"""Sections of params.yaml as mappings from names."""
+"""Access to sections of params.yaml as mappings from names."""
 
 import re
 from collections.abc import Collection
@@ -9,7 +9,11 @@ from distillation.runtime.errors import BadInput
 
 
 def mapping(params: Params, path: str) -> dict[str, Any]:
-    """The mapping at a dotted path. Raises BadInput where there is another value."""
+    """The mapping at a dotted path.
+
+    Raises:
+        BadInput: another value stands there.
+    """
     value = params.value(path)
     if not isinstance(value, dict):
         raise BadInput(f"{path} must be a mapping from names to sections, not {value!r}.")
@@ -17,7 +21,11 @@ def mapping(params: Params, path: str) -> dict[str, Any]:
 
 
 def names(params: Params, path: str) -> list[str]:
-    """The keys of a mapping that become names of stages and folders. Raises BadInput where one cannot."""
+    """The keys of a mapping, which become names of stages and folders.
+
+    Raises:
+        BadInput: a key cannot be such a name.
+    """
     for name in (keys := list(mapping(params, path))):
         if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name):
             raise BadInput(f"{path} has the name {name!r}, but names are letters, digits, - and _ only.")
@@ -25,7 +33,7 @@ def names(params: Params, path: str) -> list[str]:
 
 
 def only(keys: Collection[str], settings: Collection[str], path: str) -> None:
-    """Raise BadInput unless ``keys`` are exactly the ``settings`` of the section at ``path``."""
+    """Raises BadInput unless ``keys`` are exactly the ``settings`` of the section at ``path``."""
     for key in keys:
         if key not in settings:
             raise BadInput(f"{path} has no setting {key!r}; it has {', '.join(settings)}.")

@@ -1,4 +1,4 @@
-"""The sections teacher, pool and objectives."""
+"""Checks of the sections teacher, pool and objectives."""
 
 from collections.abc import Collection
 
@@ -14,7 +14,14 @@ Pools = dict[str, PoolSettings]
 
 
 def check(params: Params) -> Pools:
-    """Check the sections. Returns the settings of every pool by name; raises BadInput."""
+    """Checks the sections.
+
+    Returns:
+        The settings of every pool by its name.
+
+    Raises:
+        BadInput: a section is wrong.
+    """
     params.section("pool", PoolDefaults)
     only(mapping(params, "objectives"), objectives.names(), "objectives")
     for name in objectives.names():
@@ -29,7 +36,7 @@ def check(params: Params) -> Pools:
 
 
 def _unused(params: Params, pool: str) -> None:
-    """What a pool has for objectives that are not its own must be sound too."""
+    """Checks the settings that a pool has for objectives other than its own."""
     for name in objectives.names():
         if name in params.value(f"teacher.{pool}"):
             validate(objectives.load(name).settings, section_of(params, pool, name), f"teacher.{pool}.{name}")
@@ -43,18 +50,18 @@ def _source(params: Params, path: str, pool: PoolSettings) -> None:
 
 
 def check_pool(path: str, name: str, pools: Collection[str]) -> None:
-    """Raise BadInput where the value at a path names no pool."""
+    """Raises BadInput if ``name``, the value at ``path``, names no pool."""
     if name not in pools:
         raise BadInput(f"{path} is {name!r}, but the pools of the section teacher are {', '.join(pools)}.")
 
 
 def classifies(params: Params, pool: PoolSettings) -> bool:
-    """Whether a pool's teachers may know the classes of the dataset."""
+    """Whether a pool's teachers may predict the classes of the dataset."""
     return objectives.load(pool.objective).classifies(pool) and _may_share_classes(params, pool.source)
 
 
 def _may_share_classes(params: Params, source: str) -> bool:
-    """False where the classes of the source are known to be others than those of the dataset."""
+    """Whether the classes of the source may be those of the dataset; False only if they certainly differ."""
     dataset_name, source_name = (settings_of(params, each).name for each in ("dataset", source))
     classes = [(CATALOGUE[name].count, CATALOGUE[name].classes) for name in (dataset_name, source_name)]
     return dataset_name == source_name or all(not a or not b or a == b for a, b in zip(*classes, strict=True))

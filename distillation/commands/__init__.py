@@ -1,1 +1,1 @@
-"""What people call: ``python -m distillation NAME``. No stage depends on any."""
+"""Commands that people call: ``python -m distillation NAME``. No stage depends on any of them."""

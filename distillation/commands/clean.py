@@ -1,10 +1,14 @@
-"""List the outs that params.yaml no longer names; remove them, or old work, where that is asked for. A command, no stage.
+"""Lists the outs that params.yaml no longer names; removes them, or old work, on request. A command, no stage.
+
+    python -m distillation clean
+    python -m distillation clean --unnamed
+    python -m distillation clean --days 30
 
 Reads   params.yaml; the outs that DVC makes one by name: pools, protocols, targets and other datasets; DVC's cache;
         .dvc/tmp/work
-Writes  nothing by itself. --unnamed removes the outs that the cache holds with every file in them (`dvc gc` removes
-        them there too), --even-the-last-copy beside it all that are listed; --days removes checkpoints and finished
-        results of work. dvc.lock and the cache stay. The exit code is 2 where an out had to stay.
+Writes  nothing by itself. --unnamed removes the outs of which the cache holds every file (`dvc gc` removes them there
+        too); with --even-the-last-copy it removes all that are listed. --days removes checkpoints and finished results of
+        work. dvc.lock and the cache stay. The exit code is 2 if an out had to stay.
 """
 
 import argparse
@@ -38,7 +42,12 @@ NAMED_BY = {  # folder of outs to the parameter that names them, as in dvc.yaml
 
 
 def run(days: float | None = None, remove: bool = False, last_copies: bool = False) -> None:
-    """Remove work older than ``days``; list the outs without a name, and remove them.
+    """Removes work older than ``days``; lists the outs that have no name, and removes them.
+
+    Args:
+        days: age in days above which work is removed; None removes no work.
+        remove: whether unnamed outs are removed if the cache holds them whole.
+        last_copies: whether the others are removed, too.
 
     Raises:
         BadInput: an out had to stay, as the cache does not hold it whole; or ``last_copies`` comes without ``remove``.
@@ -48,7 +57,7 @@ def run(days: float | None = None, remove: bool = False, last_copies: bool = Fal
         raise BadInput("--even-the-last-copy says which outs --unnamed removes: give both.")
     if days is not None:
         remove_work(days)
-    # by what lies there, not by dvc.lock: a stage that was run alone since may have written something else
+    # By the content on disk, not by dvc.lock: a stage that was run alone since may have written something else.
     outs = {out: dvc_private.cached(dvc_hash(out)) for out in unnamed(parameters.load())}
     if not outs:
         print("params.yaml names every out.")
@@ -67,7 +76,7 @@ def run(days: float | None = None, remove: bool = False, last_copies: bool = Fal
 
 
 def unnamed(params: parameters.Params) -> Iterator[Path]:
-    """Folders in the place of outs that params.yaml does not name, but for those that a stage is writing."""
+    """Yields folders in the place of outs that params.yaml does not name, except those that a stage is writing."""
     for folder, path in NAMED_BY.items():
         names = set(map(str, params.value(path)))
         for out in sorted(Path(folder).glob("*/")):
@@ -76,11 +85,12 @@ def unnamed(params: parameters.Params) -> Iterator[Path]:
 
 
 def _sizes(folder: Path) -> list[int]:
+    """Bytes of every file below a folder."""
     return [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
 
 
 def remove_work(days: float) -> None:
-    """Remove task folders that nobody has touched for ``days`` and no run holds."""
+    """Removes task folders that are older than ``days`` and that no run holds."""
     before, freed = time.time() - days * 86400, 0
     for trash in work_folder().glob("*.trash"):
         shutil.rmtree(trash)
@@ -97,9 +107,12 @@ def remove_work(days: float) -> None:
 
 
 def main() -> int:
+    """Parses the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--days", type=float, help="remove work that is older; none is removed without")
-    parser.add_argument("--unnamed", action="store_true", help="remove what is listed and whole in DVC's cache")
-    parser.add_argument("--even-the-last-copy", action="store_true", help="with --unnamed: whole in the cache or not")
+    parser.add_argument("--days", type=float, help="remove work that is older; without it, no work is removed")
+    parser.add_argument(
+        "--unnamed", action="store_true", help="remove the listed outs of which DVC's cache holds every file"
+    )
+    parser.add_argument("--even-the-last-copy", action="store_true", help="with --unnamed: remove the others, too")
     args = parser.parse_args()
     return guarded(run, args.days, args.unnamed, args.even_the_last_copy)

@@ -1,4 +1,7 @@
-"""Show results side by side, and which assessment foretells the accuracy over them. A command, no stage.
+"""Shows results side by side, and which assessment predicts the accuracy over them. A command, no stage.
+
+    python -m distillation compare
+    python -m distillation compare --all
 
 Reads   params.yaml and reports/metrics.json of the workspace, of HEAD and of its experiments, or of those named; Git
         holds them, nothing has to be pulled
@@ -24,6 +27,17 @@ OUT = "reports/compare"
 
 
 def run(names: Sequence[str], every: bool, metric: str | None, out: str) -> None:
+    """Compares results and writes and prints the comparison.
+
+    Args:
+        names: experiments, Git revisions or ``workspace``; all of HEAD's if empty.
+        every: whether experiments of all commits count.
+        metric: path of the final accuracy; None for the one that most results have.
+        out: folder to write.
+
+    Raises:
+        BadInput: a name or metric is unknown, or there is only one result and no claim that it measures.
+    """
     process.begin()
     compared = results.read(names, every)
     metric, published = accuracies.main_accuracy(compared, metric), claims.section(compared)
@@ -43,7 +57,7 @@ def run(names: Sequence[str], every: bool, metric: str | None, out: str) -> None
 
 
 def write(sections: "Sequence[Section]", out: Path) -> None:
-    """The page, and the files of each section; a figure that an earlier comparison left goes."""
+    """Writes the page and the files of each section; removes a figure that an earlier comparison left."""
     for section in sections:
         files.write_bytes(out / f"{section.name}.csv", section.values.to_csv(index=False, lineterminator="\n").encode())
         picture = out / f"{section.name}.png"
@@ -55,11 +69,12 @@ def write(sections: "Sequence[Section]", out: Path) -> None:
 
 
 def main() -> int:
+    """Parses the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="experiments, Git revisions or `workspace`; all of HEAD's if none")
+    parser.add_argument("names", nargs="*", help="experiments, Git revisions or `workspace`; default: all of HEAD's")
     parser.add_argument("--all", action="store_true", help="experiments of every commit, not of HEAD alone")
     parser.add_argument(
-        "--metric", help="the final accuracy, as evaluate.standard.ConvNet; that of most results if none"
+        "--metric", help="the final accuracy, like evaluate.standard.ConvNet (default: the one of most results)"
     )
     parser.add_argument("--out", default=OUT, help=f"folder to write (default: {OUT})")
     args = parser.parse_args()

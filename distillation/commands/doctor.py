@@ -1,7 +1,9 @@
-"""Say whether this machine and this repository are ready, and what `dvc repro` would cost. A command, no stage.
+"""Reports whether this machine and this repository are ready, and what `dvc repro` would cost. A command, no stage.
 
-Reads   params.yaml, dvc.yaml, dvc.lock, reports/cost.json; asks the remotes whether they answer
-Writes  nothing; the exit code is 2 where something stands in the way
+    python -m distillation doctor
+
+Reads   params.yaml, dvc.yaml, dvc.lock, reports/cost.json; contacts the remotes
+Writes  nothing; the exit code is 2 if something has to be put right first
 """
 
 import argparse
@@ -23,10 +25,15 @@ from distillation.datasets.downloads import by_hand, locate
 from distillation.runtime import dvc_private, files, process
 from distillation.runtime.errors import BadInput, guarded
 
-PATIENCE = 15.0  # seconds for a remote to answer
+PATIENCE = 15.0  # house: seconds for a remote to respond; a login over ssh takes a few
 
 
 def run() -> None:
+    """Prints the state of each part.
+
+    Raises:
+        BadInput: some line is a Fault.
+    """
     process.begin()
     params = parameters.load()
     check_all(params)
@@ -52,22 +59,23 @@ def run() -> None:
 
 
 class Fault(str):
-    """A line that says what stands in the way."""
+    """A line about something that has to be put right before anything can run."""
 
 
 def devices(choice: str, threads: int) -> list[str]:
-    """What ``compute.device`` can choose from."""
+    """Lines about the devices that ``compute.device`` can choose from."""
     gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     lines = [f"cuda:{i} {gpu.name}, {words.size(gpu.total_memory)}" for i, gpu in enumerate(gpus)]
     if choice.startswith("cuda") and not gpus:
         lines.append(Fault(f"compute.device is {choice}, but torch {torch.__version__} sees no GPU here"))
     elif ":" in choice and int(choice.split(":")[1]) >= len(gpus):
-        seen = words.count(len(gpus), "GPU")
-        lines.append(Fault(f"compute.device is {choice}, but torch {torch.__version__} sees {seen} here"))
+        count = words.count(len(gpus), "GPU")
+        lines.append(Fault(f"compute.device is {choice}, but torch {torch.__version__} sees {count} here"))
     return [*lines, f"cpu, {words.count(threads, 'thread')} (compute.threads); compute.device is {choice}"]
 
 
 def disks(folders: Mapping[str, str | Path]) -> list[str]:
+    """Lines about the free space of each folder that exists; ``folders`` maps what a folder holds to its path."""
     return [
         f"{words.size(shutil.disk_usage(path).free)} free for {what}"
         for what, path in folders.items()
@@ -76,7 +84,7 @@ def disks(folders: Mapping[str, str | Path]) -> list[str]:
 
 
 def cache(folder: Path, links: Sequence[str]) -> str:
-    """Where outs are kept, and how the workspace gets at them."""
+    """A line about the cache: its folder, how files are linked from it, and whether it is shared."""
     own = folder.is_relative_to(Path.cwd())
     return (
         f"{folder} by {' or '.join(links)}; {'of this clone alone' if own else 'shared with whoever uses this folder'}"
@@ -84,7 +92,7 @@ def cache(folder: Path, links: Sequence[str]) -> str:
 
 
 def remotes() -> list[str]:
-    """A line for each remote: whether it answers within ``PATIENCE``."""
+    """A line for each remote: whether it responds within ``PATIENCE``."""
     return [_remote(name, url) for name, url in dvc_private.remotes().items()]
 
 
@@ -100,7 +108,7 @@ def _remote(name: str, url: str) -> str:
 
 
 def _in_background(function: Callable[..., Any], *args: Any) -> Future:
-    """The Future of ``function(*args)`` in a daemon thread: where it never returns, the process still ends."""
+    """Future of ``function(*args)``, run in a daemon thread, so that the process ends even if the call never returns."""
     future = Future()
 
     def answer() -> None:
@@ -114,7 +122,7 @@ def _in_background(function: Callable[..., Any], *args: Any) -> Future:
 
 
 def data(params: parameters.Params) -> list[str]:
-    """A line for each dataset that params.yaml names: there, to be fetched, or to be put there by hand."""
+    """A line for each dataset that params.yaml names: present, to be downloaded, or to be put there by hand."""
     maps = [
         (f"{group}.{name}", entry) for group in ("sources", "targets") for name, entry in params.value(group).items()
     ]
@@ -136,7 +144,13 @@ def _dataset(path: str, entry: Mapping[str, Any]) -> str:
 
 
 def stages(status: Mapping[str, list], hashes: Mapping[str, list[str]], records: Mapping[str, Any]) -> list[str]:
-    """A line for each stage that DVC finds stale: why, and what its out cost last time."""
+    """A line for each stage that DVC finds stale: the reason, and the cost of its out last time.
+
+    Args:
+        status: stage to its changes, as DVC lists them.
+        hashes: stage to the hashes of its outs.
+        records: hash of an out to its record in reports/cost.json, with ``seconds``.
+    """
     if not status:
         return ["all up to date: `dvc repro` runs nothing"]
     lines, total = [], 0.0
@@ -148,7 +162,7 @@ def stages(status: Mapping[str, list], hashes: Mapping[str, list[str]], records:
 
 
 def why(changes: Collection[Any]) -> str:
-    """``method.alpha modified, data/real/dataset deleted`` of what DVC says of one stage."""
+    """The changes of one stage in words, like ``method.alpha modified, data/real/dataset deleted``."""
     reasons = []
     for change in changes:
         if isinstance(change, str):
@@ -162,7 +176,7 @@ def why(changes: Collection[Any]) -> str:
 
 
 def outs(lock: Path) -> dict[str, list[str]]:
-    """Stage to the hashes of its outs, of a dvc.lock."""
+    """The hashes of the outs of every stage in a dvc.lock."""
     content: Any = parameters.parse(lock.read_text(encoding="utf-8")) if lock.is_file() else {}
     return {
         stage: [out["md5"] for out in entry.get("outs", []) if "md5" in out]
@@ -171,6 +185,7 @@ def outs(lock: Path) -> dict[str, list[str]]:
 
 
 def costs(path: Path) -> dict[str, Any]:
+    """The records in reports/cost.json by the hash of the out; empty if there is no such file."""
     return files.load_json(path) if path.is_file() else {}
 
 
@@ -181,6 +196,7 @@ def _seconds(seconds: float) -> str:
 
 
 def main() -> int:
+    """Parses the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args()
     return guarded(run)

@@ -1,4 +1,4 @@
-"""Say which work made an out or one of its rows, what that work read, and how it differs from the nearest other work.
+"""Shows which work made an out or one of its rows, what that work read, and how it differs from the nearest other work.
 
     python -m distillation explain reports/evaluation/standard
     python -m distillation explain reports/evaluation/standard --row 2
@@ -15,10 +15,19 @@ from distillation.runtime.dvc_hash import dvc_hash
 from distillation.runtime.errors import BadInput, guarded
 from distillation.runtime.work import INPUTS, work_folder
 
-ROWS = 8  # differences that are printed of one pair
+ROWS = 8  # house: differences that are printed of one pair
 
 
 def run(out: str, row: int | None) -> None:
+    """Prints the work behind ``out``.
+
+    Args:
+        out: path of an out.
+        row: index of one row of its rows.csv, whose inputs are printed in full; None for all rows.
+
+    Raises:
+        BadInput: the out is missing, was not computed on this machine, or has no such row.
+    """
     process.begin()
     entry = _entry(Path(out))
     folders = [work_folder() / name for name in entry["work"]]
@@ -31,7 +40,11 @@ def run(out: str, row: int | None) -> None:
 
 
 def _entry(out: Path) -> dict:
-    """What ``reports/cost.json`` has of the content that lies at ``out``. Raises BadInput where it has none."""
+    """The record in ``reports/cost.json`` of the content that lies at ``out``.
+
+    Raises:
+        BadInput: the out is missing, or there is no such record.
+    """
     if not out.exists():
         raise BadInput(f"{out} is not there: run `dvc repro`, or `dvc checkout {out}`.")
     entries = files.load_json(cost.path()) if cost.path().is_file() else {}
@@ -60,7 +73,7 @@ def _show(index: int, folder: Path, entry: dict, whole: bool) -> None:
 
 
 def _compare(folder: Path, inputs: dict, of_this_out: list[str]) -> None:
-    """Prints how the nearest work of another out differs, so that one sees why it did not serve."""
+    """Prints how the nearest work of another out differs, which shows why that work could not be reused."""
     others = []
     for path in folder.parent.glob(f"{folder.name.partition('-')[0]}-*/{INPUTS}"):
         if path.parent.name not in of_this_out:
@@ -78,7 +91,7 @@ def _compare(folder: Path, inputs: dict, of_this_out: list[str]) -> None:
 
 
 def _differences(one: dict, other: dict) -> dict[str, tuple]:
-    """Dotted name to the two values that differ; what enters no key (labels, names of files) is left out."""
+    """The values of ``one`` and ``other`` that differ, by dotted name; labels and file names enter no key and are left out."""
     one, other = (_flat({key: value for key, value in each.items() if key != "label"}) for each in (one, other))
     names = sorted(name for name in one.keys() | other.keys() if not name.endswith(".path"))
     return {
@@ -89,7 +102,7 @@ def _differences(one: dict, other: dict) -> dict[str, tuple]:
 
 
 def _flat(value: object, name: str = "") -> dict[str, object]:
-    """Dotted name to each leaf of nested JSON; a list of plain values is one leaf."""
+    """The leaves of nested JSON by dotted name; a list of plain values is one leaf."""
     if isinstance(value, dict):
         pairs = value.items()
     elif isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
@@ -103,8 +116,9 @@ def _flat(value: object, name: str = "") -> dict[str, object]:
 
 
 def main() -> int:
+    """Parses the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", help="an out of a stage, like reports/evaluation/standard")
-    parser.add_argument("--row", type=int, help="of rows.csv: only the work of this row, with all that it read")
+    parser.add_argument("--row", type=int, help="index in rows.csv: only the work of this row, with all its inputs")
     args = parser.parse_args()
     return guarded(run, args.out, args.row)

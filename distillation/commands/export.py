@@ -1,10 +1,12 @@
-"""Give a distilled set away: a folder of PNGs, an npz or a Parquet file, with a card. A command, no stage.
+"""Exports a distilled set as a folder of PNGs, an npz or a Parquet file, with a card. A command, no stage.
 
-Reads   data/relabeled/distilled.safetensors, or the set that --set names; data/real/dataset for the files it came from,
-        where they are here
+    python -m distillation export --to npz out/
+
+Reads   data/relabeled/distilled.safetensors, or the set that --set names; data/real/dataset, if it is here, for the files
+        that the set came from
 Writes  PATH, a new folder: README.md, and CLASS/NUMBER.png, or distilled.npz, or data/train-00000-of-00001.parquet
 
-PNG, alone or in Parquet, has 8 bits; what that loses is printed, and stands in the card. The npz is exact.
+PNG, alone or in Parquet, has 8 bits; the loss is printed and stands in the card. The npz is exact.
 """
 
 import argparse
@@ -29,6 +31,16 @@ KINDS = ("hard", "soft", "logits", "regression", "features")
 
 
 def run(layout: str, path: str, set_file: str) -> None:
+    """Writes a set and its card into a new folder.
+
+    Args:
+        layout: a key of ``LAYOUTS``.
+        path: the new folder.
+        set_file: the set.
+
+    Raises:
+        BadInput: the set does not fit the layout, or the folder cannot be made.
+    """
     process.begin()
     distilled = DistilledSet.load(set_file)
     _check(distilled, layout, Path(path), set_file)
@@ -69,7 +81,7 @@ def _folder(out: Path, distilled: DistilledSet) -> "Loss | str":
 
 
 def _written(name: str) -> str:
-    """The name of a class as that of a folder: /, % and a leading dot by their numbers, as in an address."""
+    """The name of a class as the name of a folder: /, % and a leading dot are percent-encoded."""
     return re.sub(r"[%/]|^\.", lambda match: f"%{ord(match[0]):02X}", name)
 
 
@@ -88,7 +100,7 @@ LAYOUTS = {"folder": _folder, "npz": _npz, "parquet": _parquet}
 
 
 def _source() -> dict[str, Any] | None:
-    """The record of the dataset in this workspace, or None."""
+    """The record of the dataset in this workspace, None if there is none."""
     path = Path(DATA) / real.FILE
     if not path.is_file():
         return None
@@ -97,9 +109,10 @@ def _source() -> dict[str, Any] | None:
 
 
 def main() -> int:
+    """Parses the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--to", choices=list(LAYOUTS), required=True)
-    parser.add_argument("--set", default=SET, dest="chosen", metavar="FILE", help=f"which set (default: {SET})")
-    parser.add_argument("path", help="the folder to make")
+    parser.add_argument("--set", default=SET, dest="set_file", metavar="FILE", help=f"the set (default: {SET})")
+    parser.add_argument("path", help="the new folder")
     args = parser.parse_args()
-    return guarded(run, args.to, args.path, args.chosen)
+    return guarded(run, args.to, args.path, args.set_file)

@@ -1,4 +1,8 @@
-"""Published settings, row by row of the papers' tables: list, show, use and queue them. A command, no stage.
+"""Lists, shows, uses and queues published settings, row by row of the papers' tables. A command, no stage.
+
+    python -m distillation recipes list
+    python -m distillation recipes show clom/dc-clom-cifar10-10
+    python -m distillation recipes queue clom --sets 2
 
 Reads   recipes, params.yaml; what Git holds of finished experiments
 Writes  params.yaml (use), or DVC's queue (queue)
@@ -22,7 +26,7 @@ FILE = Path("params.yaml")
 
 
 def listing(name: str | None = None) -> None:
-    """The recipes, or the rows of one."""
+    """Prints the recipes, or the rows of the recipe ``name``."""
     if name:
         for row in rows.selected(name):
             print(f"{row.name:44}{_claimed(row)}")
@@ -33,7 +37,7 @@ def listing(name: str | None = None) -> None:
 
 
 def show(name: str, scale: str, seed: int) -> None:
-    """What a row sets, what is claimed for it, and what it will cost."""
+    """Prints the settings of a row, its claim, and its estimated cost."""
     row, params = rows.find(name), _target(name, scale, seed)
     recipe = row.recipe
     print(f"{recipe.paper}\n{recipe.table}\nSettings: {recipe.source}")
@@ -51,37 +55,41 @@ def show(name: str, scale: str, seed: int) -> None:
 
 
 def use(name: str, scale: str, seed: int) -> None:
-    """Make params.yaml that of the row; its comments and what no recipe names stay."""
+    """Writes the settings of a row into params.yaml; its comments, and values that no recipe names, stay."""
     params = _target(name, scale, seed)
     files.write_bytes(FILE, overlay.text(FILE.read_text(encoding="utf-8"), params.values).encode())
     print(f"params.yaml is that of {name}{' at quick scale' * (scale == QUICK)}: `dvc repro`, or `dvc exp run -S ...`.")
 
 
 def flags(name: str, scale: str, seed: int) -> None:
-    """The overrides that lead from params.yaml to the row, quoted for a shell, a line each."""
+    """Prints the overrides that lead from params.yaml to the row, quoted for a shell, a line each."""
     for flag in overlay.flags(parameters.load().values, _target(name, scale, seed).values):
         print(f"-S '{flag}'")
 
 
 def queue(name: str, scale: str, sets: int | None) -> None:
-    """Queue each set that is neither finished nor queued."""
-    chosen = rows.selected(name)
-    for row in chosen:
+    """Queues each set that is neither finished nor queued; ``sets`` None: as many sets as the table has."""
+    selection = rows.selected(name)
+    for row in selection:
         _target(row.name, scale, 0)
-    todo, waiting = list(queueing.missing(chosen, scale, sets)), dvc_private.waiting()
+    todo, waiting = list(queueing.missing(selection, scale, sets)), dvc_private.waiting()
     values, queued = parameters.load().values, 0
     for row, seed in todo:
         if queueing.experiment(row, scale, seed) not in waiting:
             queueing.queue(values, row, scale, seed)
             queued += 1
-    total = sum(sets or row.recipe.sets for row in chosen)
+    total = sum(sets or row.recipe.sets for row in selection)
     print(
         f"{queued} queued, {len(todo) - queued} in the queue already, {total - len(todo)} finished: `dvc queue start -j N`."
     )
 
 
 def _target(name: str, scale: str, seed: int) -> parameters.Params:
-    """The Params of a row over params.yaml. Raises BadInput where they are wrong, or a dataset is not there."""
+    """Params of params.yaml with the settings of a row.
+
+    Raises:
+        BadInput: the settings are wrong, or a file of a dataset has to be fetched by hand first.
+    """
     params = parameters.Params(
         overlay.applied(parameters.load().values, queueing.settings(rows.find(name), scale, seed))
     )
@@ -105,7 +113,7 @@ def _claimed(row: rows.Row) -> str:
 
 
 def _positive(text: str) -> int:
-    """A whole number of at least 1, for argparse."""
+    """Parses a whole number of at least 1, for argparse."""
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
     return int(text)
@@ -115,24 +123,25 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command, text in {
-        "list": "the recipes, or the rows of one with what is claimed",
-        "show": "what a row sets, claims and will cost",
-        "use": "write params.yaml, comments kept",
+        "list": "print the recipes, or the rows of one with their claims",
+        "show": "print the settings, the claim and the estimated cost of a row",
+        "use": "write the settings of a row into params.yaml; comments are kept",
         "flags": "print the -S overrides of a row",
-        "queue": "queue what is missing of a row or of a whole recipe",
+        "queue": "queue the missing sets of a row or of a whole recipe",
     }.items():
         each = commands.add_parser(command, help=text, description=text)
         each.add_argument("name", nargs="?" if command == "list" else None, help="RECIPE, or RECIPE/ROW")
         if command != "list":
-            each.add_argument("--quick", action="store_true", help="small, on digits: tests the row on a CPU")
+            each.add_argument("--quick", action="store_true", help="small and on digits, to test the row on a CPU")
         if command in ("show", "use", "flags"):
-            each.add_argument("--seed", type=int, default=0, help="which set: method.seed (default: 0)")
+            each.add_argument("--seed", type=int, default=0, help="the set: method.seed (default: 0)")
         if command == "queue":
-            each.add_argument("--sets", type=_positive, help="how many sets of each row (default: as published)")
+            each.add_argument("--sets", type=_positive, help="number of sets of each row (default: as published)")
     return parser
 
 
 def run(args: argparse.Namespace) -> None:
+    """Runs the subcommand that ``args`` names."""
     process.begin()
     if args.command == "list":
         return listing(args.name)
@@ -143,4 +152,5 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main() -> int:
+    """Parses the command line; returns the exit code."""
     return guarded(run, _parser().parse_args())

@@ -1,9 +1,11 @@
-"""Queue again the experiments that were running when their worker or the machine was killed. A command, no stage.
+"""Queues again the experiments that were running when their worker or the machine was killed. A command, no stage.
+
+    python -m distillation requeue
 
 Reads   DVC's queue, params.yaml
-Writes  DVC's queue: what DVC still shows as running, though nothing runs it, is noted as failed and waits again under its
-        name with its parameters. What its stages had finished is not computed again. The exit code is 2 where DVC refuses
-        one; the others are queued all the same.
+Writes  DVC's queue. DVC lists an experiment as running although its process is gone; such a one is marked as failed and
+        queued again under its name with its parameters. What its stages had finished is not computed again. The exit code
+        is 2 if DVC refuses one; the others are queued nevertheless.
 """
 
 import argparse
@@ -17,6 +19,11 @@ from distillation.runtime.errors import BadInput, guarded
 
 
 def run() -> None:
+    """Queues every abandoned experiment again.
+
+    Raises:
+        BadInput: DVC refused some of them.
+    """
     process.begin()
     current, refused = parameters.load().values, {}
     lost = {name: _params(revision) for name, revision in dvc_private.abandoned().items()}
@@ -52,6 +59,7 @@ def _dvc(*arguments: str) -> None:
 
 
 def main() -> int:
+    """Parses the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args()
     return guarded(run)

@@ -1,1 +1,1 @@
-"""Results side by side: what ``python -m distillation compare`` reads, computes and writes. No stage depends on it."""
+"""Results side by side: the parts of ``python -m distillation compare``. No stage depends on them."""

@@ -1,4 +1,4 @@
-"""Results side by side: the parameters in which they differ, and the accuracies."""
+"""Table of results: the parameters in which they differ, and the accuracies."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ CHOSEN = " best_test is chosen on the test set: optimistic, for comparison with 
 
 
 def section(results: "Sequence[Result]") -> Section:
-    """A row for each result: changed parameters, then every accuracy of ``evaluate``."""
+    """Section with a row for each result: its changed parameters, then every accuracy of ``evaluate``."""
     changed, measured = changed_parameters(results), accuracies(results)
     shown, values = [], []
     for result in results:
@@ -42,7 +42,7 @@ def changed_parameters(results: "Sequence[Result]") -> list[str]:
 
 
 def accuracies(results: "Sequence[Result]") -> list[str]:
-    """The paths of ``evaluate`` under which any result has a mean, in order."""
+    """The paths of ``evaluate`` at which any result has a mean, sorted."""
     return sorted(
         {
             path.removesuffix(".mean")
@@ -54,7 +54,7 @@ def accuracies(results: "Sequence[Result]") -> list[str]:
 
 
 def main_accuracy(results: "Sequence[Result]", metric: str | None = None) -> str:
-    """The path of the final accuracy: ``metric``, or the one that most results have, the first of several.
+    """The path of the final accuracy: ``metric``, or else the one that most results have, the first of several.
 
     Raises:
         BadInput: no result has it.
@@ -71,7 +71,7 @@ def main_accuracy(results: "Sequence[Result]", metric: str | None = None) -> str
 
 
 def cell(result: "Result", path: str) -> str:
-    """``87.70 ± 1.33 (3)``; without a spread for one student, a dash where the result has none."""
+    """Text like ``87.70 ± 1.33 (3)``; without a spread for one student, a dash if the result has no such accuracy."""
     mean, std, n = (
         *(result.metrics.get(f"{path}.{key}") for key in ("mean", "std")),
         result.params.get("evaluate.seeds"),

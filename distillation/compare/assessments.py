@@ -1,4 +1,4 @@
-"""The assessments of the distilled sets side by side."""
+"""Table of the assessments of the distilled sets."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ NONE = "No result has any: -S 'evaluate.assess.teachers=[main]' makes them."
 
 
 def section(results: "Sequence[Result]") -> Section:
-    """A row for each result, a column for each assessment."""
+    """Section with a row for each result and a column for each assessment."""
     paths = assessed(results)
     values = pd.DataFrame([{"result": r.name, **{path: r.metrics.get(path) for path in paths}} for r in results])
     shown = values.rename(columns={path: path.removeprefix("assess.") for path in paths}).map(_digits)
@@ -27,7 +27,7 @@ def section(results: "Sequence[Result]") -> Section:
 def assessed(results: "Sequence[Result]") -> list[str]:
     """The paths ``assess.POOL.ASSESSMENT`` of all results, pool by pool in the order of the report.
 
-    What it does not know, an older or newer revision may: that comes last.
+    Assessments of an older or newer revision that the report does not know come last.
     """
     paths = {path for result in results for path in result.metrics if path.startswith("assess.")}
     order = {name: i for i, name in enumerate(MEANINGS)}

@@ -1,4 +1,4 @@
-"""What papers claim beside what was measured here, row by row of their tables."""
+"""Table of the results that papers claim and those measured here, row by row of their tables."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ _COLUMNS = ("of", "claimed", "measured", "difference", "z", "over", "sd sets", "
 
 
 def section(results: "Sequence[Result]") -> Section:
-    """A line for each metric of each row of the recipes; shown are those that are measured."""
+    """Section with a line for each metric of each row of the recipes; its text shows the measured ones only."""
     lines = [line for row in rows.every() for line in _lines(row, results)]
     measured = [line for line in lines if line["mean"] is not None]
     note = (

@@ -1,4 +1,4 @@
-"""Which assessment foretells the final accuracy: correlations over results (the question of CLOM)."""
+"""Correlation of each assessment with the final accuracy over results (the question of CLOM)."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from distillation.recipes.results import Result
     from distillation.report.figures import Palette
 
-LEAST = 3  # results below which a correlation says nothing
+LEAST = 3  # of two points every correlation is 1 or -1
 NOTE = (
     "Over the n results that have both, those with the same metrics counted once; blank below 3. A correlation over "
     "results of several datasets or numbers of images speaks of those first: name the results that belong together."
@@ -25,7 +25,7 @@ NOTE = (
 
 
 def section(results: "Sequence[Result]", metric: str) -> Section:
-    """A row for each assessment: its Pearson and Spearman correlation with ``metric``, and over how many results."""
+    """Section with a row for each assessment: its Pearson and Spearman correlation with ``metric``, and their n."""
     points = {path: pairs(results, path, metric) for path in assessed(results)}
     values = pd.DataFrame(
         [{"assessment": path.removeprefix("assess."), **correlations(each)} for path, each in points.items()],
@@ -44,14 +44,14 @@ def section(results: "Sequence[Result]", metric: str) -> Section:
 
 
 def pairs(results: "Sequence[Result]", path: str, metric: str) -> pd.DataFrame:
-    """Columns ``assessment``, ``accuracy`` and ``std`` of the results that have both, equal ones once."""
+    """Columns ``assessment``, ``accuracy`` and ``std`` of the results that have both values; equal results count once."""
     different = {repr(result.metrics): result for result in results}.values()
     rows = [[result.metrics.get(key) for key in (path, f"{metric}.mean", f"{metric}.std")] for result in different]
     return pd.DataFrame(rows, columns=["assessment", "accuracy", "std"], dtype=float).dropna()
 
 
 def correlations(points: pd.DataFrame) -> dict[str, float]:
-    """``pearson``, ``spearman`` (NaN below ``LEAST`` points or where one side is constant) and ``n`` of ``pairs``."""
+    """``pearson``, ``spearman`` and ``n`` of ``pairs``; NaN below ``LEAST`` points or if one side is constant."""
     x: pd.Series = points["assessment"]  # pyright: ignore[reportAssignmentType] pandas' types: perhaps a table
     y: pd.Series = points["accuracy"]  # pyright: ignore[reportAssignmentType] as before
     if len(points) < LEAST or x.nunique() < 2 or y.nunique() < 2:
@@ -60,7 +60,7 @@ def correlations(points: pd.DataFrame) -> dict[str, float]:
 
 
 def scatter(palette: "Palette", points: Mapping[str, pd.DataFrame], metric: str, columns: int = 4) -> "Figure":
-    """The accuracy over each assessment, a point for each result with the std of its students."""
+    """Figure of the accuracy over each assessment: a point for each result, with the std of its students."""
     columns = min(columns, len(points))
     lines = -(-len(points) // columns)
     figure = blank(2.4 * columns, 2.2 * lines + 0.2)

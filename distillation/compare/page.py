@@ -1,4 +1,4 @@
-"""A comparison as one HTML page that needs nothing else, and as text."""
+"""A comparison as one self-contained HTML page, and as text."""
 
 import base64
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def html(sections: "Sequence[Section]") -> str:
-    """The page of ``sections``, in the report's style, figures inside in both colour schemes."""
+    """The page of ``sections`` in the report's style, with inline figures in both colour schemes."""
     template = page.template("comparison.html.j2", Path(__file__).parent)
     return template.render(sections=[_shown(each) for each in sections])
 

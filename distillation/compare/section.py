@@ -11,11 +11,12 @@ class Section:
     """A part of the page.
 
     Attributes:
-        name: of its files.
-        title, note: what it is, and what to know of it.
-        shown: the table in words, a column of names first.
-        values: the table in numbers, written as CSV.
-        draw: function of a palette that gives a figure; None where there is nothing to draw.
+        name: stem of its files.
+        title: heading.
+        note: explanation below the table.
+        shown: the table as text, a column of names first.
+        values: the table as numbers, written as CSV.
+        draw: function of a palette that draws a figure; None if there is none.
     """
 
     name: str

@@ -1,1 +1,1 @@
-"""Distilled sets for others: folders of PNGs, npz and Parquet files, with a card that says what they are."""
+"""Exports of distilled sets: folders of PNGs, npz and Parquet files, with a card that describes them."""

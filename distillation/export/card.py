@@ -1,4 +1,4 @@
-"""README.md of an exported set: what it is, where it comes from, on whose terms."""
+"""README.md of an exported set: its content, its origin and its terms."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -36,10 +36,13 @@ _SPACES = {
 
 
 def card(distilled: "DistilledSet", layout: str, loss: "Loss | str | None", source: dict[str, Any] | None) -> str:
-    """The text for a DistilledSet exported as ``layout``.
+    """Text of the card.
 
-    ``loss`` is what PNGs lose, None of an npz; ``source`` the record of the dataset it was made from, None where that is
-    not at hand.
+    Args:
+        distilled: the exported set.
+        layout: a key of ``_FILES``.
+        loss: the sentence about what PNGs lose; None for an npz.
+        source: the record of the dataset that the set was made from; None if it is not at hand.
     """
     info = distilled.info
     count, channels, height, width = distilled.images.shape
@@ -70,7 +73,7 @@ def _origin(info: dict[str, Any]) -> str:
 
 
 def _labelled(info: dict[str, Any]) -> list[str]:
-    """By whom the set was labelled: a pool, or the name of one for labels that a method asked for."""
+    """Lines about who labelled the set: the networks of a pool, or the pool alone if the method itself labelled by it."""
     if not (teacher := info.get("teacher")):
         return []
     if isinstance(teacher, str):
@@ -80,7 +83,7 @@ def _labelled(info: dict[str, Any]) -> list[str]:
 
 
 def _network_input(distilled: "DistilledSet") -> str:
-    """What a reader of PNGs has to do so that networks see what they were evaluated on."""
+    """Sentence about how the images of PNGs become the input of the networks."""
     if distilled.space.kind == "normalised":
         numbers = (", ".join(f"{v:.6g}" for v in distilled.space.tensors[name].tolist()) for name in ("mean", "std"))
         return " Networks were given them normalised: mean {}; std {}.".format(*numbers)
@@ -102,7 +105,7 @@ def _files(dataset: str, source: dict[str, Any] | None) -> str:
 
 
 def _reuse(distilled: "DistilledSet", layout: str) -> list[str]:
-    """How the set comes back into the workflow."""
+    """Section about how to import the set again; empty for Parquet, which cannot be imported."""
     if layout == "parquet":
         return []
     file, labels = ("PATH", "hard") if layout == "folder" else ("PATH/distilled.npz", distilled.kind)

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 
 def write(path: Path, distilled: "DistilledSet", images: Sequence[bytes]) -> None:
-    """Write the columns ``image``, ``label`` (where each image has a class) and ``target`` (where the set has vectors).
+    """Writes the columns ``image``, ``label`` (if each image has a class) and ``target`` (if the set has label vectors).
 
     Args:
+        path: the file.
+        distilled: the set.
         images: the PNG file of each image.
 
     Raises:

@@ -12,17 +12,23 @@ from distillation.runtime.errors import BadInput
 if TYPE_CHECKING:
     from distillation.data.distilled import DistilledSet
 
-EXACT = 1e-2  # of one of 255 steps: what float32 leaves of whole values on the way through a space
+EXACT = 1e-2  # house: in steps of 1 / 255, above the rounding of float32 on the way through a space
 
 
 @dataclass(frozen=True)
 class Loss:
-    """``clipped``: the share of values beyond black or white; ``rounded``: the largest change of the others, of 255 steps."""
+    """What images lose as PNGs.
+
+    Attributes:
+        clipped: the fraction of values outside [0, 1], which are clipped.
+        rounded: the largest change of the other values, in steps of 1 / 255.
+    """
 
     clipped: float
     rounded: float
 
     def __str__(self) -> str:
+        """The loss in a sentence."""
         if not self.clipped and self.rounded < EXACT:
             return "Every value of the images is one of 256: nothing is lost."
         return (
@@ -32,7 +38,11 @@ class Loss:
 
 
 def pngs(distilled: "DistilledSet") -> tuple[list[bytes], Loss]:
-    """The PNG files of a DistilledSet's images, and the Loss. Raises BadInput where they are neither grey nor RGB."""
+    """The PNG file of each image of a set, and the Loss.
+
+    Raises:
+        BadInput: the images are neither grey nor RGB.
+    """
     if distilled.images.shape[1] not in (1, 3):
         raise BadInput(
             f"the images have {distilled.images.shape[1]} channels, but PNG takes 1 or 3: export them as npz."

@@ -1,2 +1,1 @@
-"""Published settings and results: what ``python -m distillation recipes`` offers and ``compare`` holds against. No stage
-depends on it."""
+"""Published settings and results, for ``python -m distillation recipes`` and ``compare``. No stage depends on them."""

@@ -1,7 +1,7 @@
-"""What a row will cost, estimated from its settings before anything is run: arithmetic of the networks' passes.
+"""Cost of a row, estimated from its settings before anything is run: floating-point operations of the networks' passes.
 
-A backward pass counts as two forward ones. Data loading, augmentation, solving and testing are left out, so this says
-which of two rows is the longer one and whether it is minutes or days, no more.
+A backward pass counts as two forward ones. Data loading, augmentation, solving and testing are left out. The estimate
+therefore shows which of two rows takes longer and whether it takes minutes or days, no more.
 """
 
 from typing import Any
@@ -15,11 +15,11 @@ from distillation.params import Params
 from distillation.recipes.rows import kind_of_labels
 from distillation.teachers.settings import merged
 
-_STEP = 3  # forward and backward
+_STEP = 3  # forward passes that a step costs: one, and two for the backward pass
 
 
 def estimate(params: Params) -> dict[str, float]:
-    """GFLOP by stage of a Params, of the stages whose cost is known."""
+    """GFLOP of each stage whose cost can be estimated."""
     costs = {f"teacher {name}": _pool(params, name) for name in params.value("teacher")}
     if _known(params, "dataset"):
         costs |= {"distill": _method(params), **_evaluation(params)}
@@ -27,7 +27,7 @@ def estimate(params: Params) -> dict[str, float]:
 
 
 def left_out(params: Params) -> list[str]:
-    """What ``estimate`` leaves out: stages that pre-train networks, and those whose dataset only its files can count."""
+    """Phrases for what ``estimate`` leaves out: pre-training, and stages whose number of images is not in the parameters."""
     stages = {"transfer": params.value("targets"), "kd": params.value("evaluate.kd.teachers")}
     pretraining = [stage for stage, used in stages.items() if used]
     phrases = [f"{', '.join(pretraining)} and the pre-training before"] if pretraining else []
@@ -37,12 +37,12 @@ def left_out(params: Params) -> list[str]:
 
 
 def _known(params: Params, source: str) -> bool:
-    """Whether the parameters tell the size of a dataset."""
+    """Whether the parameters determine the number of images of a dataset."""
     return CATALOGUE[params.value(source.replace("/", "."))["name"]].images is not None
 
 
 def _size(params: Params, source: str) -> tuple[int, tuple[int, int, int]]:
-    """(training images, (channels, size, classes)) of a dataset by the path of its section."""
+    """Number of training images and (channels, size, classes) of a dataset; ``source`` is the path of its section."""
     section = params.value(source.replace("/", "."))
     native, count = facts(section["name"]), CATALOGUE[section["name"]].images
     assert native is not None and count is not None  # ``_known``
@@ -51,6 +51,7 @@ def _size(params: Params, source: str) -> tuple[int, tuple[int, int, int]]:
 
 
 def _pool(params: Params, name: str) -> float:
+    """FLOP of training a pool; 0 if its epochs or its images are unknown."""
     pool = merged(params, name)
     settings = pool[pool["objective"]]
     if "epochs" not in settings or not _known(params, pool["source"]):
@@ -62,6 +63,7 @@ def _pool(params: Params, name: str) -> float:
 
 
 def _method(params: Params) -> float:
+    """FLOP of the distillation."""
     common, (count, shape) = params.fields("method", Common), _size(params, "dataset")
     module, flip = methods.load(common.name), params.value("dataset.flip")
     outline = Outline(
@@ -74,7 +76,7 @@ def _method(params: Params) -> float:
 
 
 def _evaluation(params: Params) -> dict[str, float]:
-    """Operations of the students of each stage that trains them."""
+    """FLOP of the students of each stage that trains them."""
     evaluation, (count, shape) = params.value("evaluate"), _size(params, "dataset")
     images, kind = params.value("method.ipc") * shape[2], params.value("relabel.kind")
 

@@ -1,4 +1,4 @@
-"""Which results are measurements of a row, and how far a mean is from the claimed one."""
+"""Results that measure a row of a recipe, and the distance of a mean from the claimed one."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -24,12 +24,14 @@ _POOLS = ("teacher.", "pool.", "objectives.")
 
 @dataclass(frozen=True)
 class Measurement:
-    """The mean over sets and networks in percent, and what it varies by.
+    """A mean accuracy over sets and networks in percent, and its spread.
 
     Attributes:
-        sets, networks: how many sets, and how many networks on each.
-        between_sets: standard deviation of the sets' true means (what that of the measured means is beyond the
-            networks' share); None for one set.
+        mean: percent.
+        sets: number of sets.
+        networks: number of networks trained on each set.
+        between_sets: standard deviation of the sets' true means: that of the measured means less the networks' part; None
+            for one set.
         between_networks: standard deviation of networks on one set; None for one network.
     """
 
@@ -41,7 +43,7 @@ class Measurement:
 
 
 def of_row(row: "Row", results: "Sequence[Result]") -> "dict[str, dict[int, Result]]":
-    """Scale (``published``, ``quick``) to seed to the first Result that measures the row: its settings and its metrics."""
+    """The first Result with the settings and metrics of ``row``, by scale (``published``, ``quick``) and seed."""
     by_scale = {}
     for scale, settings in ((PUBLISHED, row.settings), (QUICK, quick(row.settings))):
         target = flat({path: value for path, value in settings.items() if path != _SEED})
@@ -54,8 +56,13 @@ def of_row(row: "Row", results: "Sequence[Result]") -> "dict[str, dict[int, Resu
 
 
 def matches(settings: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
-    """Whether ``params`` (by dotted path) has the settings ``settings``, pools that amount to the same, and no other pool,
-    source, target or weight beside."""
+    """Whether the parameters of a result are those of a row.
+
+    Args:
+        settings: of the row, by dotted path.
+        params: of the result, by dotted path. Pools may be written differently if they amount to the same; a further pool,
+            source, target or weight is a difference.
+    """
     for path, value in settings.items():
         if not path.startswith(_POOLS) and (path not in params or params[path] != value):
             return False
@@ -68,13 +75,13 @@ def matches(settings: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
 
 
 def _pools(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Pool to what it amounts to, by dotted path, wherever its values stand."""
+    """The merged settings of every pool by dotted path, whichever section they come from."""
     values = Params(nested(settings))
     return {name: flat(merged(values, name)) for name in values.value("teacher")}
 
 
 def _same_pools(expected: Mapping[str, Any], pools: Mapping[str, Any]) -> bool:
-    """Whether pools have all that is wanted of them: not their arithmetic, which no row names."""
+    """Whether pools have all ``expected`` settings; no row names their arithmetic, which may differ."""
     return expected.keys() == pools.keys() and all(
         path in pools[name] and pools[name][path] == value
         for name, pool in expected.items()
@@ -83,7 +90,7 @@ def _same_pools(expected: Mapping[str, Any], pools: Mapping[str, Any]) -> bool:
 
 
 def measurement_of(results: "Sequence[Result]", metric: str) -> Measurement | None:
-    """The Measured of ``metric`` over results that differ in their set only; None where none has it."""
+    """Measurement of ``metric`` over results that differ in their set only; None if no result has it."""
     relevant = [result for result in results if f"{metric}.mean" in result.metrics]
     if not relevant:
         return None
@@ -101,11 +108,13 @@ def measurement_of(results: "Sequence[Result]", metric: str) -> Measurement | No
 
 
 def z_score(claim: "Claim", measurement: Measurement) -> float | None:
-    """The difference from a claimed mean in its standard errors; None where the claim states no spread or numbers, or
-    fewer than two sets or networks are measured.
+    """Difference from a claimed mean divided by its standard error.
 
-    A published standard deviation is one of all networks of all sets; it is shared out as the measured one is, so that
-    few sets do not pass for many networks.
+    The claim's published standard deviation covers all networks of all sets. It is split between sets and networks in the
+    proportion that was measured, so that few sets do not pass for many networks.
+
+    Returns:
+        The z-score; None if the claim has no spread or no counts, or if fewer than two sets or networks are measured.
     """
     if claim.std is None or claim.sets is None or claim.networks is None:
         return None

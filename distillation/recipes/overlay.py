@@ -1,4 +1,4 @@
-"""From settings by dotted path to a whole params.yaml, and to the overrides of ``dvc exp run`` that lead there."""
+"""Conversion of settings by dotted path to a whole params.yaml, and to the overrides of ``dvc exp run`` that lead there."""
 
 import io
 import json
@@ -19,12 +19,12 @@ _NETWORK_PATHS = re.compile(r"teacher\.[\w-]+\.networks|evaluate\.networks|metho
 
 
 def applied(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """``values`` (nested) with ``settings`` (by dotted path). A pool keeps nothing that they do not name but arithmetic."""
-    named = {path.split(".")[1] for path in settings if path.startswith("teacher.")}
+    """``values`` (nested) with ``settings`` (by dotted path); a pool that the settings name keeps only its arithmetic."""
+    pools_set = {path.split(".")[1] for path in settings if path.startswith("teacher.")}
     pools = {
         name: {key: value for key, value in pool.items() if key in _ARITHMETIC}
         for name, pool in values["teacher"].items()
-        if name in named
+        if name in pools_set
     }
     return nested(settings, {**values, "teacher": pools})
 
@@ -49,7 +49,7 @@ def flags(values: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
 
 
 def text(before: str, target: Mapping[str, Any]) -> str:
-    """The text of a params.yaml with the values ``target``, the comments of the text ``before`` kept."""
+    """The text of a params.yaml with the values ``target`` and the comments of the text ``before``."""
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 4096
     content = yaml.load(before)
@@ -70,13 +70,13 @@ def text(before: str, target: Mapping[str, Any]) -> str:
 
 
 def _spaced(text: str, before: str) -> str:
-    """``text`` with the empty lines that ``before`` has between sections: one goes with the entry that it follows."""
+    """``text`` with the blank lines that ``before`` has between sections, as a dump moves them with the preceding entry."""
     apart = set(re.findall(r"\n\n(\w+:)", before))
     return re.sub(r"(?<=[^\n]\n)\w+:", lambda match: "\n" * (match[0] in apart) + match[0], text)
 
 
 def _changes(values: Mapping[str, Any], target: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str, Any]]:
-    """(sign, dotted path, value) of every difference: sign + for what is new, ~ for what goes, none for another value."""
+    """Yields (sign, dotted path, value) of each difference: + for a new key, ~ for a removed one, no sign for a new value."""
     for key in [key for key in values if key not in target]:
         yield "~", f"{before}{key}", None
     for key, value in target.items():
@@ -114,7 +114,7 @@ def _small(path: str, value: Any, rule: Mapping[str, Any]) -> Any:
 
 
 def _default_of(path: str) -> str:
-    """The path of what a pool's setting stands instead of; every other path as it is."""
+    """The path of the default that a pool's setting overrides; every other path unchanged."""
     match = re.fullmatch(r"teacher\.[\w-]+\.(.+)", path)
     if match is None:
         return path
@@ -122,12 +122,12 @@ def _default_of(path: str) -> str:
 
 
 def _capped(value: Any, limit: float | None) -> Any:
-    """A number no larger than ``limit``, if that is one; words and nothing stay."""
+    """A number no larger than ``limit``; anything else unchanged."""
     return min(value, limit) if isinstance(value, (int, float)) and limit is not None else value
 
 
 def _network_names(settings: Mapping[str, Any]) -> list[str]:
-    """The network words of settings."""
+    """The names of all networks in ``settings``."""
     networks = [value for path, value in flat(settings).items() if _NETWORK_PATHS.fullmatch(path)]
     return [name for value in networks for name in (value if isinstance(value, list) else [value])]
 
@@ -141,7 +141,7 @@ def _fits(network: str, size: int) -> bool:
 
 
 def _narrow(network: Any, rule: Mapping[str, Any]) -> Any:
-    """A ConvNet of the same blocks and few channels; every other word stays."""
+    """A ConvNet with as many blocks and few channels; every other network unchanged."""
     if not isinstance(network, str) or not network.startswith("ConvNet"):
         return network
     tokens = re.sub(r"W[\d-]+|D\d+", "", network.removeprefix("ConvNet"))

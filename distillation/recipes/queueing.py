@@ -1,4 +1,4 @@
-"""Queue what is missing of a recipe: one experiment a row and set, none that is finished or waits already."""
+"""Queueing of a recipe: one experiment for each row and set that is neither finished nor queued."""
 
 import re
 import subprocess
@@ -19,7 +19,7 @@ def experiment(row: "Row", scale: str, seed: int) -> str:
 
 
 def missing(rows: "Sequence[Row]", scale: str, sets: int | None) -> "Iterator[tuple[Row, int]]":
-    """(row, seed) of each set that no result measures; ``sets`` None: as many as the table has."""
+    """Yields (row, seed) of each set that no result measures; ``sets`` None: as many sets as the table has."""
     finished = results.read(every=True)
     for row in rows:
         measured = of_row(row, finished).get(scale, {})
@@ -29,12 +29,16 @@ def missing(rows: "Sequence[Row]", scale: str, sets: int | None) -> "Iterator[tu
 
 
 def settings(row: "Row", scale: str, seed: int) -> dict[str, Any]:
-    """Those of one set of a row."""
+    """The settings of one set of a row, by dotted path."""
     return row.seeded(seed) if scale == PUBLISHED else overlay.quick(row.seeded(seed))
 
 
 def queue(values: Mapping[str, Any], row: "Row", scale: str, seed: int) -> None:
-    """Queue one set of a row over the params.yaml ``values``. Raises BadInput with what DVC says where it refuses."""
+    """Queues one set of a row over the params.yaml ``values``.
+
+    Raises:
+        BadInput: DVC refuses; the sentence quotes its error.
+    """
     target = overlay.applied(values, settings(row, scale, seed))
     flags = [f"-S{flag}" for flag in overlay.flags(values, target)]
     command = ["dvc", "exp", "run", "--queue", "-n", experiment(row, scale, seed), *flags]

@@ -1,4 +1,4 @@
-"""The results of experiments, revisions and the workspace: their parameters and metrics, which Git holds."""
+"""Results of experiments, revisions and the workspace: their parameters and metrics, which Git holds."""
 
 import copy
 import json
@@ -18,14 +18,14 @@ _READERS = {"params.yaml": parse, "reports/metrics.json": json.loads, "dvc.lock"
 
 @dataclass(frozen=True)
 class Result:
-    """What one run gave.
+    """Parameters and metrics of one run.
 
     Attributes:
-        name: of the experiment or revision; several, where they hold the same. One whose metrics are not those of its
-            parameters has ``(not reproduced)`` behind it.
+        name: of the experiment or revision; several names if they hold the same. The suffix ``(not reproduced)`` marks
+            metrics that do not belong to the parameters.
         params: dotted path to value, of the whole params.yaml.
-        metrics: dotted path to value, of reports/metrics.json; empty where the run left none.
-        reproduced: whether the metrics may be those of the parameters; False of such a one.
+        metrics: dotted path to value, of reports/metrics.json; empty if the run left none.
+        reproduced: whether the metrics may belong to the parameters.
     """
 
     name: str
@@ -35,12 +35,14 @@ class Result:
 
 
 def read(names: Collection[str] = (), every: bool = False) -> list[Result]:
-    """The Results of ``names`` (experiments, revisions, ``workspace``), in that order, each different one once.
+    """Reads results, each distinct one once, in order.
 
-    Without names: HEAD, its experiments, or with ``every`` those of all commits, and the workspace.
+    Args:
+        names: experiments, revisions or ``workspace``. If empty: HEAD, its experiments and the workspace.
+        every: whether the experiments of all commits are read, not of HEAD alone.
 
     Raises:
-        BadInput: a name is unknown, or a file in a revision does not read.
+        BadInput: a name is unknown, or a file in a revision cannot be parsed.
     """
     experiments = dvc_private.experiments(every or bool(names))
     revisions = names or [HEAD, *experiments, WORKSPACE]
@@ -67,7 +69,7 @@ def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def nested(settings: Mapping[str, Any], values: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The inverse of ``flat``: a nested mapping of settings by dotted path, over ``values`` where they are given."""
+    """The inverse of ``flat``: a nested mapping of settings by dotted path, over a copy of ``values`` if given."""
     tree: Any = copy.deepcopy(values or {})
     for path, value in settings.items():
         *above, last = path.split(".")
@@ -81,26 +83,27 @@ def nested(settings: Mapping[str, Any], values: Mapping[str, Any] | None = None)
 
 
 def _of_one_run(params: Mapping[str, Any], stages: Mapping[str, Any]) -> bool:
-    """Whether the stages of a dvc.lock ran with these parameters, each on what the others made; True of an empty lock.
+    """Whether the stages of a dvc.lock ran with these parameters, each on the outs of the others; True for an empty lock.
 
-    Not so where one stage alone was run anew, or parameters were committed that were never run.
+    False if one stage alone was rerun, or if parameters were committed that were never run.
     """
-    checked = flat(stages.get("check", {}).get("params", {}).get("params.yaml", {}))
+    own_params = flat(stages.get("check", {}).get("params", {}).get("params.yaml", {}))
     current = [stage for name, stage in stages.items() if "@" not in name or name.partition("@")[2] in _keys(params)]
     written = {out["path"]: out.get("md5") for stage in current for out in stage.get("outs", [])}
-    used = [(dep["path"], dep.get("md5")) for stage in current for dep in stage.get("deps", [])]
-    unchanged = all(params.get(path) == value for path, value in checked.items())
-    return unchanged and all(written.get(path, md5) == md5 for path, md5 in used)
+    read = [(dep["path"], dep.get("md5")) for stage in current for dep in stage.get("deps", [])]
+    unchanged = all(params.get(path) == value for path, value in own_params.items())
+    return unchanged and all(written.get(path, md5) == md5 for path, md5 in read)
 
 
 def _keys(params: Mapping[str, Any]) -> set[str]:
-    """The names of pools, sources, targets and protocols: DVC keeps stages in its lock whose names are gone."""
-    listed = [name for path in ("evaluate.protocols", "evaluate.assess.teachers") for name in params.get(path) or []]
+    """The names of pools, sources, targets and protocols; DVC keeps stages in its lock after their names are gone."""
+    entries = [name for path in ("evaluate.protocols", "evaluate.assess.teachers") for name in params.get(path) or []]
     maps = "teacher.", "sources.", "targets."
-    return {*listed, *(path.split(".")[1] for path in params if path.startswith(maps))}
+    return {*entries, *(path.split(".")[1] for path in params if path.startswith(maps))}
 
 
 def _marked(result: Result) -> Result:
+    """The result, renamed if its metrics do not belong to its parameters."""
     stale = result.name == WORKSPACE and dvc_private.status()
     if stale or not result.reproduced:
         return replace(result, name=f"{result.name} (not reproduced)", reproduced=False)
@@ -108,7 +111,7 @@ def _marked(result: Result) -> Result:
 
 
 def _texts(name: str, experiments: Mapping[str, str]) -> dict[str, str]:
-    """File to its text, those that are not there left out."""
+    """The text of each file that exists in a revision or in the workspace, by path."""
     if name == WORKSPACE:
         return {file: Path(file).read_text(encoding="utf-8") for file in _READERS if Path(file).is_file()}
     revision = experiments.get(name, name)

@@ -1,4 +1,4 @@
-"""The recipes: a file of ``recipes/`` is a table of a paper, its axes span the rows."""
+"""The recipes: each file of ``recipes/`` is a table of a paper, and its axes span the rows."""
 
 import csv
 import difflib
@@ -22,14 +22,25 @@ _CLAIM, _NO_CLAIM = "claim.", "claim"
 
 
 class Also(Section):
-    """More settings for the rows ``where`` axes have one of the values given."""
+    """Further settings for the rows whose axes have one of the given values.
+
+    Attributes:
+        where: axis to a value or a list of values.
+        set: settings by dotted path.
+    """
 
     where: dict
     set: dict
 
 
 class Cells(Section):
-    """One setting by several axes: ``values`` is nested in the order of ``by``; where it has none, nothing is set."""
+    """One setting by several axes.
+
+    Attributes:
+        set: dotted path of the setting.
+        by: names of axes.
+        values: values, nested in the order of ``by``; a missing one sets nothing.
+    """
 
     set: str
     by: list[str]
@@ -37,8 +48,12 @@ class Cells(Section):
 
 
 class Source(Section):
-    """A table of claims.csv by the values of its columns, and over how many ``sets`` and ``networks`` each of them a
-    published spread is taken; None where that is not stated."""
+    """A table of claims.csv by the values of its columns.
+
+    Attributes:
+        paper, table, method: values of the columns of that name.
+        sets, networks: numbers of sets, and of networks on each, that a published spread covers; None if not stated.
+    """
 
     paper: str
     table: str
@@ -51,17 +66,17 @@ class Recipe(Section):
     """A table of a paper.
 
     Attributes:
-        paper, table: what it is.
-        source: where its settings stand.
-        unknown: what no source says, in a sentence; None if nothing.
-        sets: how many sets the table's means are over, each a ``method.seed``.
+        paper, table: the table.
+        source: citation of its settings.
+        unknown: what no source specifies, in a sentence; None if nothing.
+        sets: number of sets behind the table's means, each a ``method.seed``.
         set: settings of every row, by dotted path.
-        axes: name to value to settings; what begins with ``claim.`` is a column of claims.csv instead, ``claim: none``
-            says that no result is known.
-        skip: combinations of values that the table has not.
-        also, cells: see there; later ones win.
-        claims: where results are claimed, the first that has a row.
-        eval_archs: network word to the name that claims.csv gives it, where a row has several networks.
+        axes: name to value to settings; a key that begins with ``claim.`` is a column of claims.csv instead, and
+            ``claim: none`` means that no result is known.
+        skip: combinations of values that the table does not have.
+        also, cells: further settings; later ones win.
+        claims: where results are claimed; the first source that has a row counts.
+        eval_archs: network to its name in claims.csv, if a row has several networks.
         metric: path of the accuracy in reports/metrics.json, with ``{network}`` and perhaps ``{target}`` in it.
     """
 
@@ -82,7 +97,13 @@ class Recipe(Section):
 
 @dataclass(frozen=True)
 class Claim:
-    """A published accuracy in percent; ``std`` and the numbers it is taken over are None where they are not stated."""
+    """A published accuracy.
+
+    Attributes:
+        mean, std: percent; ``std`` is None if not stated.
+        sets, networks: numbers of sets, and of networks on each, behind them; None if not stated.
+        paper, source, note: columns of claims.csv.
+    """
 
     mean: float
     std: float | None
@@ -95,7 +116,14 @@ class Claim:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table: ``settings`` by dotted path, and ``claims`` by the path of the metric that measures each."""
+    """A row of a table.
+
+    Attributes:
+        name: RECIPE/ROW.
+        recipe: the table.
+        settings: by dotted path.
+        claims: the Claim of each metric by the metric's path.
+    """
 
     name: str
     recipe: Recipe
@@ -103,17 +131,21 @@ class Row:
     claims: dict
 
     def seeded(self, seed: int) -> dict[str, Any]:
-        """The settings of one of its sets."""
+        """The settings of the set with this seed."""
         return {**self.settings, "method.seed": seed}
 
 
 def names() -> list[str]:
-    """The recipes, in order."""
+    """The names of the recipes, sorted."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != SCALES)
 
 
 def load(name: str) -> Recipe:
-    """The Recipe of a name. Raises BadInput naming close ones."""
+    """The recipe ``name``.
+
+    Raises:
+        BadInput: there is none; the sentence lists similar names.
+    """
     if name not in names():
         raise _unknown(name, names(), "recipe")
     return validate(Recipe, _read(FOLDER / f"{name}.yaml"), f"recipes/{name}.yaml")
@@ -127,7 +159,7 @@ def scales() -> dict[str, Any]:
 
 @functools.cache
 def rows(name: str) -> tuple[Row, ...]:
-    """The Rows of a recipe, in the order of its axes."""
+    """The rows of the recipe ``name``, in the order of its axes."""
     recipe = load(name)
     combinations = []
     for values in itertools.product(*recipe.axes.values()):
@@ -143,7 +175,11 @@ def rows(name: str) -> tuple[Row, ...]:
 
 
 def find(name: str) -> Row:
-    """The Row of a name like ``clom/dc-clom-cifar10-10``. Raises BadInput naming close ones."""
+    """The row ``name``, like ``clom/dc-clom-cifar10-10``.
+
+    Raises:
+        BadInput: there is none; the sentence lists similar names.
+    """
     recipe = name.partition("/")[0]
     by_name = {row.name: row for row in rows(load(recipe) and recipe)}
     if name not in by_name:
@@ -152,17 +188,17 @@ def find(name: str) -> Row:
 
 
 def selected(name: str) -> tuple[Row, ...]:
-    """The Rows that a name of a recipe or of a row means."""
+    """The row ``name``, or all rows of the recipe ``name``."""
     return (find(name),) if "/" in name else rows(load(name) and name)
 
 
 def every() -> list[Row]:
-    """All Rows of all recipes."""
+    """All rows of all recipes."""
     return [row for name in names() for row in rows(name)]
 
 
 def metrics(recipe: Recipe, settings: Mapping[str, Any]) -> list[str]:
-    """The paths in reports/metrics.json that measure a row of ``settings``, network by network."""
+    """The paths in reports/metrics.json that measure a row with these ``settings``, network by network."""
     targets = settings["targets"] if "{target}" in recipe.metric else [None]
     return [recipe.metric.format(network=n, target=t) for n in settings["evaluate.networks"] for t in targets]
 
@@ -195,9 +231,9 @@ def _settings(recipe: Recipe, where: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _relevant(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings without sections that are not chosen (of methods, objectives and kinds of labels): they change nothing."""
+    """The settings without the sections of methods, objectives and label kinds that are not chosen, as they change nothing."""
     label_kind = kind_of_labels(settings["method.name"], settings["relabel.kind"])
-    chosen = {
+    active = {
         "method": {settings["method.name"], "guidance"},
         "relabel": {settings["relabel.kind"]},
         "objectives": _objectives(settings),
@@ -207,7 +243,7 @@ def _relevant(settings: Mapping[str, Any]) -> dict[str, Any]:
     unused = tuple(carried | ({"evaluate.kd."} if not settings["evaluate.kd.teachers"] else set()))
 
     def matters(path: str) -> bool:
-        for section, names in chosen.items():
+        for section, names in active.items():
             rest = path.removeprefix(f"{section}.").split(".")
             if path.startswith(f"{section}.") and len(rest) > 1:
                 return rest[0] in names
@@ -217,12 +253,12 @@ def _relevant(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _objectives(settings: Mapping[str, Any]) -> set[str]:
-    """Those of all pools."""
+    """The objectives of all pools."""
     return {pool["objective"] for pool in nested(settings)["teacher"].values()}
 
 
 def kind_of_labels(method: str, relabelled: str) -> str:
-    """The kind of the labels that students learn from, by method.name and relabel.kind."""
+    """The kind of the labels that students learn from, by ``method.name`` and ``relabel.kind``."""
     kind = methods.load(method).METHOD.kind if relabelled == "keep" else relabelled
     return {"probs": "soft"}.get(kind, kind)
 
@@ -236,7 +272,7 @@ def _listed(values: Any) -> list[Any]:
 
 
 def _claims(recipe: Recipe, columns: dict[str, Any], networks: Sequence[str]) -> dict[str, Claim]:
-    """Metric path to Claim, from the first source that has one, network by network."""
+    """The Claim of each metric by the metric's path, network by network, from the first source that has one."""
     if columns.pop(_NO_CLAIM, None) == "none" or not recipe.claims:
         return {}
     columns = {key.removeprefix(_CLAIM): value for key, value in columns.items()}
@@ -257,7 +293,11 @@ def _claims(recipe: Recipe, columns: dict[str, Any], networks: Sequence[str]) ->
 
 
 def _line(query: Mapping[str, Any]) -> dict[str, str] | None:
-    """The one line of claims.csv with these values, or None. Raises BadInput where several have them."""
+    """The one line of claims.csv with the values ``query``, or None.
+
+    Raises:
+        BadInput: several lines with different means have these values.
+    """
     lines = [line for line in _lines()[query["paper"]] if all(line[key] == value for key, value in query.items())]
     if len({line["mean"] for line in lines}) > 1:
         raise BadInput(f"recipes/claims.csv has {len(lines)} lines for {query}, one should be meant.")

@@ -1,1 +1,1 @@
-"""Tables and figures of the report."""
+"""The report: tables, figures and a page made from the outs of all other stages."""

@@ -1,4 +1,4 @@
-"""The assessments in words: how the report names them, and what each says."""
+"""Titles and meanings of the assessments, and their table in the report."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ MEANINGS = {
 
 
 def section(name: str, measured: "Measured") -> dict[str, Any]:
-    """One pool's table for the page: its sets, and for each assessment its title, meaning and a cell for each set."""
+    """The table of one pool: its sets, and for each assessment its title, meaning and a cell for each set."""
     table = tables.assessments(measured)
     lines = {(line.assessment, line.set): line for line in tables.lines_of(table)}
     sets = list(dict.fromkeys(table["set"]))
@@ -46,7 +46,7 @@ def section(name: str, measured: "Measured") -> dict[str, Any]:
 
 
 def _cell(line: tables.Line, under_models: bool) -> dict[str, Any] | None:
-    """Mean, spread and number of models; the latter two are empty for what the images alone say."""
+    """Mean, spread and number of models; the latter two are empty for assessments that need no model."""
     if not line.n:
         return None
     std = words.digits(line.std) if line.n > 1 else ""

@@ -1,4 +1,4 @@
-"""The report's figures: the same inputs give the same bytes, and matplotlib's global settings stay as they were."""
+"""The report's figures: the same inputs give the same bytes, and matplotlib's global settings are left unchanged."""
 
 import contextlib
 import io
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
     from distillation.report.reading import Artefacts
 
-WIDTH, DPI = 4.1, 200  # inches of a figure on the page; dots an inch of a PNG
-POINTS = 300  # at most so many points of a curve
+WIDTH, DPI = 4.1, 200  # house: inches of a figure, half of the page's width; dots per inch of a PNG
+POINTS = 300  # house: a curve has at most so many points, more than a figure has pixels to show
 TEACHER_CURVES = {"loss": "training loss", "train_accuracy": "training accuracy, %"}
 NORM_CURVES = {"mean": "std of channels’ running means", "variance": "std of channels’ running variances"}
 
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours of a scheme; ``lines`` tell networks apart."""
+    """Colours (#rrggbb) of a scheme; ``lines`` distinguish networks."""
 
     paper: str
     ink: str
@@ -61,8 +61,8 @@ DARKER = {a.encode(): b.encode() for a, b in zip(_colours(LIGHT), _colours(DARK)
 
 
 def drawings(artefacts: "Artefacts") -> dict[str, Draw]:
-    """Name to a function that draws that figure in a palette, in the order of the page."""
-    grid = pictures.shown(artefacts.images)
+    """Functions that draw each figure in a palette, by the figure's name, in the order of the page."""
+    grid = pictures.first_images(artefacts.images)
     summaries = {name: tables.protocol(artefacts, name) for name in artefacts.evaluation}
     functions = {"distilled": lambda p: images(p, grid)}
     if summaries:
@@ -86,12 +86,12 @@ def drawings(artefacts: "Artefacts") -> dict[str, Draw]:
 
 
 def png(draw: Draw) -> bytes:
-    """The figure on paper."""
+    """The figure as a PNG file, in the light palette."""
     return _rendered(draw, LIGHT, "png")
 
 
 def svg(draw: Draw) -> tuple[bytes, bytes]:
-    """The figure without a background, as (light, dark); drawn once and recoloured, which takes half as long."""
+    """The figure as SVG files (light, dark) without a background; recolouring the light one takes half the time of a second."""
     light = _rendered(draw, LIGHT, "svg")
     dark = re.sub(rb"#[0-9a-f]{6}", lambda match: DARKER.get(match[0], match[0]), light)
     return light, dark
@@ -133,14 +133,14 @@ def _style(palette: Palette) -> Iterator[None]:
 
 
 def blank(width: float, height: float) -> Figure:
-    """An empty figure, in inches, apart from pyplot's own state."""
+    """An empty figure of a size in inches, independent of pyplot's state."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def images(palette: Palette, grid: Sequence[pictures.Shown]) -> Figure:
-    """Distilled images, a column for each class, pixel by pixel."""
+def images(palette: Palette, grid: Sequence[pictures.ClassImages]) -> Figure:
+    """Figure of distilled images, a column for each class, pixel by pixel."""
     canvas, names = pictures.canvas(grid)
     margin = 24
     figure = Figure(figsize=((canvas.shape[1] + 2 * margin) / DPI, (canvas.shape[0] + 2 * margin) / DPI))
@@ -165,14 +165,14 @@ def _short(name: str, most: int = 8) -> str:
 
 
 def bars(palette: Palette, lines: "pd.DataFrame") -> Figure:
-    """Mean accuracy with the population std of every set, for one network."""
+    """Figure of the mean accuracy and population std of every set, for one network."""
     figure = blank(WIDTH, 0.29 * len(lines) + 0.3)
     _bars(figure.subplots(), palette, lines)
     return figure
 
 
 def _bars(axes: "Axes", palette: Palette, lines: "pd.DataFrame") -> None:
-    """Each bar says its value, so there is no scale to read it from."""
+    """Draws labelled bars into ``axes``; the labels replace a scale."""
     colours = {"distilled": palette.accent, "control": palette.control}
     for y, line in enumerate(reversed(list(tables.lines_of(lines)))):
         is_distilled = line.set == "distilled"
@@ -200,14 +200,14 @@ def _bars(axes: "Axes", palette: Palette, lines: "pd.DataFrame") -> None:
 
 
 def distillation(palette: Palette, curve: "pd.DataFrame", column: str) -> Figure:
-    """What the method minimised, or its guidance."""
+    """Figure of the loss that the method minimised (``column`` loss), or of its guidance."""
     return _curves(palette, "iteration", column, [("", palette.accent, "-", curve["iteration"], curve[column])])
 
 
 def training(palette: Palette, curves: "pd.DataFrame") -> Figure:
-    """Training loss of the evaluated networks, the mean over seeds; the control is dashed.
+    """Figure of the training loss of the evaluated networks, the mean over seeds; the control is dashed.
 
-    Colours tell networks apart or, where there is one, the sets.
+    Colours distinguish networks or, if there is only one, the sets.
     """
     networks = list(dict.fromkeys(curves["network"]))
     several = len(networks) > 1
@@ -222,7 +222,7 @@ def training(palette: Palette, curves: "pd.DataFrame") -> Figure:
 
 
 def teacher(palette: Palette, curves: "pd.DataFrame", column: str) -> Figure:
-    """A training curve of a pool, the mean over the teachers of each network."""
+    """Figure of a training curve of a pool, the mean over the teachers of each network."""
     networks = list(dict.fromkeys(curves["network"]))
     lines = []
     for i, network in enumerate(networks):
@@ -232,7 +232,7 @@ def teacher(palette: Palette, curves: "pd.DataFrame", column: str) -> Figure:
 
 
 def norms(palette: Palette, spreads: "pd.DataFrame", column: str) -> Figure:
-    """How far the statistics of the channels of each batch norm are apart, a line for each pool and network."""
+    """Figure of the spread of the channels' statistics in each batch norm, a line for each pool and network."""
     groups = list(tables.groups_of(spreads, ["pool", "network"]))
     names = [f"{pool}: {network}" if len(groups) > 1 else "" for (pool, network), _ in groups]
     lines = [
@@ -247,7 +247,7 @@ def _line(palette: Palette, i: int) -> str:
 
 
 def _curves(palette: Palette, xlabel: str, ylabel: str, lines: Sequence[tuple[str, str, str, Any, Any]]) -> Figure:
-    """``lines`` are (label or "", colour, dash, x, y)."""
+    """Figure of lines, each (label or "", colour, dash, x, y)."""
     figure = blank(WIDTH, 2.5)
     axes = figure.subplots()
     for label, colour, dash, x, y in lines:
@@ -270,13 +270,13 @@ def _curves(palette: Palette, xlabel: str, ylabel: str, lines: Sequence[tuple[st
 
 
 def _thin(values: Any) -> list[float]:
-    """A curve as at most ``POINTS`` means of neighbours."""
+    """A curve as at most ``POINTS`` means of neighbouring values."""
     values = np.asarray(values, float)
     return [part.mean() for part in np.array_split(values, min(POINTS, len(values)))]
 
 
-def overview(palette: Palette, grid: Sequence[pictures.Shown], table: "pd.DataFrame") -> Figure:
-    """The result at a glance: the distilled images beside the accuracies of the first network."""
+def overview(palette: Palette, grid: Sequence[pictures.ClassImages], table: "pd.DataFrame") -> Figure:
+    """Figure of the result at a glance: the distilled images beside the accuracies of the first network."""
     canvas, names = pictures.canvas(grid)
     lines = tables.rows_where(table, table["network"] == table["network"].iloc[0])
     figure = blank(9.6, 3.0)

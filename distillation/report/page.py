@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: no script, no link, images inside."""
+"""The report as one self-contained HTML page: no script, no link, images inline."""
 
 import base64
 import io
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from distillation.report.reading import Artefacts, Pool
 
 Picture = dict[str, str]  # the data URIs of a figure: ``light`` and ``dark``
-VIEW = 96  # larger images are shown at this size
+VIEW = 96  # house: pixels of a side; larger images are reduced to it, so that the page stays small
 RULES = {
     "last": "last epoch",
     "best": "best epoch on held-out training images",
@@ -30,11 +30,11 @@ RULES = {
 
 
 def context(artefacts: "Artefacts") -> dict[str, Any]:
-    """Everything the template prints: text, tables of text, and figures as data URIs in both colour schemes."""
+    """Variables of the template: text, tables of text, and figures as data URIs in both colour schemes."""
     drawings = figures.drawings(artefacts)
     plots = {name: _picture(draw) for name, draw in drawings.items() if name not in ("overview", "distilled")}
     distilled, curve = artefacts.distilled, artefacts.curve
-    classes = pictures.shown(artefacts.images)
+    classes = pictures.first_images(artefacts.images)
     return {
         "method": distilled["method"],
         "dataset": distilled["dataset"],
@@ -71,7 +71,7 @@ def render(context: Mapping[str, Any]) -> str:
 
 
 def template(name: str, *folders: Path) -> jinja2.Template:
-    """The template ``name`` of ``folders`` or, as what it includes, of this package; an undefined name is an error."""
+    """The template ``name`` of ``folders`` or, for what it includes, of this package; an undefined variable is an error."""
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader([*folders, Path(__file__).parent]),
         autoescape=True,
@@ -82,7 +82,7 @@ def template(name: str, *folders: Path) -> jinja2.Template:
 
 
 def sentence(artefacts: "Artefacts") -> str:
-    """The result in one sentence, of the first protocol and network."""
+    """The result of the first protocol and network in one sentence."""
     if not artefacts.evaluation:
         return _without_classes(artefacts)
     lines, network = _first(artefacts)
@@ -106,7 +106,7 @@ def sentence(artefacts: "Artefacts") -> str:
 
 
 def _without_classes(artefacts: "Artefacts") -> str:
-    """The same where no protocol was asked for: of the first target and network."""
+    """The result in one sentence if no protocol evaluates the set: that of the first target and network."""
     images = f"{words.count(len(artefacts.images.images), 'image')} of {artefacts.distilled['dataset']}"
     if not artefacts.transfers:
         return f"{images}; no protocol has evaluated them."
@@ -123,7 +123,7 @@ def _without_classes(artefacts: "Artefacts") -> str:
 
 
 def _first(artefacts: "Artefacts") -> tuple[dict[str, tables.Line], str]:
-    """Set to its line of the summary, of the first protocol and its first network; and that network."""
+    """The lines of the summary of the first protocol and its first network by set, and the name of that network."""
     name, measured = next(iter(artefacts.evaluation.items()))
     network = measured.rows["network"].iloc[0]
     table = tables.protocol(artefacts, name)
@@ -135,7 +135,7 @@ def _draws(artefacts: "Artefacts", name: str) -> int:
 
 
 def _tiles(artefacts: "Artefacts") -> list[tuple[str, str, str]]:
-    """Key figures: (name, value, what stands under it)."""
+    """Key figures as (name, value, caption)."""
     total, size = _whole_images(artefacts), len(artefacts.images.images)
     of = f"of {words.count(total)}, {words.share(size, total)}" if total else "distilled"
     if not artefacts.evaluation:
@@ -154,12 +154,12 @@ def _tiles(artefacts: "Artefacts") -> list[tuple[str, str, str]]:
     return [*tiles, ("Images", words.count(size), of)]
 
 
-def _class(one: pictures.Shown) -> dict[str, Any]:
+def _class(one: pictures.ClassImages) -> dict[str, Any]:
     return {"name": one.name, "images": [_uri(_png(image), "image/png") for image in one.images]}
 
 
 def _layout(images: int) -> dict[str, int]:
-    """How many classes stand side by side, on a wide and on a narrow screen, with so many images of each."""
+    """The number of classes side by side, on a wide and on a narrow screen, for so many ``images`` of each class."""
     wide, narrow = {1: (10, 5), 2: (5, 2), 3: (5, 2)}.get(images, (2, 1))
     return {"images": images, "wide": wide, "narrow": narrow}
 
@@ -215,12 +215,12 @@ def _rows(table: "pd.DataFrame", networks: Sequence[str], sizes: Mapping[str, st
 
 
 def _guided(artefacts: "Artefacts", pool: str) -> bool:
-    """Whether the distilled images were made with the pool's guidance, so that it is no independent judge of them."""
+    """Whether the pool guided the distillation, so that it does not assess its images independently."""
     return weighs(artefacts.distilled["alpha"]) and artefacts.distilled["settings"]["guidance"]["teacher"] == pool
 
 
 def _sizes(artefacts: "Artefacts", name: str) -> dict[str, str]:
-    """Set to how many images it has, in words; empty where its stage recorded none."""
+    """The number of images of each set in words; empty if its stage recorded none."""
     size, draws = len(artefacts.images.images), _draws(artefacts, name)
     counts = {"distilled": size, "control": size, "whole": _whole_images(artefacts)}
     counts |= artefacts.baseline[name].info["images"]
@@ -260,12 +260,12 @@ def _pool(name: str, pool: "Pool", plots: Mapping[str, Picture]) -> dict[str, An
 
 
 def _plotted(plots: Mapping[str, Picture], name: str, curves: Mapping[str, str]) -> list[tuple[str, Picture]]:
-    """(label, picture) of those of ``curves`` that were drawn."""
+    """(label, picture) of those of ``curves`` that have a plot."""
     return [(label, plots[key]) for column, label in curves.items() if (key := f"{name}_{column}") in plots]
 
 
 def _cost(artefacts: "Artefacts") -> list[tuple[str, list[list[str]]]]:
-    """Tables of the counted work: (title, rows) of the distillation and of each protocol."""
+    """Tables of the counted work as (title, rows): of the distillation and of each protocol."""
     cost = artefacts.distilled["cost"]
     rows = [
         ["Updates", words.count(cost["updates"])],
@@ -286,7 +286,7 @@ def _cost(artefacts: "Artefacts") -> list[tuple[str, list[list[str]]]]:
 
 
 def _size(artefacts: "Artefacts") -> list[list[str]]:
-    """Bytes of what the labels stage wrote against the whole training set, one byte a pixel value and a label."""
+    """Rows that compare the bytes of the relabelled set with those of the whole training set, at one byte a pixel value."""
     size = artefacts.labels["bytes"]
     total = size["images"] + size["labels"]
     rows = [["Distilled images", words.size(size["images"])], ["Their labels", words.size(size["labels"])]]
@@ -330,7 +330,7 @@ def _parameters(artefacts: "Artefacts") -> list[tuple[str, list[tuple[str, str]]
 
 
 def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    """Dotted key and text of every setting, however deep."""
+    """Yields the dotted key and the text of every setting, at any depth."""
     for key, value in settings.items():
         if isinstance(value, dict) and value:
             yield from _flat(value, f"{before}{key}.")

@@ -1,4 +1,4 @@
-"""Distilled images as arrays that a person can look at: by class, decoded, and clamped only here."""
+"""Distilled images as arrays for display: by class, decoded to raw pixels, and clamped only here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,36 +9,43 @@ import numpy as np
 if TYPE_CHECKING:
     from distillation.data.distilled import DistilledSet
 
-CLASSES, IMAGES = 10, 10  # at most so many are shown
-LINE = {1: 5, 2: 5}  # classes side by side in a figure, by images of each class; else ten
+CLASSES, IMAGES = 10, 10  # house: the page shows at most so many
+LINE = {1: 5, 2: 5}  # house: classes side by side in a figure, by the number of images of each; else ten
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One class: its name and its first images, a list of (size, size, 3) uint8."""
+class ClassImages:
+    """The first images of one class.
+
+    Attributes:
+        name: of the class; empty if images have no class.
+        images: arrays (size, size, 3) uint8.
+    """
 
     name: str
     images: list
 
 
-def shown(distilled: "DistilledSet") -> list[Shown]:
+def first_images(distilled: "DistilledSet") -> list[ClassImages]:
     """The first ``CLASSES`` classes that have images, with their first ``IMAGES`` images.
 
-    Images of no class come in as many columns without a name.
+    Images without classes fill as many columns without a name.
     """
     raw = distilled.space.decode(distilled.images).clamp(0, 1)
     pixels = (raw * 255).round().byte().permute(0, 2, 3, 1).numpy()
     pixels = np.broadcast_to(pixels, (*pixels.shape[:3], 3)) if pixels.shape[3] == 1 else pixels
     if distilled.labels is None:
         columns = (pixels[place : place + IMAGES] for place in range(0, min(len(pixels), CLASSES * IMAGES), IMAGES))
-        return [Shown("", list(column)) for column in columns]
+        return [ClassImages("", list(column)) for column in columns]
     labels = distilled.labels.numpy()
     present = [c for c in range(len(distilled.info["classes"])) if (labels == c).any()]
-    return [Shown(str(distilled.info["classes"][c]), list(pixels[labels == c][:IMAGES])) for c in present[:CLASSES]]
+    return [
+        ClassImages(str(distilled.info["classes"][c]), list(pixels[labels == c][:IMAGES])) for c in present[:CLASSES]
+    ]
 
 
 def extent(distilled: "DistilledSet") -> str:
-    """What ``shown`` leaves out, as a sentence; empty where it shows everything."""
+    """A sentence about the images that ``first_images`` leaves out; empty if there are none."""
     if distilled.labels is None:
         most = CLASSES * IMAGES
         return f"Shown: the first {most} of {len(distilled.images)} images." if len(distilled.images) > most else ""
@@ -49,10 +56,10 @@ def extent(distilled: "DistilledSet") -> str:
     return f"Shown: {' and '.join(parts)}." if parts else ""
 
 
-def canvas(classes: Sequence[Shown], side: int = 96) -> tuple[np.ndarray, list[tuple[str, float, float]]]:
-    """All images on one transparent canvas, a column for each class, and where the names go.
+def canvas(classes: Sequence[ClassImages], side: int = 96) -> tuple[np.ndarray, list[tuple[str, float, float]]]:
+    """All images on one transparent canvas, a column for each class, and the positions of the names.
 
-    Pixels are repeated, never interpolated, to at least ``side``.
+    Pixels are repeated, never interpolated, until an image is at least ``side`` pixels wide.
 
     Returns:
         (H, W, 4) uint8 and a list of (name, x, y): the middle of each name's baseline.

@@ -1,4 +1,4 @@
-"""What the report reads: the records, tables and images that the other stages left."""
+"""Inputs of the report: the records, tables and images that the other stages left."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -25,10 +25,11 @@ class Measured:
     """One folder of results.
 
     Attributes:
-        rows: a trained network each: columns ``ROW`` (accuracies in percent) and, for baselines, ``draw``; ``best_test``
-            where students were tested as they trained. Of assessments, a value each: columns ``ASSESSMENT``.
+        rows: a line for each trained network: columns ``ROW`` (accuracies in percent) and, for baselines, ``draw``;
+            ``best_test`` if students were tested as they trained. Of assessments, a line for each value: columns
+            ``ASSESSMENT``.
         info: the folder's info.json.
-        curves: columns set, network, seed, epoch, loss; None where the stage keeps none.
+        curves: columns set, network, seed, epoch, loss; None if the stage keeps none.
     """
 
     rows: pd.DataFrame
@@ -38,12 +39,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class Pool:
-    """Teachers.
+    """A pool of teachers.
 
     Attributes:
         info: pool.json.
         curves: of training: columns network, index, epoch, loss, train_accuracy.
-        norms: what batch norms saw: columns network, index, checkpoint, layer, channel, mean, variance; None without any.
+        norms: statistics of batch norms: columns network, index, checkpoint, layer, channel, mean, variance; None if there
+            are none.
     """
 
     info: dict
@@ -53,7 +55,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Artefacts:
-    """Everything the report shows.
+    """Everything that the report shows.
 
     Attributes:
         images: the distilled set.
@@ -63,8 +65,9 @@ class Artefacts:
         evaluation, baseline: protocol to Measured, in the order of params.yaml.
         whole: networks trained on the whole training set.
         pools: name to Pool, in the order of params.yaml.
-        assessments: pool to Measured, in the order of params.yaml; empty where none was asked for.
-        transfers, taught: target to Measured, likewise: pre-trained networks carried over, and taught by a teacher (kd).
+        assessments: pool to Measured, in the order of params.yaml; empty if there are none.
+        transfers: target to Measured, likewise, of networks pre-trained on the sets and transferred.
+        taught: target to Measured, likewise, of pre-trained networks that learnt from a teacher of the target (kd).
     """
 
     images: DistilledSet
@@ -88,10 +91,18 @@ def read(
     targets: Iterable[str] = (),
     taught: Iterable[str] = (),
 ) -> Artefacts:
-    """The Artefacts under ``root`` of the named protocols, pools, pools ``assessed`` under, and targets; nothing else is read.
+    """Reads the artefacts under ``root``, and nothing else.
+
+    Args:
+        protocols: names of protocols.
+        pools: names of pools.
+        root: folder of the repository.
+        assessed: names of the pools under which sets were assessed.
+        targets: names of the datasets to which networks were transferred.
+        taught: names of the target datasets of knowledge distillation.
 
     Raises:
-        BadInput: one of them is missing or lacks a column.
+        BadInput: an artefact is missing or lacks a column.
     """
     root = Path(root)
     reports = root / "reports"
@@ -126,7 +137,7 @@ def _measured(folder: Path, sets: Sequence[str], columns: Sequence[str] = ROW) -
 
 
 def _carried(folder: Path, target: str) -> Measured:
-    """The results of the relabelled set and of what it is compared with, together."""
+    """The results of the relabelled set and of its baselines on a target, joined."""
     both = [_measured(folder / sets / target, PRETRAINED, CARRIED) for sets in ("distilled", "baseline")]
     return Measured(pd.concat([one.rows for one in both], ignore_index=True), both[0].info)
 
@@ -139,7 +150,7 @@ def _pool(folder: Path) -> Pool:
 
 
 def _curve(path: Path) -> pd.DataFrame:
-    """The curve of a method that optimises; methods that select leave no file or an empty one."""
+    """The curve of a method that optimises; a method that selects leaves no file or an empty one."""
     if not path.is_file() or not path.read_text(encoding="utf-8").strip():
         return pd.DataFrame({"iteration": [], "loss": []})
     return _table(path, ("iteration", "loss"))

@@ -43,15 +43,27 @@ def means(table: pd.DataFrame, by: str, column: str) -> pd.Series:
 
 
 def groups_of(table: pd.DataFrame, by: str | list[str]) -> Iterable[tuple[Any, pd.DataFrame]]:
-    """The parts of a table by the values of columns: (value, or values of several, part), in order of appearance."""
+    """The parts of a table that share the values of columns, in order of appearance.
+
+    Args:
+        table: the table.
+        by: a column, or several.
+
+    Returns:
+        Pairs of the value, or the values of several columns, and the part.
+    """
     return table.groupby(by, sort=False)  # pyright: ignore[reportReturnType] pandas' types: Hashable, not its parts
 
 
 def summary(*rows: pd.DataFrame, column: str = "accuracy") -> pd.DataFrame:
     """One line per set and network of the given rows: ``mean``, ``std`` (population), ``low``, ``high`` and ``n``.
 
-    They summarise ``column``. Sets come in the order of ``SETS``, networks in the order in which they were measured. Random
-    images are averaged over draws and seeds together.
+    Sets come in the order of ``SETS``, networks in the order in which they were measured. Random images are averaged over
+    draws and seeds together.
+
+    Args:
+        rows: tables with the columns set, network and ``column``.
+        column: the column that is summarised.
     """
     joined = pd.concat(rows, ignore_index=True)
     joined["set"] = pd.Categorical(joined["set"], list(SETS), ordered=True)
@@ -62,12 +74,12 @@ def summary(*rows: pd.DataFrame, column: str = "accuracy") -> pd.DataFrame:
 
 
 def protocol(artefacts: "Artefacts", name: str) -> pd.DataFrame:
-    """The ``summary`` of everything measured under a protocol, with the whole set for comparison."""
+    """The ``summary`` of all results under a protocol, with the whole set for comparison."""
     return summary(artefacts.evaluation[name].rows, artefacts.baseline[name].rows, artefacts.whole.rows)
 
 
 def best_tests(artefacts: "Artefacts", name: str) -> pd.DataFrame | None:
-    """The ``summary`` of ``best_test`` under a protocol, chosen on the test set; None where it was not recorded."""
+    """The ``summary`` of ``best_test`` under a protocol, chosen on the test set; None if it was not recorded."""
     measured = [artefacts.evaluation[name].rows, artefacts.baseline[name].rows, artefacts.whole.rows]
     return summary(*measured, column="best_test") if all("best_test" in rows for rows in measured) else None
 
@@ -75,7 +87,7 @@ def best_tests(artefacts: "Artefacts", name: str) -> pd.DataFrame | None:
 def assessments(measured: "Measured") -> pd.DataFrame:
     """One line per assessment and set of a Measured: ``mean``, ``std`` (population) and ``n`` over the models.
 
-    Both come in the order in which they were measured. Where no model has a value, n is 0 and the rest NaN.
+    Both come in the order in which they were measured. If no model has a value, n is 0 and the rest NaN.
     """
     groups = measured.rows.groupby(["assessment", "set"], sort=False)["value"]
     return groups.agg(mean="mean", std=lambda values: values.std(ddof=0), n="count").reset_index()
@@ -103,13 +115,13 @@ def teachers(pool: "Pool") -> pd.DataFrame:
     rows = pd.DataFrame(
         {
             "network": network["network"],
-            "checkpoint": kept["name"],
+            "checkpoint": checkpoint["name"],
             "parameters": network["parameters"],
-            "epoch": kept["epoch"],
-            "accuracy": kept["accuracy"],
+            "epoch": checkpoint["epoch"],
+            "accuracy": checkpoint["accuracy"],
         }
         for network in pool.info["networks"]
-        for kept in network["kept"]
+        for checkpoint in network["kept"]
     ).astype({"accuracy": float})  # None, of a network without classes, is missing
     groups = rows.groupby(["network", "checkpoint"], sort=False)
     return groups.agg(
@@ -122,16 +134,20 @@ def teachers(pool: "Pool") -> pd.DataFrame:
 
 
 def neighbours(pool: "Pool") -> pd.DataFrame:
-    """One line per network of a Pool: the summary of its accuracies by nearest neighbours; none where it has none."""
+    """One line per network of a Pool: the summary of its k-nearest-neighbour accuracies; no line if it has none."""
     accuracies = [(each["network"], each["knn"]) for each in pool.info["networks"] if "knn" in each]
     groups = pd.DataFrame(accuracies, columns=["network", "accuracy"]).groupby("network", sort=False)["accuracy"]
     return groups.agg(mean="mean", std=lambda a: a.std(ddof=0), n="count").reset_index()
 
 
 def norms(pools: "Mapping[str, Pool]") -> pd.DataFrame | None:
-    """One line per pool, network and layer of batch norm: the std over its channels of the running ``mean`` and of the
-    running ``variance``, averaged over the teachers. That is how much a layer has to say to images made by its
-    statistics (SC-DD); None where no pool has batch norms.
+    """One line per pool, network and layer of batch norm: the spread of its channels, averaged over the teachers.
+
+    ``mean`` is the std over channels of the running means, ``variance`` that of the running variances: how much information
+    a layer has for images that are made by its statistics (SC-DD).
+
+    Returns:
+        The lines; None if no pool has batch norms.
     """
     statistics = [pool.norms.assign(pool=name) for name, pool in pools.items() if pool.norms is not None]
     if not statistics:
@@ -142,14 +158,14 @@ def norms(pools: "Mapping[str, Pool]") -> pd.DataFrame | None:
 
 
 def metrics(artefacts: "Artefacts") -> dict[str, Any]:
-    """What ``dvc metrics show`` lists: percent with two digits, under sorted names without dots.
+    """The numbers that ``dvc metrics show`` lists: percent with two digits, under sorted names without dots.
 
     ``evaluate.PROTOCOL.NETWORK``, ``evaluate.PROTOCOL.control.NETWORK``, ``baseline.PROTOCOL.SET.NETWORK``,
-    ``whole.NETWORK`` and ``teacher.POOL.NETWORK`` (checkpoint ``last``) hold ``mean`` and ``std``, and where they were
-    recorded ``teacher.POOL.knn.NETWORK``, by nearest neighbours of features, and ``evaluate.PROTOCOL.best_test.NETWORK``,
-    chosen on the test set; ``distill.loss`` is the last loss of a method that optimises, null where it is not finite;
-    ``assess.POOL.ASSESSMENT`` is a mean over the models. Of networks carried over to a target:
-    ``transfer.TARGET.PROTOCOL.SET.NETWORK``, ``kd.TARGET.accuracy|batch_accuracy.SET.NETWORK``.
+    ``whole.NETWORK`` and ``teacher.POOL.NETWORK`` (checkpoint ``last``) hold ``mean`` and ``std``. So do, if recorded,
+    ``teacher.POOL.knn.NETWORK``, by nearest neighbours of features, and ``evaluate.PROTOCOL.best_test.NETWORK``, chosen on
+    the test set. ``distill.loss`` is the last loss of a method that optimises, null if it is not finite.
+    ``assess.POOL.ASSESSMENT`` is a mean over the models. Results on a target are
+    ``transfer.TARGET.PROTOCOL.SET.NETWORK`` and ``kd.TARGET.accuracy|batch_accuracy.SET.NETWORK``.
     """
     values = {"evaluate": {}, "baseline": {}, "whole": _cells(summary(artefacts.whole.rows))["whole"], "teacher": {}}
     for name, measured in artefacts.evaluation.items():

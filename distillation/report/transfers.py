@@ -1,4 +1,4 @@
-"""What networks that were pre-trained on the sets reach on other datasets, as tables for the page."""
+"""Tables for the page of the accuracies that networks pre-trained on the sets reach on other datasets."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -20,13 +20,13 @@ PROTOCOLS = {"finetune": "fine-tuning", "linear": "linear evaluation"}
 
 
 def section(target: str, measured: "Measured", cell: Callable[[tables.Line | None], Any]) -> list[dict[str, Any]]:
-    """A table for each protocol of one target; ``cell`` turns a line of a summary into what the page prints."""
+    """A table for each protocol of one target; ``cell`` formats a line of a summary, None for a missing one."""
     groups = tables.groups_of(measured.rows, "protocol")
     return [_table(f"{target}, {PROTOCOLS[name]}", tables.summary(rows), cell) for name, rows in groups]
 
 
 def taught(target: str, measured: "Measured", cell: Callable[[tables.Line | None], Any]) -> list[dict[str, Any]]:
-    """A table for each way in which students that a teacher of the target taught were tested."""
+    """A table for each way in which students of a teacher of the target were tested (``TESTS``)."""
     teacher = measured.info["teacher"]
     title = f"taught by {teacher['network']}, {words.percent(teacher['accuracy'])}"
     return [
