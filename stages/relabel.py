@@ -16,7 +16,7 @@ from distillation import params as parameters
 from distillation import paths
 from distillation.data.distilled import DistilledSet
 from distillation.data.real import RealSet
-from distillation.labels import kinds, storing
+from distillation.labels import kinds
 from distillation.labels.relabelling import relabelled
 from distillation.labels.settings import RelabelCommon
 from distillation.runtime import device, process, stage
@@ -44,7 +44,7 @@ def run() -> None:
             stored = dict(zip(jobs, tasks, strict=True))
             relabelled(folder, distilled, common, kind, settings, stored)
 
-    stage.produce("relabel", paths.RELABELED, write, storing.store, jobs, compute)
+    stage.produce("relabel", paths.RELABELED, write, getattr(kind, "store", None), jobs, compute)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,9 @@ class Compute(Protocol):
     checkpoint: float
 
 
-def tasks_of(work: Work, jobs: Mapping[str, object], compute: Compute, modules: tuple[str, ...] = ()) -> list[Task]:
+def tasks_of(
+    work: Work | None, jobs: Mapping[str, object], compute: Compute, modules: tuple[str, ...] = ()
+) -> list[Task]:
     """Lists the Task of each job, in order.
 
     Args:
@@ -40,7 +42,7 @@ def tasks_of(work: Work, jobs: Mapping[str, object], compute: Compute, modules: 
 
 @contextlib.contextmanager
 def finished(
-    work: Work,
+    work: Work | None,
     jobs: Mapping[str, object],
     compute: Compute,
     modules: tuple[str, ...] = (),
@@ -70,7 +72,7 @@ def produce(
     stage: str,
     out: str | Path,
     write: Callable[[Path, list[Task]], None],
-    work: Work,
+    work: Work | None,
     jobs: Mapping[str, object],
     compute: Compute,
     modules: tuple[str, ...] = (),

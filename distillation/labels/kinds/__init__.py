@@ -2,7 +2,7 @@
 
 A kind's file defines ``Settings`` (its section of params.yaml) and ``label``, a function of a DistilledSet, its name and a
 ``labelling.Labelling`` that gives the labelled set and the files that go with it: (tensors, record) by name. Where labels
-are long work, ``jobs`` gives the jobs of ``labelling.STORE`` that must be finished first.
+are long work, ``jobs`` gives the jobs of its ``store`` that must be finished first.
 """
 
 from types import ModuleType
