@@ -50,7 +50,7 @@ def every(script, but=()):
 STUDENTS = {"evaluate", "baseline", "whole"}
 RECOVERING = {"distill-scdd", "distill-sre2l", "distill-cda"}
 EDITS = [  # (file, what it holds, what stands there instead, the programs that change)
-    ("distillation/methods/dm.py", "advance(self):", "advance(self, more=0):", {"distill-dm", "check"}),
+    ("distillation/methods/dm.py", "advance(self)", "advance(self, more=0)", {"distill-dm", "check"}),
     ("distillation/methods/families/recover.py", "\nimport ", "\nimport abc\nimport ", {*RECOVERING, "check"}),
     ("distillation/teachers/objectives/dino.py", "\nimport ", "\nimport abc\nimport ", {"teacher-dino", "check"}),
     ("distillation/labels/kinds/hard.py", "\nfrom ", "\nimport abc\nfrom ", {"relabel-hard", "check"}),

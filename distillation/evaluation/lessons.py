@@ -1,4 +1,4 @@
-"""Lessons for students of a set whose labels lie beside it: its teacher, which labels on the fly, or what is stored."""
+"""The lessons of students whose labels lie beside their set: a teacher that labels on the fly, or stored logits."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def online(job: Job, device: str, flip: bool) -> tuple[Online, float]:
-    """The lesson and its temperature for a student whose set carries its teacher beside it."""
+    """Returns the lesson and its temperature for a student of a set with its teacher beside it."""
     path, labels = _files(job)
     distilled = DistilledSet.load(path, device)
     labelling, protocol = distilled.info["labelling"], job.protocol
@@ -27,7 +27,7 @@ def online(job: Job, device: str, flip: bool) -> tuple[Online, float]:
 
 
 def fkd(job: Job, device: str, flip: bool) -> tuple[Stored, float]:
-    """The lesson and its temperature for a student whose set has its labels beside it."""
+    """Returns the lesson and its temperature for a student of a set with stored labels beside it."""
     path, labels = _files(job)
     distilled = DistilledSet.load(path, device)
     lesson = Stored(distilled.images, distilled.space, labels, job.protocol.settings.epochs)

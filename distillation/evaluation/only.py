@@ -1,9 +1,10 @@
-"""One student in the foreground: for debuggers, and to see whether a row comes out again."""
+"""One student in the foreground: for debuggers, and to check that a row is reproduced."""
 
 import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 from distillation.evaluation import classify
 from distillation.params import Compute
@@ -15,8 +16,7 @@ from distillation.runtime.work import Task
 def train(which: str, jobs: Mapping[str, classify.Job], compute: Compute) -> None:
     """Trains the students of ``which`` (NETWORK/SEED) anew, one on each set, in this process.
 
-    Nothing that is finished is replaced. Prints each student's record and, where its row is finished, whether the two
-    agree to the bit.
+    No finished work is replaced. Prints each student's record and, if its row is finished, whether both agree to the bit.
 
     Raises:
         BadInput: ``which`` names none of the jobs.
@@ -28,7 +28,9 @@ def train(which: str, jobs: Mapping[str, classify.Job], compute: Compute) -> Non
         raise BadInput(f"--only is {which!r}, but the students are {known}.")
     device.prepare(compute.threads)
     with device.lease_device(compute.device) as where:
-        for (label, job), known in zip(chosen.items(), stage.tasks_of(classify.train, chosen, compute), strict=True):
+        for (label, job), known in zip(
+            chosen.items(), stage.tasks_of(cast("stage.Work", classify.train), chosen, compute), strict=True
+        ):
             _compare(label, _afresh(label, job, known, str(where)), known)
 
 

@@ -1,4 +1,4 @@
-"""Storing a pool's logits for every batch of many epochs: the labels of ``fkd``."""
+"""Storage of a pool's logits for every batch of many epochs: the labels of ``fkd``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,16 +25,19 @@ _SPAN = 10  # epochs that are one task: more epochs asked for later reuse those 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """Labels to store of the epochs from ``first`` until before ``end``.
+    """The job of storing the labels of the epochs from ``first`` up to, without, ``end``.
 
     Attributes:
         distilled: the file of the set.
-        control_from: the folder of the RealSet where the set's control is labelled in its place; else None.
+        control_from: the folder of the RealSet, if the set's control is labelled in its place; else None.
         teachers: the file of the pool.
         flip: whether a mirrored image keeps its class.
-        views: how batches are augmented.
-        pick, mode: see ``predict.answering``.
-        batch: images a batch.
+        views: settings of the augmentation.
+        pick: see ``predict.teacher_logits``.
+        mode: as ``pick``.
+        batch: images in a batch.
+        first: first epoch.
+        end: the epoch after the last.
     """
 
     distilled: Path
@@ -50,12 +53,12 @@ class Job:
 
 
 def spans(epochs: int) -> list[range]:
-    """The ranges of epochs that are one task each."""
+    """Returns the ranges of epochs that are one task each."""
     return [range(first, min(first + _SPAN, epochs)) for first in range(0, epochs, _SPAN)]
 
 
 def label(name: str, span: range) -> str:
-    """The label of the job that stores a span of epochs of the set ``name``."""
+    """Returns the label of the job that stores a span of epochs of the set ``name``."""
     return f"relabel {name} epochs {span.start}-{span.stop - 1}"
 
 
@@ -72,7 +75,7 @@ def store(job: Job, task: Task, device: str) -> None:
 
 
 def _labelled(task: Task, lesson: Online, epochs: range) -> dict[str, Tensor]:
-    """All that is stored of ``epochs``, by name."""
+    """Returns all stored tensors of ``epochs``, by name."""
     steps = [(epoch, place) for epoch in epochs for place in range(lesson.steps)]
     done: list[dict[str, Tensor]] = []
 
@@ -99,7 +102,7 @@ def _labelled(task: Task, lesson: Online, epochs: range) -> dict[str, Tensor]:
 
 
 def stored(tasks: Mapping[str, Task], name: str) -> dict[str, Tensor]:
-    """All tensors, by name, of the finished tasks (by label) of the set ``name``."""
+    """Returns all tensors, by name, of the finished tasks (by label) of the set ``name``."""
     content = {}
     for each, task in tasks.items():
         if each.startswith(f"relabel {name} "):

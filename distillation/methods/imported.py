@@ -1,15 +1,15 @@
 """A distilled set made elsewhere, or by this pipeline; nothing that could run code is read.
 
-Files that say themselves what their numbers are enter as they are, to the bit: a ``distilled.safetensors`` of this pipeline,
-and the npz that ``python -m distillation export`` writes. Of all others ``space`` and ``labels`` say it:
+Files that describe their own numbers are imported bit for bit: a ``distilled.safetensors`` of this pipeline, and the npz
+that ``python -m distillation export`` writes. For all others ``space`` and ``labels`` describe them:
 
 - safetensors or npz with ``images`` (N, C, H, W) and ``labels``
 - a folder CLASS/*.png (or .jpg), which ``python -m distillation export`` writes too; or new000/*, new001/* ..., the
   classes by number, as SRe2L, SC-DD and CDA save theirs
 - the result files of DC, DSA, DM and CLoM (.pt: a list under ``data`` of one pair of images and labels a run, of which the
   first is taken, as CLoM's validation does): ``normalised``
-- the folder of MTT and what builds on it (images_best.pt, labels_best.pt, and lr_best.pt where the learning rate of students
-  was learnt): ``normalised``, which is whitened where the dataset is
+- the folder of MTT and what builds on it (images_best.pt, labels_best.pt, and lr_best.pt if the learning rate of students
+  was learnt): ``normalised``, which is whitened if the dataset is
 - the folder of KRR-ST (x_syn.pt, y_syn.pt): ``fed``, ``features``; the sets that it compares with have other labels
 """
 
@@ -47,11 +47,14 @@ RECORD = {"labels", "classes", "dataset", "method", "space"}  # what this pipeli
 
 
 class Settings(Section):
-    """``file`` is the path; ``space`` and ``labels`` say what its numbers are, where it does not say it itself.
+    """The file and, unless it describes itself, the meaning of its numbers.
 
-    space: ``raw`` (uint8, or floats in [0, 1]), which students are given in the dataset's space; ``normalised``: in that space
-    already; ``fed``: raw, and students are given just that. labels: ``hard`` (N,), ``soft``, ``logits`` or ``regression``
-    (vectors that a method learnt as a regression's targets, as FRePo and KIP do) (N, classes), or ``features`` (N, D).
+    Attributes:
+        file: its path.
+        space: ``raw`` (uint8, or floats in [0, 1]), which students get in the dataset's space; ``normalised``: in that space
+            already; ``fed``: raw, and students get raw images.
+        labels: ``hard`` (N,), ``soft``, ``logits`` or ``regression`` (learnt regression targets, as FRePo's and KIP's) (N,
+            classes), or ``features`` (N, D).
     """
 
     file: str = Field(min_length=1)
@@ -60,17 +63,26 @@ class Settings(Section):
 
 
 class Imported(SelectionMethod[Settings]):
+    """A set read from a file or folder."""
+
     learns_lr = True  # its file may say one; where it does not, evaluation refuses
 
     @classmethod
     def files(cls, settings: Settings) -> tuple[Path, ...]:
+        """Returns the file, if it exists."""
         return (Path(settings.file),) if Path(settings.file).exists() else ()
 
     @classmethod
     def labels_of(cls, settings: Settings) -> str:
+        """Returns the kind of labels that the settings state."""
         return settings.labels
 
     def result(self) -> DistilledSet:
+        """Reads and checks the set.
+
+        Raises:
+            BadInput: the file is missing or broken, or contradicts the settings or the dataset.
+        """
         path = Path(self.settings.file)
         if not path.exists() or path == Path("data/none"):
             raise BadInput(f"method.imported.file is {path}: give the path of a distilled set, see params.yaml.")
@@ -86,7 +98,7 @@ class Imported(SelectionMethod[Settings]):
         return replace(made, images=images, targets=None if targets is None else targets.float())
 
     def _own(self, path: Path, made: DistilledSet) -> DistilledSet:
-        """A set that says what it is, which has to be what the parameters say."""
+        """Returns a set that describes itself, once checked against the parameters."""
         if made.kind != self.settings.labels:
             raise BadInput(
                 f"{path} has labels of kind {made.kind}, but method.imported.labels is {self.settings.labels}: hard, soft, "
@@ -104,7 +116,7 @@ class Imported(SelectionMethod[Settings]):
         return replace(made, info={**made.info, **self._about(path), "origin": made.info["method"]})
 
     def _foreign(self, path: Path, content: Mapping[str, Tensor]) -> DistilledSet:
-        """A set that is what the parameters say."""
+        """Returns the set that the parameters describe."""
         kind, space = self.settings.labels, self.problem.data.space
         images, said = content["images"], content["labels"]
         _check_labels(path, images, said, kind, self.problem.classes)
@@ -131,7 +143,7 @@ class Imported(SelectionMethod[Settings]):
 
 
 def _read(path: Path, classes: Sequence[str], channels: int) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
-    """What a file or folder holds, with ``images`` and ``labels`` where it was made elsewhere, and its record or None."""
+    """Returns the content of a file or folder and its record; without a record the content has ``images`` and ``labels``."""
     if path.is_dir():
         pair = next(((x, y) for x, y in PAIRS.items() if (path / x).is_file()), None)
         return (_pair(path, *pair) if pair else _pictures(path, classes, channels)), None
@@ -155,14 +167,14 @@ def _read(path: Path, classes: Sequence[str], channels: int) -> tuple[dict[str, 
 
 
 def _safetensors(path: Path) -> tuple[dict[str, Tensor], Any]:
-    """The tensors of a file, and its record or None."""
+    """Returns the tensors of a file, and its record or None."""
     with safe_open(str(path), framework="pt") as file:
         record = (file.metadata() or {}).get("info")
         return {name: file.get_tensor(name) for name in file.keys()}, json.loads(record) if record else None  # noqa: SIM118
 
 
 def _pair(folder: Path, x: str, y: str) -> dict[str, Tensor]:
-    """Images and labels in a file each, and the learning rate beside them if there is one."""
+    """Returns images and labels from a file each, and the learning rate beside them if there is one."""
     content = {"images": _tensor(folder / x), "labels": _tensor(folder / y)}
     if (folder / RATE).is_file():
         content["lr"] = torch.as_tensor(unpickled(folder / RATE, CURE))
@@ -195,7 +207,7 @@ def _class_of(name: str, classes: Sequence[str], folder: Path) -> int:
 
 
 def _first_run(content: object, path: Path) -> dict[str, Tensor]:
-    """Images and labels of the first run in a result file of DC's code."""
+    """Returns images and labels of the first run in a result file of DC's code."""
     runs = content.get("data") if isinstance(content, dict) else None
     pair = runs[0] if isinstance(runs, list) and runs else None
     if (
@@ -210,7 +222,7 @@ def _first_run(content: object, path: Path) -> dict[str, Tensor]:
 
 
 def _check_labels(path: Path, images: Tensor, said: Tensor, kind: str, classes: int) -> None:
-    """Labels of one shape for each kind; ``said`` is (N,) or (N, K)."""
+    """Raises BadInput unless labels (N,) or (N, K) have the shape and the values of their kind."""
     width = {"hard": (), "features": ("D",)}.get(kind, (classes,))
     fits = said.ndim == 1 + len(width) and said.shape[0] == len(images) and width in ((), ("D",), said.shape[1:])
     if not fits:
@@ -227,7 +239,7 @@ def _check_labels(path: Path, images: Tensor, said: Tensor, kind: str, classes: 
 
 
 def _check(path: Path, made: DistilledSet, problem: Problem) -> None:
-    """Finite numbers, and as many images as the rows have that the set is compared with."""
+    """Raises BadInput unless all numbers are finite and there are ``ipc`` images of each class."""
     ipc = problem.settings.ipc
     for name, values in (("images", made.images), ("labels", made.targets)):
         if values is not None and not values.isfinite().all():
