@@ -44,10 +44,10 @@ class Cell:
 
 def distilled(students: Students, protocols: Sequence[str]) -> list[Cell]:
     """Returns the cells of the relabelled set and, if a teacher labelled it, of its control."""
-    found = [(name, path, used_as(path)) for name, path in paths.LABELLED.items() if path.is_file()]
+    sets = [(name, path, used_as(path)) for name, path in paths.LABELLED.items() if path.is_file()]
     return [
         Cell(set=name, source=FromFile(path), kind=kind, network=network, seed=seed, protocol=protocol)
-        for name, path, kind in found
+        for name, path, kind in sets
         for protocol in protocols
         for network in students.networks
         for seed in range(students.seeds)
@@ -74,7 +74,7 @@ def noise(students: Students, count: int) -> list[Cell]:
 
 
 def real(data: RealSet, ipc: int, students: Students, protocols: Sequence[str]) -> list[Cell]:
-    """Returns the cells of random and of k-means images of the RealSet, ``ipc`` a class with their labels; a draw for each seed.
+    """Returns the cells of random and of k-means images of the RealSet, ``ipc`` a class; each seed has a draw of its own.
 
     For an indexed dataset, only the random ones.
     """

@@ -22,7 +22,7 @@ from distillation.training.resume import complete
 from distillation.training.settings import LabelSettings, LessonSettings
 
 WEIGHTS, RECORD = "student.safetensors", "record.json"
-_POINTS = 100  # of a student's curve, at most
+_POINTS = 100  # house: of a student's curve, at most
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ from distillation.runtime.work import Task
 from distillation.teachers.pool import Pool
 from distillation.training.accuracy import accuracy, class_hits
 
-TESTED = 512  # images whose statistics a batch norm takes together when a student is tested as published
+TESTED = 512  # house: images in a batch of the test in train mode, on which its batch norms depend
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,14 +24,14 @@ def train(which: str, jobs: Mapping[str, classify.Job], compute: Compute) -> Non
     network, _, seed = which.rpartition("/")
     chosen = {label: job for label, job in jobs.items() if (job.network, str(job.seed)) == (network, seed)}
     if not chosen:
-        known = ", ".join(dict.fromkeys(f"{job.network}/{job.seed}" for job in jobs.values()))
-        raise BadInput(f"--only is {which!r}, but the students are {known}.")
+        students = ", ".join(dict.fromkeys(f"{job.network}/{job.seed}" for job in jobs.values()))
+        raise BadInput(f"--only is {which!r}, but the students are {students}.")
     device.prepare(compute.threads)
-    with device.lease_device(compute.device) as where:
-        for (label, job), known in zip(
+    with device.lease_device(compute.device) as target:
+        for (label, job), task in zip(
             chosen.items(), stage.tasks_of(cast("stage.Work", classify.train), chosen, compute), strict=True
         ):
-            _compare(label, _afresh(label, job, known, str(where)), known)
+            _compare(label, _afresh(label, job, task, str(target)), task)
 
 
 def _afresh(label: str, job: classify.Job, known: Task, where: str) -> dict:

@@ -21,7 +21,7 @@ from distillation.runtime.work import Task
 from distillation.training.accuracy import accuracy
 
 RECORD = "record.json"
-_CHUNK = 512
+_CHUNK = 512  # house: images that pass through a network together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ def transfer(job: Job, task: Task, device: str) -> None:
 
 
 def carried(network: str, shape: tuple[int, int, int], start: Task | None, draws: torch.Generator) -> nn.Module:
-    """Returns a network for images and classes of ``shape``: a fresh classifier on the pre-trained body of ``start``, if any."""
+    """Returns a network for images and classes of ``shape``: a fresh classifier on the body that ``start`` pre-trained, if any."""
     fresh = build(network, *shape, draws)
     if start:
         folder = start.finished()

@@ -20,7 +20,7 @@ from distillation.teachers.pool import Pool
 from distillation.training.resume import complete
 
 RESULT = "labels.safetensors"
-_SPAN = 10  # epochs that are one task: more epochs asked for later reuse those before
+_SPAN = 10  # house: epochs of one task; more epochs later reuse the finished tasks
 
 
 @dataclass(frozen=True, kw_only=True)

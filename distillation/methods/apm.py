@@ -326,17 +326,17 @@ class APM(Method[Settings]):
         return True
 
     def _gradient(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the gradient of L by some of the batch's images, and their part of L (2,): distance summed over k, cross-entropy."""
-        share = len(images) / self.batch
+        """Returns the gradient of L by some of the batch's images, and their part (2,) of distance, summed over k, and cross-entropy."""
+        fraction = len(images) / self.batch
         images.requires_grad_()
         passed = self._logits(self.teacher, images)
         logits = passed.detach().requires_grad_()
-        entropy = share * F.cross_entropy(logits, labels)
+        entropy = fraction * F.cross_entropy(logits, labels)
         (on_logits,) = torch.autograd.grad(self.settings.ce * entropy, logits)
         on_images, distance = torch.zeros_like(images), 0.0
         for weights in self.snapshots:
             self.critic.load_state_dict(weights)
-            apart = share * F.l1_loss(self._logits(self.critic, images), logits)
+            apart = fraction * F.l1_loss(self._logits(self.critic, images), logits)
             for total, gradient in zip(
                 (on_images, on_logits), torch.autograd.grad(apart, (images, logits)), strict=True
             ):

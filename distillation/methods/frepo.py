@@ -43,7 +43,7 @@ from distillation.training.schedules import cosine
 if TYPE_CHECKING:
     from distillation.data.distilled import DistilledSet
 
-LAST = 0.1  # the learning rate at the end, relative to the first
+LAST = 0.1  # the learning rate at the end relative to the first: "along a cosine to a tenth", as above
 EPSILON = {"lamb": 1e-6, "adam": 1e-8}
 
 

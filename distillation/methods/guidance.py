@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from distillation.teachers.foreign import Foreign
     from distillation.teachers.pool import Member, Pool
 
-CACHE = 4 << 30  # bytes of real features that are kept
+CACHE = 4 << 30  # house: bytes of real features that are cached, little beside a card's memory
 
 
 class Guidance:
@@ -94,7 +94,7 @@ class Guidance:
         return self.pool.draw(self.problem.draws("guidance", update))
 
     def _real(self, member: "Member", update: int) -> tuple[Tensor, ...]:
-        """Returns what the distance needs of the real batch: nothing, counts by class (C,), or also sums of unit features (C, F)."""
+        """Returns the real batch for the distance: nothing, counts by class (C,), or also sums of unit features (C, F)."""
         if self.distance == "ce":
             return ()
         draws = self.problem.draws("guidance batch", update)
@@ -168,8 +168,8 @@ class Guidance:
     def added_to(self, cost: dict[str, float], method: "Method", updates: int) -> dict[str, float]:
         """Returns the method's cost with the passes through the teachers.
 
-        Each update passes every image forwards (twice, if a ratio is computed in chunks) and back. With the cosine distance, each
-        teacher also passes the training set once, if its features are cached, or else the real batch in each update.
+        Each update passes every image forwards (twice, if a ratio is computed in chunks) and back. With the cosine distance,
+        each teacher also passes the training set once, if its features are cached, or else the real batch in each update.
         """
         drawn = Counter(self._drawn(update) for update in range(updates))
         assert method.images is not None

@@ -50,9 +50,9 @@ if TYPE_CHECKING:
     from distillation.teachers.foreign import Foreign
     from distillation.teachers.pool import Pool
 
-PAD = 4  # pixels around a real image before it is cropped
+PAD = 4  # pixels around a real image before it is cropped: the usual augmentation of CIFAR (He et al., 2016)
 LAST = 0.001  # the learning rate at the end, relative to the first
-CACHE = 4 << 30  # bytes of g's features that are kept
+CACHE = 4 << 30  # house: bytes of g's features that are cached, little beside a card's memory
 
 
 class Settings(Section):

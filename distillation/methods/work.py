@@ -25,7 +25,7 @@ from distillation.teachers.pool import Pool
 from distillation.training.resume import complete
 
 RECORD = "record.json"
-_POINTS = 500  # a curve longer than a screen is wide says no more
+_POINTS = 500  # house: of a curve, at most; a screen shows no more
 
 
 @dataclass(frozen=True, kw_only=True)

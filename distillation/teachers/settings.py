@@ -101,10 +101,10 @@ def section_of(params: Params, pool: str, objective: str) -> Any:
 def _check_keys(own: Any, names: list[str], path: str) -> None:
     if not isinstance(own, dict):
         raise BadInput(f"{path} must be a section with {', '.join(OWN)} and what differs, not {own!r}.")
-    known = [*COMMON, *names]
+    keys = [*COMMON, *names]
     for key in own:
-        if key not in known:
-            raise BadInput(f"{path}.{key} is not a setting; {path} has {', '.join(known)}.")
+        if key not in keys:
+            raise BadInput(f"{path}.{key} is not a setting; {path} has {', '.join(keys)}.")
     for key in OWN:
         if key not in own:
             raise BadInput(f"{path} lacks {key}: a pool names its {', '.join(OWN[:-1])} and {OWN[-1]}.")

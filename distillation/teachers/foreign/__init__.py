@@ -94,10 +94,10 @@ class Foreign(nn.Module):
 def check(library: str, name: str, tag: str | None) -> None:
     """Raises BadInput if a library lacks a model, or the weights ``tag`` of it (None: the weights are in a file)."""
     module = _module(library)
-    if name not in (known := module.names()):
-        raise BadInput(f"{library} has no model {name!r}{_hint(name, known)}")
-    if tag is not None and tag not in (known := module.tags(name)):
-        raise BadInput(f"{library} has no weights {tag!r} of {name}, but {', '.join(known) or 'none at all'}.")
+    if name not in (models := module.names()):
+        raise BadInput(f"{library} has no model {name!r}{_hint(name, models)}")
+    if tag is not None and tag not in (tags := module.tags(name)):
+        raise BadInput(f"{library} has no weights {tag!r} of {name}, but {', '.join(tags) or 'none at all'}.")
 
 
 def expects(library: str, name: str, tag: str | None) -> tuple[int, list[float], list[float]]:
@@ -178,6 +178,6 @@ def _module(library: str) -> Library:
     return cast("Library", module)
 
 
-def _hint(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=3)
+def _hint(name: str, models: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, models, n=3)
     return f"; did you mean {' or '.join(close)}?" if close else "."

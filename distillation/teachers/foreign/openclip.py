@@ -25,8 +25,8 @@ def names() -> list[str]:
 def tags(name: str) -> list[str]:
     """Lists the weights on the Hugging Face hub that were trained with the model's own kind of GELU."""
     quick = open_clip.get_model_config(name).get("quick_gelu", False)
-    known = {tag: _config(name, tag) for tag in open_clip.list_pretrained_tags_by_model(name)}
-    return [tag for tag, config in known.items() if config["hf_hub"] and config.get("quick_gelu", False) == quick]
+    configs = {tag: _config(name, tag) for tag in open_clip.list_pretrained_tags_by_model(name)}
+    return [tag for tag, config in configs.items() if config["hf_hub"] and config.get("quick_gelu", False) == quick]
 
 
 def expects(name: str, tag: str | None) -> tuple[int, Sequence[float], Sequence[float]]:

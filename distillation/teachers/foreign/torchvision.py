@@ -11,7 +11,7 @@ from torchvision import models
 from distillation.runtime.errors import BadInput
 from distillation.teachers.foreign.weights import fit, read, sha256
 
-# Their published weights want other images than the others', and SqueezeNet has no linear layer.
+# The published weights of the first two take differently normalised images, and SqueezeNet has no linear layer.
 _LEFT_OUT = ("googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1")
 
 

@@ -65,13 +65,13 @@ def fit(network: nn.Module, state: Mapping[str, Tensor], path: str | Path, spare
         BadInput: a name is on one side only, a tensor has another shape, or a number is not finite.
     """
     own = network.state_dict()
-    wanted = {name for name in own if not name.startswith(spare)}
-    found = {name: value for name, value in state.items() if not name.startswith(spare)}
-    for name in sorted(wanted ^ found.keys()):
-        raise BadInput(f"{path} {'lacks' if name in wanted else 'has'} {name!r}, unlike the network it should fit.")
-    for name, value in found.items():
+    expected = {name for name in own if not name.startswith(spare)}
+    weights = {name: value for name, value in state.items() if not name.startswith(spare)}
+    for name in sorted(expected ^ weights.keys()):
+        raise BadInput(f"{path} {'lacks' if name in expected else 'has'} {name!r}, unlike the network it should fit.")
+    for name, value in weights.items():
         if value.shape != own[name].shape:
             raise BadInput(f"{path} has {name!r} as {tuple(value.shape)}, but the network as {tuple(own[name].shape)}.")
         if not value.isfinite().all():
             raise BadInput(f"{path} has numbers in {name!r} that are not finite.")
-    network.load_state_dict({**own, **found})
+    network.load_state_dict({**own, **weights})

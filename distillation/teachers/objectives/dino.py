@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from distillation.networks.build import Network
 
-LOCAL = 0.05, 0.4  # of the image's area in a small view
+LOCAL = 0.05, 0.4  # fraction of the image's area in a small view: --local_crops_scale of the official code
 
 
 class Settings(Pretraining):
@@ -102,8 +102,8 @@ class DINO(Model):
     def _temperature(self, epoch: int) -> float:
         """Returns the teacher's temperature in an epoch."""
         settings = self.settings
-        share = min(epoch / settings.teacher_warmup, 1) if settings.teacher_warmup else 1
-        return settings.teacher_warm + share * (settings.teacher - settings.teacher_warm)
+        fraction = min(epoch / settings.teacher_warmup, 1) if settings.teacher_warmup else 1
+        return settings.teacher_warm + fraction * (settings.teacher - settings.teacher_warm)
 
     def before_step(self, moment: Moment) -> None:
         """Removes the last layer's gradient during the first ``frozen`` epochs."""

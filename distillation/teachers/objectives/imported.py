@@ -84,11 +84,11 @@ def make(job: Job, task: Task, device: str) -> None:
         data = _as_expected(data, job, settings.library, device)
     library, tag = settings.library, settings.tag
     path = foreign.file(library, job.network, tag) if library and tag else settings.file
-    if settings.sha256 not in (None, found := sha256(path)):
-        raise BadInput(f"imported.sha256 is {settings.sha256}, but that of {path} is {found}.")
+    if settings.sha256 not in (None, digest := sha256(path)):
+        raise BadInput(f"imported.sha256 is {settings.sha256}, but that of {path} is {digest}.")
     network = _network(job, data, path).to(device)
     kept = {"last": {"weights": network.state_dict(), "epoch": 0}}
-    origin = {"weights": settings.tag, "file": str(path).rpartition("/")[2], "sha256": found}
+    origin = {"weights": settings.tag, "file": str(path).rpartition("/")[2], "sha256": digest}
     classifies = settings.classes == "source"
     finish(job, task, data, network, kept, [], classifies, library=settings.library, origin=origin)
 
@@ -141,9 +141,9 @@ def _check_file(settings: Settings, path: str) -> None:
     """Raises BadInput if the checksum of the file is missing or wrong; the file itself may be on another machine."""
     if settings.file == NONE:
         raise BadInput(f"{path}.imported.file should be the path of a .safetensors, .pt or .pth file.")
-    found = sha256(settings.file) if Path(settings.file).is_file() else None
-    if settings.sha256 is None or found not in (None, settings.sha256):
-        that = f", {found}" if found else ""
+    digest = sha256(settings.file) if Path(settings.file).is_file() else None
+    if settings.sha256 is None or digest not in (None, settings.sha256):
+        that = f", {digest}" if digest else ""
         raise BadInput(f"{path}.imported.sha256 is {settings.sha256}, but should be that of {settings.file}{that}.")
 
 

@@ -19,7 +19,7 @@ from distillation.teachers.selfsupervised.views import View
 if TYPE_CHECKING:
     from distillation.networks.build import Network
 
-LOCAL = 0.05, 0.14  # of the image's area in a small view
+LOCAL = 0.05, 0.14  # fraction of the image's area in a small view: --max_scale_crops of the official code
 
 
 class Settings(Pretraining):

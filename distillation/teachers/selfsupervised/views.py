@@ -14,8 +14,8 @@ from torch import Tensor
 from distillation.augment.crops import resized
 from distillation.teachers.selfsupervised import colours, crops
 
-_JITTERED, _GREY, _MIRRORED = 0.8, 0.2, 0.5  # how likely: the same in all the papers
-_SIGMAS = 0.1, 2.0  # of a blur, in pixels
+_JITTERED, _GREY, _MIRRORED = 0.8, 0.2, 0.5  # probabilities, the same in all the papers (SimCLR, appendix A)
+_SIGMAS = 0.1, 2.0  # of a blur, in pixels (SimCLR, appendix A)
 _STEPS = (colours.brightness, colours.contrast, colours.saturation, colours.hue)
 
 
