@@ -34,11 +34,11 @@ def train(which: str, jobs: Mapping[str, classify.Job], compute: Compute) -> Non
             _compare(label, _afresh(label, job, task, str(target)), task)
 
 
-def _afresh(label: str, job: classify.Job, known: Task, where: str) -> dict:
+def _afresh(label: str, job: classify.Job, row: Task, target: str) -> dict:
     folder = Path(tempfile.mkdtemp(prefix="only-"))
     try:
-        task = Task(label, folder / "task", known.inputs, known.every)
-        classify.train(job, task, where)
+        task = Task(label, folder / "task", row.inputs, row.every)
+        classify.train(job, task, target)
         result = task.finished()
         assert result is not None
         return files.load_json(result / classify.RECORD)
@@ -46,11 +46,11 @@ def _afresh(label: str, job: classify.Job, known: Task, where: str) -> dict:
         shutil.rmtree(folder)
 
 
-def _compare(label: str, record: dict, known: Task) -> None:
+def _compare(label: str, record: dict, row: Task) -> None:
     shown = {name: value for name, value in record.items() if name != "curve"}
     print(f"{label}: {shown}")
-    if (done := known.finished()) is None:
-        print(f"Its row is not finished; its work would be in {known.folder}.")
+    if (done := row.finished()) is None:
+        print(f"Its row is not finished; its work would be in {row.folder}.")
     else:
         same = files.load_json(done / classify.RECORD) == record
-        print(f"{'The same' if same else 'NOT the same'} as its row, whose work is in {known.folder}.")
+        print(f"{'The same' if same else 'NOT the same'} as its row, whose work is in {row.folder}.")

@@ -54,7 +54,7 @@ def transfer(job: Job, task: Task, device: str) -> None:
 
 
 def carried(network: str, shape: tuple[int, int, int], start: Task | None, draws: torch.Generator) -> nn.Module:
-    """Returns a network for images and classes of ``shape``: a fresh classifier on the body that ``start`` pre-trained, if any."""
+    """Returns a network for images and classes of ``shape``: a fresh classifier on the body of ``start``, if there is one."""
     fresh = build(network, *shape, draws)
     if start:
         folder = start.finished()

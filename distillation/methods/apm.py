@@ -326,7 +326,10 @@ class APM(Method[Settings]):
         return True
 
     def _gradient(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the gradient of L by some of the batch's images, and their part (2,) of distance, summed over k, and cross-entropy."""
+        """Returns the gradient of L by some of the batch's images, and their share (2,) of distance and cross-entropy.
+
+        The distance is summed over the snapshots k.
+        """
         fraction = len(images) / self.batch
         images.requires_grad_()
         passed = self._logits(self.teacher, images)

@@ -101,8 +101,8 @@ class Imported(SelectionMethod[Settings]):
         """Returns a set that describes itself, once checked against the parameters."""
         if distilled.kind != self.settings.labels:
             raise BadInput(
-                f"{path} has labels of kind {distilled.kind}, but method.imported.labels is {self.settings.labels}: hard, soft, "
-                "logits, regression and features can be imported."
+                f"{path} has labels of kind {distilled.kind}, but method.imported.labels is {self.settings.labels}: hard, "
+                "soft, logits, regression and features can be imported."
             )
         if distilled.info["classes"] != self.problem.data.classes:
             raise BadInput(
