@@ -19,10 +19,10 @@ from distillation.datasets.normalise import whitening
 from distillation.evaluation import classify as students
 from distillation.evaluation.lessons import LESSONS
 from distillation.evaluation.sets import FromFile
-from distillation.labels import lessons, storing
+from distillation.labels import storing, teacher_batches
 from distillation.labels.kinds import fkd
-from distillation.labels.lessons import Online, Stored
 from distillation.labels.predict import answering, picked
+from distillation.labels.teacher_batches import Online, Stored
 from distillation.networks.build import build
 from distillation.params import Compute
 from distillation.runtime import files, stage, tensors
@@ -234,7 +234,7 @@ def test_beside_a_cropped_image_both_see_black_as_published(tmp_path, space):
     wanted = show(space.encode(raw)[index], view) if whitened else space.encode(show(raw[index], view))
     torch.testing.assert_close(seen, wanted)
     assert (show(raw[index], view) == 0).any() and torch.equal(asked[0], seen)
-    content = {f"0/{name}": value for name, value in lessons.packed(index, view, seen.flatten(1)).items()}
+    content = {f"0/{name}": value for name, value in teacher_batches.packed(index, view, seen.flatten(1)).items()}
     assert torch.equal(Stored(online.images, space, saved(tmp_path / "a.st", content, 1, 10), 1)(0, 0)[0], seen)
 
 
@@ -242,7 +242,7 @@ def test_what_is_stored_is_what_made_each_batch(tmp_path):
     pool, images = pool_of(tmp_path), images_of()
     online = lesson_of(pool, images)
     content, _ = store(pool, images, 2)
-    shapes = {name: tuple(content[f"1/{name}"].shape) for name in lessons.NAMES}
+    shapes = {name: tuple(content[f"1/{name}"].shape) for name in teacher_batches.NAMES}
     assert shapes == {
         "order": (10,), "boxes": (10, 4), "mirror": (10,), "partners": (10,), "logits": (10, CLASSES),
         "weight": (3,), "window": (3, 4),
@@ -292,7 +292,7 @@ def test_more_epochs_reuse_those_that_are_stored(tmp_path):
     ten, fresh = store(pool, images, 10)
     twelve, more = store(pool, images, 12)
     assert (fresh, more) == (1, 1)
-    assert all(torch.equal(twelve[name], ten[name]) for name in ten) and len(twelve) == 12 * len(lessons.NAMES)
+    assert all(torch.equal(twelve[name], ten[name]) for name in ten) and len(twelve) == 12 * len(teacher_batches.NAMES)
 
 
 def test_labels_are_stored_anew_for_what_changes_them(tmp_path):
@@ -452,7 +452,7 @@ def job_of(path, kind, word="ConvNetW4D1BN"):
     how = {**TRAINING, **({"batch": 4, **VIEW} if kind == "online" else {})}
     settings = (OnlineSettings if kind == "online" else LessonSettings)(**how)
     protocol = students.Protocol(kind=kind, settings=settings, precision="fp32", compile=False, lesson=LESSONS[kind])
-    source = FromFile(path, lessons.labels_of(path, kind))
+    source = FromFile(path, teacher_batches.labels_of(path, kind))
     data = path.parents[1] / "real/dataset"
     return students.Job(data=data, source=source, network=word, seed=3, protocol=protocol)
 
@@ -500,7 +500,7 @@ def test_a_student_is_made_anew_where_the_labels_beside_its_set_change(tmp_path,
 def test_stored_and_live_labels_differ_between_the_set_and_its_control(tmp_path, monkeypatch):
     """The same draws, other images: a pair that differs in the images alone."""
     out = relabelled(tmp_path, monkeypatch, "fkd")
-    ours, control = (tensors.load(lessons.labels_of(out / name, "fkd"))[0] for name in (FILE, "control.safetensors"))
+    ours, control = (tensors.load(teacher_batches.labels_of(out / name, "fkd"))[0] for name in (FILE, "control.safetensors"))
     assert all(torch.equal(ours[name], control[name]) for name in ours if not name.endswith("logits"))
     assert not torch.equal(ours["0/logits"], control["0/logits"])
     (tmp_path / "alone").mkdir()

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, cast
 from distillation.data.distilled import DistilledSet
 from distillation.evaluation.classify import Job
 from distillation.evaluation.sets import FromFile
-from distillation.labels.lessons import Online, Stored
 from distillation.labels.predict import answering
+from distillation.labels.teacher_batches import Online, Stored
 from distillation.teachers.pool import Pool
 
 if TYPE_CHECKING:

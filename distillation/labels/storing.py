@@ -12,8 +12,8 @@ from distillation.augment.views import ViewSettings
 from distillation.data.distilled import DistilledSet
 from distillation.data.real import loaded
 from distillation.labels.control import control
-from distillation.labels.lessons import Online, packed
 from distillation.labels.predict import answering
+from distillation.labels.teacher_batches import Online, packed
 from distillation.runtime import tensors
 from distillation.runtime.work import Task
 from distillation.teachers.pool import Pool

@@ -9,8 +9,8 @@ from distillation.augment.views import ViewSettings
 from distillation.data.distilled import DistilledSet
 from distillation.labels import storing
 from distillation.labels.labelling import Files, Labelling, beside
-from distillation.labels.lessons import labels_of
 from distillation.labels.settings import Online
+from distillation.labels.teacher_batches import labels_of
 from distillation.teachers.pool import FILE
 
 
