@@ -22,7 +22,7 @@ from distillation.evaluation.sets import FromFile
 from distillation.labels import storing, teacher_batches
 from distillation.labels.kinds import fkd
 from distillation.labels.predict import answering, picked
-from distillation.labels.teacher_batches import Online, Stored
+from distillation.labels.teacher_batches import OnlineBatches, StoredBatches
 from distillation.networks.build import build
 from distillation.params import Compute
 from distillation.runtime import files, stage, tensors
@@ -159,7 +159,7 @@ def test_the_divergence_is_the_mean_over_the_batch_of_the_softened_one(name, sca
 
 def lesson_of(pool, images, view=VIEW, mode="eval", batch=4, seed=0, name="fkd"):
     answer = answering(pool, real_set().space, "one", mode)
-    return Online(images, real_set().space, answer, ViewSettings(**view), batch, True, seed, name)
+    return OnlineBatches(images, real_set().space, answer, ViewSettings(**view), batch, True, seed, name)
 
 
 def student(lesson, word="ConvNetW4D1BN", temperature=4.0, seed=0, **changes):
@@ -212,7 +212,7 @@ def test_stored_labels_train_as_the_teacher_itself_does(tmp_path, monkeypatch, v
         monkeypatch.setenv("DVC_ROOT", str(tmp_path / str(dtype)))
         content, _ = store(pool, images, 4, view)
         assert content["0/logits"].dtype == dtype
-        return trained(student(Stored(images, real_set().space, saved(tmp_path / f"{dtype}.st", content), 4), **how))
+        return trained(student(StoredBatches(images, real_set().space, saved(tmp_path / f"{dtype}.st", content), 4), **how))
 
     (wanted, losses), (found, again) = trained(student(online)), replayed(torch.float32)
     assert same(wanted, found) and losses == again
@@ -228,14 +228,14 @@ def test_beside_a_cropped_image_both_see_black_as_published(tmp_path, space):
     """As if raw images were padded and then normalised; whitened ones have no black, and are padded with 0."""
     raw, asked = torch.rand(10, 3, SIZE, SIZE, generator=generator(0, "raw")) / 2 + 0.25, []
     how = ViewSettings(**{**VIEW, "augment": "crop_flip", "mix": "none"})
-    online = Online(space.encode(raw), space, lambda x: asked.append(x) or x.flatten(1), how, 10, True, 0, "fkd")
+    online = OnlineBatches(space.encode(raw), space, lambda x: asked.append(x) or x.flatten(1), how, 10, True, 0, "fkd")
     (index, view), (seen, _) = online.drawn(0, 0), online(0, 0)
     whitened = space.kind == "whitened"
     wanted = show(space.encode(raw)[index], view) if whitened else space.encode(show(raw[index], view))
     torch.testing.assert_close(seen, wanted)
     assert (show(raw[index], view) == 0).any() and torch.equal(asked[0], seen)
     content = {f"0/{name}": value for name, value in teacher_batches.packed(index, view, seen.flatten(1)).items()}
-    assert torch.equal(Stored(online.images, space, saved(tmp_path / "a.st", content, 1, 10), 1)(0, 0)[0], seen)
+    assert torch.equal(StoredBatches(online.images, space, saved(tmp_path / "a.st", content, 1, 10), 1)(0, 0)[0], seen)
 
 
 def test_what_is_stored_is_what_made_each_batch(tmp_path):
@@ -322,7 +322,7 @@ def test_fewer_epochs_than_training_asks_for_are_refused(tmp_path):
     content, _ = store(pool_of(tmp_path / "pool"), images_of(), 2)
     path = saved(tmp_path / "labels.st", content, epochs=2)
     with pytest.raises(BadInput, match=r"epochs is 3, but labels are stored for 2 \(relabel\.fkd\.epochs\)"):
-        Stored(images_of(), real_set().space, path, 3)
+        StoredBatches(images_of(), real_set().space, path, 3)
     change = {"relabel.kind": "fkd", "relabel.fkd.epochs": 100}
     with pytest.raises(BadInput, match=r"standard\.fkd\.epochs is 300, but relabel\.fkd\.epochs stores labels for 100"):
         checks.check_all(changed(change))
@@ -338,7 +338,7 @@ def test_training_stopped_at_every_step_gives_the_same_bits(tmp_path, kind, opti
     path = saved(tmp_path / "labels.st", store(pool, images, 4)[0])
 
     def fresh():
-        lesson = lesson_of(pool, images) if kind == "online" else Stored(images, real_set().space, path, 4)
+        lesson = lesson_of(pool, images) if kind == "online" else StoredBatches(images, real_set().space, path, 4)
         return student(lesson, optimizer=optimizer, warmup=1)
 
     wanted, losses = trained(fresh())

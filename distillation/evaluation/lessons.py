@@ -7,14 +7,14 @@ from distillation.data.distilled import DistilledSet
 from distillation.evaluation.classify import Job
 from distillation.evaluation.sets import FromFile
 from distillation.labels.predict import answering
-from distillation.labels.teacher_batches import Online, Stored
+from distillation.labels.teacher_batches import OnlineBatches, StoredBatches
 from distillation.teachers.pool import Pool
 
 if TYPE_CHECKING:
     from distillation.training.settings import OnlineSettings
 
 
-def online(job: Job, device: str, flip: bool) -> tuple[Online, float]:
+def online(job: Job, device: str, flip: bool) -> tuple[OnlineBatches, float]:
     """Returns the lesson and its temperature for a student of a set with its teacher beside it."""
     path, labels = _files(job)
     distilled = DistilledSet.load(path, device)
@@ -22,15 +22,15 @@ def online(job: Job, device: str, flip: bool) -> tuple[Online, float]:
     pool = Pool(labels.parent, device)
     answer = answering(pool, distilled.space, labelling["pick"], labelling["mode"], protocol.precision)
     views, name = cast("OnlineSettings", protocol.settings), f"student/{job.network}"
-    lesson = Online(distilled.images, distilled.space, answer, views, views.batch, flip, job.seed, name)
+    lesson = OnlineBatches(distilled.images, distilled.space, answer, views, views.batch, flip, job.seed, name)
     return lesson, labelling["temperature"]
 
 
-def fkd(job: Job, device: str, flip: bool) -> tuple[Stored, float]:
+def fkd(job: Job, device: str, flip: bool) -> tuple[StoredBatches, float]:
     """Returns the lesson and its temperature for a student of a set with stored labels beside it."""
     path, labels = _files(job)
     distilled = DistilledSet.load(path, device)
-    lesson = Stored(distilled.images, distilled.space, labels, job.protocol.settings.epochs)
+    lesson = StoredBatches(distilled.images, distilled.space, labels, job.protocol.settings.epochs)
     return lesson, distilled.info["labelling"]["temperature"]
 
 

@@ -13,7 +13,7 @@ from distillation.data.distilled import DistilledSet
 from distillation.data.real import loaded
 from distillation.labels.control import control
 from distillation.labels.predict import answering
-from distillation.labels.teacher_batches import Online, packed
+from distillation.labels.teacher_batches import OnlineBatches, packed
 from distillation.runtime import tensors
 from distillation.runtime.work import Task
 from distillation.teachers.pool import Pool
@@ -69,12 +69,12 @@ def store(job: Job, task: Task, device: str) -> None:
         images = control(images, loaded(job.control_from, device))
     answer = answering(Pool(job.teachers.parent, device), images.space, job.pick, job.mode)
     seed = images.info["seed"]
-    lesson = Online(images.images, images.space, answer, job.views, job.batch, job.flip, seed, "fkd")
+    lesson = OnlineBatches(images.images, images.space, answer, job.views, job.batch, job.flip, seed, "fkd")
     with task.result() as folder:
         tensors.save(folder / RESULT, _labelled(task, lesson, range(job.first, job.end)), {})
 
 
-def _labelled(task: Task, lesson: Online, epochs: range) -> dict[str, Tensor]:
+def _labelled(task: Task, lesson: OnlineBatches, epochs: range) -> dict[str, Tensor]:
     """Returns all stored tensors of ``epochs``, by name."""
     steps = [(epoch, place) for epoch in epochs for place in range(lesson.steps)]
     done: list[dict[str, Tensor]] = []

@@ -27,7 +27,7 @@ NAMES = (*_OF_IMAGES, *_OF_BATCHES)
 STORED = torch.float16  # of logits, as published
 
 
-class Online:
+class OnlineBatches:
     """Batches that are drawn and labelled when they are used.
 
     Args:
@@ -75,7 +75,7 @@ class Online:
         return seen, self.answer(seen)
 
 
-class Stored:
+class StoredBatches:
     """Batches that were drawn and labelled before.
 
     Args:
