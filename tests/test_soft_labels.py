@@ -21,7 +21,7 @@ from distillation.evaluation.lessons import LESSONS
 from distillation.evaluation.sets import FromFile
 from distillation.labels import storing, teacher_batches
 from distillation.labels.kinds import fkd
-from distillation.labels.predict import answering, picked
+from distillation.labels.predict import picked, teacher_logits
 from distillation.labels.teacher_batches import OnlineBatches, StoredBatches
 from distillation.networks.build import build
 from distillation.params import Compute
@@ -158,7 +158,7 @@ def test_the_divergence_is_the_mean_over_the_batch_of_the_softened_one(name, sca
 
 
 def lesson_of(pool, images, view=VIEW, mode="eval", batch=4, seed=0, name="fkd"):
-    answer = answering(pool, real_set().space, "one", mode)
+    answer = teacher_logits(pool, real_set().space, "one", mode)
     return OnlineBatches(images, real_set().space, answer, ViewSettings(**view), batch, True, seed, name)
 
 
@@ -208,11 +208,13 @@ def test_stored_labels_train_as_the_teacher_itself_does(tmp_path, monkeypatch, v
     online = lesson_of(pool, images, view)
 
     def replayed(dtype, **how):
-        monkeypatch.setattr(lessons, "STORED", dtype)
+        monkeypatch.setattr(teacher_batches, "STORED", dtype)
         monkeypatch.setenv("DVC_ROOT", str(tmp_path / str(dtype)))
         content, _ = store(pool, images, 4, view)
         assert content["0/logits"].dtype == dtype
-        return trained(student(StoredBatches(images, real_set().space, saved(tmp_path / f"{dtype}.st", content), 4), **how))
+        return trained(
+            student(StoredBatches(images, real_set().space, saved(tmp_path / f"{dtype}.st", content), 4), **how)
+        )
 
     (wanted, losses), (found, again) = trained(student(online)), replayed(torch.float32)
     assert same(wanted, found) and losses == again
@@ -268,11 +270,11 @@ def test_stored_labels_are_the_same_whenever_the_work_stops(tmp_path, monkeypatc
             stops[0] += 1
             if stops[0] % 2 == 0:
                 raise Killed
-            return answering(*given)(seen)
+            return teacher_logits(*given)(seen)
 
         return answer
 
-    monkeypatch.setattr(storing, "answering", dying)
+    monkeypatch.setattr(storing, "teacher_logits", dying)
     monkeypatch.setattr(Task, "due", lambda task: True)
     ((label, job),) = storing_jobs(pool, images, 2).items()
     task = Task.of("killed", {})
@@ -394,7 +396,7 @@ def test_a_teacher_in_train_mode_uses_the_statistics_of_the_batch_and_keeps_its_
     pool, images = pool_of(tmp_path), images_of()
     network = pool.network(pool.members[0])
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    said = {mode: answering(pool, real_set().space, "one", mode) for mode in ("train", "eval")}
+    said = {mode: teacher_logits(pool, real_set().space, "one", mode) for mode in ("train", "eval")}
     plain = build(pool.members[0].word, *pool.shape, generator(0, "any"))
     plain.load_state_dict(before)
     for part in (images[:6], images[6:]):
@@ -408,8 +410,8 @@ def test_answers_are_means_of_logits_in_the_pools_own_space(tmp_path):
     pool = pool_in(tmp_path, ("ConvNetW8D2", "ConvNetW4D2"), space=Space.raw())
     space, images = real_set().space, images_of()
     each = [pool.network(member)(space.decode(images)) for member in pool.members]
-    torch.testing.assert_close(answering(pool, space, "mean", "eval")(images), sum(each) / 2)
-    torch.testing.assert_close(answering(pool, space, "one", "eval")(images), each[0])
+    torch.testing.assert_close(teacher_logits(pool, space, "mean", "eval")(images), sum(each) / 2)
+    torch.testing.assert_close(teacher_logits(pool, space, "one", "eval")(images), each[0])
 
 
 def test_a_pool_can_be_cut_down_to_some_of_its_members(tmp_path):
@@ -480,7 +482,7 @@ def test_relabelled_sets_and_their_controls_teach_students(tmp_path, monkeypatch
         lesson, temperature = LESSONS[kind](job, "cpu", True)
         seen, logits = lesson(2, 1)
         assert temperature == 4.0
-        wanted = answering(pool, made.space, "one", "eval")(seen)
+        wanted = teacher_logits(pool, made.space, "one", "eval")(seen)
         torch.testing.assert_close(logits, wanted, atol=2e-3, rtol=2e-3)
 
 
@@ -500,7 +502,9 @@ def test_a_student_is_made_anew_where_the_labels_beside_its_set_change(tmp_path,
 def test_stored_and_live_labels_differ_between_the_set_and_its_control(tmp_path, monkeypatch):
     """The same draws, other images: a pair that differs in the images alone."""
     out = relabelled(tmp_path, monkeypatch, "fkd")
-    ours, control = (tensors.load(teacher_batches.labels_of(out / name, "fkd"))[0] for name in (FILE, "control.safetensors"))
+    ours, control = (
+        tensors.load(teacher_batches.labels_of(out / name, "fkd"))[0] for name in (FILE, "control.safetensors")
+    )
     assert all(torch.equal(ours[name], control[name]) for name in ours if not name.endswith("logits"))
     assert not torch.equal(ours["0/logits"], control["0/logits"])
     (tmp_path / "alone").mkdir()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 from distillation.data.distilled import DistilledSet
 from distillation.evaluation.classify import Job
 from distillation.evaluation.sets import FromFile
-from distillation.labels.predict import answering
+from distillation.labels.predict import teacher_logits
 from distillation.labels.teacher_batches import OnlineBatches, StoredBatches
 from distillation.teachers.pool import Pool
 
@@ -20,9 +20,9 @@ def online(job: Job, device: str, flip: bool) -> tuple[OnlineBatches, float]:
     distilled = DistilledSet.load(path, device)
     labelling, protocol = distilled.info["labelling"], job.protocol
     pool = Pool(labels.parent, device)
-    answer = answering(pool, distilled.space, labelling["pick"], labelling["mode"], protocol.precision)
+    logits_of = teacher_logits(pool, distilled.space, labelling["pick"], labelling["mode"], protocol.precision)
     views, name = cast("OnlineSettings", protocol.settings), f"student/{job.network}"
-    lesson = OnlineBatches(distilled.images, distilled.space, answer, views, views.batch, flip, job.seed, name)
+    lesson = OnlineBatches(distilled.images, distilled.space, logits_of, views, views.batch, flip, job.seed, name)
     return lesson, labelling["temperature"]
 
 

@@ -54,7 +54,7 @@ def picked(pool: "Pool", pick: str) -> "list[Member]":
     return pool.members if pick == "mean" else pool.members[:1]
 
 
-def answering(
+def teacher_logits(
     pool: "Pool", space: "Space", pick: str, mode: str, precision: str = "fp32"
 ) -> Callable[[Tensor], Tensor]:
     """Returns a function of images (n, C, S, S) in ``space`` that computes the pool's logits (n, K), in float32.
@@ -67,13 +67,13 @@ def answering(
         networks = [by_the_batch(network) for network in networks]
 
     @torch.no_grad()
-    def answer(images: Tensor) -> Tensor:
+    def logits_of(images: Tensor) -> Tensor:
         inputs = pool.take(images, space)
         with autocast(images.device, precision):
             logits = [network(inputs).float() for network in networks]
         return cast("Tensor", sum(logits)) / len(logits)
 
-    return answer
+    return logits_of
 
 
 def by_the_batch(network: M) -> M:

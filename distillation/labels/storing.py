@@ -12,7 +12,7 @@ from distillation.augment.views import ViewSettings
 from distillation.data.distilled import DistilledSet
 from distillation.data.real import loaded
 from distillation.labels.control import control
-from distillation.labels.predict import answering
+from distillation.labels.predict import teacher_logits
 from distillation.labels.teacher_batches import OnlineBatches, packed
 from distillation.runtime import tensors
 from distillation.runtime.work import Task
@@ -67,9 +67,9 @@ def store(job: Job, task: Task, device: str) -> None:
     images = DistilledSet.load(job.distilled, device)
     if job.control_from:
         images = control(images, loaded(job.control_from, device))
-    answer = answering(Pool(job.teachers.parent, device), images.space, job.pick, job.mode)
+    logits_of = teacher_logits(Pool(job.teachers.parent, device), images.space, job.pick, job.mode)
     seed = images.info["seed"]
-    lesson = OnlineBatches(images.images, images.space, answer, job.views, job.batch, job.flip, seed, "fkd")
+    lesson = OnlineBatches(images.images, images.space, logits_of, job.views, job.batch, job.flip, seed, "fkd")
     with task.result() as folder:
         tensors.save(folder / RESULT, _labelled(task, lesson, range(job.first, job.end)), {})
 
@@ -81,7 +81,7 @@ def _labelled(task: Task, lesson: OnlineBatches, epochs: range) -> dict[str, Ten
 
     def advance() -> dict[str, float]:
         index, view = lesson.drawn(*steps[len(done)])
-        done.append(packed(index, view, lesson.answered(index, view)[1]))
+        done.append(packed(index, view, lesson.labelled(index, view)[1]))
         return {}
 
     complete(

@@ -33,7 +33,7 @@ class OnlineBatches:
     Args:
         images: (N, C, S, S), in ``space``.
         space: of the images.
-        answer: function of images (n, C, S, S) that returns logits (n, K), see ``predict.teacher_logits``.
+        logits_of: function of images (n, C, S, S) that returns logits (n, K), see ``predict.teacher_logits``.
         views: settings of the augmentation.
         batch: images in a batch; the last of an epoch may have fewer.
         flip: whether a mirrored image keeps its class.
@@ -45,14 +45,14 @@ class OnlineBatches:
         self,
         images: Tensor,
         space: "Space",
-        answer: Callable[[Tensor], Tensor],
+        logits_of: Callable[[Tensor], Tensor],
         views: ViewSettings,
         batch: int,
         flip: bool,
         seed: int,
         name: str,
     ) -> None:
-        self.images, self.answer, self.views, self.batch, self.flip = images, answer, views, batch, flip
+        self.images, self.logits_of, self.views, self.batch, self.flip = images, logits_of, views, batch, flip
         self.black = space.to(images.device).black()
         self.seed, self.name = seed, name
         self.count = len(images)
@@ -60,7 +60,7 @@ class OnlineBatches:
 
     def __call__(self, epoch: int, place: int) -> tuple[Tensor, Tensor]:
         """Returns images (n, C, S, S) and the teacher's logits (n, K) of the batch at a place of an epoch."""
-        return self.answered(*self.drawn(epoch, place))
+        return self.labelled(*self.drawn(epoch, place))
 
     def drawn(self, epoch: int, place: int) -> tuple[Tensor, View]:
         """Draws the indices (n,) of a batch and its View, on the CPU."""
@@ -69,10 +69,10 @@ class OnlineBatches:
         draws = generator(self.seed, self.name, "augment", epoch * self.steps + place)
         return index, draw(len(index), self.images.shape[2], self.views, self.flip, draws)
 
-    def answered(self, index: Tensor, view: View) -> tuple[Tensor, Tensor]:
+    def labelled(self, index: Tensor, view: View) -> tuple[Tensor, Tensor]:
         """Returns images under a View, and their logits."""
         seen = show(self.images[index.to(self.images.device)], view, self.black)
-        return seen, self.answer(seen)
+        return seen, self.logits_of(seen)
 
 
 class StoredBatches:
