@@ -44,9 +44,9 @@ def _settings(params: Params) -> tuple[Common, Section]:
 
 def _teacher(params: Params, chosen: type[Method], common: Common, pool: PoolSettings) -> None:
     """What the teachers must be that the method itself needs."""
-    if chosen.asks_logits or chosen.reads_batch_norms:
+    if chosen.needs_logits or chosen.reads_batch_norms:
         _knows_classes(params, common, pool)
-    if chosen.asks_logits:
+    if chosen.needs_logits:
         _same_whitening(params, common, pool)
     if chosen.reads_batch_norms:
         _batch_norms(common, pool)

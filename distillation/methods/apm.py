@@ -191,7 +191,7 @@ class APM(Method[Settings]):
     """
 
     guided = True
-    asks_logits = True
+    needs_logits = True
     images: Tensor
     labels: Tensor
     training: Training | None

@@ -284,7 +284,7 @@ class Method(Generic[MethodSettings]):
     Attributes:
         guided: whether the images have a gradient that guidance can add to.
         matches_features: whether ``method.network`` must have features.
-        asks_logits: whether ``method.teacher`` must classify the images as they are.
+        needs_logits: whether ``method.teacher`` must classify the images as they are.
         reads_batch_norms: whether the first network of ``method.teacher`` must classify and have batch norms.
         learns_lr: whether the result may carry a learning rate for students.
         kind: the kind of the result's labels.
@@ -296,7 +296,7 @@ class Method(Generic[MethodSettings]):
 
     guided = False
     matches_features = False
-    asks_logits = False
+    needs_logits = False
     reads_batch_norms = False
     learns_lr = False
     kind = "hard"
@@ -328,7 +328,7 @@ class Method(Generic[MethodSettings]):
     @classmethod
     def reads_teachers(cls, settings: MethodSettings) -> bool:
         """Whether the method reads the pool of ``method.teacher``; otherwise its problem has none."""
-        return cls.asks_logits or cls.reads_batch_norms
+        return cls.needs_logits or cls.reads_batch_norms
 
     @classmethod
     def reads_guides(cls, common: Common, settings: MethodSettings) -> bool:

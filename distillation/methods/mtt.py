@@ -200,7 +200,7 @@ ROUTES = {"adjoint": retraced, "unrolled": unrolled, "tesla": partial(retraced, 
 class MTT(ImageMethod[Settings]):
     """Trajectory matching; one unit of work is an update: a walk of a student and its gradient."""
 
-    asks_logits = True
+    needs_logits = True
     learns_lr = True
     labels: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]: optional in ImageMethod, always set here
     variables = ("images", "lr")
