@@ -100,7 +100,7 @@ class Student:
             return gradient(vector, images, labels) @ direction
 
         self._gradient = fast(gradient)
-        self._turned = {which: fast(grad_and_value(along, which)) for which in ((0,), (0, 1))}
+        self._product_gradients = {which: fast(grad_and_value(along, which)) for which in ((0,), (0, 1))}
 
     def loss(self, vector: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         """Returns the mean cross-entropy (); differentiable any number of times."""
@@ -115,7 +115,7 @@ class Student:
         parts = self._parts(images, labels)
         return cast("Tensor", sum(fraction * self._gradient(vector, *part) for fraction, *part in parts))
 
-    def turned(
+    def product_gradients(
         self, vector: Tensor, images: Tensor, labels: Tensor, direction: Tensor, bending: bool = True
     ) -> tuple[Tensor, Tensor | int, Tensor | int]:
         """Differentiates the product of g and a direction.
@@ -126,7 +126,7 @@ class Student:
         on_images, on_vector, value = [], 0, 0
         for fraction, part, classes in self._parts(images, labels):
             which = (0, 1) if bending else (0,)
-            derivatives, part_value = self._turned[which](part, vector, classes, direction)
+            derivatives, part_value = self._product_gradients[which](part, vector, classes, direction)
             on_images.append(fraction * derivatives[0])
             value = value + fraction * part_value
             if bending:
@@ -172,7 +172,7 @@ def retraced(
         leaf = images.detach().requires_grad_()
         with torch.enable_grad():
             seen, labels = step(leaf)
-        on_seen, on_vector, value = student.turned(path.pop(), seen.detach(), labels, direction, bending)
+        on_seen, on_vector, value = student.product_gradients(path.pop(), seen.detach(), labels, direction, bending)
         on_images -= lr * torch.autograd.grad(seen, leaf, on_seen)[0]
         on_lr -= value
         direction = direction - lr * on_vector
@@ -208,7 +208,7 @@ class MTT(ImageMethod[Settings]):
     def __init__(self, problem: Problem, settings: Settings) -> None:
         super().__init__(problem, settings)
         pool, common = problem.pool, problem.settings
-        _suits(pool.info["pool"], pool.info["objective"], pool.words, pool.info["settings"], common, settings)
+        _require_experts(pool.info["pool"], pool.info["objective"], pool.words, pool.info["settings"], common, settings)
         require_same_inputs("mtt", pool, problem.data)
         self.experts = [member for member in pool.members if canonical(member.word) == canonical(common.network)]
         self.total = settings.iterations
@@ -237,7 +237,7 @@ class MTT(ImageMethod[Settings]):
     def check_teachers(cls, common: Common, settings: Settings, pool: "PoolSettings") -> None:
         """Raises BadInput if ``method.teacher`` has no experts for the students."""
         epochs = pool.training.model_dump() if pool.objective == "trajectory" else {}
-        _suits(common.teacher, pool.objective, pool.networks, epochs, common, settings)
+        _require_experts(common.teacher, pool.objective, pool.networks, epochs, common, settings)
 
     def advance(self) -> StepResult:
         """Computes the gradient of L by images and learning rate."""
@@ -298,7 +298,7 @@ def _cost(flops: int, walked: int, gradient: str) -> Cost:
     return Cost.of_passes(flops, walked + again, walked + again, second=walked)
 
 
-def _suits(
+def _require_experts(
     name: str, objective: str, words: Sequence[str], training: Mapping[str, Any], common: Common, settings: Settings
 ) -> None:
     """Raises BadInput if the pool ``name``, of this objective, networks and training, has no experts for the students."""

@@ -68,7 +68,7 @@ def models_of(pool: Pool, fresh: int) -> list[Model]:
     return [*members, *(Model(word, index, "fresh") for word in words for index in range(fresh))]
 
 
-def suits(pool: Pool, data: RealSet) -> None:
+def require_compatible(pool: Pool, data: RealSet) -> None:
     """Raises BadInput if ``pool`` has other classes or input shapes than ``data``."""
     where = f"evaluate.assess.teachers has {pool.info['pool']!r}, whose models"
     if pool.classes != data.classes:
