@@ -13,7 +13,7 @@ from distillation.networks.names import check
 from distillation.runtime import files, tensors
 from distillation.runtime.work import Task
 
-# Columns of rows.csv after those that name the cell; best_test only where it is asked for.
+# Columns of rows.csv after those that name the cell; best_test only if ``test_every`` is set.
 _MEASURED = ("accuracy", "best_test", "train_accuracy", "loss")
 
 

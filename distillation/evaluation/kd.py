@@ -128,7 +128,7 @@ def _images(job: Job, name: str, data: RealSet, device: str) -> tuple[Callable[[
 
     def taken(step: int) -> Tensor:
         images, _ = batch_of(batches(step).to(device))
-        # mirrored whatever the set shows, as published: the teacher labels what it is given
+        # mirrored for any set, as published: the teacher labels the mirrored images themselves
         return augmented(images, job.settings.augment, generator(job.seed, name, "augment", step), True)
 
     return taken, batches

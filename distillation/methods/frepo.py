@@ -1,6 +1,7 @@
 """FRePo: neural feature regression with a pool of networks (Zhou, Nezhadarya and Ba, NeurIPS 2022, arXiv 2206.00719).
 
-A network's last layer, fitted to the synthetic images X and their labels Y in closed form, should answer real images x:
+A network's last layer, fitted to the synthetic images X and their labels Y in closed form, should predict the labels y_x of
+real images x:
 
     L(X, Y) = mean_x 1/2 ||K_xX (K_XX + λ I)^-1 Y - y_x||² - mean_i min(first - second largest of Y_i, 1 / C)
 

@@ -1,6 +1,6 @@
 """KIP: kernel inducing points (Nguyen et al., ICLR 2021, arXiv 2011.00050; NeurIPS 2021, arXiv 2107.13034).
 
-Kernel ridge regression from the synthetic images X, with their labels Y, should answer real images x_t with theirs:
+Kernel ridge regression from the synthetic images X and their labels Y should predict the labels y_t of real images x_t:
 
     L(X, Y) = 1/2 mean (K_tX (K_XX + λ I)^-1 Y - y_t)²,    λ = ridge · trace K_XX / M
 
@@ -9,7 +9,7 @@ colab's: one hidden layer, variance 2 of weights and 0.01 of biases), so that no
 same number of every class. y_t and the first Y are one-hot less 1 / C. In float64 throughout, as published.
 
 ``labels`` fixed moves X alone (the colab), learnt also Y (the second paper), both by Adam at the same rate. solved leaves Y
-until X has moved and then takes, at once, those labels that answer the whole training set best: with ``iterations`` 0,
+until X has moved and then takes, at once, those labels that fit the whole training set best: with ``iterations`` 0,
 of real images, the Label Solve of the papers. The papers' large results are of convolutional kernels, which took
 hundreds of accelerators and are not here.
 

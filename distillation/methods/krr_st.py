@@ -1,8 +1,8 @@
 """KRR-ST: images and target vectors learnt without labels, for pre-training (Lee et al., ICLR 2024, arXiv 2310.06511).
 
-A network trained on the synthetic images X by plain regression to their targets Y should answer real images x as a
-self-supervised target model g does. The network's body φ is one of a pool of partly trained ones, and only its last linear
-layer is fitted, in closed form (see ``families.ridge``):
+A network trained on the synthetic images X by plain regression to their targets Y should predict the features g(x) of
+real images x under a self-supervised target model g. The network's body φ is one of a pool of partly trained ones, and
+only its last linear layer is fitted, in closed form (see ``families.ridge``):
 
     L(X, Y) = mean (K_xX (K_XX + λ I)^-1 Y - g(x))²
 
@@ -12,13 +12,13 @@ has had ``pool_steps``. Before the first update network l learns from the initia
 
 As in the official code, and unlike in the paper's text where they differ:
 
-- X are raw pixels that networks are given as they are, while real images are normalised; g sees both normalised.
+- X are raw pixels and the networks' inputs, while real images are normalised; g gets both normalised.
 - λ is relative to the trace of K_XX, not, as in FRePo and KIP, to its mean diagonal.
 - ``pool_reset`` published: the count of a network's steps is never set back, so that from the first time it is full, each
   draw of that network makes it anew. All are full after some 10,000 updates; from there on the kernel is that of random
   networks whose batch norms saw nothing. ``corrected`` counts from 0 again.
 - ``crop_flip`` augments real images (the code as published); without it, as in its first upload, g's features of
-  all real images are computed once where they fit into ``CACHE``.
+  all real images are computed once if they fit into ``CACHE``.
 
 No label of the source is read.
 """

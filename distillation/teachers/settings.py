@@ -57,7 +57,7 @@ class PoolSettings(PoolDefaults):
         return self.model_copy(update={"networks": [network], "count": 1})
 
 
-OWN = ("source", "objective", "networks")  # what every pool says for itself
+OWN = ("source", "objective", "networks")  # the keys that every pool must set
 COMMON = (*OWN, *PoolDefaults.model_fields)
 
 

@@ -1,4 +1,4 @@
-"""Gradient matching, what DC (ICLR 2021) and DSA (ICML 2021) share.
+"""Gradient matching, the base of DC (ICLR 2021) and DSA (ICML 2021).
 
 ``iterations`` times a fresh network is drawn and trained on the synthetic images for a while. At ``outer`` moments on
 the way, the images of each class move so that the gradient of the network's cross-entropy on them meets that on a batch
@@ -9,7 +9,7 @@ of real ones, classes summed (DC, equation 9; the same step as class by class, s
 Between two such moments lie ``inner`` epochs of SGD over all synthetic images. ``auto`` takes both numbers from the
 table by IPC that the official code has; its values at 30 and 40 images differ from the paper's rule, 500 / T epochs.
 The code counts to the last iteration inclusively and stores its images after one update more than it evaluates; here
-``iterations`` is what it says.
+there are exactly ``iterations``.
 """
 
 import math

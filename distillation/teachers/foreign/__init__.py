@@ -150,7 +150,7 @@ def from_file(library: str, name: str, path: str | Path, size: int, classes: int
 
 def headless(network: "Network | Foreign") -> "Network | Foreign":
     """Replaces the network's classifier by NoClassifier, in place."""
-    network.classifier = NoClassifier(network.features_size)  # pyright: ignore[reportAttributeAccessIssue]: as asked
+    network.classifier = NoClassifier(network.features_size)  # pyright: ignore[reportAttributeAccessIssue]: has none
     return network
 
 
