@@ -33,7 +33,7 @@ def run(pool: str) -> None:
     settings = params.fields("evaluate.assess", Measuring)
     compute = params.section("compute", parameters.Compute)
     trained, data = Pool(paths.POOLS / pool), RealSet.load(paths.DATASET)
-    models.suits(trained, data)
+    models.require_compatible(trained, data)
     device.prepare(compute.threads)
     labelled = {name: path for name, path in paths.LABELLED.items() if path.is_file()}
     sets, judges = sets_of(labelled, data), models.models_of(trained, settings.fresh)

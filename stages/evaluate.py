@@ -22,7 +22,7 @@ from distillation.evaluation import cells, classify, only
 from distillation.evaluation.lessons import LESSONS
 from distillation.evaluation.sets import FromFile
 from distillation.evaluation.settings import EvaluateCommon, Saving, training_settings
-from distillation.labels.lessons import labels_of
+from distillation.labels.teacher_batches import labels_of
 from distillation.runtime import process, stage
 from distillation.runtime.errors import guarded
 

@@ -281,13 +281,13 @@ def test_the_global_generator_is_left_alone(tmp_path):
 
 def test_what_cannot_be_judged_is_refused(tmp_path):
     data, _, pool = written(tmp_path)
-    models.suits(pool, data)
+    models.require_compatible(pool, data)
     (tmp_path / "other").mkdir()
     other = pool_in(tmp_path / "other", classes=("a", "b", "d"))
     with pytest.raises(BadInput, match=r"^evaluate\.assess\.teachers has 'main', whose models know other classes"):
-        models.suits(other, data)
+        models.require_compatible(other, data)
     with pytest.raises(BadInput, match=r"take 3 channels of 16 px, but the images have 3 of 8 px\.$"):
-        models.suits(pool_in(tmp_path / "other", size=16), data)
+        models.require_compatible(pool_in(tmp_path / "other", size=16), data)
     made = DistilledSet.load(tmp_path / "set" / FILE)
     many = made.labels.new_zeros(13)
     DistilledSet(made.images[many], many, None, made.space, made.info).save(tmp_path / "set" / FILE)

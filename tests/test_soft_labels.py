@@ -19,10 +19,10 @@ from distillation.datasets.normalise import whitening
 from distillation.evaluation import classify as students
 from distillation.evaluation.lessons import LESSONS
 from distillation.evaluation.sets import FromFile
-from distillation.labels import lessons, storing
+from distillation.labels import storing, teacher_batches
 from distillation.labels.kinds import fkd
-from distillation.labels.lessons import Online, Stored
-from distillation.labels.predict import answering, picked
+from distillation.labels.predict import picked, teacher_logits
+from distillation.labels.teacher_batches import OnlineBatches, StoredBatches
 from distillation.networks.build import build
 from distillation.params import Compute
 from distillation.runtime import files, stage, tensors
@@ -158,8 +158,8 @@ def test_the_divergence_is_the_mean_over_the_batch_of_the_softened_one(name, sca
 
 
 def lesson_of(pool, images, view=VIEW, mode="eval", batch=4, seed=0, name="fkd"):
-    answer = answering(pool, real_set().space, "one", mode)
-    return Online(images, real_set().space, answer, ViewSettings(**view), batch, True, seed, name)
+    answer = teacher_logits(pool, real_set().space, "one", mode)
+    return OnlineBatches(images, real_set().space, answer, ViewSettings(**view), batch, True, seed, name)
 
 
 def student(lesson, word="ConvNetW4D1BN", temperature=4.0, seed=0, **changes):
@@ -208,11 +208,13 @@ def test_stored_labels_train_as_the_teacher_itself_does(tmp_path, monkeypatch, v
     online = lesson_of(pool, images, view)
 
     def replayed(dtype, **how):
-        monkeypatch.setattr(lessons, "STORED", dtype)
+        monkeypatch.setattr(teacher_batches, "STORED", dtype)
         monkeypatch.setenv("DVC_ROOT", str(tmp_path / str(dtype)))
         content, _ = store(pool, images, 4, view)
         assert content["0/logits"].dtype == dtype
-        return trained(student(Stored(images, real_set().space, saved(tmp_path / f"{dtype}.st", content), 4), **how))
+        return trained(
+            student(StoredBatches(images, real_set().space, saved(tmp_path / f"{dtype}.st", content), 4), **how)
+        )
 
     (wanted, losses), (found, again) = trained(student(online)), replayed(torch.float32)
     assert same(wanted, found) and losses == again
@@ -228,21 +230,21 @@ def test_beside_a_cropped_image_both_see_black_as_published(tmp_path, space):
     """As if raw images were padded and then normalised; whitened ones have no black, and are padded with 0."""
     raw, asked = torch.rand(10, 3, SIZE, SIZE, generator=generator(0, "raw")) / 2 + 0.25, []
     how = ViewSettings(**{**VIEW, "augment": "crop_flip", "mix": "none"})
-    online = Online(space.encode(raw), space, lambda x: asked.append(x) or x.flatten(1), how, 10, True, 0, "fkd")
+    online = OnlineBatches(space.encode(raw), space, lambda x: asked.append(x) or x.flatten(1), how, 10, True, 0, "fkd")
     (index, view), (seen, _) = online.drawn(0, 0), online(0, 0)
     whitened = space.kind == "whitened"
     wanted = show(space.encode(raw)[index], view) if whitened else space.encode(show(raw[index], view))
     torch.testing.assert_close(seen, wanted)
     assert (show(raw[index], view) == 0).any() and torch.equal(asked[0], seen)
-    content = {f"0/{name}": value for name, value in lessons.packed(index, view, seen.flatten(1)).items()}
-    assert torch.equal(Stored(online.images, space, saved(tmp_path / "a.st", content, 1, 10), 1)(0, 0)[0], seen)
+    content = {f"0/{name}": value for name, value in teacher_batches.packed(index, view, seen.flatten(1)).items()}
+    assert torch.equal(StoredBatches(online.images, space, saved(tmp_path / "a.st", content, 1, 10), 1)(0, 0)[0], seen)
 
 
 def test_what_is_stored_is_what_made_each_batch(tmp_path):
     pool, images = pool_of(tmp_path), images_of()
     online = lesson_of(pool, images)
     content, _ = store(pool, images, 2)
-    shapes = {name: tuple(content[f"1/{name}"].shape) for name in lessons.NAMES}
+    shapes = {name: tuple(content[f"1/{name}"].shape) for name in teacher_batches.NAMES}
     assert shapes == {
         "order": (10,), "boxes": (10, 4), "mirror": (10,), "partners": (10,), "logits": (10, CLASSES),
         "weight": (3,), "window": (3, 4),
@@ -268,11 +270,11 @@ def test_stored_labels_are_the_same_whenever_the_work_stops(tmp_path, monkeypatc
             stops[0] += 1
             if stops[0] % 2 == 0:
                 raise Killed
-            return answering(*given)(seen)
+            return teacher_logits(*given)(seen)
 
         return answer
 
-    monkeypatch.setattr(storing, "answering", dying)
+    monkeypatch.setattr(storing, "teacher_logits", dying)
     monkeypatch.setattr(Task, "due", lambda task: True)
     ((label, job),) = storing_jobs(pool, images, 2).items()
     task = Task.of("killed", {})
@@ -292,7 +294,7 @@ def test_more_epochs_reuse_those_that_are_stored(tmp_path):
     ten, fresh = store(pool, images, 10)
     twelve, more = store(pool, images, 12)
     assert (fresh, more) == (1, 1)
-    assert all(torch.equal(twelve[name], ten[name]) for name in ten) and len(twelve) == 12 * len(lessons.NAMES)
+    assert all(torch.equal(twelve[name], ten[name]) for name in ten) and len(twelve) == 12 * len(teacher_batches.NAMES)
 
 
 def test_labels_are_stored_anew_for_what_changes_them(tmp_path):
@@ -322,7 +324,7 @@ def test_fewer_epochs_than_training_asks_for_are_refused(tmp_path):
     content, _ = store(pool_of(tmp_path / "pool"), images_of(), 2)
     path = saved(tmp_path / "labels.st", content, epochs=2)
     with pytest.raises(BadInput, match=r"epochs is 3, but labels are stored for 2 \(relabel\.fkd\.epochs\)"):
-        Stored(images_of(), real_set().space, path, 3)
+        StoredBatches(images_of(), real_set().space, path, 3)
     change = {"relabel.kind": "fkd", "relabel.fkd.epochs": 100}
     with pytest.raises(BadInput, match=r"standard\.fkd\.epochs is 300, but relabel\.fkd\.epochs stores labels for 100"):
         checks.check_all(changed(change))
@@ -338,7 +340,7 @@ def test_training_stopped_at_every_step_gives_the_same_bits(tmp_path, kind, opti
     path = saved(tmp_path / "labels.st", store(pool, images, 4)[0])
 
     def fresh():
-        lesson = lesson_of(pool, images) if kind == "online" else Stored(images, real_set().space, path, 4)
+        lesson = lesson_of(pool, images) if kind == "online" else StoredBatches(images, real_set().space, path, 4)
         return student(lesson, optimizer=optimizer, warmup=1)
 
     wanted, losses = trained(fresh())
@@ -394,7 +396,7 @@ def test_a_teacher_in_train_mode_uses_the_statistics_of_the_batch_and_keeps_its_
     pool, images = pool_of(tmp_path), images_of()
     network = pool.network(pool.members[0])
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    said = {mode: answering(pool, real_set().space, "one", mode) for mode in ("train", "eval")}
+    said = {mode: teacher_logits(pool, real_set().space, "one", mode) for mode in ("train", "eval")}
     plain = build(pool.members[0].word, *pool.shape, generator(0, "any"))
     plain.load_state_dict(before)
     for part in (images[:6], images[6:]):
@@ -408,8 +410,8 @@ def test_answers_are_means_of_logits_in_the_pools_own_space(tmp_path):
     pool = pool_in(tmp_path, ("ConvNetW8D2", "ConvNetW4D2"), space=Space.raw())
     space, images = real_set().space, images_of()
     each = [pool.network(member)(space.decode(images)) for member in pool.members]
-    torch.testing.assert_close(answering(pool, space, "mean", "eval")(images), sum(each) / 2)
-    torch.testing.assert_close(answering(pool, space, "one", "eval")(images), each[0])
+    torch.testing.assert_close(teacher_logits(pool, space, "mean", "eval")(images), sum(each) / 2)
+    torch.testing.assert_close(teacher_logits(pool, space, "one", "eval")(images), each[0])
 
 
 def test_a_pool_can_be_cut_down_to_some_of_its_members(tmp_path):
@@ -452,7 +454,7 @@ def job_of(path, kind, word="ConvNetW4D1BN"):
     how = {**TRAINING, **({"batch": 4, **VIEW} if kind == "online" else {})}
     settings = (OnlineSettings if kind == "online" else LessonSettings)(**how)
     protocol = students.Protocol(kind=kind, settings=settings, precision="fp32", compile=False, lesson=LESSONS[kind])
-    source = FromFile(path, lessons.labels_of(path, kind))
+    source = FromFile(path, teacher_batches.labels_of(path, kind))
     data = path.parents[1] / "real/dataset"
     return students.Job(data=data, source=source, network=word, seed=3, protocol=protocol)
 
@@ -480,7 +482,7 @@ def test_relabelled_sets_and_their_controls_teach_students(tmp_path, monkeypatch
         lesson, temperature = LESSONS[kind](job, "cpu", True)
         seen, logits = lesson(2, 1)
         assert temperature == 4.0
-        wanted = answering(pool, made.space, "one", "eval")(seen)
+        wanted = teacher_logits(pool, made.space, "one", "eval")(seen)
         torch.testing.assert_close(logits, wanted, atol=2e-3, rtol=2e-3)
 
 
@@ -500,7 +502,9 @@ def test_a_student_is_made_anew_where_the_labels_beside_its_set_change(tmp_path,
 def test_stored_and_live_labels_differ_between_the_set_and_its_control(tmp_path, monkeypatch):
     """The same draws, other images: a pair that differs in the images alone."""
     out = relabelled(tmp_path, monkeypatch, "fkd")
-    ours, control = (tensors.load(lessons.labels_of(out / name, "fkd"))[0] for name in (FILE, "control.safetensors"))
+    ours, control = (
+        tensors.load(teacher_batches.labels_of(out / name, "fkd"))[0] for name in (FILE, "control.safetensors")
+    )
     assert all(torch.equal(ours[name], control[name]) for name in ours if not name.endswith("logits"))
     assert not torch.equal(ours["0/logits"], control["0/logits"])
     (tmp_path / "alone").mkdir()

@@ -44,9 +44,9 @@ def _settings(params: Params) -> tuple[Common, Section]:
 
 def _teacher(params: Params, method: type[Method], common: Common, pool: PoolSettings) -> None:
     """Raises BadInput if the teachers lack something that the method itself needs."""
-    if method.asks_logits or method.reads_batch_norms:
+    if method.needs_logits or method.reads_batch_norms:
         _knows_classes(params, common, pool)
-    if method.asks_logits:
+    if method.needs_logits:
         _same_whitening(params, common, pool)
     if method.reads_batch_norms:
         _batch_norms(common, pool)

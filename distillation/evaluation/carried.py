@@ -1,9 +1,10 @@
-"""The cells of transfer and kd: one network each, pre-trained on a set, carried over to a target, measured there."""
+"""The cells of transfer and kd: networks pre-trained on a set, transferred to a target and tested there."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 
@@ -22,8 +23,16 @@ from distillation.runtime.work import Task
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A network: the name of its set, its images and how their labels are used, its word and seed, and the protocol by
-    which it is carried over. Without ``kind`` it is not pre-trained."""
+    """One network of a table.
+
+    Attributes:
+        set: name of its set.
+        source: its images; None: it is not pre-trained.
+        kind: use of their labels; None: it is not pre-trained.
+        network: network name.
+        seed: its seed.
+        protocol: the protocol of its transfer.
+    """
 
     set: str
     source: Source | None
@@ -34,11 +43,11 @@ class Cell:
 
 
 def distilled(students: Students, protocols: Sequence[str]) -> list[Cell]:
-    """Cells of the relabelled set and, where a teacher labelled it, of its control."""
-    found = [(name, path, used_as(path)) for name, path in paths.LABELLED.items() if path.is_file()]
+    """Returns the cells of the relabelled set and, if a teacher labelled it, of its control."""
+    sets = [(name, path, used_as(path)) for name, path in paths.LABELLED.items() if path.is_file()]
     return [
         Cell(set=name, source=FromFile(path), kind=kind, network=network, seed=seed, protocol=protocol)
-        for name, path, kind in found
+        for name, path, kind in sets
         for protocol in protocols
         for network in students.networks
         for seed in range(students.seeds)
@@ -46,7 +55,7 @@ def distilled(students: Students, protocols: Sequence[str]) -> list[Cell]:
 
 
 def from_scratch(students: Students, protocols: Sequence[str]) -> list[Cell]:
-    """Cells of networks that nothing pre-trains."""
+    """Returns the cells of networks without pre-training."""
     return [
         Cell(set="scratch", source=None, kind=None, network=network, seed=seed, protocol=protocol)
         for protocol in protocols
@@ -56,7 +65,7 @@ def from_scratch(students: Students, protocols: Sequence[str]) -> list[Cell]:
 
 
 def noise(students: Students, count: int) -> list[Cell]:
-    """Cells of knowledge distillation on ``count`` images of Gaussian noise, by networks that nothing pre-trains."""
+    """Returns the cells of knowledge distillation on ``count`` images of Gaussian noise, without pre-training."""
     return [
         Cell(set="gaussian", source=Noise(count), kind=None, network=network, seed=seed, protocol="kd")
         for network in students.networks
@@ -65,9 +74,9 @@ def noise(students: Students, count: int) -> list[Cell]:
 
 
 def real(data: RealSet, ipc: int, students: Students, protocols: Sequence[str]) -> list[Cell]:
-    """Cells of random and of k-means images of the RealSet, ``ipc`` a class with their labels; each seed has its draw.
+    """Returns the cells of random and of k-means images of the RealSet, ``ipc`` a class; each seed has a draw of its own.
 
-    Only of random ones where its images stay in files.
+    For an indexed dataset, only the random ones.
     """
     nearest = [("kmeans", k_means_choice(data, ipc))] if affords_all_pixels(data) else []
     random = [random_choice(data, ipc, seed) for seed in range(students.seeds)]
@@ -93,22 +102,29 @@ def produce(
     compute: params.Compute,
     shapes: tuple[tuple[int, int, int], tuple[int, int, int]],
 ) -> None:
-    """Makes the out of a stage as ``runtime.stage.produce``; networks are pre-trained for the cells that are missing.
+    """Writes the out of a stage as ``runtime.stage.produce``; missing cells have their networks pre-trained first.
 
     Args:
-        job_of: function of a cell and the Task that pre-trains its network (None: it starts from scratch) that gives the
-            job of ``work``.
+        name: of the stage.
+        out: its folder.
+        write: function of a folder and the finished tasks that writes the out.
+        work: function of a job, its task and a device.
+        cells: the table.
+        job_of: function of a cell and the Task of its pre-training (None: from scratch) that returns the job of ``work``.
+        students: networks, seeds and precision.
         settings: of pre-training.
-        shapes: those of the dataset and of the target.
+        compute: as in ``runtime.stage``.
+        shapes: (channels, size, classes) of the dataset and of the target.
 
     Raises:
-        BadInput: the target's images have not the shape of the dataset's, or do not fit a network.
+        BadInput: the target's images have another shape than the dataset's, or do not fit a network.
     """
     _check_shapes(*shapes)
     for network in {cell.network for cell in cells}:
         check(network, *shapes[0][:2])
     pretraining = {_start(cell): _pretraining(cell, students, settings) for cell in cells if cell.kind}
-    starts = dict(zip(pretraining, stage.tasks_of(pretrain, pretraining, compute), strict=True))
+    work_of_start = cast("stage.Work", pretrain)  # of a Job of its own
+    starts = dict(zip(pretraining, stage.tasks_of(work_of_start, pretraining, compute), strict=True))
     jobs = {
         f"{name} {cell.set} {cell.protocol} {cell.network} {cell.seed}": job_of(cell, starts.get(_start(cell)))
         for cell in cells
@@ -117,7 +133,7 @@ def produce(
     def before(missing: list) -> AbstractContextManager:
         needed = {job.start.folder for job in missing if job.start}
         return stage.finished(
-            pretrain, {label: job for label, job in pretraining.items() if starts[label].folder in needed}, compute
+            work_of_start, {label: job for label, job in pretraining.items() if starts[label].folder in needed}, compute
         )
 
     stage.produce(name, out, write, work, jobs, compute, before=before)
@@ -147,7 +163,7 @@ def write(out: Path, cells: Sequence[Cell], tasks: Sequence[Task], target: str, 
 
 
 def _start(cell: Cell) -> str:
-    """The label of the pre-training of a cell: the same for every protocol, target and teacher."""
+    """Returns the label of a cell's pre-training: the same for every protocol, target and teacher."""
     return f"pretrain {cell.set} {cell.network} {cell.seed}"
 
 

@@ -1,4 +1,4 @@
-"""The cells of a table, one student each: their jobs, and the rows that they give."""
+"""The cells of a table, one student each: their jobs and their rows."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,13 +13,21 @@ from distillation.networks.names import check
 from distillation.runtime import files, tensors
 from distillation.runtime.work import Task
 
-# Columns of rows.csv after those that name the cell; best_test only where it is asked for.
+# Columns of rows.csv after those that name the cell; best_test only if ``test_every`` is set.
 _MEASURED = ("accuracy", "best_test", "train_accuracy", "loss")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A student: the name of its set and, of random sets, its draw; where its images come from; network and seed."""
+    """One student of a table.
+
+    Attributes:
+        set: name of its set.
+        source: its images.
+        network: network name.
+        seed: its seed.
+        draw: the draw of a random set; None for other sets.
+    """
 
     set: str
     source: Source
@@ -29,7 +37,7 @@ class Cell:
 
     @property
     def columns(self) -> dict:
-        """The columns that name the cell in rows and curves."""
+        """The columns of rows and curves that identify the cell."""
         draw = {} if self.draw is None else {"draw": self.draw}
         return {"set": self.set, **draw, "network": self.network, "seed": self.seed}
 
@@ -37,10 +45,14 @@ class Cell:
 def jobs(
     stage: str, cells: Sequence[Cell], protocol: classify.Protocol, data: Path, shape: tuple[int, ...]
 ) -> dict[str, classify.Job]:
-    """The job of each cell by its label, in order.
+    """Returns the job of each cell by its label, in order.
 
     Args:
-        data: the folder of the RealSet; its (channels, size, classes) are ``shape``.
+        stage: first word of the labels.
+        cells: students.
+        protocol: of their training.
+        data: the folder of the RealSet.
+        shape: its (channels, size, classes).
 
     Raises:
         BadInput: a network cannot take such images.
@@ -59,9 +71,11 @@ def write(out: Path, cells: Sequence[Cell], tasks: Sequence[Task], classes: Sequ
     """Writes ``rows.csv``, ``curves.csv``, ``classes.csv`` (accuracy by class), ``metrics.json`` and ``info.json``.
 
     Args:
-        cells, tasks: students, and their finished tasks.
+        out: the folder.
+        cells: students.
+        tasks: their finished tasks.
         classes: names, in the order of labels.
-        info: what ``info.json`` has beside the cost.
+        info: entries of ``info.json`` beside the cost.
     """
     rows, curves, by_class, steps, gflop = [], [], [], 0, 0.0
     for cell, task in zip(cells, tasks, strict=True):
@@ -82,7 +96,7 @@ def write(out: Path, cells: Sequence[Cell], tasks: Sequence[Task], classes: Sequ
 
 
 def baselines(data: RealSet, networks: Sequence[str], seeds: int, draws: int, ipc: int) -> Iterator[Cell]:
-    """One student a random draw, with a seed of its own; ``seeds`` students each of k-means and class-mean images."""
+    """Yields one student for each random draw, with a seed of its own, and ``seeds`` each for k-means and class-mean images."""
     kmeans = [k_means_choice(data, ipc)] if seeds else []
     for network in networks:
         for draw in range(draws):

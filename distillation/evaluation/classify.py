@@ -1,4 +1,4 @@
-"""One student: a fresh network trained on a set of images, tested on the full real test set."""
+"""One student: a fresh network trained on a set of images and tested on the full real test set."""
 
 import math
 from collections.abc import Callable
@@ -22,21 +22,22 @@ from distillation.training.resume import complete
 from distillation.training.settings import LabelSettings, LessonSettings
 
 WEIGHTS, RECORD = "student.safetensors", "record.json"
-_POINTS = 100  # of a student's curve, at most
+_POINTS = 100  # house: of a student's curve, at most
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How students are trained and tested.
+    """The training and testing of students.
 
     Attributes:
-        kind: how labels are used (see ``sets.FromFile``).
+        kind: use of the labels (see ``sets.FromFile``).
         settings: of training.
-        precision, compile: ``fp32`` or ``bf16``; whether the network is compiled.
-        test_every: epochs between the tests whose best is recorded as ``best_test``; 0 makes none. It is chosen on the
-            test set, as APM and the validation of CLOM publish it, and never stands for ``accuracy``.
-        lesson: None, or a top-level function of a Job, its device and of whether a mirrored image keeps its class: it
-            gives what ``Training`` takes as a lesson (with the ``count`` of images) and the temperature of its targets.
+        precision: ``fp32`` or ``bf16``.
+        compile: whether the network is compiled.
+        test_every: epochs between the tests whose best is recorded as ``best_test``; 0: none. It is chosen on the test set, as
+            APM and the validation of CLOM publish it, and never reported as ``accuracy``.
+        lesson: None, or a top-level function of a Job, its device and whether a mirrored image keeps its class; it returns
+            the lesson of ``Training`` (with its ``count`` of images) and the temperature of its targets.
     """
 
     kind: str
@@ -49,7 +50,7 @@ class Protocol:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A student to train: the word of its network, its seed, where its images come from; ``data`` is the RealSet's folder."""
+    """The job of training one student: network name, seed and images; ``data`` is the RealSet's folder."""
 
     data: Path
     source: Source
@@ -59,7 +60,7 @@ class Job:
 
 
 def train(job: Job, task: Task, device: str) -> None:
-    """Trains the student of ``job``, resuming where an earlier run stopped; weights and record go into the task."""
+    """Trains the student of ``job``, resuming from the last checkpoint; writes weights and record into the task."""
     protocol, data = job.protocol, loaded(job.data, device)
     epochs, state = protocol.settings.epochs, cast("dict[str, Any] | None", task.start())
     training = _training(job, data, device)
@@ -98,7 +99,7 @@ def train(job: Job, task: Task, device: str) -> None:
 
 
 def _training(job: Job, data: RealSet, device: str) -> Training:
-    """The Training of a fresh network on the images of the job."""
+    """Returns the Training of a fresh network on the images of the job."""
     protocol, settings, source = job.protocol, job.protocol.settings, job.source
     if protocol.lesson:
         lesson, temperature = protocol.lesson(job, device, data.info["flip"])
@@ -127,7 +128,7 @@ def _training(job: Job, data: RealSet, device: str) -> Training:
 
 
 def _record(job: Job, training: Training, seen: dict, data: RealSet) -> dict:
-    """What is known of a finished student: accuracies in percent, the loss of its last epoch, and what it took."""
+    """Returns the record of a finished student: accuracies in percent, the last epoch's loss, curve and cost."""
     protocol = job.protocol
     hits = class_hits(training.network.eval(), data, data.test, protocol.precision)
     sizes = torch.bincount(data.test.labels.cpu(), minlength=len(data.classes))

@@ -1,9 +1,9 @@
-"""Knowledge distillation without data of the target: a pre-trained network learns what a teacher says of a set of images.
+"""Knowledge distillation without data of the target: a pre-trained network learns a teacher's predictions on a set of images.
 
 The teacher was trained on the target; the images come from another dataset, or are noise (KRR-ST's Table 4 and code). As
-there, teacher and student are in train mode, so that batch norms take the statistics of the batch, the student also when it
-is tested, in batches of ``TESTED``; here it is tested in eval mode too. The teacher is given the very batch that the student
-is given, although other images are what it was trained on.
+there, teacher and student are in train mode, so that batch norms use the statistics of the batch, the student also when it
+is tested, in batches of ``TESTED``; here it is tested in eval mode too. The teacher gets the same batch as the student,
+although it was trained on other images.
 """
 
 from collections.abc import Callable
@@ -30,21 +30,25 @@ from distillation.teachers.pool import Pool
 from distillation.training.accuracy import accuracy, class_hits
 from distillation.training.schedules import cosine
 
-TESTED = 512  # images whose statistics a batch norm takes together when a student is tested as published
+TESTED = 512  # house: images in a batch of the test in train mode, on which its batch norms depend
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A network to teach what the first network of a pool predicts on images of another dataset.
+    """The job of distilling a teacher's knowledge into one network.
 
     Attributes:
         data: the folder of the target's RealSet.
-        teachers: the pool's file of weights.
-        images_from: the folder of the RealSet that ``source`` chooses from, with labels used as ``kind``.
+        teachers: the pool's file of weights; its first network is the teacher.
+        images_from: the folder of the RealSet that ``source`` chooses from.
         source: the images; Noise draws every batch anew.
+        kind: use of the source's labels; None for Noise.
         start: the Task that pre-trains the network, if any.
-        settings: of ``evaluate.kd``.
-        network, seed, precision, compile: as everywhere.
+        settings: the section ``evaluate.kd``.
+        network: network name of the student.
+        seed: its seed.
+        precision: ``fp32`` or ``bf16``.
+        compile: whether the student is compiled.
     """
 
     data: Path
@@ -61,7 +65,7 @@ class Job:
 
 
 def distill_knowledge(job: Job, task: Task, device: str) -> None:
-    """Trains the student of ``job``, resuming where an earlier run stopped; its record goes into the task."""
+    """Trains the student of ``job``, resuming from the last checkpoint; writes its record into the task."""
     data, pool = loaded(job.data, device), Pool(job.teachers.parent, device)
     student = carried(job.network, data.shape, job.start, generator(job.seed, "transfer", job.network)).to(device)
     training = _training(job, student, by_the_batch(pool.network(pool.members[0])), data, device)
@@ -77,7 +81,7 @@ def distill_knowledge(job: Job, task: Task, device: str) -> None:
 
 
 def require_same_task(pool: Pool, target: RealSet, which: str) -> None:
-    """Raises BadInput, which begins with ``which``, where a pool does not classify the target's images as they are."""
+    """Raises BadInput, beginning with ``which``, if a pool does not classify the target's images as they are."""
     if pool.classes != target.classes:
         raise BadInput(f"{which}, whose classes are not those of the target.")
     if pool.shape[:2] != target.shape[:2]:
@@ -108,7 +112,7 @@ def _training(job: Job, student: nn.Module, teacher: nn.Module, data: RealSet, d
 
 
 def _images(job: Job, name: str, data: RealSet, device: str) -> tuple[Callable[[int], Tensor], Batches]:
-    """A function of the step that gives its images, and the Batches that they are."""
+    """Returns a function from the step to its images, and the Batches behind it."""
     if isinstance(job.source, Noise):
         batches = Batches(job.source.count, job.settings.batch, job.seed, name)
         shape = data.train.images.shape[1:]
@@ -124,13 +128,13 @@ def _images(job: Job, name: str, data: RealSet, device: str) -> tuple[Callable[[
 
     def taken(step: int) -> Tensor:
         images, _ = batch_of(batches(step).to(device))
-        # mirrored whatever the set shows, as published: the teacher labels what it is given
+        # mirrored for any set, as published: the teacher labels the mirrored images themselves
         return augmented(images, job.settings.augment, generator(job.seed, name, "augment", step), True)
 
     return taken, batches
 
 
 def _accuracy_by_the_batch(student: nn.Module, data: RealSet, precision: str) -> float:
-    """Percent of the test set, in its order, that the student in train mode gets right."""
+    """Returns the student's test accuracy in percent in train mode, with the images in their order."""
     hits = class_hits(by_the_batch(student), data, data.test, precision, TESTED)
     return 100 * int(hits.sum()) / len(data.test)

@@ -1,4 +1,4 @@
-"""Lessons for students of a set whose labels lie beside it: its teacher, which labels on the fly, or what is stored."""
+"""The lessons of students whose labels lie beside their set: a teacher that labels on the fly, or stored logits."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -6,31 +6,31 @@ from typing import TYPE_CHECKING, cast
 from distillation.data.distilled import DistilledSet
 from distillation.evaluation.classify import Job
 from distillation.evaluation.sets import FromFile
-from distillation.labels.lessons import Online, Stored
-from distillation.labels.predict import answering
+from distillation.labels.predict import teacher_logits
+from distillation.labels.teacher_batches import OnlineBatches, StoredBatches
 from distillation.teachers.pool import Pool
 
 if TYPE_CHECKING:
     from distillation.training.settings import OnlineSettings
 
 
-def online(job: Job, device: str, flip: bool) -> tuple[Online, float]:
-    """The lesson and its temperature for a student whose set carries its teacher beside it."""
+def online(job: Job, device: str, flip: bool) -> tuple[OnlineBatches, float]:
+    """Returns the lesson and its temperature for a student of a set with its teacher beside it."""
     path, labels = _files(job)
     distilled = DistilledSet.load(path, device)
     labelling, protocol = distilled.info["labelling"], job.protocol
     pool = Pool(labels.parent, device)
-    answer = answering(pool, distilled.space, labelling["pick"], labelling["mode"], protocol.precision)
+    logits_of = teacher_logits(pool, distilled.space, labelling["pick"], labelling["mode"], protocol.precision)
     views, name = cast("OnlineSettings", protocol.settings), f"student/{job.network}"
-    lesson = Online(distilled.images, distilled.space, answer, views, views.batch, flip, job.seed, name)
+    lesson = OnlineBatches(distilled.images, distilled.space, logits_of, views, views.batch, flip, job.seed, name)
     return lesson, labelling["temperature"]
 
 
-def fkd(job: Job, device: str, flip: bool) -> tuple[Stored, float]:
-    """The lesson and its temperature for a student whose set has its labels beside it."""
+def fkd(job: Job, device: str, flip: bool) -> tuple[StoredBatches, float]:
+    """Returns the lesson and its temperature for a student of a set with stored labels beside it."""
     path, labels = _files(job)
     distilled = DistilledSet.load(path, device)
-    lesson = Stored(distilled.images, distilled.space, labels, job.protocol.settings.epochs)
+    lesson = StoredBatches(distilled.images, distilled.space, labels, job.protocol.settings.epochs)
     return lesson, distilled.info["labelling"]["temperature"]
 
 

@@ -1,9 +1,10 @@
-"""One student in the foreground: for debuggers, and to see whether a row comes out again."""
+"""One student in the foreground: for debuggers, and to check that a row is reproduced."""
 
 import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 from distillation.evaluation import classify
 from distillation.params import Compute
@@ -15,8 +16,7 @@ from distillation.runtime.work import Task
 def train(which: str, jobs: Mapping[str, classify.Job], compute: Compute) -> None:
     """Trains the students of ``which`` (NETWORK/SEED) anew, one on each set, in this process.
 
-    Nothing that is finished is replaced. Prints each student's record and, where its row is finished, whether the two
-    agree to the bit.
+    No finished work is replaced. Prints each student's record and, if its row is finished, whether both agree to the bit.
 
     Raises:
         BadInput: ``which`` names none of the jobs.
@@ -24,19 +24,21 @@ def train(which: str, jobs: Mapping[str, classify.Job], compute: Compute) -> Non
     network, _, seed = which.rpartition("/")
     chosen = {label: job for label, job in jobs.items() if (job.network, str(job.seed)) == (network, seed)}
     if not chosen:
-        known = ", ".join(dict.fromkeys(f"{job.network}/{job.seed}" for job in jobs.values()))
-        raise BadInput(f"--only is {which!r}, but the students are {known}.")
+        students = ", ".join(dict.fromkeys(f"{job.network}/{job.seed}" for job in jobs.values()))
+        raise BadInput(f"--only is {which!r}, but the students are {students}.")
     device.prepare(compute.threads)
-    with device.lease_device(compute.device) as where:
-        for (label, job), known in zip(chosen.items(), stage.tasks_of(classify.train, chosen, compute), strict=True):
-            _compare(label, _afresh(label, job, known, str(where)), known)
+    with device.lease_device(compute.device) as target:
+        for (label, job), task in zip(
+            chosen.items(), stage.tasks_of(cast("stage.Work", classify.train), chosen, compute), strict=True
+        ):
+            _compare(label, _afresh(label, job, task, str(target)), task)
 
 
-def _afresh(label: str, job: classify.Job, known: Task, where: str) -> dict:
+def _afresh(label: str, job: classify.Job, row: Task, target: str) -> dict:
     folder = Path(tempfile.mkdtemp(prefix="only-"))
     try:
-        task = Task(label, folder / "task", known.inputs, known.every)
-        classify.train(job, task, where)
+        task = Task(label, folder / "task", row.inputs, row.every)
+        classify.train(job, task, target)
         result = task.finished()
         assert result is not None
         return files.load_json(result / classify.RECORD)
@@ -44,11 +46,11 @@ def _afresh(label: str, job: classify.Job, known: Task, where: str) -> dict:
         shutil.rmtree(folder)
 
 
-def _compare(label: str, record: dict, known: Task) -> None:
+def _compare(label: str, record: dict, row: Task) -> None:
     shown = {name: value for name, value in record.items() if name != "curve"}
     print(f"{label}: {shown}")
-    if (done := known.finished()) is None:
-        print(f"Its row is not finished; its work would be in {known.folder}.")
+    if (done := row.finished()) is None:
+        print(f"Its row is not finished; its work would be in {row.folder}.")
     else:
         same = files.load_json(done / classify.RECORD) == record
-        print(f"{'The same' if same else 'NOT the same'} as its row, whose work is in {known.folder}.")
+        print(f"{'The same' if same else 'NOT the same'} as its row, whose work is in {row.folder}.")

@@ -32,14 +32,17 @@ USED_AS = {"hard": "hard", "soft": "soft", "logits": "soft", "regression": "soft
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A network to pre-train on a set.
+    """The job of pre-training one network on a set.
 
     Attributes:
         data: the folder of the set's RealSet.
-        source: its images; their labels are used as ``kind``: hard, soft or features.
-        network, seed: its word and seed.
+        source: its images.
+        kind: use of their labels: hard, soft or features.
+        network: network name.
+        seed: its seed.
         settings: those of the kind in ``evaluate.pretrain``.
-        precision, compile: as everywhere.
+        precision: ``fp32`` or ``bf16``.
+        compile: whether the network is compiled.
     """
 
     data: Path
@@ -53,10 +56,10 @@ class Job:
 
 
 def used_as(path: Path) -> str:
-    """How pre-training uses the labels of the DistilledSet in a file: as hard, soft or features.
+    """Returns the use of the labels of the DistilledSet in a file in pre-training: as hard, soft or features.
 
     Raises:
-        BadInput: labels that are not stored with the images.
+        BadInput: the labels are not stored with the images.
     """
     kind = DistilledSet.load(path).kind
     if kind not in USED_AS:
@@ -65,7 +68,7 @@ def used_as(path: Path) -> str:
 
 
 def pretrain(job: Job, task: Task, device: str) -> None:
-    """Pre-trains the network of ``job``, resuming where an earlier run stopped; its weights go into the task."""
+    """Pre-trains the network of ``job``, resuming from the last checkpoint; writes its weights into the task."""
     data = loaded(job.data, device)
     assert not isinstance(job.source, Noise)
     batch_of, count = job.source.images(data, job.kind)
@@ -108,7 +111,7 @@ def _regression(
     flip: bool,
     device: str,
 ) -> Steps:
-    """Steps towards soft labels: half the squared error, summed over classes (KIP, FRePo)."""
+    """Returns the Steps towards soft labels: half the squared error, summed over classes (KIP, FRePo)."""
     batches = Batches(count, settings.batch, job.seed, name)
     forward = compiled(network) if job.compile else network
 
@@ -125,8 +128,8 @@ def _regression(
 
 
 def augmented(images: Tensor, augment: str, draws: torch.Generator, flip: bool) -> Tensor:
-    """Images by siamese augmentation with parameters of their own (``dsa``), or as they are (``none``).
+    """Returns images under siamese augmentation with parameters of their own (``dsa``), or as they are (``none``).
 
-    ``flip`` says whether a mirrored image may stand for it.
+    ``flip``: whether images may be mirrored.
     """
     return augment_batch(images, resolve("auto", flip), draws) if augment == "dsa" else images

@@ -1,7 +1,7 @@
-"""The sets of images that networks are trained on, and the choices among real images beside a distilled set.
+"""The sets of images that networks are trained on: distilled sets and selections of real images.
 
-A source is a small dataclass with one method, ``images``: what it holds is all that a network's images depend on beside
-the dataset, so that it can stand in a job.
+A source is a small dataclass with one method, ``images``. It holds all that a network's images depend on beside the
+dataset, so that it can be part of a job.
 """
 
 import sys
@@ -26,13 +26,13 @@ Images = tuple[Callable[[Tensor], tuple[Tensor, Tensor]], int]
 
 @dataclass(frozen=True)
 class FromFile:
-    """The DistilledSet in ``path``; ``labels`` is the file beside it where they are one of their own (online, fkd)."""
+    """The DistilledSet in ``path``; ``labels`` is the file beside it that holds labels of the kinds online and fkd."""
 
     path: Path
     labels: Path | None = None
 
     def images(self, data: RealSet, kind: str) -> Images:
-        """Labels are used as ``kind``: hard, or any other as they are."""
+        """Returns the images with their labels, hard for that ``kind``, otherwise as stored."""
         distilled = DistilledSet.load(self.path, data.train.labels.device)
         if kind != "hard":
             return _at(distilled.images, distilled.targets)
@@ -46,6 +46,7 @@ class Chosen:
     indices: tuple[int, ...]
 
     def images(self, data: RealSet, kind: str) -> Images:
+        """Returns the images with their hard labels."""
         index = torch.tensor(self.indices, device=data.train.labels.device)
         return _at(data.encode(data.train.images[index]), data.train.labels[index])
 
@@ -55,6 +56,7 @@ class ClassMeans:
     """The mean of the real training images of each class, one image a class."""
 
     def images(self, data: RealSet, kind: str) -> Images:
+        """Returns the mean images with their hard labels."""
         device = data.train.labels.device
         means = [data.encode(data.train.images[members.to(device)]).mean(0) for members in data.members]
         return _at(torch.stack(means), torch.arange(len(means), device=device))
@@ -65,13 +67,14 @@ class Whole:
     """All real training images."""
 
     def images(self, data: RealSet, kind: str) -> Images:
+        """Returns the images with their hard labels, encoded batch by batch."""
         split = data.train
         return lambda index: (data.encode(split.images[index]), split.labels[index.to(split.labels.device)]), len(split)
 
 
 @dataclass(frozen=True)
 class Noise:
-    """``count`` images that are drawn anew for every batch; they are no stored set."""
+    """``count`` images that are drawn anew for every batch; they are never stored."""
 
     count: int
 
@@ -85,15 +88,22 @@ def _at(images: Tensor, targets: Tensor | None) -> Images:
 
 
 def random_choice(data: RealSet, ipc: int, draw: int) -> Chosen:
-    """``ipc`` random training images of each class. Raises BadInput where a class has fewer."""
+    """Selects ``ipc`` random training images of each class.
+
+    Raises:
+        BadInput: a class has fewer.
+    """
     draws = generator(draw, "random baseline")
     return _joined(data.sample([ipc] * len(_enough(data, ipc)), draws))
 
 
 def k_means_choice(data: RealSet, ipc: int) -> Chosen:
-    """The images of each class nearest to the centroids of its pixels. Raises BadInput as above.
+    """Selects the images of each class nearest to the k-means centroids of its pixels.
 
-    One thread clusters one class, as many side by side as torch has threads: how many changes nothing.
+    Classes are clustered by one thread each, as many at a time as torch has threads; their number changes no bit.
+
+    Raises:
+        BadInput: a class has fewer than ``ipc`` images.
     """
     import sklearn.cluster  # noqa: F401 (slow; here, since a limit holds for the libraries that are loaded)
 

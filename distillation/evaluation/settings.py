@@ -1,4 +1,4 @@
-"""The settings of evaluate: what every protocol shares, and each protocol's own section."""
+"""The settings of evaluate: those of all protocols, and each protocol's own section."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, Self
@@ -23,9 +23,13 @@ NETWORK_SETS = {
 
 
 class Students(Section):
-    """``networks`` × ``seeds`` students a set.
+    """The students of a set: ``networks`` × ``seeds``.
 
-    An entry of ``networks`` may name one of ``NETWORK_SETS``; here it stands expanded, each network once.
+    Attributes:
+        networks: network names; an entry may be one of ``NETWORK_SETS``, which is then expanded, each network once.
+        seeds: number of seeds.
+        precision: ``fp32`` or ``bf16``.
+        compile: whether networks are compiled.
     """
 
     networks: list[str] = Field(min_length=1)
@@ -42,39 +46,43 @@ class Students(Section):
 
 
 class EvaluateCommon(Students):
-    """``test_every``: epochs between tests whose best each student records beside its last; 0 makes none."""
+    """``test_every``: epochs between tests whose best each student records beside its last; 0: none."""
 
     test_every: int = Field(ge=0)
 
 
 class Draws(Section):
-    """How many random sets the random row averages over."""
+    """``draws``: the number of random sets in the mean of the random row."""
 
     draws: int = Field(ge=1)
 
 
 class Images(Section):
-    """How many images of each class the random and k-means sets have: as many as the distilled one."""
+    """``ipc``: images of each class in the random and k-means sets, as many as in the distilled one."""
 
     ipc: int = Field(ge=1)
 
 
 class Saving(Section):
-    """Whether the trained students are kept in the out."""
+    """``save_models``: whether the trained students are stored in the out."""
 
     save_models: bool
 
 
 class HardSettings(LabelSettings):
-    """``set_lr``: whether the set's own learning rate, which MTT learns with the images, stands in for ``lr``.
+    """``set_lr``: whether the set's own learning rate, which MTT learns with the images, replaces ``lr``.
 
-    The random, k-means and mean images beside it have none, and are learnt at ``lr``.
+    The random, k-means and mean images beside it have none; their students use ``lr``.
     """
 
     set_lr: bool
 
     def of_set(self, info: Mapping[str, Any]) -> "HardSettings":
-        """The settings for the DistilledSet of such an ``info``. Raises BadInput where it has no learning rate of its own."""
+        """Returns the settings for the DistilledSet with the record ``info``.
+
+        Raises:
+            BadInput: ``set_lr`` is on, but the set has no learning rate.
+        """
         if not self.set_lr:
             return self
         if "lr" not in info:
@@ -116,10 +124,10 @@ PROTOCOLS = {"standard": Standard, "common": Common}
 
 
 def training_settings(params: Params, protocol: object, kind: str) -> tuple[TrainingSettings, str]:
-    """The settings under which ``protocol`` trains a set whose labels are of ``kind``, and the kind it uses.
+    """Returns the settings with which ``protocol`` trains on labels of a kind, and the kind that it uses.
 
     Raises:
-        BadInput: no such protocol, or its section is wrong.
+        BadInput: there is no such protocol, or its section is wrong.
     """
     if not isinstance(protocol, str) or protocol not in PROTOCOLS:  # a mapping or a list is no key at all
         raise BadInput(

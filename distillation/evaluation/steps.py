@@ -1,4 +1,4 @@
-"""Training one network for a number of steps whose loss is a function of the step, so that it can stop between any two."""
+"""Training one network for a number of steps whose loss is a function of the step, so that it can be interrupted anywhere."""
 
 import math
 from collections.abc import Callable
@@ -15,14 +15,14 @@ from distillation.training.resume import complete
 
 
 class Steps:
-    """One network on its way through ``count`` steps.
+    """The training of one network for ``count`` steps.
 
     Args:
         network: on its device.
-        loss_at: function of the step that gives its loss; draws nothing but what the step names.
+        loss_at: function from the step to its loss (); draws only by generators that the step names.
         optimizer: of the network's parameters.
-        factor: function of the step: what the learning rate is multiplied by.
-        count: of steps.
+        factor: function from the step to a factor of the learning rate.
+        count: number of steps.
     """
 
     def __init__(
@@ -40,10 +40,11 @@ class Steps:
 
     @property
     def done(self) -> bool:
+        """Whether all steps are taken."""
         return self.at >= self.count
 
     def advance(self) -> tuple[Tensor]:
-        """One step; returns (its loss,), a Tensor."""
+        """Takes one step; returns (its loss (),)."""
         set_rate(self.optimizer, self.rate * self.factor(self.at))
         loss = self.loss_at(self.at)
         self.optimizer.zero_grad(set_to_none=True)
@@ -53,17 +54,19 @@ class Steps:
         return (loss.detach(),)
 
     def state_dict(self) -> dict[str, Any]:
+        """Returns weights, optimiser state and step."""
         network = dict(self.network.state_dict())
         return {"at": self.at, "network": network, "optimizer": optimizer_state(self.optimizer)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what ``state_dict`` returned."""
         self.at = state["at"]
         self.network.load_state_dict(state["network"])
         restore_optimizer(self.optimizer, state["optimizer"])
 
 
 class Batches:
-    """Which of ``count`` images a step is given: epochs in random order, the last batch of each perhaps short."""
+    """The batches of ``count`` images: epochs in random order; the last batch of each may be short."""
 
     def __init__(self, count: int, size: int, seed: int, name: str) -> None:
         self.count, self.size, self.seed, self.name = count, size, seed, name
@@ -71,7 +74,7 @@ class Batches:
         self.epoch: int | None = None
 
     def __call__(self, step: int) -> Tensor:
-        """Indices (n,) on the CPU."""
+        """Returns the indices (n,) of a step's images, on the CPU."""
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self.epoch:
             draws = generator(self.seed, self.name, "order", epoch)
@@ -80,9 +83,9 @@ class Batches:
 
 
 def run(task: Task, training: "Steps | Training", count: int, at: Callable[[], int], unit: str) -> float:
-    """Brings ``training`` to its end, resuming where an earlier run stopped; gives the last loss.
+    """Runs ``training`` to its end, resuming from the last checkpoint; returns the last loss.
 
-    Progress is shown of ``count`` units, which ``at`` counts.
+    Progress is shown in ``count`` units, which ``at`` counts.
     """
     last: dict[str, float | Tensor] = {"loss": math.nan}
 

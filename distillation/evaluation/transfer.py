@@ -1,4 +1,4 @@
-"""What is done with a pre-trained network on another dataset: all of it is fine-tuned, or a linear layer on top of it."""
+"""Transfer of a pre-trained network to another dataset: fine-tuning, or a linear layer on its features."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -23,14 +23,14 @@ from distillation.training.accuracy import accuracy
 from distillation.training.schedules import cosine
 
 RECORD = "record.json"
-_CHUNK = 512
+_CHUNK = 512  # house: images that pass through a network together
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A network to carry over to the RealSet in ``data`` by ``protocol`` (finetune, linear) with its ``settings``.
+    """The job of transferring a network to the RealSet in ``data`` by ``protocol`` (finetune, linear) with its ``settings``.
 
-    ``start`` is the Task that pre-trains it; None: it starts from scratch.
+    ``start`` is the Task of its pre-training; None: it starts from scratch.
     """
 
     data: Path
@@ -44,7 +44,7 @@ class Job:
 
 
 def transfer(job: Job, task: Task, device: str) -> None:
-    """Trains the network of ``job``, resuming where an earlier run stopped; its record goes into the task."""
+    """Trains the network of ``job``, resuming from the last checkpoint; writes its record into the task."""
     data = loaded(job.data, device)
     network = carried(job.network, data.shape, job.start, generator(job.seed, "transfer", job.network)).to(device)
     steps = job.settings.on(data.info["name"])
@@ -56,7 +56,7 @@ def transfer(job: Job, task: Task, device: str) -> None:
 
 
 def carried(network: str, shape: tuple[int, int, int], start: Task | None, draws: torch.Generator) -> nn.Module:
-    """A network for images and classes of ``shape`` with a fresh classifier, all else from what ``start`` pre-trained."""
+    """Returns a network for images and classes of ``shape``: a fresh classifier on the body of ``start``, if there is one."""
     fresh = build(network, *shape, draws)
     if start:
         folder = start.finished()
@@ -99,7 +99,7 @@ def _linear(job: Job, network: Network, data: RealSet, steps: int) -> Steps:
 
 @torch.no_grad()
 def _features(network: Network, data: RealSet, precision: str) -> Tensor:
-    """Features (N, F) of the training images as they are, of the network in eval mode."""
+    """Returns features (N, F) of the un-augmented training images, in eval mode."""
     network.eval()
 
     def of(images: Tensor) -> Tensor:

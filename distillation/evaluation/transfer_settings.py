@@ -1,4 +1,4 @@
-"""The settings of pre-training, by the kind of the labels, and of what comes after it."""
+"""The settings of pre-training, by the kind of the labels, and of transfer and knowledge distillation."""
 
 from typing import Annotated, Literal, Self
 
@@ -29,7 +29,7 @@ class SoftSettings(Section):
 
 
 class Pretrain(Section):
-    """How a network learns a set before it is carried over, as KRR-ST's code does for each method it compares.
+    """The training of a network on a set before its transfer, as KRR-ST's code does for each method it compares.
 
     ``hard``: cross-entropy; ``soft``: half the squared error, summed over classes, of probabilities, logits or regression's;
     ``features``: the mean squared error.
@@ -48,7 +48,7 @@ class Pretrain(Section):
 
 
 class StepSettings(Section):
-    """SGD at a rate that falls along half a cosine to 0, a batch a step."""
+    """The settings of SGD at a rate that falls along half a cosine to 0, one batch a step."""
 
     batch: int = Field(ge=1)
     lr: float = Field(gt=0)
@@ -57,31 +57,33 @@ class StepSettings(Section):
 
 
 class Finetune(StepSettings):
-    """All of the network learns.
+    """The settings of fine-tuning the whole network.
 
-    ``crop``: black pixels around an image before it is cropped at random, and mirrored where that keeps its class; 0 does
-    neither. ``steps`` auto: as many as KRR-ST's code takes on the dataset.
+    Attributes:
+        steps: auto: as many as KRR-ST's code takes on the dataset.
+        crop: black pixels around an image before a random crop, with mirroring if that keeps the class; 0: neither.
     """
 
     steps: Literal["auto"] | Annotated[int, Field(ge=1)]
     crop: int = Field(ge=0)
 
     def on(self, dataset: str) -> int:
-        """How many steps on a dataset of that name."""
+        """Returns the number of steps on a dataset of that name."""
         return STEPS[dataset in LONG] if self.steps == "auto" else self.steps
 
 
 class Linear(StepSettings):
-    """A linear layer learns on the frozen network's features."""
+    """The settings of a linear layer on the frozen network's features."""
 
     steps: int = Field(ge=1)
 
     def on(self, dataset: str) -> int:
+        """Returns the number of steps."""
         return self.steps
 
 
 class Transfer(Section):
-    """``protocols``: what is done with a pre-trained network on each dataset of ``targets``."""
+    """``protocols``: the transfers of a pre-trained network to each dataset of ``targets``."""
 
     protocols: list[Literal["finetune", "linear"]] = Field(min_length=1)
     finetune: Finetune

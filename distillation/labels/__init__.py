@@ -1,1 +1,1 @@
-"""Labels that a pool of teachers gives to images."""
+"""Labels of images by a pool of teachers."""

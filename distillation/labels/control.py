@@ -1,4 +1,4 @@
-"""The control of labels: random real images, to be given the same labels as the distilled ones."""
+"""The control of relabelling: random real images that get the same labels as the distilled ones."""
 
 from typing import cast
 
@@ -12,7 +12,7 @@ from distillation.runtime.random import generator
 
 
 def control(distilled: DistilledSet, data: RealSet) -> DistilledSet:
-    """As many random training images, of each class where the set has classes: what the same labels do without distillation.
+    """Returns as many random training images as the set has, of each class if it has classes, in the set's space.
 
     Raises:
         BadInput: a class has fewer real images than the set.
@@ -25,7 +25,7 @@ def control(distilled: DistilledSet, data: RealSet) -> DistilledSet:
 
 
 def _random(distilled: DistilledSet, data: RealSet, draws: torch.Generator) -> Tensor:
-    """Indices of random training images, as many of each class as the set has."""
+    """Returns the indices of random training images, as many of each class as the set has."""
     if distilled.labels is None:
         return torch.randperm(len(data.train), generator=draws)[: len(distilled.images)]
     counts = torch.bincount(distilled.labels.cpu(), minlength=len(data.members)).tolist()

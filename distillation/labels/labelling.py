@@ -1,4 +1,4 @@
-"""How a pool labels a set: what every kind of labels is given, and what some of them share."""
+"""The labelling of a set by a pool: the arguments of every kind of labels, and shared parts."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,28 +20,34 @@ Files = dict[str, tuple[dict[str, Tensor], dict]]  # tensors and record of a fil
 
 @dataclass(frozen=True, kw_only=True)
 class Labelling:
-    """A pool of teachers, the settings of the kind of labels, and what was stored before: finished tasks by their label."""
+    """The arguments of a kind of labels.
+
+    Attributes:
+        pool: the teachers.
+        settings: of the kind.
+        stored: finished tasks that stored labels before, by their label.
+    """
 
     pool: Pool
     settings: Section
     stored: Mapping[str, Task] = field(default_factory=dict)
 
     def predictions(self, distilled: DistilledSet, output: Callable[[Tensor], Tensor]) -> Tensor:
-        """``output`` of the pool's logits (N, K) for the images of a set, by ``settings.pick``; see ``predict``."""
+        """Applies ``output`` to the pool's logits (N, K) for the images of a set, by ``settings.pick``; see ``predict``."""
         return predictions(self.pool, distilled.images, distilled.space, cast("Picked", self.settings).pick, output)
 
 
 def beside(distilled: DistilledSet, kind: str, settings: Section, content: Mapping[str, Tensor]) -> DistilledSet:
-    """The set without targets whose labels of ``kind`` are ``content``, a file of its own, whose bytes it states."""
+    """Returns the set without targets, with the byte count of ``content``: labels of ``kind`` in a file of their own."""
     size = sum(tensor.numel() * tensor.element_size() for tensor in content.values())
     info = {**distilled.info, "labels": kind, "labelling": settings.model_dump(), "label_bytes": size}
     return replace(distilled, targets=None, info=info)
 
 
 def about(pool: Pool, distilled: DistilledSet, kind: str, settings: Section) -> dict:
-    """Who labels, how good it is on the test set, and how often it agrees with the class an image was made for.
+    """Returns the record of the labels: teachers, their test accuracy, and their agreement with the images' own classes.
 
-    Percents; None where the pool knows no classes, or the images were made for none.
+    Both are in percent, and None if the pool has no classes or the images have none.
     """
     pick = "one" if kind == "features" else cast("Picked", settings).pick
     members = picked(pool, pick)

@@ -1,4 +1,4 @@
-"""What a pool of teachers says of images."""
+"""The predictions of a pool of teachers on images."""
 
 import copy
 from collections.abc import Callable
@@ -23,9 +23,9 @@ M = TypeVar("M", bound=nn.Module)
 def predictions(
     pool: "Pool", images: Tensor, space: "Space", pick: str, output: Callable[[Tensor], Tensor], chunk: int = 512
 ) -> Tensor:
-    """``output`` of the logits (N, K) for images (N, C, H, W) given in ``space``.
+    """Applies ``output`` to the logits (N, K) for images (N, C, H, W) in ``space``.
 
-    The mean over the pool's members of ``output(logits)`` (``pick`` is ``mean``), or that of its first (``one``).
+    The result is the mean over the pool's members (``pick`` is ``mean``), or that of its first (``one``).
 
     Raises:
         BadInput: the pool was trained on images of another shape.
@@ -38,7 +38,11 @@ def predictions(
 
 @torch.no_grad()
 def features(pool: "Pool", images: Tensor, space: "Space", chunk: int = 512) -> Tensor:
-    """Features (N, F) of images under the pool's first network. Raises BadInput as above, or where it has none."""
+    """Returns features (N, F) of images under the pool's first network.
+
+    Raises:
+        BadInput: the images have another shape, or the network has no features.
+    """
     if not pool.has_features(pool.members[0]):
         raise BadInput(f"relabel.teacher is {pool.info['pool']!r}, whose {pool.members[0].word} has no features.")
     network = pool.network(pool.members[0])
@@ -46,34 +50,34 @@ def features(pool: "Pool", images: Tensor, space: "Space", chunk: int = 512) -> 
 
 
 def picked(pool: "Pool", pick: str) -> "list[Member]":
-    """The members that label: all (``mean``), or the first (``one``)."""
+    """Returns the members that label: all (``mean``), or the first (``one``)."""
     return pool.members if pick == "mean" else pool.members[:1]
 
 
-def answering(
+def teacher_logits(
     pool: "Pool", space: "Space", pick: str, mode: str, precision: str = "fp32"
 ) -> Callable[[Tensor], Tensor]:
-    """A function of images (n, C, S, S) in ``space`` that gives the pool's logits (n, K), in float32.
+    """Returns a function of images (n, C, S, S) in ``space`` that computes the pool's logits (n, K), in float32.
 
-    Their mean over its networks, or those of its first, by ``pick``. In ``mode`` train batch norms use the statistics of
-    the batch, and leave alone those that they saw in training.
+    They are the mean over its networks, or those of its first, by ``pick``. In ``mode`` train, batch norms use the statistics
+    of the batch, and leave alone those of their training.
     """
     networks = [pool.network(member) for member in picked(pool, pick)]
     if mode == "train":
         networks = [by_the_batch(network) for network in networks]
 
     @torch.no_grad()
-    def answer(images: Tensor) -> Tensor:
+    def logits_of(images: Tensor) -> Tensor:
         inputs = pool.take(images, space)
         with autocast(images.device, precision):
             logits = [network(inputs).float() for network in networks]
         return cast("Tensor", sum(logits)) / len(logits)
 
-    return answer
+    return logits_of
 
 
 def by_the_batch(network: M) -> M:
-    """A copy of a network whose batch norms take the statistics of what they are given, and keep none of them."""
+    """Returns a copy of a network whose batch norms use the statistics of the batch, and keep none of them."""
     network = copy.deepcopy(network)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -82,7 +86,7 @@ def by_the_batch(network: M) -> M:
 
 
 def _given(pool: "Pool", images: Tensor, space: "Space") -> Tensor:
-    """Images in ``space`` as the pool takes them."""
+    """Maps images in ``space`` to the pool's inputs."""
     if not pool.fits(images):
         raise BadInput(
             f"relabel.teacher is {pool.info['pool']!r}, which takes {pool.shape[0]} channels of {pool.shape[1]} px, but the "

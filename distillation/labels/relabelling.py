@@ -1,4 +1,4 @@
-"""A set and its control with the labels of a kind, written as the out of ``relabel``."""
+"""The out of ``relabel``: a set and its control with the labels of a kind."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,14 +26,18 @@ def relabelled(
     settings: Section,
     stored: Mapping[str, Task],
 ) -> None:
-    """Writes the labelled set, its control and the files that go with them, on the device of ``distilled``.
+    """Writes the labelled set, its control and the files beside them, computed on the device of ``distilled``.
 
     Args:
-        kind: one of ``kinds``, with its ``settings``.
+        out: the folder.
+        distilled: the set.
+        common: the section ``relabel``.
+        kind: a module of ``kinds``.
+        settings: its section.
         stored: the finished tasks of its jobs, by label.
 
     Raises:
-        BadInput: the pool knows other classes than the set's, or takes other images.
+        BadInput: the pool has other classes than the set, or other inputs.
     """
     sets, beside, teacher = {paths.SET_FILE: distilled}, {}, None
     device = distilled.images.device

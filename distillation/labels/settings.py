@@ -1,4 +1,4 @@
-"""What every kind of labels reads, and what several share; each kind's own settings are in ``kinds``."""
+"""The settings that all kinds of labels share; each kind's own settings are in ``kinds``."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ from distillation.params import Section
 
 
 class Picked(Section):
-    """``pick``: the mean over the pool's predictions, or one teacher, its first."""
+    """``pick``: the mean over the pool's predictions, or its first teacher alone."""
 
     pick: Literal["mean", "one"]
 
@@ -21,17 +21,24 @@ class Probs(Picked):
 
 
 class Online(Probs):
-    """The teacher itself labels batches.
+    """The settings of a teacher that labels every batch.
 
-    Its batch norms use in ``mode`` eval what they saw in training; in mode train the statistics of the very batch, as in
-    the official CIFAR code of SRe2L and SC-DD, which never puts the teacher into eval mode (SRe2L++ makes it a feature).
+    Attributes:
+        mode: eval: batch norms use the statistics of their training; train: those of the batch, as in the official CIFAR code
+            of SRe2L and SC-DD, which never puts the teacher into eval mode (SRe2L++ makes it a feature).
     """
 
     mode: Literal["eval", "train"]
 
 
 class RelabelCommon(Section):
-    """What every kind reads. ``control`` also labels random real images, where a teacher labels."""
+    """The settings of every kind.
+
+    Attributes:
+        kind: a file of ``kinds``.
+        teacher: the pool.
+        control: whether random real images are labelled too, if a teacher labels.
+    """
 
     kind: str
     teacher: str

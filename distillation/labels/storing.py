@@ -1,4 +1,4 @@
-"""Storing a pool's logits for every batch of many epochs: the labels of ``fkd``."""
+"""Storage of a pool's logits for every batch of many epochs: the labels of ``fkd``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,29 +12,32 @@ from distillation.augment.views import ViewSettings
 from distillation.data.distilled import DistilledSet
 from distillation.data.real import loaded
 from distillation.labels.control import control
-from distillation.labels.lessons import Online, packed
-from distillation.labels.predict import answering
+from distillation.labels.predict import teacher_logits
+from distillation.labels.teacher_batches import OnlineBatches, packed
 from distillation.runtime import tensors
 from distillation.runtime.work import Task
 from distillation.teachers.pool import Pool
 from distillation.training.resume import complete
 
 RESULT = "labels.safetensors"
-_SPAN = 10  # epochs that are one task: more epochs asked for later reuse those before
+_SPAN = 10  # house: epochs of one task; more epochs later reuse the finished tasks
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """Labels to store of the epochs from ``first`` until before ``end``.
+    """The job of storing the labels of the epochs from ``first`` up to, without, ``end``.
 
     Attributes:
         distilled: the file of the set.
-        control_from: the folder of the RealSet where the set's control is labelled in its place; else None.
+        control_from: the folder of the RealSet, if the set's control is labelled in its place; else None.
         teachers: the file of the pool.
         flip: whether a mirrored image keeps its class.
-        views: how batches are augmented.
-        pick, mode: see ``predict.answering``.
-        batch: images a batch.
+        views: settings of the augmentation.
+        pick: see ``predict.teacher_logits``.
+        mode: as ``pick``.
+        batch: images in a batch.
+        first: first epoch.
+        end: the epoch after the last.
     """
 
     distilled: Path
@@ -50,12 +53,12 @@ class Job:
 
 
 def spans(epochs: int) -> list[range]:
-    """The ranges of epochs that are one task each."""
+    """Returns the ranges of epochs that are one task each."""
     return [range(first, min(first + _SPAN, epochs)) for first in range(0, epochs, _SPAN)]
 
 
 def label(name: str, span: range) -> str:
-    """The label of the job that stores a span of epochs of the set ``name``."""
+    """Returns the label of the job that stores a span of epochs of the set ``name``."""
     return f"relabel {name} epochs {span.start}-{span.stop - 1}"
 
 
@@ -64,21 +67,21 @@ def store(job: Job, task: Task, device: str) -> None:
     images = DistilledSet.load(job.distilled, device)
     if job.control_from:
         images = control(images, loaded(job.control_from, device))
-    answer = answering(Pool(job.teachers.parent, device), images.space, job.pick, job.mode)
+    logits_of = teacher_logits(Pool(job.teachers.parent, device), images.space, job.pick, job.mode)
     seed = images.info["seed"]
-    lesson = Online(images.images, images.space, answer, job.views, job.batch, job.flip, seed, "fkd")
+    lesson = OnlineBatches(images.images, images.space, logits_of, job.views, job.batch, job.flip, seed, "fkd")
     with task.result() as folder:
         tensors.save(folder / RESULT, _labelled(task, lesson, range(job.first, job.end)), {})
 
 
-def _labelled(task: Task, lesson: Online, epochs: range) -> dict[str, Tensor]:
-    """All that is stored of ``epochs``, by name."""
+def _labelled(task: Task, lesson: OnlineBatches, epochs: range) -> dict[str, Tensor]:
+    """Returns all stored tensors of ``epochs``, by name."""
     steps = [(epoch, place) for epoch in epochs for place in range(lesson.steps)]
     done: list[dict[str, Tensor]] = []
 
     def advance() -> dict[str, float]:
         index, view = lesson.drawn(*steps[len(done)])
-        done.append(packed(index, view, lesson.answered(index, view)[1]))
+        done.append(packed(index, view, lesson.labelled(index, view)[1]))
         return {}
 
     complete(
@@ -99,7 +102,7 @@ def _labelled(task: Task, lesson: Online, epochs: range) -> dict[str, Tensor]:
 
 
 def stored(tasks: Mapping[str, Task], name: str) -> dict[str, Tensor]:
-    """All tensors, by name, of the finished tasks (by label) of the set ``name``."""
+    """Returns all tensors, by name, of the finished tasks (by label) of the set ``name``."""
     content = {}
     for each, task in tasks.items():
         if each.startswith(f"relabel {name} "):

@@ -12,12 +12,16 @@ FRAME = ("base", "cost", "driver", "guidance", "work")  # what all methods share
 
 
 def names() -> list[str]:
-    """Every method there is."""
+    """Lists the methods."""
     return variants.names(__name__, FRAME)
 
 
 def load(name: str) -> ModuleType:
-    """The module of a method. Raises BadInput where there is none."""
+    """Returns the module of a method.
+
+    Raises:
+        BadInput: there is none of that name.
+    """
     if name not in names():
         raise BadInput(f"method.name is {name!r}, but the methods are {', '.join(names())}.")
     return variants.load(__name__, name)

@@ -1,12 +1,12 @@
 """APM: adversarial prediction matching (Chen et al., 2023, arXiv 2312.08912).
 
-A student learns to answer the synthetic images u as a teacher, trained on the real ones, does; then the images move to
-where K snapshots s_k of that student still disagree with the teacher t, and the teacher keeps their class:
+A student learns to match, on the synthetic images u, the logits of a teacher trained on the real ones. Then the images move
+to where K snapshots s_k of that student still disagree with the teacher t, while the teacher keeps their class:
 
     L(u) = - sum_k mean |s_k(u) - t(u)|  +  ce · CE(t(u), y)        means over images and classes, on logits
 
-``loss`` is what students learn by: ``l1`` on logits, or ``ce`` on the teacher's probabilities; images always move by the
-L1 distance, as in the official code. Paper and code differ in the logarithm and the weight that the paper puts on the
+``loss`` is the students' loss: ``l1`` on logits, or ``ce`` on the teacher's probabilities; images always move by the L1
+distance, as in the official code. Paper and code differ in the logarithm and the weight that the paper puts on the
 distance; here, as in the code, there is neither.
 
 Every ``refresh`` updates a teacher is drawn and a fresh student trained on the batch of that update, by SGD with siamese
@@ -15,8 +15,8 @@ updates keep both and draw new batches. The official code calls it ``mid_gap``, 
 last number inclusively: 251 epochs with snapshots after 51, 101, ..., 251 and 2501 updates, where here are 250 epochs
 with snapshots after 50, 100, ..., 250 and 2500 updates.
 
-The teacher's pass is the same for every snapshot, so it is made once: what the distances say about its logits adds up,
-and goes back through it together. Images that an update leaves out do not stand still, since momentum moves them on;
+The teacher's pass is the same for every snapshot, so it is computed once: the gradients of the distances by its logits are
+summed and go back through it together. Images that an update leaves out do not stand still, since momentum moves them on;
 ``SparseSGD`` makes up for it when they are next drawn.
 """
 
@@ -25,7 +25,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -50,9 +50,27 @@ if TYPE_CHECKING:
 
 
 class Settings(Section):
-    """Of the images: ``lr_img``, ``momentum``, ``milestones`` (updates, or fractions of them) and ``decay``; an update is
-    of ``batch_syn`` images (None: all), whose gradient is taken ``update_syn`` at a time (None: ``method.chunk``).
-    Of the students: ``epochs``, ``lr_net``, ``decay_net`` and so on. ``shards`` is read by the driver.
+    """The settings of APM.
+
+    Attributes:
+        iterations: updates of the images.
+        loss: of the students, on the teacher's logits (``l1``) or probabilities (``ce``).
+        lr_img: learning rate of the images at first.
+        momentum: of the images.
+        milestones: updates, or fractions of them, after which ``lr_img`` is multiplied by ``decay``.
+        decay: that factor.
+        ce: weight of the teacher's cross-entropy.
+        batch_syn: images of an update; None: all.
+        update_syn: images whose gradient is computed at a time; None: ``method.chunk``.
+        refresh: updates that share a teacher and a student.
+        epochs: of a student.
+        snapshots: of a student, equally far apart.
+        batch_net: images of a student's step.
+        lr_net: learning rate of the students at first; it is multiplied by ``decay_net`` after half of the epochs.
+        momentum_net: of the students.
+        weight_decay: of the students.
+        decay_net: see ``lr_net``.
+        shards: problems that the set is divided into; read by the driver.
     """
 
     iterations: int = Field(ge=1)
@@ -91,7 +109,7 @@ class Settings(Section):
 
     @property
     def student(self) -> dict[str, Any]:
-        """The TrainSettings of a student, but for its augmentation."""
+        """The TrainSettings of a student, except for its augmentation."""
         return {
             "epochs": self.epochs,
             "batch": self.batch_net,
@@ -104,15 +122,17 @@ class Settings(Section):
 
 
 class SparseSGD:
-    """SGD with momentum on images of which a step updates a few, as if all others had had a gradient of zero.
+    """SGD with momentum on a few images a step, equal to SGD on all images with a gradient of zero for the others.
 
-    An image left out of n steps has moved by its velocity times lr_1 m + ... + lr_n m^n, and its velocity has shrunk by
-    m^n: both are made up for, in closed form, when it is next drawn.
+    An image left out of n steps has moved by its velocity times lr_1 m + ... + lr_n m^n, and its velocity has shrunk by m^n.
+    Both are applied in closed form when the image is next drawn.
 
     Args:
         images: (N, C, H, W), changed in place.
-        lr, momentum: of the first steps.
+        lr: learning rate of the first steps.
+        momentum: m, below 1.
         milestones: steps after which the rate is multiplied by ``decay``.
+        decay: that factor.
     """
 
     def __init__(self, images: Tensor, lr: float, momentum: float, milestones: Sequence[int], decay: float) -> None:
@@ -122,7 +142,7 @@ class SparseSGD:
         self.since = torch.zeros(len(images), dtype=torch.int64)  # after how many steps an image was last brought up
 
     def drawn(self, index: Tensor) -> Tensor:
-        """The images (n, C, H, W) at ``index`` (n,), different ones, as they are after all steps so far."""
+        """Brings the images at ``index`` (n,) up to date with all steps so far, and returns them (n, C, H, W)."""
         since, where = self.since[index], index.to(self.images.device)
         velocity = self.velocity[where]
         self.images[where] -= self._each(self._reach(since)) * velocity
@@ -131,7 +151,7 @@ class SparseSGD:
         return self.images[where]
 
     def step(self, index: Tensor, gradient: Tensor) -> None:
-        """Update the images at ``index``, which have just been drawn."""
+        """Updates the images at ``index``, which must just have been drawn, by their gradient (n, C, H, W)."""
         where = index.to(self.images.device)
         self.velocity[where] = self.momentum * self.velocity[where] + gradient
         rate = self.lr * self.decay ** sum(milestone <= self.steps for milestone in self.milestones)
@@ -140,7 +160,7 @@ class SparseSGD:
         self.since[index] = self.steps
 
     def _reach(self, since: Tensor) -> Tensor:
-        """lr_1 m + ... + lr_n m^n over the n steps that followed each of ``since``, float64."""
+        """Returns lr_1 m + ... + lr_n m^n over the n steps after each of ``since`` (k,): (k,) float64."""
         m, total = self.momentum, torch.zeros(len(since), dtype=torch.float64)
         for drops, (first, last) in enumerate(pairwise([0, *self.milestones, self.steps])):
             begin = since.clamp(min=first)
@@ -153,9 +173,11 @@ class SparseSGD:
         return factors.to(self.images).view(-1, 1, 1, 1)
 
     def state_dict(self) -> dict[str, Any]:
+        """Returns images, velocities and progress."""
         return {"images": self.images, "velocity": self.velocity, "since": self.since, "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what ``state_dict`` returned."""
         self.images.copy_(state["images"])
         self.velocity.copy_(state["velocity"])
         self.since.copy_(state["since"])
@@ -163,15 +185,15 @@ class SparseSGD:
 
 
 class APM(Method[Settings]):
-    """``images`` and ``labels`` are those of the current update, drawn from all of ``sgd.images``.
+    """Adversarial prediction matching; one unit of work is an SGD step of a student, or the gradient of ``update_syn`` images.
 
-    A unit of work is one SGD step of a student, or the gradient of ``update_syn`` images.
+    ``images`` and ``labels`` are those of the current update, drawn from all of ``sgd.images``.
     """
 
     guided = True
-    asks_logits = True
-    images: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]: optional in Method alone, always set here
-    labels: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]: as above
+    needs_logits = True
+    images: Tensor
+    labels: Tensor
     training: Training | None
     snapshots: list[dict[str, Tensor]]
     values: dict[str, float | Tensor]
@@ -202,15 +224,18 @@ class APM(Method[Settings]):
 
     @classmethod
     def check(cls, common: Common, settings: Settings, classes: int | None) -> None:
+        """Raises BadInput if a batch has more images than there are."""
         if classes and (batch := settings.batch_syn or 0) > (count := common.ipc * classes):
             of_each = " of each shard" if settings.shards > 1 else ""
             raise BadInput(f"method.apm.batch_syn is {batch}, but there are only {count} images{of_each}.")
 
     @property
     def updates(self) -> int:
+        """The number of updates of the images."""
         return self.settings.iterations
 
     def advance(self) -> StepResult:
+        """Takes a step of the student or, once it is trained, computes the gradient of some images."""
         self.at += 1
         training = self.training or self._begin_student()
         if not training.done:
@@ -220,6 +245,7 @@ class APM(Method[Settings]):
         return StepResult(image_grad_ready=ready, metrics=dict(self.values))
 
     def apply(self) -> None:
+        """Moves the images of the batch and draws the next one."""
         self.sgd.step(self.index, gradient_of(self.images))
         self.update += 1
         if self.update == self._window:
@@ -228,24 +254,26 @@ class APM(Method[Settings]):
 
     @property
     def _window(self) -> int:
-        """The update at which the student and the teacher of the current one began."""
+        """The update at which the current student and teacher began."""
         return self.update - self.update % self.settings.refresh
 
     def _students(self, updates: int) -> int:
-        """How many students so many updates take."""
+        """Returns the number of students that ``updates`` updates take."""
         return math.ceil(updates / self.settings.refresh)
 
     def _draw(self) -> None:
-        """The batch of the next update, without a gradient yet."""
+        """Draws the batch of the next update, with a gradient of zero."""
         draws = self.problem.draws("batch", self.update)
         self.index = torch.randperm(len(self.all_labels), generator=draws)[: self.batch]
-        self.images = self.sgd.drawn(self.index).requires_grad_()
-        self.labels = self.all_labels[self.index.to(self.images.device)]
+        images = self.sgd.drawn(self.index)
+        self.images = images.requires_grad_()  # pyright: ignore[reportIncompatibleVariableOverride]: optional in Method alone
+        labels = self.all_labels[self.index.to(images.device)]
+        self.labels = labels  # pyright: ignore[reportIncompatibleVariableOverride]: optional in Method alone
         self.images.grad = torch.zeros_like(self.images)
         self.part, self.sums = 0, torch.zeros(2, dtype=torch.float64)
 
     def _begin_student(self) -> Training:
-        """A new teacher, a new student, and what the teacher answers to the current batch."""
+        """Draws a teacher, initialises a student, and begins its training on the teacher's logits for the current batch."""
         self._load_teacher()
         initialise(self.student, self.problem.draws("student", self._window))
         with torch.no_grad():
@@ -255,14 +283,14 @@ class APM(Method[Settings]):
         return self.training
 
     def _load_teacher(self) -> None:
-        """The drawn teacher's weights, in the network that is compiled for its word."""
+        """Loads the weights of the drawn teacher into the compiled network of its name."""
         pool = self.problem.pool
         member = pool.draw(self.problem.draws("teacher", self._window))
         self.teacher = self.teachers[member.word]
         self.teacher.load_state_dict(pool.network(member).state_dict())
 
     def _training(self, targets: Tensor) -> Training:
-        """The Training of the current student on the current batch."""
+        """Returns the Training of the current student on the current batch, with ``targets`` (n, K)."""
         problem, images = self.problem, self.images.detach()
         self.targets = targets
         return Training(
@@ -278,14 +306,14 @@ class APM(Method[Settings]):
         )
 
     def _train(self, training: Training) -> None:
-        """One SGD step of the student; it is kept ``snapshots`` times, the last time at its end."""
+        """Takes one SGD step of the student; its weights are kept ``snapshots`` times, the last time at its end."""
         if finished := training.advance():
             self.values["student"] = finished[0]
             if training.epoch % (self.settings.epochs // self.settings.snapshots) == 0:
                 self.snapshots.append({name: value.clone() for name, value in self.student.state_dict().items()})
 
     def _differentiate(self) -> bool:
-        """The gradient of the next ``chunk`` images; whether that was the last of the batch."""
+        """Computes the gradient of the next ``chunk`` images; returns whether that completed the batch."""
         rows = slice(self.part * self.chunk, (self.part + 1) * self.chunk)
         gradient_of(self.images)[rows], sums = self._gradient(self.images.detach()[rows], self.labels[rows])
         self.sums += sums
@@ -298,34 +326,39 @@ class APM(Method[Settings]):
         return True
 
     def _gradient(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The gradient of L at some of the batch's images, and their part of L: distance summed over k, cross-entropy."""
-        share = len(images) / self.batch
+        """Returns the gradient of L by some of the batch's images, and their share (2,) of distance and cross-entropy.
+
+        The distance is summed over the snapshots k.
+        """
+        fraction = len(images) / self.batch
         images.requires_grad_()
         passed = self._logits(self.teacher, images)
         logits = passed.detach().requires_grad_()
-        entropy = share * F.cross_entropy(logits, labels)
+        entropy = fraction * F.cross_entropy(logits, labels)
         (on_logits,) = torch.autograd.grad(self.settings.ce * entropy, logits)
         on_images, distance = torch.zeros_like(images), 0.0
         for weights in self.snapshots:
             self.critic.load_state_dict(weights)
-            apart = share * F.l1_loss(self._logits(self.critic, images), logits)
+            apart = fraction * F.l1_loss(self._logits(self.critic, images), logits)
             for total, gradient in zip(
                 (on_images, on_logits), torch.autograd.grad(apart, (images, logits)), strict=True
             ):
                 total -= gradient
             distance += apart.detach()
         on_images += torch.autograd.grad(passed, images, on_logits)[0]
-        return on_images, torch.stack([distance, entropy.detach()]).double().cpu()
+        return on_images, torch.stack([cast("Tensor", distance), entropy.detach()]).double().cpu()
 
     def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
         with autocast(images.device, self.problem.settings.precision):
             return network(images).float()
 
     def result(self) -> "DistilledSet":
+        """Brings all images up to date and returns them with hard labels."""
         self.sgd.drawn(torch.arange(len(self.all_labels)))
         return self.problem.hard_set(self.sgd.images, self.all_labels)
 
     def state_dict(self) -> dict[str, Any]:
+        """Returns all images, the gradient so far, and the student with its snapshots."""
         training = self.training and {"targets": self.targets, "student": self.training.state_dict()}
         return {
             "at": self.at,
@@ -340,6 +373,7 @@ class APM(Method[Settings]):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what ``state_dict`` returned; draws and teacher follow from the update."""
         self.at, self.update = state["at"], state["update"]
         self.sgd.load_state_dict(state["sgd"])
         self.snapshots, self.values = state["snapshots"], state["values"]
@@ -352,6 +386,7 @@ class APM(Method[Settings]):
             self.training.load_state_dict(state["training"]["student"])
 
     def cost(self) -> Cost:
+        """Counts the passes of students, snapshots and teachers."""
         pool, settings = self.problem.pool, self.settings
         teacher = sum(flops(word, *pool.shape) for word in self.teachers) / len(self.teachers)
         labelled, moved = self._students(self.update) * self.batch, self.update * self.batch
@@ -361,7 +396,7 @@ class APM(Method[Settings]):
 
     @classmethod
     def estimate(cls, common: Common, settings: Settings, outline: Outline) -> Cost:
-        """The teacher counts as a student, since the pool may hold several networks."""
+        """Estimates the cost; the teacher counts as a student, since the pool may hold several networks."""
         images = common.ipc * outline.classes
         moved = settings.iterations * min(settings.batch_syn or images, images)
         passed = moved / settings.refresh * settings.epochs + moved * (settings.snapshots + 1)

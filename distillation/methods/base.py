@@ -1,4 +1,4 @@
-"""The contract of a method: its settings, the problem that it is given, and what it gives back."""
+"""The contract of a distillation method: its settings, its problem, and its result."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -33,14 +33,14 @@ MethodSettings = TypeVar("MethodSettings", bound=Section)  # a method's own sect
 
 
 class GuidanceSettings(Section):
-    """Which pool guides, and how.
+    """The settings of guidance.
 
     Attributes:
-        teacher: the name of the pool.
-        epoch: which of the pool's kept checkpoints guide: those kept under this name, or ``any``.
-        distance: see ``guidance``: ce, as the published code; or CLoM's contrastive ratio, by ce_ratio or cos.
-        batch: real images that a ratio compares with, at each update.
-        adapt: whether images may be made grey or RGB and resized for teachers that were trained on other shapes.
+        teacher: the name of the guiding pool.
+        epoch: the checkpoints that guide: those kept under this name, or ``any``.
+        distance: see ``guidance``: ce, as in the published code; or CLoM's contrastive ratio, by ce_ratio or cos.
+        batch: real images in a ratio, drawn for each update.
+        adapt: whether images may be converted to grey or RGB and resized for teachers trained on other shapes.
         scale: whether alpha is absolute (as published) or relative to the method's own gradient norm.
     """
 
@@ -53,18 +53,20 @@ class GuidanceSettings(Section):
 
 
 class Common(Section):
-    """What every method reads of the section ``method``, whether it uses it or not.
+    """The settings shared by all methods, in the section ``method``.
 
     Attributes:
         name: the method.
-        ipc: images of each class.
-        seed: names every draw.
+        ipc: images per class.
+        seed: seed of every draw.
         network: the name of the network that the method trains or draws.
-        init: what images start from, random real ones or N(0, 1).
+        init: start of the optimisation: random real images, or N(0, 1).
         augment: the siamese strategy, or ``auto``.
-        alpha: the weight of guidance, one number or one for each network of the pool.
+        alpha: the weight of guidance, one number or one for each network name of the pool.
         teacher: the pool that the method itself uses.
-        precision, compile: how networks run.
+        guidance: settings of guidance.
+        precision: ``fp32`` or ``bf16``.
+        compile: whether networks are compiled.
         chunk: images that pass through a network together.
     """
 
@@ -95,12 +97,12 @@ class Common(Section):
 
 
 def weighs(alpha: float | dict[str, float]) -> bool:
-    """Whether a weight of guidance, or any of those by network, is above zero."""
+    """Whether a guidance weight, or any of those by network name, is above zero."""
     return any(weight > 0 for weight in (alpha.values() if isinstance(alpha, dict) else [alpha]))
 
 
 def check_guided(method: "type[Method]", common: Common) -> None:
-    """Raise BadInput where guidance should join a method that has no image gradient."""
+    """Raises BadInput if guidance is set for a method without an image gradient."""
     if common.guided and not method.guided:
         raise BadInput(
             f"method.alpha is above 0, but {common.name} has no image gradient that guidance could join; set it to 0."
@@ -108,10 +110,10 @@ def check_guided(method: "type[Method]", common: Common) -> None:
 
 
 def of_a_shard(method: "type[Method]", common: Common, settings: Section) -> tuple[range, Common]:
-    """The numbers of the shards that the set is made in, and the Common of each: its share of the images.
+    """Returns the numbers of the shards, and the Common of each, with its part of the images per class.
 
     Raises:
-        BadInput: the images of a class cannot be shared out evenly.
+        BadInput: the images of a class cannot be divided evenly.
     """
     shards = method.shards(common, settings)
     if common.ipc % len(shards):
@@ -124,9 +126,17 @@ def of_a_shard(method: "type[Method]", common: Common, settings: Section) -> tup
 
 @dataclass
 class Problem:
-    """The task that a method solves: real data on ``device``, common settings, teachers and guides on demand.
+    """A method's task: real data on ``device``, common settings, teachers and guides.
 
-    Where a set is made in shards, each is a problem of its own, with its share of the images and draws of its own.
+    If a set is made in shards, each shard is a problem of its own, with its part of the images and its own draws.
+
+    Attributes:
+        data: the real dataset.
+        settings: the section ``method``, with the ``ipc`` of the shard.
+        device: of all tensors.
+        teachers: the pool of ``method.teacher``; None for a method that does not read it.
+        shard: the shard's number.
+        guides: the pool of ``method.guidance.teacher``; None if nothing reads it.
     """
 
     data: RealSet
@@ -150,49 +160,50 @@ class Problem:
 
     @property
     def name(self) -> str:
-        """The first word of every draw's name."""
+        """The prefix of the names of all draws."""
         return f"{self.settings.name}/shard {self.shard}" if self.shard else self.settings.name
 
     def draws(self, purpose: str, *index: int | str) -> torch.Generator:
-        """The generator for ``purpose`` at ``index`` under ``method.seed``."""
+        """Returns the generator named by ``method.seed``, ``purpose`` and ``index``."""
         return generator(self.settings.seed, self.name, purpose, *index)
 
     @property
     def classes(self) -> int:
+        """The number of classes."""
         return len(self.data.classes)
 
     @property
     def strategy(self) -> str:
-        """The siamese strategy: ``auto`` leaves mirroring out where it changes the class."""
+        """The siamese strategy; ``auto`` leaves mirroring out if it changes the class."""
         return resolve(self.settings.augment, self.data.info["flip"])
 
     def labels(self) -> Tensor:
-        """Labels (classes · ipc,) int64: every class ``ipc`` times, in order."""
+        """Returns labels (classes · ipc,) int64: every class ``ipc`` times, in order."""
         return torch.arange(self.classes, device=self.device).repeat_interleave(self.settings.ipc)
 
     def centred(self, labels: Tensor) -> Tensor:
-        """Labels (N,) one-hot, less 1 / C: (N, C) float32."""
+        """Returns one-hot labels less 1 / C, (N, C) float32, of labels (N,)."""
         return F.one_hot(labels, self.classes).float() - 1 / self.classes
 
     def network(self, draws: torch.Generator) -> Network:
-        """A freshly initialised ``method.network`` on the device."""
+        """Builds a freshly initialised ``method.network`` on the device."""
         return build(self.settings.network, *self.data.shape, draws).to(self.device)
 
     def forward_flops(self) -> int:
-        """Floating-point operations of ``method.network`` on one image."""
+        """Returns the floating-point operations of ``method.network`` on one image."""
         return flops(self.settings.network, *self.data.shape)
 
     def compiled(self, function: Callable) -> Callable:
-        """A network or function, compiled where ``method.compile`` says so."""
+        """Compiles a network or function if ``method.compile`` is set."""
         return compiled(function) if self.settings.compile else function
 
     def features(self, embed: Callable[[Tensor], Tensor], images: Tensor, chunk: int | None = None) -> Tensor:
-        """What ``embed`` makes of images (N, C, S, S) in ``method.precision``, ``chunk`` at a time (None: ``method.chunk``)."""
+        """Applies ``embed`` to images (N, C, S, S) in ``method.precision``, ``chunk`` at a time (None: ``method.chunk``)."""
         with autocast(images.device, self.settings.precision):
             return in_chunks(embed, images, chunk or self.settings.chunk)
 
     def pick(self, count: int, draws: torch.Generator) -> Tensor:
-        """Indices (classes, count) of ``count`` different training images of each class, on the CPU.
+        """Draws the indices (classes, count) of ``count`` different training images of each class, on the CPU.
 
         Raises:
             BadInput: a class has fewer.
@@ -202,30 +213,34 @@ class Problem:
         return torch.stack(self.data.sample([count] * self.classes, draws))
 
     def real(self, indices: Tensor) -> Tensor:
-        """Training images (N, C, S, S), float32 in the dataset's space, on the device."""
+        """Returns the training images (N, C, S, S) at ``indices`` (N,), float32 in the dataset's space, on the device."""
         images = self.data.train.images
         return self.data.encode(images[indices.to(indices_on(images))])
 
     def initial_images(self) -> Tensor:
-        """What optimisation starts from, by ``method.init``: random real images of each class, or N(0, 1) in the space."""
+        """Returns the images (classes · ipc, C, S, S) that optimisation starts from, by ``method.init``."""
         shape = (self.classes * self.settings.ipc, *self.data.train.images.shape[1:])
         if self.settings.init == "noise":
             return torch.randn(shape, generator=self.draws("init")).to(self.device)
         return self.real(self.pick(self.settings.ipc, self.draws("init")).flatten())
 
     def hard_set(self, images: Tensor, labels: Tensor, **info: Any) -> DistilledSet:
-        """A DistilledSet with hard labels in the dataset's space."""
+        """Returns a DistilledSet with hard labels in the dataset's space."""
         return self.labelled_set(images, labels, None, "hard", **info)
 
     def labelled_set(
         self, images: Tensor, labels: Tensor | None, targets: Tensor | None, kind: str, space: Space | None = None,
         **info: Any,
     ) -> DistilledSet:  # fmt: skip
-        """A DistilledSet with the classes ``labels`` (N,) and the label vectors ``targets`` (N, D) of a kind.
+        """Returns a DistilledSet.
 
         Args:
+            images: (N, C, S, S).
+            labels: classes (N,), if the images have any.
+            targets: label vectors (N, D), if the labels are soft.
+            kind: the kind of the labels.
             space: of the images; None: that of the dataset.
-            info: what its record has beside what every set's has.
+            info: further entries of its record.
         """
         info = {
             "labels": kind,
@@ -252,8 +267,8 @@ class StepResult:
     """The outcome of one unit of work.
 
     Attributes:
-        image_grad_ready: whether ``images.grad`` is complete, so that ``apply`` is to be called.
-        metrics: values for people to watch, by name.
+        image_grad_ready: whether ``images.grad`` is complete, so that ``apply`` comes next.
+        metrics: values to display, by name.
     """
 
     image_grad_ready: bool
@@ -263,19 +278,25 @@ class StepResult:
 class Method(Generic[MethodSettings]):
     """A distillation method.
 
-    ``guided`` says whether its images have a gradient that guidance can add to, ``matches_features`` whether
-    ``method.network`` must have features, ``asks_logits`` whether ``method.teacher`` must classify the images as they
-    are, ``reads_batch_norms`` whether its first network must classify and have batch norms, ``learns_lr`` whether the
-    result may say at which learning rate students should learn it. ``kind`` is that of the
-    result's labels. ``images``, with their ``labels``, are those that the next update changes.
+    ``driver.updates`` calls ``advance`` (one bounded unit of work) ``total`` times, and ``apply`` after each unit that
+    completes the image gradient; ``result`` comes at the end. Between any two units ``state_dict`` may be saved.
 
-    ``driver.updates`` calls ``advance`` (one bounded unit of work) ``total`` times, and ``apply`` after each whose image
-    gradient is ready; ``result`` comes at the end. Between any two units ``state_dict`` may be saved.
+    Attributes:
+        guided: whether the images have a gradient that guidance can add to.
+        matches_features: whether ``method.network`` must have features.
+        needs_logits: whether ``method.teacher`` must classify the images as they are.
+        reads_batch_norms: whether the first network of ``method.teacher`` must classify and have batch norms.
+        learns_lr: whether the result may carry a learning rate for students.
+        kind: the kind of the result's labels.
+        images: the images (N, C, S, S) that the next update changes; None for a method without an image gradient.
+        labels: their classes (N,), if they have any.
+        total: the number of units of work.
+        at: the number of units that are done.
     """
 
     guided = False
     matches_features = False
-    asks_logits = False
+    needs_logits = False
     reads_batch_norms = False
     learns_lr = False
     kind = "hard"
@@ -290,24 +311,24 @@ class Method(Generic[MethodSettings]):
 
     @classmethod
     def shards(cls, common: Common, settings: MethodSettings) -> range:
-        """The numbers of the shards in which ``common.ipc`` images of each class are made: that many, evenly shared."""
+        """Returns the numbers of the shards that divide ``common.ipc`` images per class evenly."""
         return range(getattr(settings, "shards", 1))
 
     @classmethod
     def of_one_shard(cls, settings: MethodSettings) -> MethodSettings:
-        """The settings without what says how many shards there are, or which is the first."""
+        """Returns the settings without the number of shards and the first shard, so that they are the same for every shard."""
         extent = {"shards": 1, "first": 0}
         return settings.model_copy(update={key: one for key, one in extent.items() if hasattr(settings, key)})
 
     @classmethod
     def files(cls, settings: MethodSettings) -> tuple[Path, ...]:
-        """Files and folders that the method reads beside the dataset and the pools."""
+        """Returns the files and folders that the method reads beside the dataset and the pools."""
         return ()
 
     @classmethod
     def reads_teachers(cls, settings: MethodSettings) -> bool:
-        """Whether the method reads the pool of ``method.teacher``; where not, its problem has none."""
-        return cls.asks_logits or cls.reads_batch_norms
+        """Whether the method reads the pool of ``method.teacher``; otherwise its problem has none."""
+        return cls.needs_logits or cls.reads_batch_norms
 
     @classmethod
     def reads_guides(cls, common: Common, settings: MethodSettings) -> bool:
@@ -316,76 +337,85 @@ class Method(Generic[MethodSettings]):
 
     @classmethod
     def labels_of(cls, settings: MethodSettings) -> str:
-        """The kind of the result's labels under the method's settings."""
+        """Returns the kind of the result's labels under the method's settings."""
         return cls.kind
 
     @classmethod
     def check(cls, common: Common, settings: MethodSettings, classes: int | None) -> None:
-        """Raises BadInput where the method's settings do not suit ``common`` (of one shard) and the number of ``classes``,
-        None where only the dataset's files can tell."""
+        """Raises BadInput if the settings do not suit ``common`` (of one shard) or the number of classes.
+
+        ``classes`` is None if only the dataset's files tell the number.
+        """
 
     @classmethod
     def check_teachers(cls, common: Common, settings: MethodSettings, pool: "PoolSettings") -> None:
-        """Raises BadInput where the PoolSettings of ``method.teacher`` do not suit the method."""
+        """Raises BadInput if the PoolSettings of ``method.teacher`` do not suit the method."""
 
     @classmethod
     def estimate(cls, common: Common, settings: MethodSettings, outline: Outline) -> Cost:
-        """The Cost of all shards, from the parameters alone; augmentation, solving and testing are left out."""
+        """Estimates the Cost of all shards from the parameters alone, without augmentation, solving and testing."""
         raise NotImplementedError(f"{cls.__name__} must say what it costs")
 
     @property
     def updates(self) -> int:
-        """How many of the ``total`` units are ready, where the images have a gradient."""
+        """The number of units that complete an image gradient."""
         return self.total
 
     def advance(self) -> StepResult:
-        """Does one unit of work."""
+        """Does one unit of work and counts it in ``at``; sets ``images.grad`` if the unit completes it."""
         raise NotImplementedError
 
     def apply(self) -> None:
-        """Takes the optimiser's step, the projection and the schedule's."""
+        """Takes the optimiser's step, followed by projection and schedule."""
 
     def state_dict(self) -> dict[str, Any]:
-        """All that ``load_state_dict`` needs to go on: JSON values and Tensors, nested."""
+        """Returns all that ``load_state_dict`` needs: JSON values and Tensors, nested."""
         return {"at": self.at}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on where a method of the same problem and settings stood."""
+        """Restores the state of a method of the same problem and settings."""
         self.at = state["at"]
 
     def result(self) -> DistilledSet:
-        """The distilled set, once all units are done."""
+        """Returns the distilled set, once all units are done."""
         raise NotImplementedError
 
     def cost(self) -> Cost:
-        """The Cost of the units done so far."""
+        """Returns the Cost of the units done so far."""
         raise NotImplementedError
 
 
 class SelectionMethod(Method[MethodSettings]):
-    """A method that chooses its images, or takes them over: it trains nothing, and its cost counts as nothing."""
+    """A method that selects real images or imports a set. It trains nothing, and its cost counts as zero."""
 
     @classmethod
     def estimate(cls, common: Common, settings: MethodSettings, outline: Outline) -> Cost:
+        """Returns no cost."""
         return Cost()
 
     def advance(self) -> StepResult:
+        """Counts the unit; the work is done by ``result``."""
         self.at += 1
         return StepResult(image_grad_ready=False)
 
     def cost(self) -> Cost:
+        """Returns no cost."""
         return Cost()
 
 
 class ImageMethod(Method[MethodSettings]):
     """A method that moves images along a gradient.
 
-    A subclass sets ``optimizer``, and names in ``variables`` the attributes that it moves: a checkpoint has them all.
-    ``targets`` (N, D) are the images' label vectors, of a method that learns such.
+    A subclass sets ``optimizer``, and names in ``variables`` the attributes that it moves, which a checkpoint holds.
+
+    Attributes:
+        variables: names of the attributes that the optimiser moves.
+        targets: the images' label vectors (N, D), if the method learns them.
+        optimizer: of the variables.
     """
 
     guided = True
-    images: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]: optional in Method alone, always set here
+    images: Tensor
     variables: tuple[str, ...] = ("images",)
     targets: Tensor | None = None
     optimizer: torch.optim.Optimizer
@@ -397,23 +427,27 @@ class ImageMethod(Method[MethodSettings]):
     def begin(self) -> None:
         """Starts from ``initial``."""
         images, self.labels = self.initial()
-        self.images = images.requires_grad_()
+        self.images = images.requires_grad_()  # pyright: ignore[reportIncompatibleVariableOverride]: optional in Method alone
 
     def initial(self) -> tuple[Tensor, Tensor | None]:
-        """The images (N, C, S, S) that optimisation starts from, and their classes (N,)."""
+        """Returns the initial images (N, C, S, S) and their classes (N,), if they have any."""
         return self.problem.initial_images(), self.problem.labels()
 
     def apply(self) -> None:
+        """Takes the optimiser's step."""
         self.optimizer.step()
 
     def result(self) -> DistilledSet:
+        """Returns images and labels as a set of the method's kind."""
         return self.problem.labelled_set(self.images, self.labels, self.targets, self.kind)
 
     def state_dict(self) -> dict[str, Any]:
+        """Returns the variables and the optimiser's state."""
         variables = {name: getattr(self, name).detach() for name in self.variables}
         return {"at": self.at, **variables, "optimizer": optimizer_state(self.optimizer)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what ``state_dict`` returned."""
         self.at = state["at"]
         for name in self.variables:
             getattr(self, name).data.copy_(state[name])

@@ -11,14 +11,22 @@ from distillation.training.schedules import cosine
 
 
 class Settings(RecoverSettings):
-    """``milestone``: the share of the iterations over which the least area of a crop falls from 1 to ``crop``."""
+    """The settings of CDA.
+
+    Attributes:
+        crop: final least area of a crop, as a fraction of the image.
+        milestone: fraction of the iterations over which the least area falls from 1 to ``crop``.
+    """
 
     crop: float = Field(gt=0, le=1)
     milestone: float = Field(gt=0, le=1)
 
 
 class CDA(Recover[Settings]):
+    """Recovery whose crops shrink during the optimisation."""
+
     def lowest(self, iteration: int) -> float:
+        """Returns the least area of a crop at an iteration, as a fraction of the image."""
         settings = self.settings
         done = min(iteration / (settings.milestone * settings.iterations), 1)
         return cosine(done, last=settings.crop)

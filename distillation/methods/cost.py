@@ -1,4 +1,4 @@
-"""What a method costs: images through networks and arithmetic, counted while it runs or estimated before."""
+"""The cost of a method: images through networks, and arithmetic, counted while it runs or estimated before."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,13 @@ from distillation.networks.build import flops
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Images that pass through networks forwards and backwards, and floating-point operations: the same on every machine."""
+    """Images that pass through networks forwards and backwards, and floating-point operations: the same on every machine.
+
+    Attributes:
+        images_forward: images in forward passes.
+        images_backward: images in backward passes.
+        flops: floating-point operations.
+    """
 
     images_forward: float = 0
     images_backward: float = 0
@@ -15,9 +21,13 @@ class Cost:
 
     @classmethod
     def of_passes(cls, flops: float, forward: float, backward: float = 0, second: float = 0) -> "Cost":
-        """The Cost of passes through a network whose forward pass of one image takes ``flops``.
+        """Returns the Cost of passes through a network whose forward pass of one image takes ``flops``.
 
-        A backward pass costs about two forward ones, and a ``second`` one, through a pass forwards and backwards, four.
+        Args:
+            flops: floating-point operations.
+            forward: images in forward passes.
+            backward: images in backward passes, each of about two forward ones.
+            second: images in second-order passes, through a pass forwards and backwards, each of about four forward ones.
         """
         passes = forward + 2 * backward + 4 * second
         return cls(images_forward=forward, images_backward=backward + second, flops=passes * flops)
@@ -30,18 +40,18 @@ class Cost:
         )
 
     def record(self) -> dict[str, float]:
-        """What is kept beside a result: ``images_forward``, ``images_backward`` and ``gflop`` to a tenth."""
+        """Returns ``images_forward``, ``images_backward`` and ``gflop`` (10⁹ operations, to a tenth) for a record."""
         gflop = round(self.flops / 1e9, 1)
         return {"images_forward": self.images_forward, "images_backward": self.images_backward, "gflop": gflop}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outline:
-    """What the parameters tell of a Problem before any of its data is read.
+    """The part of a Problem that is known before any data is read.
 
     Attributes:
         shape: (channels, size, classes) of the images.
-        count: how many training images there are.
+        count: number of training images.
         flip: whether a mirrored image keeps its class.
         teacher: the name of the first network of ``method.teacher``.
     """
@@ -53,8 +63,9 @@ class Outline:
 
     @property
     def classes(self) -> int:
+        """The number of classes."""
         return self.shape[2]
 
     def flops(self, network: str) -> int:
-        """Floating-point operations of one image's forward pass through the network of that name."""
+        """Returns the floating-point operations of one image's forward pass through the network of that name."""
         return flops(network, *self.shape)

@@ -22,7 +22,14 @@ from distillation.runtime.errors import BadInput
 
 
 class Settings(Section):
-    """``batch_real`` images of each class, or as many as the smallest class has."""
+    """The settings of DM.
+
+    Attributes:
+        iterations: updates of the images.
+        lr_img: learning rate of the images.
+        momentum: of the images.
+        batch_real: real images of each class in an update, or as many as the smallest class has.
+    """
 
     iterations: int = Field(ge=1)
     lr_img: float = Field(gt=0)
@@ -31,6 +38,8 @@ class Settings(Section):
 
 
 class DM(ImageMethod[Settings]):
+    """Distribution matching; one unit of work is an update."""
+
     matches_features = True
 
     def __init__(self, problem: Problem, settings: Settings) -> None:
@@ -45,6 +54,7 @@ class DM(ImageMethod[Settings]):
         self.embed = problem.compiled(self.network.embed)
 
     def advance(self) -> StepResult:
+        """Computes the gradient of L under a fresh random network."""
         problem, draws = self.problem, self.problem.draws("iteration", self.at)
         initialise(self.network, draws)
         real = problem.real(problem.pick(self.batch, draws).flatten())
@@ -57,7 +67,7 @@ class DM(ImageMethod[Settings]):
         return StepResult(image_grad_ready=True, metrics={"loss": loss.detach() / problem.classes})
 
     def _means(self, images: Tensor, ops: Tensor, numbers: Tensor) -> Tensor:
-        """Mean features (classes, F) of images in the order of their classes, every class under its one augmentation."""
+        """Returns mean features (classes, F) of images in the order of their classes, each class under its one augmentation."""
         count = len(images) // self.problem.classes
         ops, numbers = ops.repeat_interleave(count), numbers[:, 0].repeat_interleave(count, 0)
         augmented = apply(images, self.problem.strategy, ops, numbers)
@@ -65,17 +75,19 @@ class DM(ImageMethod[Settings]):
         return features.float().view(self.problem.classes, count, -1).mean(1)
 
     def cost(self) -> Cost:
+        """Counts the passes of the updates so far."""
         real = self.batch * self.problem.classes
         return _cost(self.problem.forward_flops(), self.at, real, len(self.images))
 
     @classmethod
     def estimate(cls, common: Common, settings: Settings, outline: Outline) -> Cost:
+        """Estimates the passes of all updates."""
         real, synthetic = (count * outline.classes for count in (settings.batch_real, common.ipc))
         return _cost(outline.flops(common.network), settings.iterations, real, synthetic)
 
 
 def _cost(flops: int, updates: int, real: int, synthetic: int) -> Cost:
-    """The Cost of updates that pass ``real`` images forwards and ``synthetic`` ones both ways."""
+    """Returns the Cost of updates that pass ``real`` images forwards and ``synthetic`` ones both ways."""
     return Cost.of_passes(flops, updates * (real + synthetic), updates * synthetic)
 
 

@@ -1,4 +1,4 @@
-"""The loop that brings a method to its end, the same for the stage, for benchmarks, tests and notebooks."""
+"""The loop that runs a method to its end, for the stage, benchmarks, tests and notebooks alike."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from distillation.methods.guidance import Guidance
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """A unit of work that is done.
+    """A completed unit of work.
 
     Attributes:
-        updates: how often the images have been updated so far.
-        updated: whether this unit of work updated them.
-        metrics: values for people to watch, by name; ``guidance`` is the teacher's loss.
+        updates: the number of updates of the images so far.
+        updated: whether this unit updated them.
+        metrics: values to display, by name; ``guidance`` is the teacher's loss.
     """
 
     updates: int
@@ -25,14 +25,14 @@ class Unit:
 
 
 def updates(method: Method, guidance: Guidance | None = None, start: int = 0) -> Iterator[Unit]:
-    """Advances ``method`` to its end, one bounded unit of work at a time; between any two its state can be saved.
+    """Runs ``method`` to its end, one bounded unit of work at a time; between any two its state can be saved.
 
-    Where the gradient of the images is complete, ``guidance`` adds its own to it, and the method takes its step.
+    Once the gradient of the images is complete, ``guidance`` adds its own, and the method takes its step.
 
     Args:
         method: a new Method, or one that has loaded a state.
-        guidance: what adds to the gradient of the images, if anything does.
-        start: how many updates an earlier run made; their number names the draws of guidance.
+        guidance: the Guidance that adds to the image gradient, if any.
+        start: the number of updates made by an earlier run; it names the draws of guidance.
 
     Examples:
         A notebook distils in three lines, given a Problem and the method's settings:

@@ -12,6 +12,8 @@ class Settings(matching.Settings):
 
 
 class DSA(matching.Matching):
+    """Gradient matching under one augmentation for each class and update."""
+
     siamese = True
 
 

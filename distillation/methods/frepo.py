@@ -1,6 +1,7 @@
 """FRePo: neural feature regression with a pool of networks (Zhou, Nezhadarya and Ba, NeurIPS 2022, arXiv 2206.00719).
 
-A network's last layer, fitted to the synthetic images X and their labels Y in closed form, should answer real images x:
+A network's last layer, fitted to the synthetic images X and their labels Y in closed form, should predict the labels y_x of
+real images x:
 
     L(X, Y) = mean_x 1/2 ||K_xX (K_XX + λ I)^-1 Y - y_x||² - mean_i min(first - second largest of Y_i, 1 / C)
 
@@ -43,12 +44,25 @@ from distillation.training.schedules import cosine
 if TYPE_CHECKING:
     from distillation.data.distilled import DistilledSet
 
-LAST = 0.1  # the learning rate at the end, relative to the first
+LAST = 0.1  # the learning rate at the end relative to the first: "along a cosine to a tenth", as above
 EPSILON = {"lamb": 1e-6, "adam": 1e-8}
 
 
 class Settings(Section):
-    """``optimizer`` and ``lr`` of images and labels; ``pool`` networks, which learn by Adam at ``pool_lr``."""
+    """The settings of FRePo.
+
+    Attributes:
+        iterations: updates.
+        optimizer: of images and labels.
+        lr: its learning rate at first.
+        batch_real: real images of an update.
+        ridge: λ relative to the mean diagonal of the kernel.
+        mirror: whether mirrored images join the set, if that keeps the class.
+        pool: number of networks.
+        pool_steps: steps after which a network is replaced.
+        pool_lr: learning rate of the networks, by Adam.
+        batch_syn: synthetic images in a step of a network.
+    """
 
     iterations: int = Field(ge=1)
     optimizer: Literal["lamb", "adam"]
@@ -63,7 +77,7 @@ class Settings(Section):
 
 
 class FRePo(NetworkPoolMethod[Settings]):
-    """A unit of work is an update, with the step of the network that it drew."""
+    """Neural feature regression; one unit of work is an update, with the step of the network that it drew."""
 
     kind = "regression"
     labels: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]: optional in ImageMethod, always set here
@@ -78,6 +92,7 @@ class FRePo(NetworkPoolMethod[Settings]):
         self.pool = [self._regressor(place) for place in range(settings.pool)]
 
     def advance(self) -> StepResult:
+        """Computes the gradient of L by images and labels."""
         embed = partial(self.embed, self._drawn(self.at).network.eval())
         real, real_targets = self._real(self.at)
         with torch.no_grad():
@@ -92,11 +107,12 @@ class FRePo(NetworkPoolMethod[Settings]):
         return StepResult(image_grad_ready=True, metrics={"loss": loss.detach()})
 
     def _margin(self) -> Tensor:
-        """How far apart the largest two numbers of a label are, at most 1 / C, on average."""
+        """Returns the mean difference of the largest two numbers of a label, at most 1 / C."""
         first, second = self.targets.topk(2, dim=1).values.unbind(1)
         return (first - second).clamp_max(1 / self.problem.classes).mean()
 
     def apply(self) -> None:
+        """Moves images and labels, then trains or replaces the network of the update."""
         update = self.at - 1
         self._move(update)
         regressor = self._drawn(update)
@@ -110,7 +126,7 @@ class FRePo(NetworkPoolMethod[Settings]):
 
     @torch.no_grad()
     def _move(self, update: int) -> None:
-        """A step of the optimiser; LAMB's is Adam's, lengthened or shortened to rate times the norm of what it moves."""
+        """Takes a step of the optimiser; LAMB's is Adam's, rescaled to rate times the norm of the moved tensor."""
         rate = self.settings.lr * cosine(update, self.settings.iterations, LAST)
         set_rate(self.optimizer, rate)
         leaves = (self.images, self.targets)
@@ -122,7 +138,7 @@ class FRePo(NetworkPoolMethod[Settings]):
                 leaf.copy_(old + step * (rate * old.norm() / step.norm().clamp_min(1e-30)))
 
     def _real(self, update: int) -> tuple[Tensor, Tensor]:
-        """The real images (n, C, S, S) of an update and their centred labels (n, K)."""
+        """Returns the real images (n, C, S, S) of an update and their centred labels (n, K)."""
         index = self._batch(update)
         labels = self.problem.data.train.labels[index.to(self.images.device)]
         return self.problem.real(index), self.problem.centred(labels)
@@ -131,7 +147,7 @@ class FRePo(NetworkPoolMethod[Settings]):
         return self.problem.features(embed, images).double()
 
     def _regressor(self, place: int) -> Regressor:
-        """A fresh network of the pool, and its count of steps to begin with."""
+        """Builds a network of the pool, with its initial count of steps."""
         network = self.problem.network(self.problem.draws("pool", place))
         optimizer = torch.optim.Adam(network.parameters(), self.settings.pool_lr, foreach=True)
         regressor = Regressor(network, self.forward, optimizer, self.problem.settings.precision)
@@ -139,11 +155,13 @@ class FRePo(NetworkPoolMethod[Settings]):
         return regressor
 
     def result(self) -> "DistilledSet":
+        """Returns images and learnt labels; raises BadInput if those are not finite."""
         if not self.targets.isfinite().all():
             raise BadInput("frepo ended with labels that are not finite: a smaller method.frepo.lr is wanted.")
         return super().result()
 
     def cost(self) -> Cost:
+        """Counts the passes of updates and network steps so far."""
         images = len(self.images)
         moved = self.at * images * (2 if self.mirrors else 1)
         moved += self.network_steps * min(images, self.settings.batch_syn)
@@ -151,6 +169,7 @@ class FRePo(NetworkPoolMethod[Settings]):
 
     @classmethod
     def estimate(cls, common: Common, settings: Settings, outline: Outline) -> Cost:
+        """Estimates the passes of all updates."""
         images = common.ipc * outline.classes
         moved = images * (2 if settings.mirror and outline.flip else 1) + min(images, settings.batch_syn)
         real = settings.iterations * min(settings.batch_real, outline.count)
@@ -158,12 +177,12 @@ class FRePo(NetworkPoolMethod[Settings]):
 
 
 def _cost(flops: int, real: int, moved: int) -> Cost:
-    """The Cost of ``real`` images forwards, and of ``moved`` synthetic ones both ways."""
+    """Returns the Cost of ``real`` images forwards, and of ``moved`` synthetic ones both ways."""
     return Cost.of_passes(flops, real + moved, moved)
 
 
 def _predictions(synthetic: Tensor, targets: Tensor, real: Tensor, ridge: float) -> Tensor:
-    """What the linear map, without a bias, from ``synthetic`` features to their ``targets`` predicts of ``real`` ones."""
+    """Predicts the targets of ``real`` features by ridge regression, without a bias, from ``synthetic`` features."""
     kernel = synthetic @ synthetic.T
     return real @ synthetic.T @ solve(kernel, targets, ridge * kernel.diagonal().mean(), ridge)
 

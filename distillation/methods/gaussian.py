@@ -12,11 +12,14 @@ if TYPE_CHECKING:
 
 
 class Settings(Section):
-    """Nothing to set."""
+    """Has no settings."""
 
 
 class Gaussian(SelectionMethod[Settings]):
+    """A set of Gaussian noise."""
+
     def result(self) -> "DistilledSet":
+        """Returns N(0, 1) images with hard labels."""
         problem = self.problem
         shape = (problem.classes * problem.settings.ipc, *problem.data.train.images.shape[1:])
         images = torch.randn(shape, generator=problem.draws("noise")).to(problem.device)

@@ -10,8 +10,8 @@ times the gradient of its loss joins the method's own. Three losses (``method.gu
 - ``cos``, the ratio with the cosine distance of features, for teachers of any classes, or of none.
 
 The real batch of the ratios is drawn uniformly with replacement from the whole training set, un-augmented. Teachers are
-in eval mode. The published code leaves them in train mode, which for networks with instance norm, or none, is the same;
-with batch norm it lets batches change what a teacher says and is.
+in eval mode. The published code leaves them in train mode, which is the same for networks with instance norm or none;
+with batch norm, batches then change a teacher's predictions and its statistics.
 """
 
 from collections import Counter
@@ -34,15 +34,19 @@ if TYPE_CHECKING:
     from distillation.teachers.foreign import Foreign
     from distillation.teachers.pool import Member, Pool
 
-CACHE = 4 << 30  # bytes of real features that are kept
+CACHE = 4 << 30  # house: bytes of real features that are cached, little beside a card's memory
 
 
 class Guidance:
     """Adds the teachers' gradient to ``method.images.grad``.
 
+    Args:
+        problem: the method's Problem.
+        pool: the guiding Pool.
+
     Raises:
-        BadInput: the pool cannot give the distance that is asked for, kept no such epoch, or ``method.alpha`` names a
-            network that it lacks.
+        BadInput: the pool does not support the distance, has no member of the epoch, or ``method.alpha`` names other
+            networks than the pool.
     """
 
     def __init__(self, problem: "Problem", pool: "Pool") -> None:
@@ -69,7 +73,11 @@ class Guidance:
         self.units: dict[Member, Tensor] = {}
 
     def add_gradient(self, method: "Method", update: int) -> Tensor:
-        """Add the gradient of one drawn teacher at the given update; returns its loss, a Tensor."""
+        """Adds the gradient of one drawn teacher at the given update.
+
+        Returns:
+            The teacher's loss (), detached.
+        """
         member = self._drawn(update)
         assert method.images is not None and method.labels is not None
         network, real = self.pool.network(member), self._real(member, update)
@@ -82,10 +90,11 @@ class Guidance:
         return loss
 
     def _drawn(self, update: int) -> "Member":
+        """Draws the Member of an update."""
         return self.pool.draw(self.problem.draws("guidance", update))
 
     def _real(self, member: "Member", update: int) -> tuple[Tensor, ...]:
-        """What the distance needs of the real batch: nothing, counts by class, or also sums of unit features."""
+        """Returns the real batch for the distance: nothing, counts by class (C,), or also sums of unit features (C, F)."""
         if self.distance == "ce":
             return ()
         draws = self.problem.draws("guidance batch", update)
@@ -98,7 +107,7 @@ class Guidance:
         return counts, class_sums(self._units(member, chosen), labels, self.problem.classes)
 
     def _units(self, member: "Member", indices: Tensor) -> Tensor:
-        """Unit features (n, F) of training images; kept ones are exact, as eval mode has no effect of the batch."""
+        """Returns unit features (n, F) of training images; cached ones are exact, since eval mode ignores the batch."""
         if member not in self.cached:
             return self._embedded(member, indices)
         if member not in self.units:
@@ -107,14 +116,15 @@ class Guidance:
 
     @torch.no_grad()
     def _embedded(self, member: "Member", indices: Tensor) -> Tensor:
+        """Computes unit features (n, F) of training images."""
         network = self.pool.network(member)
         features = in_chunks(lambda part: self._seen(network, self.problem.real(part)), indices, self.settings.chunk)
         return F.normalize(features)
 
     def _cached(self) -> "set[Member]":
-        """The first members of the pool whose features of the whole training set fit into CACHE together.
+        """Returns the first members of the pool whose features of the whole training set fit into CACHE together.
 
-        A rule of the inputs alone, not of the memory that happens to be free: fresh features differ in rounding.
+        The rule depends on the inputs alone, not on free memory: recomputed features differ in rounding.
         """
         sizes = {word: 4 * len(self.labels) * self.pool.first(word).features_size for word in self.pool.words}
         ends = accumulate(sizes[member.word] for member in self.pool.members)
@@ -123,9 +133,9 @@ class Guidance:
     def _gradient(
         self, network: "Network | Foreign", images: Tensor, labels: Tensor, real: tuple[Tensor, ...]
     ) -> tuple[Tensor, Tensor]:
-        """Gradient and value of the loss N / D, in chunks that leave it exact.
+        """Returns gradient (N, C, S, S) and value () of the loss N / D, in chunks that leave it exact.
 
-        Where D depends on the images, dL = (dN - L dD) / D: a first pass finds N and D, unless one chunk holds them all.
+        If D depends on the images, dL = (dN - L dD) / D: a first pass computes N and D, unless one chunk holds all images.
         """
         parts = [part.requires_grad_() for part in images.detach().split(self.settings.chunk)]
         classes = labels.split(self.settings.chunk)
@@ -150,16 +160,16 @@ class Guidance:
         return torch.cat(gradients), cast("Tensor", total / whole)
 
     def _seen(self, network: "Network | Foreign", images: Tensor) -> Tensor:
-        """What the distance reads of images: logits (n, C), or features (n, F)."""
+        """Returns the distance's view of images (n, C, S, S): logits (n, C), or features (n, F)."""
         inputs = self.pool.take(images, self.problem.data.space, self.settings.guidance.adapt)
         with autocast(inputs.device, self.settings.precision):
             return (network.embed if self.distance == "cos" else network)(inputs).float()
 
     def added_to(self, cost: dict[str, float], method: "Method", updates: int) -> dict[str, float]:
-        """The method's cost with the passes through the teachers.
+        """Returns the method's cost with the passes through the teachers.
 
-        Each update passes every image forwards (twice, where a ratio is taken in chunks) and back; and of the cosine
-        distance each teacher once the training set, if its features are kept, else each update the real batch.
+        Each update passes every image forwards (twice, if a ratio is computed in chunks) and back. With the cosine distance,
+        each teacher also passes the training set once, if its features are cached, or else the real batch in each update.
         """
         drawn = Counter(self._drawn(update) for update in range(updates))
         assert method.images is not None

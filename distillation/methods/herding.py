@@ -9,7 +9,10 @@ Settings = CoresetSettings
 
 
 class Herding(Coreset):
+    """Greedy selection that keeps the mean of the selected features near the mean of the class."""
+
     def choose(self, features: Tensor, count: int) -> Tensor:
+        """Returns the positions (count,) by herding."""
         return herding(features, count)
 
 

@@ -1,15 +1,15 @@
 """A distilled set made elsewhere, or by this pipeline; nothing that could run code is read.
 
-Files that say themselves what their numbers are enter as they are, to the bit: a ``distilled.safetensors`` of this pipeline,
-and the npz that ``python -m distillation export`` writes. Of all others ``space`` and ``labels`` say it:
+Files that describe their own numbers are imported bit for bit: a ``distilled.safetensors`` of this pipeline, and the npz
+that ``python -m distillation export`` writes. For all others ``space`` and ``labels`` describe them:
 
 - safetensors or npz with ``images`` (N, C, H, W) and ``labels``
 - a folder CLASS/*.png (or .jpg), which ``python -m distillation export`` writes too; or new000/*, new001/* ..., the
   classes by number, as SRe2L, SC-DD and CDA save theirs
 - the result files of DC, DSA, DM and CLoM (.pt: a list under ``data`` of one pair of images and labels a run, of which the
   first is taken, as CLoM's validation does): ``normalised``
-- the folder of MTT and what builds on it (images_best.pt, labels_best.pt, and lr_best.pt where the learning rate of students
-  was learnt): ``normalised``, which is whitened where the dataset is
+- the folder of MTT and what builds on it (images_best.pt, labels_best.pt, and lr_best.pt if the learning rate of students
+  was learnt): ``normalised``, which is whitened if the dataset is
 - the folder of KRR-ST (x_syn.pt, y_syn.pt): ``fed``, ``features``; the sets that it compares with have other labels
 """
 
@@ -43,15 +43,18 @@ PAIRS = {"x_syn.pt": "y_syn.pt", "images_best.pt": "labels_best.pt"}
 RATE = "lr_best.pt"
 CURE = "export images and labels as .safetensors"
 _BROKEN = (SafetensorError, BadZipFile, zlib.error, EOFError, ValueError, TypeError, OSError, NotImplementedError)
-RECORD = {"labels", "classes", "dataset", "method", "space"}  # what this pipeline notes of every set
+RECORD = {"labels", "classes", "dataset", "method", "space"}  # entries of the record of every set of this pipeline
 
 
 class Settings(Section):
-    """``file`` is the path; ``space`` and ``labels`` say what its numbers are, where it does not say it itself.
+    """The file and, unless it describes itself, the meaning of its numbers.
 
-    space: ``raw`` (uint8, or floats in [0, 1]), which students are given in the dataset's space; ``normalised``: in that space
-    already; ``fed``: raw, and students are given just that. labels: ``hard`` (N,), ``soft``, ``logits`` or ``regression``
-    (vectors that a method learnt as a regression's targets, as FRePo and KIP do) (N, classes), or ``features`` (N, D).
+    Attributes:
+        file: its path.
+        space: ``raw`` (uint8, or floats in [0, 1]), which students get in the dataset's space; ``normalised``: in that space
+            already; ``fed``: raw, and students get raw images.
+        labels: ``hard`` (N,), ``soft``, ``logits`` or ``regression`` (learnt regression targets, as FRePo's and KIP's) (N,
+            classes), or ``features`` (N, D).
     """
 
     file: str = Field(min_length=1)
@@ -60,54 +63,63 @@ class Settings(Section):
 
 
 class Imported(SelectionMethod[Settings]):
-    learns_lr = True  # its file may say one; where it does not, evaluation refuses
+    """A set read from a file or folder."""
+
+    learns_lr = True  # its file may hold one; if it does not, evaluation refuses
 
     @classmethod
     def files(cls, settings: Settings) -> tuple[Path, ...]:
+        """Returns the file, if it exists."""
         return (Path(settings.file),) if Path(settings.file).exists() else ()
 
     @classmethod
     def labels_of(cls, settings: Settings) -> str:
+        """Returns the kind of labels that the settings state."""
         return settings.labels
 
     def result(self) -> DistilledSet:
+        """Reads and checks the set.
+
+        Raises:
+            BadInput: the file is missing or broken, or contradicts the settings or the dataset.
+        """
         path = Path(self.settings.file)
         if not path.exists() or path == Path("data/none"):
             raise BadInput(f"method.imported.file is {path}: give the path of a distilled set, see params.yaml.")
         content, info = _read(path, self.problem.data.classes, self.problem.data.shape[0])
-        wanted = self.problem.data.train.images.shape[1:]
-        if (images := content["images"]).shape[1:] != wanted:
+        shape = self.problem.data.train.images.shape[1:]
+        if (images := content["images"]).shape[1:] != shape:
             raise BadInput(
-                f"{path} has images {tuple(images.shape)}, but (N, {', '.join(map(str, wanted))}) are wanted."
+                f"{path} has images {tuple(images.shape)}, but (N, {', '.join(map(str, shape))}) are wanted."
             )
-        made = self._own(path, DistilledSet.unpacked(content, info)) if info else self._foreign(path, content)
-        _check(path, made, self.problem)
-        images, targets = made.images.float().to(self.problem.device), made.targets
-        return replace(made, images=images, targets=None if targets is None else targets.float())
+        distilled = self._own(path, DistilledSet.unpacked(content, info)) if info else self._foreign(path, content)
+        _check(path, distilled, self.problem)
+        images, targets = distilled.images.float().to(self.problem.device), distilled.targets
+        return replace(distilled, images=images, targets=None if targets is None else targets.float())
 
-    def _own(self, path: Path, made: DistilledSet) -> DistilledSet:
-        """A set that says what it is, which has to be what the parameters say."""
-        if made.kind != self.settings.labels:
+    def _own(self, path: Path, distilled: DistilledSet) -> DistilledSet:
+        """Returns a set that describes itself, once checked against the parameters."""
+        if distilled.kind != self.settings.labels:
             raise BadInput(
-                f"{path} has labels of kind {made.kind}, but method.imported.labels is {self.settings.labels}: hard, soft, "
-                "logits, regression and features can be imported."
+                f"{path} has labels of kind {distilled.kind}, but method.imported.labels is {self.settings.labels}: hard, "
+                "soft, logits, regression and features can be imported."
             )
-        if made.info["classes"] != self.problem.data.classes:
+        if distilled.info["classes"] != self.problem.data.classes:
             raise BadInput(
-                f"{path} is of other classes than the dataset's: it was distilled from {made.info['dataset']}."
+                f"{path} is of other classes than the dataset's: it was distilled from {distilled.info['dataset']}."
             )
-        if made.space.kind != "raw" and not made.space.same(self.problem.data.space):
+        if distilled.space.kind != "raw" and not distilled.space.same(self.problem.data.space):
             raise BadInput(
-                f"{path} is {made.space.kind} otherwise than the dataset: give the dataset the stats and zca that "
-                f"{made.info['dataset']} had, or import the images as a folder."
+                f"{path} is {distilled.space.kind} otherwise than the dataset: give the dataset the stats and zca that "
+                f"{distilled.info['dataset']} had, or import the images as a folder."
             )
-        return replace(made, info={**made.info, **self._about(path), "origin": made.info["method"]})
+        return replace(distilled, info={**distilled.info, **self._about(path), "origin": distilled.info["method"]})
 
     def _foreign(self, path: Path, content: Mapping[str, Tensor]) -> DistilledSet:
-        """A set that is what the parameters say."""
+        """Returns the set that the parameters describe."""
         kind, space = self.settings.labels, self.problem.data.space
-        images, said = content["images"], content["labels"]
-        _check_labels(path, images, said, kind, self.problem.classes)
+        images, labels = content["images"], content["labels"]
+        _check_labels(path, images, labels, kind, self.problem.classes)
         info = {"labels": kind, "feed": "stored", "classes": self.problem.data.classes, **self._about(path)}
         info["dataset"] = self.problem.data.info["name"]
         if "lr" in content:
@@ -119,11 +131,11 @@ class Imported(SelectionMethod[Settings]):
         elif self.settings.space == "fed":
             space = Space.raw()
         if kind == "features":
-            return DistilledSet(images, None, said, space, info)
+            return DistilledSet(images, None, labels, space, info)
         if kind != "hard":
-            return DistilledSet(images, said.argmax(1), said, space, info)
-        order = said.argsort(stable=True)
-        return DistilledSet(images[order], said[order].long(), None, space, info)
+            return DistilledSet(images, labels.argmax(1), labels, space, info)
+        order = labels.argsort(stable=True)
+        return DistilledSet(images[order], labels[order].long(), None, space, info)
 
     def _about(self, path: Path) -> dict[str, Any]:
         common = self.problem.settings
@@ -131,7 +143,7 @@ class Imported(SelectionMethod[Settings]):
 
 
 def _read(path: Path, classes: Sequence[str], channels: int) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
-    """What a file or folder holds, with ``images`` and ``labels`` where it was made elsewhere, and its record or None."""
+    """Returns the content of a file or folder and its record; without a record the content has ``images`` and ``labels``."""
     if path.is_dir():
         pair = next(((x, y) for x, y in PAIRS.items() if (path / x).is_file()), None)
         return (_pair(path, *pair) if pair else _pictures(path, classes, channels)), None
@@ -155,14 +167,14 @@ def _read(path: Path, classes: Sequence[str], channels: int) -> tuple[dict[str, 
 
 
 def _safetensors(path: Path) -> tuple[dict[str, Tensor], Any]:
-    """The tensors of a file, and its record or None."""
+    """Returns the tensors of a file, and its record or None."""
     with safe_open(str(path), framework="pt") as file:
         record = (file.metadata() or {}).get("info")
         return {name: file.get_tensor(name) for name in file.keys()}, json.loads(record) if record else None  # noqa: SIM118
 
 
 def _pair(folder: Path, x: str, y: str) -> dict[str, Tensor]:
-    """Images and labels in a file each, and the learning rate beside them if there is one."""
+    """Returns images and labels from a file each, and the learning rate beside them if there is one."""
     content = {"images": _tensor(folder / x), "labels": _tensor(folder / y)}
     if (folder / RATE).is_file():
         content["lr"] = torch.as_tensor(unpickled(folder / RATE, CURE))
@@ -172,10 +184,10 @@ def _pair(folder: Path, x: str, y: str) -> dict[str, Tensor]:
 def _tensor(path: Path) -> Tensor:
     if not path.is_file():
         raise BadInput(f"{path} is missing: images and labels belong together.")
-    found = unpickled(path, CURE)
-    if not isinstance(found, torch.Tensor):
-        raise BadInput(f"{path} should hold one tensor, not a {type(found).__name__}.")
-    return found.detach()
+    content = unpickled(path, CURE)
+    if not isinstance(content, torch.Tensor):
+        raise BadInput(f"{path} should hold one tensor, not a {type(content).__name__}.")
+    return content.detach()
 
 
 def _pictures(folder: Path, classes: Sequence[str], channels: int) -> dict[str, Tensor]:
@@ -189,13 +201,13 @@ def _pictures(folder: Path, classes: Sequence[str], channels: int) -> dict[str, 
 def _class_of(name: str, classes: Sequence[str], folder: Path) -> int:
     if (plain := unquote(name)) in classes:
         return classes.index(plain)
-    if (found := re.fullmatch(r"new(\d+)", name)) and int(found[1]) < len(classes):
-        return int(found[1])
+    if (match := re.fullmatch(r"new(\d+)", name)) and int(match[1]) < len(classes):
+        return int(match[1])
     raise BadInput(f"{folder} has the class {name!r}, but the dataset's are {', '.join(classes)}.")
 
 
 def _first_run(content: object, path: Path) -> dict[str, Tensor]:
-    """Images and labels of the first run in a result file of DC's code."""
+    """Returns images and labels of the first run in a result file of DC's code."""
     runs = content.get("data") if isinstance(content, dict) else None
     pair = runs[0] if isinstance(runs, list) and runs else None
     if (
@@ -209,37 +221,37 @@ def _first_run(content: object, path: Path) -> dict[str, Tensor]:
     return {"images": pair[0], "labels": pair[1]}
 
 
-def _check_labels(path: Path, images: Tensor, said: Tensor, kind: str, classes: int) -> None:
-    """Labels of one shape for each kind; ``said`` is (N,) or (N, K)."""
+def _check_labels(path: Path, images: Tensor, labels: Tensor, kind: str, classes: int) -> None:
+    """Raises BadInput unless labels (N,) or (N, K) have the shape and the values of their kind."""
     width = {"hard": (), "features": ("D",)}.get(kind, (classes,))
-    fits = said.ndim == 1 + len(width) and said.shape[0] == len(images) and width in ((), ("D",), said.shape[1:])
+    fits = labels.ndim == 1 + len(width) and labels.shape[0] == len(images) and width in ((), ("D",), labels.shape[1:])
     if not fits:
         raise BadInput(
-            f"{path} has images {tuple(images.shape)} with labels {tuple(said.shape)}, but "
+            f"{path} has images {tuple(images.shape)} with labels {tuple(labels.shape)}, but "
             f"({', '.join(map(str, (len(images), *width)))}) are wanted where method.imported.labels is {kind}."
         )
-    if kind == "hard" and not bool((said == said.long()).all()):
+    if kind == "hard" and not bool((labels == labels.long()).all()):
         raise BadInput(f"{path} has labels that are no class numbers, but method.imported.labels is hard.")
     if kind == "soft" and not (
-        bool((said >= 0).all()) and torch.allclose(said.sum(1), said.new_ones(len(said)), atol=1e-3)
+        bool((labels >= 0).all()) and torch.allclose(labels.sum(1), labels.new_ones(len(labels)), atol=1e-3)
     ):
         raise BadInput(f"{path} has labels that are no probabilities: method.imported.labels should be logits.")
 
 
-def _check(path: Path, made: DistilledSet, problem: Problem) -> None:
-    """Finite numbers, and as many images as the rows have that the set is compared with."""
+def _check(path: Path, distilled: DistilledSet, problem: Problem) -> None:
+    """Raises BadInput unless all numbers are finite and there are ``ipc`` images of each class."""
     ipc = problem.settings.ipc
-    for name, values in (("images", made.images), ("labels", made.targets)):
+    for name, values in (("images", distilled.images), ("labels", distilled.targets)):
         if values is not None and not values.isfinite().all():
             raise BadInput(f"{path} has {name} with numbers that are not finite.")
-    if made.kind != "hard":
-        if len(made.images) != ipc * problem.classes:
+    if distilled.kind != "hard":
+        if len(distilled.images) != ipc * problem.classes:
             raise BadInput(
-                f"{path} has {len(made.images)} images, but method.ipc = {ipc} of {problem.classes} classes are "
+                f"{path} has {len(distilled.images)} images, but method.ipc = {ipc} of {problem.classes} classes are "
                 f"{ipc * problem.classes}."
             )
         return
-    labels = made.labels
+    labels = distilled.labels
     assert labels is not None
     counts = torch.bincount(labels.clamp_min(0), minlength=problem.classes)
     if len(counts) > problem.classes or labels.min() < 0 or (counts != ipc).any():

@@ -9,7 +9,10 @@ Settings = CoresetSettings
 
 
 class KCenter(Coreset):
+    """Greedy selection that minimises the largest distance of an image from the selected ones."""
+
     def choose(self, features: Tensor, count: int) -> Tensor:
+        """Returns the positions (count,) by greedy k-center."""
         return k_center(features, count)
 
 

@@ -1,6 +1,6 @@
 """KIP: kernel inducing points (Nguyen et al., ICLR 2021, arXiv 2011.00050; NeurIPS 2021, arXiv 2107.13034).
 
-Kernel ridge regression from the synthetic images X, with their labels Y, should answer real images x_t with theirs:
+Kernel ridge regression from the synthetic images X and their labels Y should predict the labels y_t of real images x_t:
 
     L(X, Y) = 1/2 mean (K_tX (K_XX + λ I)^-1 Y - y_t)²,    λ = ridge · trace K_XX / M
 
@@ -9,7 +9,7 @@ colab's: one hidden layer, variance 2 of weights and 0.01 of biases), so that no
 same number of every class. y_t and the first Y are one-hot less 1 / C. In float64 throughout, as published.
 
 ``labels`` fixed moves X alone (the colab), learnt also Y (the second paper), both by Adam at the same rate. solved leaves Y
-until X has moved and then takes, at once, those labels that answer the whole training set best: with ``iterations`` 0,
+until X has moved and then takes, at once, those labels that fit the whole training set best: with ``iterations`` 0,
 of real images, the Label Solve of the papers. The papers' large results are of convolutional kernels, which took
 hundreds of accelerators and are not here.
 
@@ -34,7 +34,16 @@ EPSILON = 1e-7  # how near to 1 a cosine may come: there the derivative of its a
 
 
 class Settings(Section):
-    """``batch_real`` images of each class, or as many as the smallest class has; ``depth`` hidden layers."""
+    """The settings of KIP.
+
+    Attributes:
+        iterations: updates.
+        lr: learning rate of Adam.
+        batch_real: real images of each class in an update, or as many as the smallest class has.
+        depth: hidden layers of the infinitely wide network.
+        ridge: λ relative to the mean diagonal of the kernel.
+        labels: fixed, learnt with the images, or solved for at the end.
+    """
 
     iterations: int = Field(ge=0)
     lr: float = Field(gt=0)
@@ -51,7 +60,7 @@ class Settings(Section):
 
 
 def ntk(x: Tensor, z: Tensor | None = None, depth: int = 1) -> Tensor:
-    """The neural tangent kernel (N, M) of float64 images x (N, ...) and z (M, ...); of x with itself where z is None.
+    """Returns the neural tangent kernel (N, M) of float64 images x (N, ...) and z (M, ...); of x with itself if z is None.
 
     Layer by layer the covariance of outputs and the kernel (Jacot et al. 2018; the arc-cosine kernels of Cho and Saul
     2009), with W = 2, B = 0.01 and t the angle between two inputs of variances p and q:
@@ -80,7 +89,7 @@ class KIP(ImageMethod[Settings]):
 
     kind = "regression"
     labels: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]: optional in ImageMethod, always set here
-    targets: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]: as above
+    targets: Tensor
     variables = ("images", "targets")
 
     def __init__(self, problem: Problem, settings: Settings) -> None:
@@ -93,9 +102,11 @@ class KIP(ImageMethod[Settings]):
 
     @property
     def updates(self) -> int:
+        """The number of updates; solving for labels is none."""
         return self.settings.iterations
 
     def advance(self) -> StepResult:
+        """Computes the gradient of L or, at the end, solves for the labels."""
         update, self.at = self.at, self.at + 1
         if update == self.settings.iterations:
             self._solve()
@@ -109,7 +120,7 @@ class KIP(ImageMethod[Settings]):
         return StepResult(image_grad_ready=True, metrics={"loss": loss.detach()})
 
     def _predictions(self, real: Tensor) -> Tensor:
-        """K_tX (K_XX + λ I)^-1 Y of real images t: (N, C) float64."""
+        """Returns K_tX (K_XX + λ I)^-1 Y of real images t: (N, C) float64."""
         images, ridge = self.images.double(), self.settings.ridge
         kernel = ntk(images, depth=self.settings.depth)
         weights = solve(kernel, self.targets.double(), ridge * kernel.diagonal().mean(), ridge)
@@ -117,29 +128,31 @@ class KIP(ImageMethod[Settings]):
 
     @torch.no_grad()
     def _solve(self) -> None:
-        """Labels (K_XX + λ I) K_tX⁺ y_t, of all training images t: no others answer them with a smaller squared error."""
+        """Sets the labels (K_XX + λ I) K_tX⁺ y_t, of all training images t, which minimise the squared error."""
         data, images = self.problem.data, self.images.double()
         parts = torch.arange(len(data.train)).split(self.batch * self.problem.classes)
         kernels = [ntk(self.problem.real(part).double(), images, self.settings.depth) for part in parts]
         weights = torch.linalg.lstsq(torch.cat(kernels), self.problem.centred(data.train.labels).double()).solution
         kernel = ntk(images, depth=self.settings.depth)
-        self.targets = (kernel @ weights + self.settings.ridge * kernel.diagonal().mean() * weights).float()
+        solved = kernel @ weights + self.settings.ridge * kernel.diagonal().mean() * weights
+        self.targets = solved.float()  # pyright: ignore[reportIncompatibleVariableOverride]: optional in ImageMethod
 
     def cost(self) -> Cost:
-        """No image passes through a network; the products of the kernels, and of their gradients, are what it costs."""
+        """Counts the products of the kernels and of their gradients; no image passes through a network."""
         updates = min(self.at, self.settings.iterations)
         data, batch = self.problem.data, self.batch * self.problem.classes
         return _cost(data.shape, len(self.images), updates, batch, (self.at - updates) * len(data.train))
 
     @classmethod
     def estimate(cls, common: Common, settings: Settings, outline: Outline) -> Cost:
+        """Estimates the products of all updates."""
         batch = min(settings.batch_real * outline.classes, outline.count)
         solved = outline.count * (settings.labels == "solved")
         return _cost(outline.shape, common.ipc * outline.classes, settings.iterations, batch, solved)
 
 
 def _cost(shape: tuple[int, int, int], images: int, updates: int, batch: int, solved: int) -> Cost:
-    """The Cost of updates on ``batch`` real images each, and of solving for the labels on ``solved`` of them."""
+    """Returns the Cost of updates on ``batch`` real images each, and of solving for the labels on ``solved`` of them."""
     channels, size, _ = shape
     products = 3 * updates * (batch + images) + solved
     return Cost(flops=2 * products * images * channels * size**2)

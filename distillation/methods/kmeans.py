@@ -9,7 +9,10 @@ Settings = CoresetSettings
 
 
 class KMeans(Coreset):
+    """The real images nearest to the centroids of k-means."""
+
     def choose(self, features: Tensor, count: int) -> Tensor:
+        """Returns the positions (count,) nearest to the centroids."""
         return k_means(features, count, self.problem.settings.seed)
 
 

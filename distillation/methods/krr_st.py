@@ -1,8 +1,8 @@
 """KRR-ST: images and target vectors learnt without labels, for pre-training (Lee et al., ICLR 2024, arXiv 2310.06511).
 
-A network trained on the synthetic images X by plain regression to their targets Y should answer real images x as a
-self-supervised target model g does. The network's body φ is one of a pool of partly trained ones, and only its last linear
-layer is fitted, in closed form (see ``families.ridge``):
+A network trained on the synthetic images X by plain regression to their targets Y should predict the features g(x) of
+real images x under a self-supervised target model g. The network's body φ is one of a pool of partly trained ones, and
+only its last linear layer is fitted, in closed form (see ``families.ridge``):
 
     L(X, Y) = mean (K_xX (K_XX + λ I)^-1 Y - g(x))²
 
@@ -12,13 +12,13 @@ has had ``pool_steps``. Before the first update network l learns from the initia
 
 As in the official code, and unlike in the paper's text where they differ:
 
-- X are raw pixels that networks are given as they are, while real images are normalised; g sees both normalised.
+- X are raw pixels and the networks' inputs, while real images are normalised; g gets both normalised.
 - λ is relative to the trace of K_XX, not, as in FRePo and KIP, to its mean diagonal.
 - ``pool_reset`` published: the count of a network's steps is never set back, so that from the first time it is full, each
   draw of that network makes it anew. All are full after some 10,000 updates; from there on the kernel is that of random
   networks whose batch norms saw nothing. ``corrected`` counts from 0 again.
 - ``crop_flip`` augments real images (the code as published); without it, as in its first upload, g's features of
-  all real images are computed once where they fit into ``CACHE``.
+  all real images are computed once if they fit into ``CACHE``.
 
 No label of the source is read.
 """
@@ -50,14 +50,27 @@ if TYPE_CHECKING:
     from distillation.teachers.foreign import Foreign
     from distillation.teachers.pool import Pool
 
-PAD = 4  # pixels around a real image before it is cropped
+PAD = 4  # pixels around a real image before it is cropped: the usual augmentation of CIFAR (He et al., 2016)
 LAST = 0.001  # the learning rate at the end, relative to the first
-CACHE = 4 << 30  # bytes of g's features that are kept
+CACHE = 4 << 30  # house: bytes of g's features that are cached, little beside a card's memory
 
 
 class Settings(Section):
-    """``images`` synthetic images, or ``method.ipc`` times the number of classes where it is None; ``ridge`` as in
-    ``families.ridge``. The networks of the ``pool`` learn by SGD with ``pool_lr``, ``pool_momentum``, ``pool_decay``.
+    """The settings of KRR-ST.
+
+    Attributes:
+        images: synthetic images; None: ``method.ipc`` times the number of classes.
+        iterations: updates.
+        lr: learning rate of images and targets at first.
+        batch_real: real images of an update.
+        crop_flip: whether real images are augmented.
+        ridge: as in ``families.ridge``.
+        pool: number of networks, trained by SGD.
+        pool_steps: steps after which a network is replaced.
+        pool_reset: whether its count then stays (published) or starts again (corrected).
+        pool_lr: learning rate of the networks.
+        pool_momentum: their momentum.
+        pool_decay: their weight decay.
     """
 
     images: int | None = Field(ge=1)
@@ -75,13 +88,17 @@ class Settings(Section):
 
 
 class KRRST(NetworkPoolMethod[Settings]):
-    """A unit of work is a batch of cached features; then a step of a network before the first update; then an update."""
+    """Self-supervised kernel regression.
+
+    Units of work are, in this order: batches of cached features, first steps of the networks, and updates.
+    """
 
     guided = False
     kind = "features"
 
     @classmethod
     def reads_teachers(cls, settings: Settings) -> bool:
+        """Returns True: the target model is a teacher."""
         return True
 
     def __init__(self, problem: Problem, settings: Settings) -> None:
@@ -100,7 +117,7 @@ class KRRST(NetworkPoolMethod[Settings]):
         self.total = self.before + settings.iterations
 
     def initial(self) -> tuple[Tensor, None]:
-        """Raw images (M, C, S, S), real ones or noise, of no class."""
+        """Returns raw images (M, C, S, S), real ones or noise, without classes."""
         problem, data, total = self.problem, self.problem.data, len(self.problem.data.train)
         count = self.settings.images or problem.settings.ipc * problem.classes
         if problem.settings.init == "noise":
@@ -112,9 +129,11 @@ class KRRST(NetworkPoolMethod[Settings]):
 
     @property
     def updates(self) -> int:
+        """The number of updates of the images."""
         return self.settings.iterations
 
     def advance(self) -> StepResult:
+        """Caches features, trains a network, or computes the gradient of L."""
         unit, self.at = self.at, self.at + 1
         if unit < self.cache_units:
             rows = slice(unit * self.settings.batch_real, (unit + 1) * self.settings.batch_real)
@@ -129,7 +148,7 @@ class KRRST(NetworkPoolMethod[Settings]):
         return self._match(unit - self.before)
 
     def _match(self, update: int) -> StepResult:
-        """The gradients of the images and their targets at an update."""
+        """Sets the gradients of images and targets at an update."""
         embed = partial(self.embed, self._drawn(update).network.eval())
         real, real_targets = self._real(update)
         with torch.no_grad():
@@ -140,6 +159,7 @@ class KRRST(NetworkPoolMethod[Settings]):
         return StepResult(image_grad_ready=True, metrics={"loss": loss.detach()})
 
     def apply(self) -> None:
+        """Moves images and targets, then trains or replaces the network of the update."""
         update = self.at - self.before - 1
         set_rate(self.optimizer, self.settings.lr * (1 - (1 - LAST) * update / self.settings.iterations))
         super().apply()
@@ -152,7 +172,7 @@ class KRRST(NetworkPoolMethod[Settings]):
             regressor.steps = 0
 
     def _real(self, update: int) -> tuple[Tensor, Tensor]:
-        """The real images (n, C, S, S) of an update in the dataset's space, and their targets (n, D)."""
+        """Returns the real images (n, C, S, S) of an update in the dataset's space, and their targets (n, D)."""
         data, index = self.problem.data, self._batch(update)
         images = self._raw(index)
         if self.settings.crop_flip:
@@ -166,14 +186,14 @@ class KRRST(NetworkPoolMethod[Settings]):
 
     @torch.no_grad()
     def _targets(self, images: Tensor) -> Tensor:
-        """The target model's features (n, D) of images in the dataset's space."""
+        """Returns the target model's features (n, D) of images in the dataset's space."""
         return self._features(self.target_model, self.problem.pool.take(images, self.problem.data.space))
 
     def _features(self, embed: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         return self.problem.features(embed, images).float()
 
     def _regressor(self, place: int) -> Regressor:
-        """A fresh network of the pool, with as many outputs as the target model has features."""
+        """Builds a network of the pool, with as many outputs as the target model has features."""
         common, settings, width = self.problem.settings, self.settings, self.targets.shape[1]
         network = build(common.network, *self.problem.data.shape[:2], width, self.problem.draws("pool", place))
         network = network.to(self.problem.device)
@@ -182,19 +202,23 @@ class KRRST(NetworkPoolMethod[Settings]):
         return Regressor(network, self.forward, optimizer, common.precision)
 
     def result(self) -> "DistilledSet":
+        """Returns raw images and learnt targets; raises BadInput if those are not finite."""
         if not self.targets.isfinite().all():
             raise BadInput("krr_st ended with targets that are not finite: a smaller method.krr_st.lr is wanted.")
         pool = self.problem.pool.info["pool"]
         return self.problem.labelled_set(self.images, None, self.targets, self.kind, Space.raw(), teacher=pool)
 
     def state_dict(self) -> dict[str, Any]:
+        """Returns images, targets, optimiser state, networks and cached features."""
         return {**super().state_dict(), "cache": self.cache}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what ``state_dict`` returned."""
         super().load_state_dict(state)
         self.cache = state["cache"] if state["cache"] is None else state["cache"].to(self.problem.device)
 
     def cost(self) -> Cost:
+        """Counts the passes of the units so far."""
         images, batch, count = len(self.images), self.settings.batch_real, len(self.problem.data.train)
         updates = max(0, self.at - self.before)
         real = self._real_images(updates)
@@ -205,18 +229,19 @@ class KRRST(NetworkPoolMethod[Settings]):
 
     @classmethod
     def estimate(cls, common: Common, settings: Settings, outline: Outline) -> Cost:
+        """Estimates the passes of all updates."""
         images, real = settings.images or common.ipc * outline.classes, settings.iterations * settings.batch_real
         student, target_model = outline.flops(common.network), outline.flops(outline.teacher)
         return _cost(student, target_model, real, real, 2 * settings.iterations * images)
 
 
 def _cost(student: int, target_model: int, real: int, taught: int, moved: int) -> Cost:
-    """The Cost of ``real`` images forwards and ``moved`` ones both ways, and of ``taught`` through the target model."""
+    """Returns the Cost of ``real`` images forwards, ``moved`` ones both ways, and ``taught`` through the target model."""
     return Cost.of_passes(student, real + moved, moved) + Cost.of_passes(target_model, taught)
 
 
 def _target_model(pool: "Pool") -> "Network | Foreign":
-    """The first network of ``method.teacher``."""
+    """Returns the first network of ``method.teacher``; raises BadInput if it has no features."""
     if not pool.has_features(pool.members[0]):
         raise BadInput(f"method.teacher is {pool.info['pool']!r}, whose {pool.members[0].word} has no features.")
     return pool.network(pool.members[0])

@@ -48,9 +48,19 @@ if TYPE_CHECKING:
 
 
 class Settings(Section):
-    """``batch_syn`` images a step (None: all); s is drawn from 0 to ``max_start`` - 1.
+    """The settings of MTT.
 
-    Of the images: ``lr_img``, ``momentum``. Of the students' learning rate: where it starts, ``lr_net``, and ``lr_lr``.
+    Attributes:
+        iterations: updates.
+        steps: N, steps of a student.
+        expert_epochs: epochs of the expert's segment that the steps should match.
+        max_start: s is drawn from 0 to ``max_start`` - 1.
+        batch_syn: images of a step; None: all.
+        lr_img: learning rate of the images.
+        momentum: of the images and of α.
+        lr_net: α at first.
+        lr_lr: learning rate of α.
+        gradient: adjoint, unrolled or tesla.
     """
 
     iterations: int = Field(ge=1)
@@ -72,7 +82,7 @@ class Student:
     """The cross-entropy of a network as a function of one vector of all its parameters, and its derivatives.
 
     Args:
-        network: whose parameters are as the vector has them, in its order.
+        network: a network; the vector holds its parameters in order.
         chunk: images that pass together; the gradient is that of all.
         precision: ``fp32`` or ``bf16``.
         compile: whether ``torch.compile`` takes the gradient, and the gradient's gradient, as one graph each.
@@ -86,14 +96,14 @@ class Student:
         gradient = grad(self.loss)
 
         def along(images: Tensor, vector: Tensor, labels: Tensor, direction: Tensor) -> Tensor:
-            """g' direction."""
+            """Product of g and a direction."""
             return gradient(vector, images, labels) @ direction
 
         self._gradient = fast(gradient)
-        self._turned = {which: fast(grad_and_value(along, which)) for which in ((0,), (0, 1))}
+        self._product_gradients = {which: fast(grad_and_value(along, which)) for which in ((0,), (0, 1))}
 
     def loss(self, vector: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        """The mean cross-entropy; differentiable any number of times."""
+        """Returns the mean cross-entropy (); differentiable any number of times."""
         parts = zip(self.shapes.items(), vector.split(self.sizes), strict=True)
         parameters = {name: part.view(shape) for (name, shape), part in parts}
         with autocast(images.device, self.precision):
@@ -101,18 +111,22 @@ class Student:
         return F.cross_entropy(logits.to(vector.dtype), labels)
 
     def gradient(self, vector: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        """g (P,)."""
+        """Returns g (P,), the gradient of the loss by the vector."""
         parts = self._parts(images, labels)
         return cast("Tensor", sum(fraction * self._gradient(vector, *part) for fraction, *part in parts))
 
-    def turned(
+    def product_gradients(
         self, vector: Tensor, images: Tensor, labels: Tensor, direction: Tensor, bending: bool = True
     ) -> tuple[Tensor, Tensor | int, Tensor | int]:
-        """Of g' direction: the derivatives by the images and, if ``bending``, by the vector; and its value."""
+        """Differentiates the product of g and a direction.
+
+        Returns:
+            The derivatives by the images and, if ``bending``, by the vector (else 0); and the product's value.
+        """
         on_images, on_vector, value = [], 0, 0
         for fraction, part, classes in self._parts(images, labels):
             which = (0, 1) if bending else (0,)
-            derivatives, part_value = self._turned[which](part, vector, classes, direction)
+            derivatives, part_value = self._product_gradients[which](part, vector, classes, direction)
             on_images.append(fraction * derivatives[0])
             value = value + fraction * part_value
             if bending:
@@ -120,7 +134,7 @@ class Student:
         return torch.cat(on_images), on_vector, value
 
     def _parts(self, images: Tensor, labels: Tensor) -> list[tuple[float, Tensor, Tensor]]:
-        """(fraction of all images, images, labels) of each chunk."""
+        """Returns (fraction of all images, images, labels) of each chunk."""
         return [
             (len(part) / len(images), part, classes)
             for part, classes in zip(images.split(self.chunk), labels.split(self.chunk), strict=True)
@@ -136,13 +150,14 @@ def retraced(
     images: Tensor,
     bending: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradient of L by the images and the learning rate, and L, by the walk there and back.
+    """Computes the gradient of L by the images and the learning rate, and L, by the adjoint walk.
 
     Args:
-        student: Student.
-        steps: for each of them a function of ``images`` that gives its augmented batch, and the labels.
-        start, target: θ_0 and θ* (P,).
-        lr: α, a Tensor of no dimension.
+        student: of the network.
+        steps: for each step a function of ``images`` that returns its augmented batch and the labels.
+        start: θ_0 (P,).
+        target: θ* (P,).
+        lr: α, a Tensor ().
         images: (M, C, S, S).
         bending: whether λ changes on the way; without, it is TESLA's approximation.
     """
@@ -157,7 +172,7 @@ def retraced(
         leaf = images.detach().requires_grad_()
         with torch.enable_grad():
             seen, labels = step(leaf)
-        on_seen, on_vector, value = student.turned(path.pop(), seen.detach(), labels, direction, bending)
+        on_seen, on_vector, value = student.product_gradients(path.pop(), seen.detach(), labels, direction, bending)
         on_images -= lr * torch.autograd.grad(seen, leaf, on_seen)[0]
         on_lr -= value
         direction = direction - lr * on_vector
@@ -167,7 +182,7 @@ def retraced(
 def unrolled(
     student: Student, steps: Sequence[Step], start: Tensor, target: Tensor, lr: Tensor, images: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The same by the graph of all steps."""
+    """Computes the same by the graph of all steps."""
     images, lr = images.detach().requires_grad_(), lr.detach().requires_grad_()
     vector = start.detach().requires_grad_()
     for step in steps:
@@ -183,9 +198,9 @@ ROUTES = {"adjoint": retraced, "unrolled": unrolled, "tesla": partial(retraced, 
 
 
 class MTT(ImageMethod[Settings]):
-    """A unit of work is an update: a walk there and back."""
+    """Trajectory matching; one unit of work is an update: a walk of a student and its gradient."""
 
-    asks_logits = True
+    needs_logits = True
     learns_lr = True
     labels: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]: optional in ImageMethod, always set here
     variables = ("images", "lr")
@@ -193,7 +208,7 @@ class MTT(ImageMethod[Settings]):
     def __init__(self, problem: Problem, settings: Settings) -> None:
         super().__init__(problem, settings)
         pool, common = problem.pool, problem.settings
-        _suits(pool.info["pool"], pool.info["objective"], pool.words, pool.info["settings"], common, settings)
+        _require_experts(pool.info["pool"], pool.info["objective"], pool.words, pool.info["settings"], common, settings)
         require_same_inputs("mtt", pool, problem.data)
         self.experts = [member for member in pool.members if canonical(member.word) == canonical(common.network)]
         self.total = settings.iterations
@@ -209,6 +224,7 @@ class MTT(ImageMethod[Settings]):
 
     @classmethod
     def check(cls, common: Common, settings: Settings, classes: int | None) -> None:
+        """Raises BadInput if the network has batch norms, or a step has more images than there are."""
         if parse(common.network).norm == "BN":
             raise BadInput(
                 f"method.network is {common.network}, whose batch norms carry statistics that are no part of a trajectory: "
@@ -219,10 +235,12 @@ class MTT(ImageMethod[Settings]):
 
     @classmethod
     def check_teachers(cls, common: Common, settings: Settings, pool: "PoolSettings") -> None:
+        """Raises BadInput if ``method.teacher`` has no experts for the students."""
         epochs = pool.training.model_dump() if pool.objective == "trajectory" else {}
-        _suits(common.teacher, pool.objective, pool.networks, epochs, common, settings)
+        _require_experts(common.teacher, pool.objective, pool.networks, epochs, common, settings)
 
     def advance(self) -> StepResult:
+        """Computes the gradient of L by images and learning rate."""
         update = self.at
         start, target = self._segment(self.problem.draws("segment", update))
         steps = [partial(self._seen, update, step) for step in range(self.settings.steps)]
@@ -233,14 +251,14 @@ class MTT(ImageMethod[Settings]):
         return StepResult(image_grad_ready=True, metrics={"loss": loss, "lr": self.lr.detach()})
 
     def _segment(self, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-        """θ_0 and θ* of a drawn expert."""
+        """Draws an expert and an epoch; returns θ_0 and θ* (P,)."""
         expert = self.experts[int(torch.randint(len(self.experts), (1,), generator=draws))]
         epoch = int(torch.randint(self.settings.max_start, (1,), generator=draws))
         pool = self.problem.pool
         return pool.parameters(expert, epoch), pool.parameters(expert, epoch + self.settings.expert_epochs)
 
     def _seen(self, update: int, step: int, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The augmented batch of a step of an update, of all ``images``, and its labels."""
+        """Returns the augmented batch of a step of an update, out of all ``images``, and its labels."""
         problem = self.problem
         epoch, place = divmod(step, len(self.batches))
         order = torch.randperm(len(images), generator=problem.draws("order", update, epoch))
@@ -249,6 +267,7 @@ class MTT(ImageMethod[Settings]):
         return seen, self.labels[index]
 
     def apply(self) -> None:
+        """Takes the optimiser's step; raises BadInput if the learnt rate is no longer positive."""
         super().apply()
         if not (rate := self.lr.item()) > 0:  # nor when it is no number
             raise BadInput(
@@ -257,29 +276,32 @@ class MTT(ImageMethod[Settings]):
             )
 
     def result(self) -> "DistilledSet":
+        """Returns the images with hard labels and the learnt rate."""
         return self.problem.hard_set(self.images, self.labels, lr=self.lr.item())
 
     def cost(self) -> Cost:
+        """Counts the passes of the walks so far."""
         walked = sum(len(self.batches[step % len(self.batches)]) for step in range(self.settings.steps)) * self.at
         return _cost(self.problem.forward_flops(), walked, self.settings.gradient)
 
     @classmethod
     def estimate(cls, common: Common, settings: Settings, outline: Outline) -> Cost:
+        """Estimates the passes of all walks."""
         images = common.ipc * outline.classes
         walked = settings.iterations * settings.steps * min(settings.batch_syn or images, images)
         return _cost(outline.flops(common.network), walked, settings.gradient)
 
 
 def _cost(flops: int, walked: int, gradient: str) -> Cost:
-    """The Cost of walks over so many images, which are retraced but where all steps are in memory."""
+    """Returns the Cost of walks over ``walked`` images, taken twice unless all steps are in memory."""
     again = 0 if gradient == "unrolled" else walked
     return Cost.of_passes(flops, walked + again, walked + again, second=walked)
 
 
-def _suits(
+def _require_experts(
     name: str, objective: str, words: Sequence[str], training: Mapping[str, Any], common: Common, settings: Settings
 ) -> None:
-    """Raise BadInput where the pool ``name``, of such an objective, words and training, has no experts for the students."""
+    """Raises BadInput if the pool ``name``, of this objective, networks and training, has no experts for the students."""
     if objective != "trajectory":
         raise BadInput(
             f"method.teacher is {name!r}, whose objective is {objective}: mtt retraces a pool whose objective is trajectory."

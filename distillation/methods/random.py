@@ -10,11 +10,14 @@ if TYPE_CHECKING:
 
 
 class Settings(Section):
-    """Nothing to set."""
+    """Has no settings."""
 
 
 class Random(SelectionMethod[Settings]):
+    """A random selection of real images."""
+
     def result(self) -> "DistilledSet":
+        """Returns ``ipc`` random images of each class with hard labels."""
         problem = self.problem
         chosen = problem.pick(problem.settings.ipc, problem.draws("pick")).flatten()
         return problem.hard_set(problem.real(chosen), problem.labels(), chosen=chosen.tolist())

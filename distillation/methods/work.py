@@ -1,4 +1,4 @@
-"""Distillation as work that resumes: one shard of a set a job, and the set that finished shards make together."""
+"""Distillation as resumable work: a job for each shard of a set, and the set that the finished shards form."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,21 +25,21 @@ from distillation.teachers.pool import Pool
 from distillation.training.resume import complete
 
 RECORD = "record.json"
-_POINTS = 500  # a curve longer than a screen is wide says no more
+_POINTS = 500  # house: of a curve, at most; a screen shows no more
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A shard of a distilled set to make.
+    """The job of distilling one shard of a set.
 
     Attributes:
         data: the folder of the RealSet.
-        teachers, guides: the files of the pools of ``method.teacher`` and ``method.guidance.teacher``; None where
-            nothing of them is read.
+        teachers: the file of the pool of ``method.teacher``; None if it is not read.
+        guides: the file of the pool of ``method.guidance.teacher``; None if it is not read.
         read: other files that the method reads.
-        shard: which one.
-        common: the section ``method``; ``ipc`` is the shard's share.
-        settings: the method's own section, without what says only how many shards there are.
+        shard: the shard's number.
+        common: the section ``method``, with the ``ipc`` of the shard.
+        settings: the method's own section, without the number of shards.
     """
 
     data: Path
@@ -52,7 +52,7 @@ class Job:
 
 
 def distill(job: Job, task: Task, device: str) -> None:
-    """Runs the method of ``job`` to its end, resuming where an earlier run stopped; set and record go into the task.
+    """Runs the method of ``job`` to its end, resuming from the last checkpoint; writes set and record into the task.
 
     Raises:
         BadInput: the images are not finite at the end.
@@ -70,7 +70,7 @@ def distill(job: Job, task: Task, device: str) -> None:
         load_state_dict(state)
     units = updates(method, guidance, start=done["updates"])
 
-    def advance() -> dict[str, float | Tensor]:
+    def advance() -> dict[str, Any]:
         unit = next(units)
         metrics, done["updates"] = dict(unit.metrics), unit.updates
         if unit.updated and (unit.updates % every == 0 or method.at == method.total):
@@ -100,7 +100,7 @@ def distill(job: Job, task: Task, device: str) -> None:
 
 
 def _method(job: Job, device: str) -> tuple[Method, Guidance | None]:
-    """The method and, where alpha is above zero, its guidance."""
+    """Builds the method and, if alpha is above zero, its guidance."""
     data, teachers, guides = loaded(job.data, device), _pool(job.teachers, device), _pool(job.guides, device)
     check(job.common.network, *data.shape[:2])
     problem = Problem(data, job.common, torch.device(device), teachers, job.shard, guides)
@@ -110,12 +110,12 @@ def _method(job: Job, device: str) -> tuple[Method, Guidance | None]:
 
 @lru_cache(maxsize=2)
 def _pool(file: Path | None, device: str) -> Pool | None:
-    """Loaded once for all the shards that a process makes."""
+    """Loads a pool once for all the shards of a process."""
     return Pool(file.parent, device) if file else None
 
 
 def write(out: Path, tasks: Sequence[Task], common: Common, settings: Section) -> None:
-    """Writes the set that finished shards make together, its curve, ``info.json`` and ``metrics.json``."""
+    """Writes the set that the finished shards form, its curve, ``info.json`` and ``metrics.json``."""
     folders = [cast("Path", task.finished()) for task in tasks]
     distilled = merged([DistilledSet.load(folder / paths.SET_FILE) for folder in folders])
     records = [files.load_json(folder / RECORD) for folder in folders]
@@ -135,7 +135,7 @@ def write(out: Path, tasks: Sequence[Task], common: Common, settings: Section) -
 
 
 def merged(shards: Sequence[DistilledSet]) -> DistilledSet:
-    """One DistilledSet of several, class by class, the shards in order within a class; a single one stays as it is."""
+    """Joins several DistilledSets class by class, the shards in order within a class; a single one stays as it is."""
     first, *rest = shards
     if not rest:
         return first
@@ -150,6 +150,6 @@ def merged(shards: Sequence[DistilledSet]) -> DistilledSet:
 
 
 def _mean(curves: Sequence[list[dict]]) -> pd.DataFrame:
-    """The mean of the shards' curves, update by update."""
+    """Returns the mean of the shards' curves, update by update."""
     tables = [pd.DataFrame(curve, columns=pd.Index(curve[0] if curve else ["iteration", "loss"])) for curve in curves]
-    return pd.concat(tables).groupby("iteration", as_index=False).mean()
+    return pd.DataFrame(pd.concat(tables).groupby("iteration", as_index=False).mean())

@@ -1,4 +1,4 @@
-"""What the batch norms of teachers saw in training: the statistics that recovery matches (SRe2L, SC-DD)."""
+"""The running statistics of teachers' batch norms, which recovery matches (SRe2L, SC-DD)."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -10,10 +10,10 @@ COLUMNS = ["network", "index", "checkpoint", "layer", "channel", "mean", "varian
 
 
 def statistics(weights: Mapping[str, Tensor]) -> pd.DataFrame:
-    """The running mean and variance of every channel: a row each, layers from 1 in the order of the network.
+    """Returns the running mean and variance of every channel, a row each; layers count from 1 in the order of the network.
 
     Args:
-        weights: tensors under ``<network>/<index>/<checkpoint>/<name>``, as a pool's file holds them.
+        weights: tensors by ``<network>/<index>/<checkpoint>/<name>``, as in a pool's file.
     """
     suffix, parts = ".running_mean", []
     for (network, index, checkpoint), names in _grouped(name for name in weights if name.endswith(suffix)).items():
@@ -33,5 +33,5 @@ def _grouped(names: Iterable[str]) -> dict[tuple[str, ...], list[str]]:
 
 
 def _natural(name: str) -> list[int | str]:
-    """Numbers in a name sort as numbers: body.2 before body.10."""
+    """Sort key in which numbers in a name sort as numbers: body.2 before body.10."""
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]

@@ -1,4 +1,4 @@
-"""One teacher to make: what an objective is, what it is given, and what it leaves behind."""
+"""An objective, the job of training one teacher by it, and the result of that job."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,16 +30,16 @@ RESULT = "teacher.safetensors"
 
 @dataclass(frozen=True)
 class Objective:
-    """A way in which teachers come to be.
+    """A way to train or obtain teachers.
 
     Attributes:
-        settings: the schema of its section of params.yaml; a pool's PoolSettings hold the section as ``training``.
-        make: function of a Job, its Task and a device that makes one teacher, resuming where an earlier run stopped, and
-            calls ``finish``.
-        check: function of PoolSettings and their path in params.yaml; raises BadInput where they do not go together.
+        settings: schema of its section of params.yaml; PoolSettings hold that section as ``training``.
+        make: function of a Job, its Task and a device; it trains one teacher, resuming from the last checkpoint, and calls
+            ``finish``.
+        check: function of PoolSettings and their path in params.yaml; it raises BadInput if they contradict each other.
         classifies: function of PoolSettings: whether the teachers' outputs are the classes of their source.
-        words: function of PoolSettings: those of ``networks`` that are words of ours, which must fit the source's images.
-        shape: function of PoolSettings and the source's (channels, size): those of the images that the teachers take.
+        words: function of PoolSettings: those of ``networks`` that are network names of this project.
+        shape: function of PoolSettings and the source's (channels, size); it returns those of the teachers' inputs.
     """
 
     settings: type[Section]
@@ -52,9 +52,9 @@ class Objective:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A teacher to make: the ``index``-th network ``network`` (a word) on the RealSet in ``data``.
+    """The job of training the ``index``-th network named ``network`` on the RealSet in the folder ``data``.
 
-    ``settings`` are those of its pool, of this one network.
+    ``settings`` are those of its pool, reduced to this one network.
     """
 
     data: Path
@@ -64,12 +64,16 @@ class Job:
 
     @property
     def name(self) -> str:
-        """What names its draws."""
+        """The prefix of the names of its random draws."""
         return f"teacher/{self.network}/{self.index}"
 
 
 def split(data: RealSet) -> tuple[Split, Split]:
-    """(training, validation) Splits: every tenth image of each class is held out."""
+    """Splits the training images into (training, validation): every tenth image of each class is held out.
+
+    Raises:
+        BadInput: no class has ten images.
+    """
     held = torch.zeros(len(data.train), dtype=torch.bool)
     for members in data.members:
         held[members[9::10]] = True
@@ -81,7 +85,7 @@ def split(data: RealSet) -> tuple[Split, Split]:
 
 
 def training_of(job: Job, data: RealSet, shown: Split, device: str) -> Training:
-    """The Training of a fresh network of ``job`` on the Split ``shown`` and its labels, by the settings of its section."""
+    """Returns the Training of a freshly initialised network of ``job`` on the Split ``shown``."""
     settings = job.settings
     draws = generator(settings.seed, "teacher", job.network, job.index)
     return Training(
@@ -101,14 +105,16 @@ def training_of(job: Job, data: RealSet, shown: Split, device: str) -> Training:
 
 
 def train(task: Task, training: Training, beside: dict, after: Callable[[], None]) -> list[list[float]]:
-    """Brings a Training to its end, resuming where an earlier run stopped.
+    """Runs a Training to its last epoch, resuming from the last checkpoint.
 
     Args:
-        beside: what a checkpoint holds beside the training; it is brought up to date in place.
+        task: the Task that holds the checkpoints.
+        training: the Training of the job.
+        beside: what a checkpoint holds beside the training; restored in place.
         after: called after each epoch.
 
     Returns:
-        A row of epoch, loss and training accuracy (percent) an epoch.
+        A row of epoch, loss and training accuracy (percent) for each epoch.
     """
     curve: list[list[float]] = []
 
@@ -148,18 +154,19 @@ def finish(
     beside: dict | None = None,
     **more: object,
 ) -> None:
-    """Leaves a network as the result of its task.
+    """Writes a trained network as the result of its task.
 
     Args:
-        job, task: what it was made for.
-        data: a RealSet whose space and shape are those of what the network takes.
-        network: of the job's word; its weights are replaced.
-        kept: for each of ``settings.keep`` by name, ``weights`` (a state dict) and ``epoch``.
+        job: the job that the network was trained for.
+        task: its Task.
+        data: a RealSet in the space and shape of the network's inputs.
+        network: a network of the job's name; its weights are replaced.
+        kept: for each entry of ``settings.keep`` by name, ``weights`` (a state dict) and ``epoch``.
         curve: rows of epoch, loss and training accuracy (percent, or None).
-        classifies: whether the network's outputs are the classes of ``data``, so that it has a test accuracy; else its
-            classifier is left out.
+        classifies: whether the network's outputs are the classes of ``data``, so that it has a test accuracy; otherwise its
+            classifier is not stored.
         beside: tensors by name that are stored beside the weights.
-        more: what else its record should say.
+        more: further entries of its record.
     """
     record = {"network": job.network, "index": job.index, "parameters": parameters(network), "curve": curve, "kept": []}
     record |= {"classes": data.classes if classifies else None, "shape": list(data.shape[:2]), "space": data.space.kind}

@@ -1,4 +1,4 @@
-"""A pool: one file with all weights, and who they are."""
+"""A pool of teachers: one file with the weights of all members, and their record."""
 
 import copy
 from collections.abc import Iterable
@@ -24,16 +24,21 @@ FILE, RECORD = "teachers.safetensors", "pool.json"
 
 
 def epoch_name(epoch: int) -> str:
-    """What a trajectory calls all parameters, as one vector, after so many epochs."""
+    """Returns the name of the parameter vector of an epoch in a trajectory."""
     return f"trajectory/{epoch}"
 
 
 @dataclass(frozen=True)
 class Member:
-    """One set of weights: the ``index``-th network ``word``, at the epoch kept as ``kept``.
+    """One set of weights: the ``index``-th network named ``word``, at the epoch kept as ``kept``.
 
-    ``accuracy`` on the test set in percent, None of a network without classes; ``library``, whose name of a model
-    ``word`` is, None where it is one of ours.
+    Attributes:
+        word: the network's name, in this project's grammar or in the library's.
+        index: its number among the networks of that name.
+        kept: an entry of the pool's ``keep``.
+        epoch: the epoch of the weights.
+        accuracy: on the test set, in percent; None for a network without classes.
+        library: the library that defines the network; None for one of this project.
     """
 
     word: str
@@ -45,10 +50,19 @@ class Member:
 
 
 class Pool:
-    """The teachers of ``models/teachers/<pool>``, loaded one at a time.
+    """The teachers in the folder ``models/teachers/<pool>``, loaded one at a time.
 
-    ``shape`` is (channels, size, classes) and ``space`` the space of what they are given; ``classes`` are the names that
-    their logits stand for, None where they only have features.
+    Attributes:
+        info: the record of the pool's file.
+        space: the Space of the networks' inputs.
+        shape: (channels, size, classes) of the networks' inputs and logits.
+        classes: the names of the classes of the logits; None if the networks have features only.
+        members: the Members.
+        network: cached function of a Member that returns its frozen network in eval mode, on the pool's device.
+
+    Args:
+        folder: the folder of the pool.
+        device: of the networks.
     """
 
     def __init__(self, folder: str | Path, device: torch.device | str = "cpu") -> None:
@@ -58,7 +72,8 @@ class Pool:
             self.space = Space.read(self.info["space"], {n: view.get(n) for n in view.names if n.startswith(PREFIX)})
         self.space = self.space.to(device)
         self.classes = self.info["classes"]
-        self.shape = tuple(self.info["shape"])
+        channels, size, classes = self.info["shape"]
+        self.shape: tuple[int, int, int] = (channels, size, classes)
         self.members = [
             Member(
                 entry["network"], entry["index"], kept["name"], kept["epoch"], kept["accuracy"], entry.get("library")
@@ -71,27 +86,33 @@ class Pool:
 
     @property
     def words(self) -> list[str]:
-        """The different networks, in order."""
+        """The different network names, in order."""
         return list(dict.fromkeys(member.word for member in self.members))
 
     def keeping(self, epoch: int | str) -> "Pool":
-        """The pool with those members alone that were kept as ``epoch`` (``any``: all). Raises BadInput if none was."""
-        made = copy.copy(self)
-        made.members = [member for member in self.members if str(epoch) in ("any", member.kept)]
-        if not made.members:
+        """Returns the pool restricted to the members kept as ``epoch`` (``any``: all).
+
+        Raises:
+            BadInput: no member was.
+        """
+        pool = copy.copy(self)
+        pool.members = [member for member in self.members if str(epoch) in ("any", member.kept)]
+        if not pool.members:
             kept = ", ".join(dict.fromkeys(member.kept for member in self.members))
             raise BadInput(f"the teachers of {self.info['pool']} were kept at {kept}, not at {epoch}.")
-        return made
+        return pool
 
     def fits(self, images: Tensor) -> bool:
-        """Whether images (N, C, S, S) have the channels and the size that the networks are given."""
+        """Whether images (N, C, S, S) have the channels and the size of the networks' inputs."""
         return tuple(images.shape[1:3]) == self.shape[:2]
 
     def take(self, images: Tensor, space: Space, adapting: bool = False) -> Tensor:
-        """Images (N, C, S, S) of a space as the networks are given them; differentiable.
+        """Maps images of a space to the networks' inputs; differentiable.
 
         Args:
-            adapting: whether images of another shape are made grey or RGB and resized.
+            images: (N, C, S, S).
+            space: the Space of the images.
+            adapting: whether images of another shape are converted to grey or RGB and resized.
 
         Raises:
             BadInput: the images have another shape, and ``adapting`` is False.
@@ -107,25 +128,25 @@ class Pool:
         return self.space.encode(adapt(space.decode(images), *self.shape[:2]))
 
     def draw(self, draws: torch.Generator) -> Member:
-        """A Member: its network word uniform over the words, then uniform over that word's members."""
+        """Draws a Member: first a network name, uniformly, then one of the members of that name, uniformly."""
         words = self.words
         word = words[int(torch.randint(len(words), (1,), generator=draws))]
         among = [member for member in self.members if member.word == word]
         return among[int(torch.randint(len(among), (1,), generator=draws))]
 
     def parameters(self, member: Member, epoch: int) -> Tensor:
-        """All parameters (P,) of a Member of a pool of trajectories after so many epochs, 0 being before the first."""
+        """Returns all parameters (P,) of a Member of a pool of trajectories after ``epoch`` epochs; 0: before the first."""
         with tensors.opened(self.folder / FILE) as view:
             return view.get(f"{member.word}/{member.index}/{epoch_name(epoch)}").to(self.device)
 
     def part(self, members: Iterable[Member]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Weights (name to Tensor) and record of a file of this format that holds these members alone."""
-        wanted = {(member.word, member.index, member.kept) for member in members}
+        """Returns weights (by name) and record of a pool's file that holds only these members."""
+        parts = {(member.word, member.index, member.kept) for member in members}
         networks = [
-            {**entry, "kept": [k for k in entry["kept"] if (entry["network"], entry["index"], k["name"]) in wanted]}
+            {**entry, "kept": [k for k in entry["kept"] if (entry["network"], entry["index"], k["name"]) in parts]}
             for entry in self.info["networks"]
         ]
-        starts = (PREFIX, *("/".join(map(str, each)) + "/" for each in wanted))
+        starts = (PREFIX, *("/".join(map(str, each)) + "/" for each in parts))
         with tensors.opened(self.folder / FILE) as view:
             content = {name: view.get(name) for name in view.names if name.startswith(starts)}
         return content, {**self.info, "networks": [entry for entry in networks if entry["kept"]]}
@@ -135,11 +156,11 @@ class Pool:
         return member.library is not None or embeds(member.word)
 
     def first(self, word: str) -> Network | foreign.Foreign:
-        """The network of the first member of a word."""
+        """Returns the network of the first member of a name."""
         return self.network(next(member for member in self.members if member.word == word))
 
     def flops(self, word: str) -> int:
-        """Floating-point operations of one image's forward pass through the network ``word``."""
+        """Returns the floating-point operations of one image's forward pass through the first network of a name."""
         network = self.first(word)
         image = torch.zeros(1, self.shape[0], self.shape[1], self.shape[1], device=self.device)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -147,7 +168,7 @@ class Pool:
         return counter.get_total_flops()
 
     def _network(self, member: Member) -> Network | foreign.Foreign:
-        """The frozen network of a Member, in eval mode, on the pool's device."""
+        """Loads the frozen network of a Member in eval mode onto the pool's device."""
         channels, size, classes = self.shape
         if member.library:
             network = foreign.build(member.library, member.word, size, classes or None)

@@ -12,13 +12,15 @@ Kept = Literal["last", "best", "best_test"] | Annotated[int, Field(ge=1)]
 
 
 class PoolDefaults(Section):
-    """The section ``pool``: what a pool has unless its own section says otherwise.
+    """The section ``pool``: defaults of every pool.
 
     Attributes:
-        count: how many teachers of each network.
-        keep: the epochs whose weights are kept: numbers, ``last``, ``best`` (on a tenth of the training images held out
-            for it) and ``best_test`` (the published rule of CLOM and APM: chosen on the test set, and marked wherever it
-            shows).
+        count: teachers of each network name.
+        seed: names every draw.
+        keep: the epochs whose weights are kept: numbers, ``last``, ``best`` (on a tenth of the training images, held out for
+            it) and ``best_test`` (the published rule of CLOM and APM: chosen on the test set, and marked in every table).
+        precision: ``fp32`` or ``bf16``.
+        compile: whether networks are compiled.
     """
 
     count: int = Field(ge=1)
@@ -36,9 +38,13 @@ class PoolDefaults(Section):
 
 
 class PoolSettings(PoolDefaults):
-    """A pool: each network ``count`` times, made on ``source`` by ``objective``.
+    """The settings of a pool: each network ``count`` times, trained on ``source`` by ``objective``.
 
-    ``training`` is the section of the objective, under its name in params.yaml.
+    Attributes:
+        source: ``dataset``, or ``sources/<name>`` or ``targets/<name>``.
+        objective: the name of a file of ``objectives``.
+        networks: network names.
+        training: the section of the objective, under the objective's name in params.yaml.
     """
 
     source: str = Field(pattern=r"^(dataset|(sources|targets)/[\w-]+)$")
@@ -47,16 +53,20 @@ class PoolSettings(PoolDefaults):
     training: Section
 
     def of_one(self, network: str) -> "PoolSettings":
-        """The settings of one teacher: not which others there are."""
+        """Returns the settings reduced to one teacher, so that they do not depend on the others."""
         return self.model_copy(update={"networks": [network], "count": 1})
 
 
-OWN = ("source", "objective", "networks")  # what every pool says for itself
+OWN = ("source", "objective", "networks")  # the keys that every pool must set
 COMMON = (*OWN, *PoolDefaults.model_fields)
 
 
 def pool_settings(params: Params, pool: str) -> PoolSettings:
-    """The settings of ``teacher.<pool>``. Raises BadInput naming the key where it can be changed."""
+    """Returns the settings of ``teacher.<pool>``.
+
+    Raises:
+        BadInput: a value is wrong; the sentence names the key.
+    """
     params.section("pool", PoolDefaults)
     values, path = merged(params, pool), f"teacher.{pool}"
     chosen = values["objective"]
@@ -69,10 +79,10 @@ def pool_settings(params: Params, pool: str) -> PoolSettings:
 
 
 def merged(params: Params, pool: str) -> dict[str, Any]:
-    """What ``teacher.<pool>`` amounts to: the keys of a pool, and under its objective's name the section of that.
+    """Returns the keys of ``teacher.<pool>`` over the defaults, and the section of its objective under the objective's name.
 
     Raises:
-        BadInput: the pool does not name its source, objective or networks, or names what there is not.
+        BadInput: the pool does not name its source, objective or networks, or names unknown ones.
     """
     own, names = params.value(f"teacher.{pool}"), objectives.names()
     _check_keys(own, names, f"teacher.{pool}")
@@ -84,24 +94,24 @@ def merged(params: Params, pool: str) -> dict[str, Any]:
 
 
 def section_of(params: Params, pool: str, objective: str) -> Any:
-    """The section of an objective with what a pool has instead of its values."""
+    """Returns the section of an objective, overridden by the pool's own values."""
     return _over(params.value(f"objectives.{objective}"), params.value(f"teacher.{pool}").get(objective, {}))
 
 
 def _check_keys(own: Any, names: list[str], path: str) -> None:
     if not isinstance(own, dict):
         raise BadInput(f"{path} must be a section with {', '.join(OWN)} and what differs, not {own!r}.")
-    known = [*COMMON, *names]
+    keys = [*COMMON, *names]
     for key in own:
-        if key not in known:
-            raise BadInput(f"{path}.{key} is not a setting; {path} has {', '.join(known)}.")
+        if key not in keys:
+            raise BadInput(f"{path}.{key} is not a setting; {path} has {', '.join(keys)}.")
     for key in OWN:
         if key not in own:
             raise BadInput(f"{path} lacks {key}: a pool names its {', '.join(OWN[:-1])} and {OWN[-1]}.")
 
 
 def _over(base: Any, changes: Any) -> Any:
-    """``base`` with ``changes`` instead of its own values, mapping by mapping."""
+    """Returns ``base`` overridden by ``changes``, mapping by mapping."""
     if not (isinstance(base, dict) and isinstance(changes, dict)):
         return changes
     return {**base, **{key: _over(base.get(key), value) for key, value in changes.items()}}

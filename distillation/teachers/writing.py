@@ -1,4 +1,4 @@
-"""The out of a pool: all teachers in one file, who they are, how they were trained, and what their batch norms saw."""
+"""The out of a pool: the weights of all teachers in one file, their record, curves and batch-norm statistics."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from distillation.teachers.settings import PoolSettings
 
 
 def write(out: Path, pool: str, settings: PoolSettings, data: RealSet, tasks: Sequence[Task]) -> None:
-    """Writes the finished teachers of a pool; what images they take and what they predict is the same for all of them."""
+    """Writes the finished teachers of a pool, all of which have the same input shape and classes."""
     weights: dict[str, Tensor] = {}
     records, shared = [], {}
     for task in tasks:
@@ -54,6 +54,6 @@ def write(out: Path, pool: str, settings: PoolSettings, data: RealSet, tasks: Se
 
 
 def _means(**lists: list[float | None]) -> dict[str, float]:
-    """The mean of each list of percents, but of those with a None."""
+    """Returns the mean of each list of percents; lists that hold a None are left out."""
     present = {name: [value for value in each if value is not None] for name, each in lists.items()}
     return {name: round(sum(each) / len(each), 2) for name, each in present.items() if len(each) == len(lists[name])}

@@ -1,1 +1,1 @@
-"""Measures of a distilled set that train nothing on it: which of them foretells the accuracy is the question of CLOM."""
+"""Measures of a distilled set that train nothing on it; CLOM studies which of them predict the accuracy."""

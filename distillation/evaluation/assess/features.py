@@ -15,36 +15,37 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def features(network: "Network | Foreign", images: Tensor, chunk: int) -> Tensor:
-    """Features (N, F) of images (N, C, H, W), float64."""
+    """Returns features (N, F) of images (N, C, H, W), float64."""
     return in_chunks(network.embed, images, chunk).double()
 
 
-def mean_distance(real: Tensor, made: Tensor) -> float:
-    """|| mean of the real - mean of the distilled ||²: the loss of DM (WACV 2023, equation 6), without augmentation."""
-    return float((real.mean(0) - made.mean(0)).square().sum())
+def mean_distance(real: Tensor, distilled: Tensor) -> float:
+    """Returns || mean of real - mean of distilled ||²: the loss of DM (WACV 2023, equation 6), without augmentation."""
+    return float((real.mean(0) - distilled.mean(0)).square().sum())
 
 
-def kernel_distance(real: Tensor, made: Tensor) -> float:
-    """The squared maximum mean discrepancy with the kernel of KID, k(x, y) = (x · y / F + 1)³ (Bińkowski et al., ICLR 2018).
+def kernel_distance(real: Tensor, distilled: Tensor) -> float:
+    """Returns the squared maximum mean discrepancy with the kernel of KID (Bińkowski et al., ICLR 2018).
 
-    mean k(real, real) + mean k(made, made) - 2 mean k(real, made), every pair counted, so that one image is enough. It
-    sees the first three moments where ``mean_distance`` sees the first; the fewer the images, the larger it is.
+    mean k(real, real) + mean k(distilled, distilled) - 2 mean k(real, distilled) with k(x, y) = (x · y / F + 1)³, over every
+    pair, so that one image is enough. It compares the first three moments, ``mean_distance`` the first; the fewer the images,
+    the larger it is.
     """
 
     def kernel(x: Tensor, y: Tensor) -> Tensor:
         return (x @ y.T / x.shape[1] + 1).pow(3).mean()
 
-    return float(kernel(real, real) + kernel(made, made) - 2 * kernel(real, made))
+    return float(kernel(real, real) + kernel(distilled, distilled) - 2 * kernel(real, distilled))
 
 
 def spread(values: Tensor) -> float | None:
-    """The mean Euclidean distance between two different rows of ``values`` (N, F); None for a single row."""
+    """Returns the mean Euclidean distance between two different rows of ``values`` (N, F); None for a single row."""
     if len(values) < 2:
         return None
     return float(torch.pdist(values).mean())
 
 
 def mean_of(values: Iterable[float | None]) -> float | None:
-    """The mean of those that are not None; None where none is left."""
+    """Returns the mean of the values that are not None; None if there is none."""
     values = [value for value in values if value is not None]
     return sum(values) / len(values) if values else None

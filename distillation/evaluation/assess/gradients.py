@@ -1,4 +1,4 @@
-"""The distance between the gradients that real and distilled images of a class give a network (DC, ICLR 2021)."""
+"""The distance between the gradients of a network on real and on distilled images of a class (DC, ICLR 2021)."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from distillation.methods.families.gradient_distances import per_output
 
 
 def gradients(network: nn.Module, images: Tensor, label: int, chunk: int) -> list[Tensor]:
-    """The gradients of the mean cross-entropy of images (N, C, H, W) of one class, for every weight that has outputs.
+    """Returns the gradients of the mean cross-entropy of images (N, C, H, W) of one class, for every weight with outputs.
 
     As in the official code, one-dimensional parameters (biases, the scales of norms) are left out.
     """
@@ -24,5 +24,5 @@ def gradients(network: nn.Module, images: Tensor, label: int, chunk: int) -> lis
 
 
 def gradient_distance(real: Sequence[Tensor], distilled: Sequence[Tensor]) -> float:
-    """DC's distance of two gradients (equation 10), as ``per_output`` has it, in float64."""
+    """Returns DC's distance of two gradients (equation 10), as in ``per_output``, in float64."""
     return float(per_output(*([part.double() for part in parts] for parts in (distilled, real))))

@@ -1,4 +1,4 @@
-"""Assessing the sets under one model: a member of a pool, or a random network like it."""
+"""Assessment of sets under one model: a member of a pool, or a random network of the same name."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ RECORD = "record.json"
 
 @dataclass(frozen=True)
 class Model:
-    """The ``index``-th network ``word`` at the epoch ``kept``, or, where that is ``fresh``, with random weights."""
+    """The ``index``-th network named ``word`` at the epoch ``kept``, or with random weights if that is ``fresh``."""
 
     word: str
     index: int
@@ -42,13 +42,13 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """An assessment of sets under one model.
+    """The job of assessing sets under one model.
 
     Attributes:
-        data: the folder of the RealSet that the sets are held against.
-        sets: name to file of the sets.
+        data: the folder of the RealSet that the sets are compared with.
+        sets: files of the sets by name.
         pool: the file of the pool.
-        model: a member of it, or a random network like one.
+        model: a member of it, or a random network of the same name.
         real: real images of each class, at most.
         chunk: images that pass through the network together.
     """
@@ -62,14 +62,14 @@ class Job:
 
 
 def models_of(pool: Pool, fresh: int) -> list[Model]:
-    """The Models of a Pool, and ``fresh`` random ones of each of its words."""
+    """Returns the Models of a Pool, and ``fresh`` random ones of each of its network names."""
     members = [Model(member.word, member.index, member.kept) for member in pool.members]
     words = dict.fromkeys(model.word for model in members)
     return [*members, *(Model(word, index, "fresh") for word in words for index in range(fresh))]
 
 
-def suits(pool: Pool, data: RealSet) -> None:
-    """Raise BadInput where ``pool`` cannot judge the images and classes of the RealSet ``data``."""
+def require_compatible(pool: Pool, data: RealSet) -> None:
+    """Raises BadInput if ``pool`` has other classes or input shapes than ``data``."""
     where = f"evaluate.assess.teachers has {pool.info['pool']!r}, whose models"
     if pool.classes != data.classes:
         raise BadInput(f"{where} know other classes than the dataset's: what they say of its images means nothing.")
@@ -81,10 +81,10 @@ def suits(pool: Pool, data: RealSet) -> None:
 
 
 def measure(job: Job, task: Task, device: str) -> None:
-    """Assesses under the model of ``job``, class by class, resuming where an earlier run stopped.
+    """Assesses under the model of ``job``, class by class, resuming from the last checkpoint.
 
-    The task's record is a list of ``set``, ``assessment`` and ``value``, which is None where there is none: features of
-    a network without, diversity of single images.
+    The task's record is a list of ``set``, ``assessment`` and ``value``. The value is None if it is undefined: features of a
+    network without any, diversity of single images.
     """
     state, chunk = cast("dict[str, Any] | None", task.start()), job.chunk
     data = loaded(job.data, device)
@@ -127,7 +127,7 @@ def measure(job: Job, task: Task, device: str) -> None:
 def _distances(
     network: "Network | Foreign", images: Tensor, sets: Mapping[str, tuple[Tensor, Tensor]], label: int, chunk: int
 ) -> dict[str, dict[str, float | None]]:
-    """Set to its values for one class: the set's images of that class against the real ``images``."""
+    """Returns the measures of one class by set: the set's images of that class against the real ``images``."""
     real_gradients = gradients(network, images, label, chunk)
     real = features(network, images, chunk) if has_features(network) else None
     values = {}
@@ -154,9 +154,9 @@ def _feature_distances(real: Tensor | None, distilled: Tensor | None) -> dict[st
 
 
 def _network(pool: Pool, model: Model, data: RealSet, real: Sequence[Tensor], chunk: int) -> "Network | Foreign":
-    """The network of ``model`` in eval mode, its weights ready for gradients.
+    """Returns the network of ``model`` in eval mode, its weights ready for gradients.
 
-    Batch norms of random networks take their statistics from 16 real images of each class, which DC also freezes.
+    Batch norms of random networks take their statistics from 16 real images of each class, as DC's do.
     """
     if model.kept != "fresh":
         member = next(m for m in pool.members if (m.word, m.index, m.kept) == (model.word, model.index, model.kept))

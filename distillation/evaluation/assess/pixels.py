@@ -1,4 +1,4 @@
-"""Statistics of the images alone, as raw pixels: 0 is black and 1 is white, whatever space a method worked in."""
+"""Statistics of the images alone, as raw pixels: 0 is black and 1 is white, whatever the method's space."""
 
 import torch
 from torch import Tensor
@@ -7,12 +7,12 @@ from distillation.evaluation.assess.features import mean_of, spread
 
 
 def statistics(raw: Tensor, labels: Tensor) -> dict[str, float | None]:
-    """Statistics by name of raw images (N, C, H, W) of the classes ``labels`` (N,), nothing clamped.
+    """Returns statistics by name of raw images (N, C, H, W) of the classes ``labels`` (N,), nothing clamped.
 
-    ``pixel_mean`` and (population) ``pixel_std`` of all values; ``outside``, percent of values below 0 or above 1, where
-    no real pixel is; ``total_variation``, the mean absolute difference of neighbouring pixels (the anisotropic one of
-    Rudin et al. 1992, an edge); ``pixel_diversity``, the mean Euclidean distance between two images of a class, mean
-    over the classes, None where none has two.
+    ``pixel_mean`` and (population) ``pixel_std`` of all values; ``outside``, percent of values below 0 or above 1, beyond any
+    real pixel; ``total_variation``, the mean absolute difference of neighbouring pixels (the anisotropic one of Rudin et al.
+    1992, an edge); ``pixel_diversity``, the mean Euclidean distance between two images of a class, mean over the classes,
+    None if no class has two.
     """
     mean = _mean(raw)
     steps = [raw.diff(dim=dim).abs() for dim in (2, 3)]

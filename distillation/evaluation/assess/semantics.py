@@ -1,4 +1,4 @@
-"""What a model trained on the real data says of the images: the assessment that CLOM finds to foretell the accuracy."""
+"""Predictions on the images by a model trained on real data: the assessment that CLOM finds predictive of the accuracy."""
 
 import torch
 import torch.nn.functional as F
@@ -9,10 +9,10 @@ from distillation.networks.chunks import in_chunks
 
 @torch.no_grad()
 def semantics(network: nn.Module, images: Tensor, labels: Tensor, chunk: int) -> dict[str, float]:
-    """``accuracy``, percent of images (N, C, H, W) put into their class (N,), ``cross_entropy``, the mean of -log p, and
-    ``entropy``, that of the predicted probabilities, in nats.
+    """Returns measures of the predictions on images (N, C, H, W) of the classes ``labels`` (N,).
 
-    The class is that of the image, not a soft label: against its own labels every teacher is right.
+    ``accuracy`` is in percent, ``cross_entropy`` the mean of -log p, ``entropy`` that of the predicted probabilities, in nats.
+    The class is that of the image, not a soft label: on its own labels every teacher is right.
     """
     logits = in_chunks(network, images, chunk).double()
     logs = logits.log_softmax(1)

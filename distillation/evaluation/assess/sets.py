@@ -1,4 +1,4 @@
-"""The sets that are assessed, and the real images that they are held against."""
+"""The sets that are assessed, and the real images that they are compared with."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,21 +19,21 @@ def classes_of(distilled: DistilledSet) -> Tensor:
 
 
 def sets_of(files: Mapping[str, Path], data: RealSet) -> dict[str, DistilledSet]:
-    """DistilledSets by name: those of ``files``, ``distilled`` among them, and ``random`` for reference.
+    """Loads the DistilledSets of ``files`` by name, ``distilled`` among them, and adds ``random`` for reference.
 
-    ``random`` are as many random training images of each class with their own labels.
+    ``random`` has as many random training images of each class, with their own labels.
 
     Raises:
-        BadInput: the set knows other classes than the RealSet ``data``, or a class has too few images.
+        BadInput: the set has other classes than ``data``, or a class has too few images.
     """
     device = data.train.labels.device
-    found = {name: DistilledSet.load(path, device) for name, path in files.items()}
-    made = found["distilled"]
-    if made.info["classes"] != data.classes:
+    sets = {name: DistilledSet.load(path, device) for name, path in files.items()}
+    distilled = sets["distilled"]
+    if distilled.info["classes"] != data.classes:
         raise BadInput(
             "the classes of the distilled set are not those of the dataset: there is nothing to hold it against."
         )
-    counts = torch.bincount(classes_of(made).cpu(), minlength=len(data.classes)).tolist()
+    counts = torch.bincount(classes_of(distilled).cpu(), minlength=len(data.classes)).tolist()
     for name, members, count in zip(data.classes, data.members, counts, strict=True):
         if count > len(members):
             raise BadInput(
@@ -45,6 +45,6 @@ def sets_of(files: Mapping[str, Path], data: RealSet) -> dict[str, DistilledSet]
         data.train.labels[chosen],
         None,
         data.space,
-        {**made.info, "labels": "hard"},
+        {**distilled.info, "labels": "hard"},
     )
-    return {**found, "random": random}
+    return {**sets, "random": random}

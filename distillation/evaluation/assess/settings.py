@@ -6,10 +6,12 @@ from distillation.params import Section
 
 
 class Measuring(Section):
-    """What distances are taken over.
+    """The settings of the measures.
 
-    ``fresh`` random networks of each word of the pool; ``real`` images of each class, or as many as it has; networks are
-    given ``chunk`` images at a time.
+    Attributes:
+        fresh: random networks of each network name of the pool.
+        real: real images of each class, or as many as it has.
+        chunk: images that pass through a network together.
     """
 
     fresh: int = Field(ge=0)
@@ -18,7 +20,7 @@ class Measuring(Section):
 
 
 class Assess(Measuring):
-    """``teachers``: the pools under which the set is assessed, each a stage of its own."""
+    """``teachers``: the pools under which the set is assessed, each in a stage of its own."""
 
     teachers: list[str]
 

@@ -22,7 +22,7 @@ def write(
     judges: Sequence[Model],
     tasks: Sequence[Task],
 ) -> None:
-    """Writes what the finished tasks of all ``judges`` measured; rows of the images alone name no model."""
+    """Writes the measures of all ``judges``' finished tasks; rows of the images alone name no model."""
     rows = [
         {"set": name, "assessment": key, "model": "", "value": value}
         for name, images in sets.items()

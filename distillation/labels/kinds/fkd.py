@@ -1,4 +1,4 @@
-"""A pool's logits for every batch of many epochs are stored, with all that made those batches (FKD, ECCV 2022)."""
+"""A pool's stored logits for every batch of many epochs, with the draws of those batches (FKD, ECCV 2022)."""
 
 from pathlib import Path
 
@@ -9,20 +9,20 @@ from distillation.augment.views import ViewSettings
 from distillation.data.distilled import DistilledSet
 from distillation.labels import storing
 from distillation.labels.labelling import Files, Labelling, beside
-from distillation.labels.lessons import labels_of
 from distillation.labels.settings import Online
+from distillation.labels.teacher_batches import labels_of
 from distillation.teachers.pool import FILE
 
 
 class Settings(Online, ViewSettings):
-    """Which batches are labelled, of how many epochs."""
+    """The batches that are labelled, and their epochs."""
 
     epochs: int = Field(ge=1)
     batch: int = Field(ge=1)
 
 
 def jobs(settings: Settings, pool: Path, flip: bool, control: bool) -> dict[str, storing.Job]:
-    """By label, the jobs that store the labels of the set and, with ``control``, of its control; see ``storing``."""
+    """Returns, by label, the jobs that store the labels of the set and, with ``control``, of its control; see ``storing``."""
     views = ViewSettings(**{name: getattr(settings, name) for name in ViewSettings.model_fields})
     return {
         storing.label(name, span): storing.Job(

@@ -1,7 +1,7 @@
-"""The labels that the method made."""
+"""The labels that the method made itself."""
 
 from distillation.params import Section
 
 
 class Settings(Section):
-    """Nothing to set: no teacher labels, so that there is no ``label``."""
+    """Has no settings; no teacher labels, so there is no ``label``."""

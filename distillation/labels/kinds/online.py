@@ -1,4 +1,4 @@
-"""The teacher itself goes with the images and labels every batch that a student is given (SC-DD, SRe2L on CIFAR)."""
+"""The teacher itself, which labels every batch of a student (SC-DD, SRe2L on CIFAR)."""
 
 from typing import cast
 

@@ -1,1 +1,1 @@
-"""What methods share: their contract, guidance, and the bases of their families."""
+"""The shared parts of several methods: base classes of their families, distances and solvers."""

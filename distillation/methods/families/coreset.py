@@ -25,7 +25,7 @@ class CoresetSettings(Section):
 
 
 class Coreset(SelectionMethod[CoresetSettings]):
-    """Chooses ``ipc`` real images of each class by their features; one class is one unit of work."""
+    """Selects ``ipc`` real images of each class by their features; one unit of work is one class."""
 
     def __init__(self, problem: Problem, settings: CoresetSettings) -> None:
         super().__init__(problem, settings)
@@ -36,6 +36,7 @@ class Coreset(SelectionMethod[CoresetSettings]):
 
     @classmethod
     def reads_teachers(cls, settings: CoresetSettings) -> bool:
+        """Whether features are a teacher's."""
         return settings.features == "teacher"
 
     def choose(self, features: Tensor, count: int) -> Tensor:
@@ -43,6 +44,7 @@ class Coreset(SelectionMethod[CoresetSettings]):
         raise NotImplementedError
 
     def advance(self) -> StepResult:
+        """Selects the images of the next class."""
         members = self.problem.data.members[self.at]
         features = self._features(members)
         self.chosen += members[self.choose(features.cpu(), self.problem.settings.ipc)].tolist()
@@ -63,11 +65,14 @@ class Coreset(SelectionMethod[CoresetSettings]):
         )
 
     def result(self) -> "DistilledSet":
+        """Returns the selected images with hard labels."""
         chosen = torch.tensor(self.chosen)
         return self.problem.hard_set(self.problem.real(chosen), self.problem.labels(), chosen=self.chosen)
 
     def state_dict(self) -> dict[str, Any]:
+        """Returns the indices selected so far."""
         return {"at": self.at, "chosen": self.chosen}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what ``state_dict`` returned."""
         self.at, self.chosen = state["at"], state["chosen"]

@@ -1,12 +1,12 @@
-"""How far synthetic images are from the real ones of their class, as a teacher sees it (CLoM).
+"""Distances between synthetic images and real images of their class, as a teacher sees them (CLoM).
 
-Each distance gives two sums over the images of a chunk: over the pairs with a real image of the same class, and over all
+Each distance returns two sums over the images of a chunk: over the pairs with a real image of the same class, and over all
 pairs. The loss is the first over the second, summed over all synthetic images (CLoM, the contrastive ratio):
 
-    L = sum_ij D_ij M_ij / sum_ij D_ij,   M_ij = 1 where the real image i and the synthetic one j share their label
+    L = sum_ij D_ij M_ij / sum_ij D_ij,   M_ij = 1 if the real image i and the synthetic one j share their label
 
-Of the real batch only sums by class enter, so that its size costs nothing here: ``counts`` (C,), how many real images
-of each class, and ``sums`` (C, F), of their unit features.
+Of the real batch only sums by class enter, so that its size costs nothing here: ``counts`` (C,), the number of real images
+of each class, and ``sums`` (C, F), the sums of their unit features.
 """
 
 import torch
@@ -34,7 +34,7 @@ def cos(features: Tensor, labels: Tensor, counts: Tensor, sums: Tensor) -> tuple
 
 
 def class_sums(units: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """(classes, F): sums by class of ``units`` (n, F)."""
+    """Sums ``units`` (n, F) by class: (classes, F)."""
     return torch.zeros(classes, units.shape[1], dtype=units.dtype, device=units.device).index_add_(0, labels, units)
 
 

@@ -1,4 +1,4 @@
-"""Distances D of two gradients, each a tuple of a Tensor a parameter: what DC and DSA match, and what assess measures."""
+"""Distances D of two gradients, each a tuple of one Tensor a parameter: matched by DC and DSA, measured by assess."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -11,9 +11,9 @@ TINY = 1e-6  # what the official code adds to a product of norms
 
 
 def per_output(synthetic: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
-    """Sum over layers and their outputs i of 1 - A_i · B_i / (|A_i| |B_i|) (DC, equation 10).
+    """Sums 1 - A_i · B_i / (|A_i| |B_i|) over layers and their outputs i (DC, equation 10).
 
-    From weights alone: vectors (biases, norms) are left out, as in the official code.
+    Vectors (biases, norms) are left out, as in the official code.
     """
     pairs = [(a.flatten(1), b.flatten(1)) for a, b in zip(synthetic, real, strict=True) if a.ndim > 1]
     apart = ((1 - (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + TINY)).sum() for a, b in pairs)
@@ -21,13 +21,13 @@ def per_output(synthetic: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
 
 
 def mse(synthetic: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
-    """Squared distance of the whole gradients, biases included."""
+    """Returns the squared distance of the whole gradients, biases included."""
     apart = ((a - b).square().sum() for a, b in zip(synthetic, real, strict=True))
     return cast("Tensor", sum(apart))
 
 
 def cos(synthetic: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
-    """One cosine of the whole gradients, biases included."""
+    """Returns 1 - the cosine of the whole gradients, biases included."""
     a, b = (torch.cat([part.flatten() for part in parts]) for parts in (synthetic, real))
     return 1 - a @ b / (a.norm() * b.norm() + TINY)
 

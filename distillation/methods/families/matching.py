@@ -1,4 +1,4 @@
-"""Gradient matching, what DC (ICLR 2021) and DSA (ICML 2021) share.
+"""Gradient matching, the base of DC (ICLR 2021) and DSA (ICML 2021).
 
 ``iterations`` times a fresh network is drawn and trained on the synthetic images for a while. At ``outer`` moments on
 the way, the images of each class move so that the gradient of the network's cross-entropy on them meets that on a batch
@@ -9,7 +9,7 @@ of real ones, classes summed (DC, equation 9; the same step as class by class, s
 Between two such moments lie ``inner`` epochs of SGD over all synthetic images. ``auto`` takes both numbers from the
 table by IPC that the official code has; its values at 30 and 40 images differ from the paper's rule, 500 / T epochs.
 The code counts to the last iteration inclusively and stores its images after one update more than it evaluates; here
-``iterations`` is what it says.
+there are exactly ``iterations``.
 """
 
 import math
@@ -37,12 +37,17 @@ Auto = Literal["auto"] | Annotated[int, Field(ge=1)]
 
 
 class Settings(Section):
-    """``batch_real`` images of each class (or as many as the smallest has); ``batch_train`` synthetic ones a step.
+    """The settings of gradient matching.
 
     Attributes:
-        outer, inner: updates of the images under one network, and epochs of it between two of them.
-        lr_img, momentum: of the images (the official code's momentum; the paper says SGD).
-        lr_net: of the networks, whose SGD has no momentum.
+        iterations: fresh networks.
+        outer: updates of the images under one network.
+        inner: epochs of the network between two updates.
+        lr_img: learning rate of the images.
+        momentum: of the images (the official code's; the paper states plain SGD).
+        lr_net: learning rate of the networks, whose SGD has no momentum.
+        batch_real: real images of each class in an update, or as many as the smallest class has.
+        batch_train: synthetic images in a step of the network.
         distance: per_output, as published; mse (squared, of the whole gradient) or cos (one, of the whole gradient).
     """
 
@@ -58,7 +63,11 @@ class Settings(Section):
 
 
 def loops(common: Common, settings: Settings) -> tuple[int, int]:
-    """(outer, inner). Raises BadInput where ``auto`` is asked of an IPC that the published table has not."""
+    """Returns (outer, inner).
+
+    Raises:
+        BadInput: one is ``auto``, and the published table lacks ``method.ipc``.
+    """
     chosen = settings.outer, settings.inner
     if "auto" in chosen and common.ipc not in LOOPS:
         raise BadInput(
@@ -70,9 +79,9 @@ def loops(common: Common, settings: Settings) -> tuple[int, int]:
 
 
 def image_gradient(network: Network, distance: Callable, precision: str) -> Callable:
-    """A function of images, parameters, buffers, labels and the real gradient: the gradient of D by the images, and D.
+    """Returns a function of images, parameters, buffers, labels and the real gradient: the gradient of D by the images, and D.
 
-    It differentiates a gradient, which torch.compile takes as one graph where autograd's second pass would stay eager.
+    It differentiates a gradient, which torch.compile takes as one graph; autograd's second pass would stay eager.
     """
 
     def loss(parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
@@ -93,7 +102,7 @@ def image_gradient(network: Network, distance: Callable, precision: str) -> Call
 
 
 class Matching(ImageMethod[Settings]):
-    """A unit of work is an update of the images, or one SGD step of the network; ``at`` alone says which is next."""
+    """Gradient matching; one unit of work is an update of the images or an SGD step of the network, by ``at`` alone."""
 
     siamese = False
     labels: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]: optional in ImageMethod, always set here
@@ -118,6 +127,7 @@ class Matching(ImageMethod[Settings]):
 
     @classmethod
     def check(cls, common: Common, settings: Settings, classes: int | None) -> None:
+        """Raises BadInput if ``auto`` is unknown for the IPC, or an augmentation is set for a method that has none."""
         loops(common, settings)
         if not cls.siamese and common.augment not in ("auto", "none"):
             raise BadInput(
@@ -126,9 +136,11 @@ class Matching(ImageMethod[Settings]):
 
     @property
     def updates(self) -> int:
+        """The number of updates of the images."""
         return self.settings.iterations * self.outer
 
     def advance(self) -> StepResult:
+        """Trains the network for a step, or computes the gradient of L."""
         iteration, place = divmod(self.at, self.iteration)
         outer, step = divmod(place, self.round)
         self.at += 1
@@ -144,9 +156,9 @@ class Matching(ImageMethod[Settings]):
 
     @torch.no_grad()
     def _freeze_norms(self, draws: torch.Generator) -> None:
-        """Batch norms take their statistics from a few real images, once, and keep them while gradients are matched.
+        """Sets batch-norm statistics from a few real images in one pass; they stay while gradients are matched.
 
-        One pass at their usual momentum, as in the official code: they are still near their initial ones.
+        The pass has the usual momentum, as in the official code: the statistics are still near their initial values.
         """
         if self.norms:
             self.network.train()
@@ -154,7 +166,7 @@ class Matching(ImageMethod[Settings]):
             self.network.eval()
 
     def _differentiate(self, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The gradient of L by the images, and L; each class under its one drawn augmentation."""
+        """Returns the gradient of L by the images, and L; each class has one drawn augmentation."""
         problem, ipc = self.problem, self.problem.settings.ipc
         chosen = problem.pick(self.batch, draws)
         ops, numbers = draw(self.strategy, problem.classes, 1, draws)
@@ -172,9 +184,9 @@ class Matching(ImageMethod[Settings]):
         return torch.autograd.grad(seen, self.images, torch.cat(gradients))[0], cast("Tensor", total)
 
     def _gradient(self, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
-        """The gradient of the mean cross-entropy by the network's parameters, ``method.chunk`` images at a time.
+        """Returns the gradient of the mean cross-entropy by the network's parameters, ``method.chunk`` images at a time.
 
-        Batch norms that are not frozen see all of them at once.
+        Batch norms that are not frozen see all images at once.
         """
         parameters, learning = list(self.network.parameters()), self.norms and self.network.training
         chunk = len(images) if learning else self.problem.settings.chunk
@@ -187,7 +199,7 @@ class Matching(ImageMethod[Settings]):
         return tuple(cast("Tensor", sum(each)) for each in zip(*parts, strict=True))
 
     def _train(self, step: int, iteration: int, outer: int) -> None:
-        """One SGD step of the network on the synthetic images; DSA augments each by parameters of its own."""
+        """Takes one SGD step of the network on synthetic images; DSA augments each by parameters of its own."""
         epoch, place = divmod(step, self.epoch)
         order = torch.randperm(len(self.images), generator=self.problem.draws("order", iteration, outer, epoch))
         index = order.split(self.settings.batch_train)[place].to(self.images.device)
@@ -201,13 +213,16 @@ class Matching(ImageMethod[Settings]):
             )
 
     def state_dict(self) -> dict[str, Any]:
+        """Returns images, optimiser state and network."""
         return {**super().state_dict(), "network": dict(self.network.state_dict())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what ``state_dict`` returned."""
         super().load_state_dict(state)
         self.network.load_state_dict(state["network"])
 
     def cost(self) -> Cost:
+        """Counts the passes of the units so far."""
         full, place = divmod(self.at, self.iteration)
         updates = full * self.outer + math.ceil(place / self.round)
         real, synthetic = updates * self.batch * self.problem.classes, updates * len(self.images)
@@ -218,6 +233,7 @@ class Matching(ImageMethod[Settings]):
 
     @classmethod
     def estimate(cls, common: Common, settings: Settings, outline: Outline) -> Cost:
+        """Estimates the passes of all units."""
         outer, inner = loops(common, settings)
         images, updates = common.ipc * outline.classes, settings.iterations * outer
         real, synthetic = updates * settings.batch_real * outline.classes, updates * images

@@ -1,7 +1,7 @@
-"""Learning images and targets by regression on the features of a pool of networks: what FRePo and KRR-ST share.
+"""The base of FRePo and KRR-ST: images and targets learnt by regression on the features of a pool of networks.
 
 An update draws a network of the pool, fits a linear map from the features of the images to their targets in closed form,
-and moves both by the error of that map on a batch of real images. Then that network learns a step from the new set.
+and moves both by the error of that map on a batch of real images. That network then learns a step from the new set.
 """
 
 import math
@@ -64,10 +64,12 @@ class NetworkPoolMethod(ImageMethod[MethodSettings]):
         return epochs * count + places * batch
 
     def state_dict(self) -> dict[str, Any]:
+        """Returns images, targets, optimiser state and all networks."""
         pool = [regressor.state_dict() for regressor in self.pool]
         return {**super().state_dict(), "pool": pool, "network_steps": self.network_steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what ``state_dict`` returned."""
         super().load_state_dict(state)
         self.network_steps = state["network_steps"]
         for regressor, saved in zip(self.pool, state["pool"], strict=True):

@@ -1,7 +1,7 @@
-"""Recovering images from a network's batch norms: what SRe2L, CDA and SC-DD share (arXiv 2306.13092, 2311.18838, 2404.07976).
+"""Recovery of images from a network's batch norms: SRe2L, CDA and SC-DD (arXiv 2306.13092, 2311.18838, 2404.07976).
 
-Images begin as noise and become what a frozen network, trained on the real data, takes for their class while its batch
-norms see what they saw in training. One image of each class of a block, a loss over the whole block:
+Images begin as noise. They are optimised to be classified as their class by a frozen network trained on the real data, with
+batch statistics that match those of training. A block has one image of each of its classes, and one loss:
 
     L = CE + r_bn · sum_l w_l (||mean_l - running mean_l|| + ||var_l - running var_l||)
 
@@ -9,8 +9,8 @@ over the inputs of all batch norms l, with plain norms over channels, the biased
 layer, 1 for the others. The official code has two priors as well, which every published command leaves at 0: tv_l2 times
 the norms of the differences to the right, lower and both diagonal neighbours, and l2 times the mean norm of an image.
 
-The images of one class differ in their noise and their draws alone: the i-th is named by i, and comes out the same
-whatever range of images it is made in. So each index is a shard of its own, made apart and joined.
+The images of one class differ in their noise and their draws alone. The i-th is named by i, and is the same in whatever
+range of images it is made. So each index is a shard of its own.
 """
 
 import copy
@@ -39,12 +39,23 @@ if TYPE_CHECKING:
 
 
 class RecoverSettings(Section):
-    """``first``: the index of the first image of each class. ``batch``: classes in a block.
+    """The settings of recovery.
 
-    Each update the block is seen once, cropped (a random box of at least the share ``crop`` of the area, resized; 0: not
-    cropped), mirrored half of the time (``flip``; where that keeps the class) and rolled by whole pixels drawn from the
-    range ``jitter``: one box, one mirror and one roll for all its images. ``verify``: the first network of
-    method.guidance.teacher, which has nothing to guide here, is asked how many images it gets right while they are made.
+    In each update the block is cropped, mirrored and rolled: one box, one mirror and one roll for all its images.
+
+    Attributes:
+        first: index of the first image of each class.
+        batch: classes in a block.
+        iterations: updates of a block.
+        lr: learning rate at first; it falls along a cosine.
+        r_bn: weight of the batch-norm statistics.
+        first_bn: relative weight of the first batch norm.
+        tv_l2: weight of the total variation.
+        l2: weight of the norm of an image.
+        crop: least area of a random crop, as a fraction of the image; 0: no crop.
+        flip: whether images are mirrored half of the time, if that keeps the class.
+        jitter: range of the roll, in pixels.
+        verify: whether progress shows the accuracy of the first network of method.guidance.teacher on the images.
     """
 
     first: int = Field(ge=0)
@@ -72,9 +83,9 @@ Recovering = TypeVar("Recovering", bound=RecoverSettings)  # CDA's settings have
 
 
 class Recover(ImageMethod[Recovering]):
-    """Images ``problem.shard`` to ``problem.shard + ipc - 1`` of each class; one update of a block is one unit of work.
+    """Images ``problem.shard`` to ``problem.shard + ipc - 1`` of each class; one unit of work is one update of a block.
 
-    The cross-entropy is that of ``method.teacher``; guidance adds what other teachers say of the block being made.
+    The cross-entropy is that of ``method.teacher``; guidance adds that of other teachers on the current block.
     """
 
     reads_batch_norms = True
@@ -82,6 +93,7 @@ class Recover(ImageMethod[Recovering]):
 
     @classmethod
     def reads_guides(cls, common: Common, settings: Recovering) -> bool:
+        """Whether guidance or ``verify`` is on."""
         return common.guided or settings.verify
 
     def __init__(self, problem: Problem, settings: Recovering) -> None:
@@ -99,6 +111,7 @@ class Recover(ImageMethod[Recovering]):
 
     @classmethod
     def shards(cls, common: Common, settings: Recovering) -> range:
+        """Returns the index of each image of a class: every one is a shard."""
         return range(settings.first, settings.first + common.ipc)
 
     @cached_property
@@ -118,21 +131,23 @@ class Recover(ImageMethod[Recovering]):
         return self.units[self.at // self.settings.iterations]
 
     def initial(self) -> tuple[Tensor, Tensor]:
+        """Returns noise for the current block, and its classes."""
         labels = self.blocks[self.unit[1]]
         shape = (len(labels), *self.problem.data.train.images.shape[1:])
         return torch.randn(shape, generator=self._draws("noise")).to(self.problem.device), labels
 
     def begin(self) -> None:
-        """Noise for the next block, and a fresh optimiser."""
+        """Starts the next block from noise, with a fresh optimiser."""
         super().begin()
         self.optimizer = torch.optim.Adam([self.images], self.settings.lr, betas=(0.5, 0.9))
 
     def _draws(self, purpose: str, *index: int) -> torch.Generator:
-        """A generator named by the image and its block, not by the shard that they are made in."""
+        """Returns a generator named by the image and its block, not by the shard."""
         common = self.problem.settings
         return generator(common.seed, common.name, purpose, *self.unit, *index)
 
     def advance(self) -> StepResult:
+        """Computes the gradient of L by the block."""
         iteration = self.at % self.settings.iterations
         loss, parts = self._loss(self._view(iteration))
         (self.images.grad,) = torch.autograd.grad(loss, self.images)
@@ -143,7 +158,7 @@ class Recover(ImageMethod[Recovering]):
         return StepResult(image_grad_ready=True, metrics=values)
 
     def _view(self, iteration: int) -> Tensor:
-        """The block as an update sees it: cropped, mirrored, rolled."""
+        """Returns the block cropped, mirrored and rolled."""
         settings, images, draws = self.settings, self.images, self._draws("update", iteration)
         if settings.crop:
             images = crops.cut(images, crops.resized(1, images.shape[2], (self.lowest(iteration), 1.0), draws))
@@ -153,7 +168,7 @@ class Recover(ImageMethod[Recovering]):
         return images.roll(torch.randint(low, high + 1, (2,), generator=draws).tolist(), (2, 3))
 
     def lowest(self, iteration: int) -> float:
-        """The least share of the area that an update may crop to."""
+        """Returns the least area of a crop at an iteration, as a fraction of the image."""
         return self.settings.crop
 
     def _loss(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -170,7 +185,7 @@ class Recover(ImageMethod[Recovering]):
         return loss, {"ce": entropy.detach(), "bn": deviation.detach()}
 
     def apply(self) -> None:
-        """A step of Adam at a rate that falls along a cosine, then back into the range of pixels."""
+        """Takes a step of Adam at a rate that falls along a cosine, then clamps to the range of pixels."""
         settings, space = self.settings, self.problem.data.space
         iteration = (self.at - 1) % settings.iterations
         set_rate(self.optimizer, settings.lr * cosine(iteration, settings.iterations))
@@ -183,20 +198,24 @@ class Recover(ImageMethod[Recovering]):
                 self.begin()
 
     def result(self) -> "DistilledSet":
+        """Returns the images of all blocks, by class."""
         common = self.problem.settings
         images = torch.cat(self.recovered).unflatten(0, (common.ipc, -1)).transpose(0, 1).flatten(0, 1)
         return self.problem.hard_set(images, self.problem.labels())
 
     def state_dict(self) -> dict[str, Any]:
+        """Returns the current block, the optimiser's state and the finished blocks."""
         return {**super().state_dict(), "recovered": self.recovered}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what ``state_dict`` returned."""
         self.at, self.recovered = state["at"], [images.to(self.problem.device) for images in state["recovered"]]
         if self.at < self.total:
             self.begin()
             super().load_state_dict(state)
 
     def cost(self) -> Cost:
+        """Counts the passes of the updates so far, and of verification."""
         sizes = [len(self.blocks[block]) for _, block in self.units]
         done, rest = divmod(self.at, self.settings.iterations)
         images = self.settings.iterations * sum(sizes[:done]) + rest * sum(sizes[done : done + 1])
@@ -209,18 +228,20 @@ class Recover(ImageMethod[Recovering]):
 
     @classmethod
     def estimate(cls, common: Common, settings: Recovering, outline: Outline) -> Cost:
+        """Estimates the passes of all updates."""
         images = settings.iterations * common.ipc * outline.classes
         return Cost.of_passes(outline.flops(outline.teacher), images, images)
 
 
 class BatchNormMonitor(nn.Module):
-    """A network that also measures how far the inputs of its batch norms are from those in training.
+    """A network that also measures the distance of its batch statistics from those of training.
 
-    Gives logits (N, K) of images (N, C, H, W), and the sum over its batch norms of ||mean - running mean|| +
-    ||var - running var||, the first one's times ``first``. ``network`` is copied; it is to be frozen and in eval mode.
+    Args:
+        network: frozen and in eval mode; it is copied.
+        first: weight of the first batch norm; the others have 1.
 
     Raises:
-        BadInput: it has no batch norms.
+        BadInput: the network has no batch norms.
     """
 
     def __init__(self, network: nn.Module, first: float) -> None:
@@ -235,6 +256,10 @@ class BatchNormMonitor(nn.Module):
             norm.register_forward_pre_hook(partial(self._measure, weight))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns logits (N, K) of images (N, C, H, W), and the weighted distance of the statistics ().
+
+        The distance is the sum over batch norms of ||mean - running mean|| + ||var - running var||.
+        """
         self.deviations: list[Tensor] = []
         logits = self.network(images)
         return logits, cast("Tensor", sum(self.deviations))
@@ -250,13 +275,13 @@ class BatchNormMonitor(nn.Module):
 
 @lru_cache(maxsize=1)
 def monitored(network: nn.Module, first: float, compile: bool) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """A BatchNormMonitor, compiled or not; the shards that one process makes share it."""
+    """Returns a BatchNormMonitor, compiled or not; all shards of one process share it."""
     monitor = BatchNormMonitor(network, first)
     return compiled(monitor) if compile else monitor
 
 
 def variation(images: Tensor) -> Tensor:
-    """Sum of the norms of the differences between all neighbours of images (N, C, H, W): right, below, both diagonals."""
+    """Sums the norms of the differences between all neighbours of images (N, C, H, W): right, below, both diagonals."""
     right = images[:, :, :, 1:] - images[:, :, :, :-1]
     below = images[:, :, 1:] - images[:, :, :-1]
     falling = images[:, :, 1:, 1:] - images[:, :, :-1, :-1]
@@ -266,10 +291,10 @@ def variation(images: Tensor) -> Tensor:
 
 
 def _verifier(problem: Problem) -> Callable[[Tensor, Tensor], Tensor]:
-    """Function of images and labels: percent of them that the first network of method.guidance.teacher gets right.
+    """Returns a function of images and labels: accuracy (percent) of the first network of method.guidance.teacher.
 
     Raises:
-        BadInput: it knows other classes.
+        BadInput: its classes are not those of the dataset.
     """
     pool = problem.guide_pool
     if pool.classes != problem.data.classes:

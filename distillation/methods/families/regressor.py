@@ -13,11 +13,11 @@ from distillation.training.optimizers import optimizer_state, restore_optimizer
 
 
 class Regressor:
-    """A network that is frozen but while it takes a step; ``steps`` counts those.
+    """A network that is frozen except during ``train_step``; ``steps`` counts those calls.
 
     Args:
         network: on its device.
-        forward: function of the network and images that gives its outputs; compiled or not.
+        forward: function of the network and images that returns its outputs; compiled or not.
         optimizer: of the network's parameters.
         precision: ``fp32`` or ``bf16``.
     """
@@ -39,15 +39,17 @@ class Regressor:
         self.steps += 1
 
     def reset(self, draws: torch.Generator) -> None:
-        """Draws fresh weights, for a fresh optimiser; ``steps`` stays."""
+        """Draws new weights and clears the optimiser's state; ``steps`` stays."""
         initialise(self.network, draws)
         self.optimizer.state.clear()
 
     def state_dict(self) -> dict[str, Any]:
+        """Returns weights, optimiser state and steps."""
         optimizer = optimizer_state(self.optimizer)
         return {"network": dict(self.network.state_dict()), "optimizer": optimizer, "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what ``state_dict`` returned."""
         self.network.load_state_dict(state["network"])
         restore_optimizer(self.optimizer, state["optimizer"])
         self.steps = state["steps"]

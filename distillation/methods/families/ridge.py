@@ -7,7 +7,7 @@ from distillation.runtime.errors import BadInput
 
 
 def predictions(synthetic: Tensor, targets: Tensor, real: Tensor, ridge: float) -> Tensor:
-    """What the affine map from ``synthetic`` features to their ``targets`` predicts of ``real`` ones; differentiable.
+    """Predicts the targets of ``real`` features by ridge regression from ``synthetic`` ones; differentiable.
 
         K_ts (K_ss + λ I)^-1 Y    K = φ φ' of features with a constant 1 appended,  λ = ridge · trace K_ss, no gradient
 
@@ -15,7 +15,9 @@ def predictions(synthetic: Tensor, targets: Tensor, real: Tensor, ridge: float) 
     of 1,000 images came out wrong by 0.9 %, with float64 for the solve alone by 0.2 %.
 
     Args:
-        synthetic, targets, real: (M, F), (M, D) and (N, F).
+        synthetic: features (M, F).
+        targets: (M, D).
+        real: features (N, F).
         ridge: λ relative to the trace.
 
     Returns:
@@ -30,7 +32,13 @@ def predictions(synthetic: Tensor, targets: Tensor, real: Tensor, ridge: float) 
 
 
 def solve(kernel: Tensor, targets: Tensor, weight: Tensor, ridge: float) -> Tensor:
-    """(K + λ I)^-1 Y of a float64 kernel (M, M) and targets (M, D), where λ, the ``weight``, came of ``ridge``; differentiable.
+    """Solves (K + λ I) X = Y; differentiable.
+
+    Args:
+        kernel: K, (M, M) float64.
+        targets: Y, (M, D).
+        weight: λ.
+        ridge: the setting that λ was computed from, for the message.
 
     Raises:
         BadInput: the kernel is singular, or not finite.

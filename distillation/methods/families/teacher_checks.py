@@ -1,4 +1,4 @@
-"""What a method's teachers must be before their logits are used."""
+"""The check of teachers whose logits a method uses."""
 
 from distillation.data.real import RealSet
 from distillation.runtime.errors import BadInput
@@ -6,7 +6,7 @@ from distillation.teachers.pool import Pool
 
 
 def require_same_inputs(method: str, pool: Pool, data: RealSet) -> None:
-    """Raises BadInput where the ``pool`` has no logits for the classes of ``data``, or takes its images otherwise."""
+    """Raises BadInput if the ``pool`` lacks logits for the classes of ``data``, or if its inputs differ from the images."""
     name = f"method.teacher is {pool.info['pool']!r}, which"
     if pool.classes != data.classes:
         raise BadInput(f"{name} has no logits for the classes of the dataset, but {method} asks its teacher for them.")

@@ -1,15 +1,9 @@
-"""Networks of other libraries as teachers: torchvision, timm, OpenCLIP.
-
-One file per library gives the ``names`` of its models, the ``tags`` of a model's published weights, what one
-``expects`` (size, mean and std of RGB images), the ``file`` they are in, the model (``create`` at random,
-``pretrained`` with them), its ``parts`` (what makes features, and the linear layer that makes logits of them, if there is
-one) and what the names of the ``classifier``'s tensors begin with.
-"""
+"""Networks of other libraries as teachers: torchvision, timm, OpenCLIP. Each has a file with the functions of ``Library``."""
 
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +16,6 @@ if TYPE_CHECKING:
     from distillation.networks.build import Network
 
 LIBRARIES = ("torchvision", "timm", "openclip")
-Headed = TypeVar("Headed", "Network", "Foreign")
 
 
 class Library(Protocol):
@@ -62,18 +55,19 @@ class Library(Protocol):
 
 
 class NoClassifier(nn.Module):
-    """Stands where a network that only has features would have its classifier."""
+    """The placeholder of the classifier in a network that only has features."""
 
     def __init__(self, in_features: int) -> None:
         super().__init__()
         self.in_features = in_features
 
     def forward(self, features: Tensor) -> NoReturn:
+        """Raises BadInput: there are no logits."""
         raise BadInput("this network has features but no classes.")
 
 
 class Foreign(nn.Module):
-    """A library's model in the form of ours: a body that makes features, and a classifier."""
+    """A library's model with the interface of ``networks.build.Network``: a body that computes features, and a classifier."""
 
     def __init__(self, word: str, body: nn.Module, classifier: nn.Linear | NoClassifier) -> None:
         super().__init__()
@@ -81,45 +75,58 @@ class Foreign(nn.Module):
 
     @property
     def features_size(self) -> int:
+        """The length of an image's features."""
         return self.classifier.in_features
 
     def embed(self, x: Tensor) -> Tensor:
-        """Features (N, features_size): what the classifier is given, or what stands for an image where there is none."""
+        """Returns features (N, features_size): the classifier's inputs, or the library's embedding without one."""
         return self.body(x)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, classes). Raises BadInput where there is no classifier."""
+        """Returns logits (N, classes).
+
+        Raises:
+            BadInput: there is no classifier.
+        """
         return self.classifier(self.body(x))
 
 
 def check(library: str, name: str, tag: str | None) -> None:
-    """Raise BadInput where a library has no such model, or no such weights of it (``tag`` None: they are in a file)."""
+    """Raises BadInput if a library lacks a model, or the weights ``tag`` of it (None: the weights are in a file)."""
     module = _module(library)
-    if name not in (known := module.names()):
-        raise BadInput(f"{library} has no model {name!r}{_hint(name, known)}")
-    if tag is not None and tag not in (known := module.tags(name)):
-        raise BadInput(f"{library} has no weights {tag!r} of {name}, but {', '.join(known) or 'none at all'}.")
+    if name not in (models := module.names()):
+        raise BadInput(f"{library} has no model {name!r}{_hint(name, models)}")
+    if tag is not None and tag not in (tags := module.tags(name)):
+        raise BadInput(f"{library} has no weights {tag!r} of {name}, but {', '.join(tags) or 'none at all'}.")
 
 
 def expects(library: str, name: str, tag: str | None) -> tuple[int, list[float], list[float]]:
-    """(size, mean, std): the RGB images (N, 3, size, size) that a model takes, and how they are normalised."""
+    """Returns (size, mean, std) of a model's inputs: RGB images (N, 3, size, size), normalised by channel from [0, 1]."""
     size, mean, std = _module(library).expects(name, tag)
     return size, [float(value) for value in mean], [float(value) for value in std]
 
 
 def file(library: str, name: str, tag: str) -> Path:
-    """The path of published weights on this machine, fetched if need be. Raises BadInput saying how to get them."""
+    """Returns the path of published weights on this machine, downloading them if need be.
+
+    Raises:
+        BadInput: they cannot be downloaded; the sentence names the remedy.
+    """
     return _module(library).file(name, tag)
 
 
 def build(library: str, name: str, size: int, classes: int | None = None) -> Foreign:
-    """A model as a Foreign network, its weights still to be loaded; ``classes`` None: as many as the library's."""
+    """Builds a model as a Foreign network whose weights are to be loaded; ``classes`` None: those of the library."""
     with seeded(generator(0, "replaced")):
         return _wrapped(library, name, _module(library).create(name, classes), size)
 
 
 def pretrained(library: str, name: str, tag: str, path: str | Path, size: int) -> Foreign:
-    """A model with published weights, as a Foreign network. Raises BadInput where ``path`` does not hold them."""
+    """Builds a model with published weights as a Foreign network.
+
+    Raises:
+        BadInput: ``path`` does not hold them.
+    """
     with seeded(generator(0, "replaced")):
         try:
             model = _module(library).pretrained(name, tag, path)
@@ -130,7 +137,10 @@ def pretrained(library: str, name: str, tag: str, path: str | Path, size: int) -
 
 
 def from_file(library: str, name: str, path: str | Path, size: int, classes: int | None) -> Foreign:
-    """A model with weights by the library's names from a person's file; ``classes`` None: its classifier is not read."""
+    """Builds a model with the weights in a user's file, by the library's tensor names.
+
+    ``classes`` None: the classifier's weights are not read.
+    """
     module = _module(library)
     with seeded(generator(0, "replaced")):
         model = module.create(name, classes)
@@ -138,9 +148,9 @@ def from_file(library: str, name: str, path: str | Path, size: int, classes: int
         return _wrapped(library, name, model, size)
 
 
-def headless(network: Headed) -> Headed:
-    """The network without its classifier."""
-    network.classifier = NoClassifier(network.features_size)
+def headless(network: "Network | Foreign") -> "Network | Foreign":
+    """Replaces the network's classifier by NoClassifier, in place."""
+    network.classifier = NoClassifier(network.features_size)  # pyright: ignore[reportAttributeAccessIssue]: has none
     return network
 
 
@@ -168,6 +178,6 @@ def _module(library: str) -> Library:
     return cast("Library", module)
 
 
-def _hint(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=3)
+def _hint(name: str, models: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, models, n=3)
     return f"; did you mean {' or '.join(close)}?" if close else "."

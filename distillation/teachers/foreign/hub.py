@@ -11,10 +11,10 @@ from distillation.runtime.errors import BadInput
 
 
 def hub_file(repository: str, *names: str) -> Path:
-    """The path in the local cache of the first of ``names`` that a repository has, fetched where it is not there yet.
+    """Returns the path in the local cache of the first of ``names`` that a repository has, downloading it if need be.
 
     Raises:
-        BadInput: it is not cached and cannot be fetched (HF_HUB_OFFLINE forbids it); the sentence says what to do.
+        BadInput: it is neither cached nor can it be downloaded (as with HF_HUB_OFFLINE); the sentence names the remedy.
     """
     fault: Exception | None = None
     for name in names:

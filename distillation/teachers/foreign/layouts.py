@@ -1,4 +1,4 @@
-"""ResNets in the files of those who trained them, renamed to ours: torchvision's names behind a prefix, beside heads.
+"""ResNet state dicts of self-supervised projects, with tensor names translated from theirs to this project's.
 
 =============  ========================================================================================
 layout         names
@@ -7,7 +7,7 @@ layout         names
 ``moco_demo``  ``encoder_q.net.0...``, places in a sequence (its CIFAR-10 demo)
 ``moco_v3``    ``base_encoder.conv1...`` beside ``momentum_encoder`` and ``predictor``
 ``backbone``   ``backbone.conv1...`` beside a head (DINO, Barlow Twins, solo-learn)
-``plain``      ``conv1...``: with ``fc`` where it classifies (torchvision, linear evaluations), alone (DINO's and
+``plain``      ``conv1...``: with ``fc`` if it classifies (torchvision, linear evaluations), alone (DINO's and
                Barlow Twins' backbones), or beside ``projection_head`` and ``prototypes`` (SwAV)
 =============  ========================================================================================
 
@@ -28,9 +28,9 @@ _BLOCK = re.compile(r"layer([1-4])\.(\d+)\.(conv|bn|downsample\.)(\d)\.(\w+)")
 
 
 def renamed(state: Mapping[str, Tensor]) -> tuple[str | None, dict[str, Tensor]]:
-    """The layout of a ResNet's state dict, and its tensors by our names, heads left out.
+    """Returns the layout of a ResNet's state dict, and its tensors by this project's names, without projection heads.
 
-    None, and the names as they are but for ``module.``, where it has none of the layouts.
+    For an unknown layout: None, and the tensors by their own names without ``module.``.
     """
     state = {name.removeprefix("module."): value for name, value in state.items()}
     unwrapped = _unwrapped(state)
@@ -42,7 +42,7 @@ def renamed(state: Mapping[str, Tensor]) -> tuple[str | None, dict[str, Tensor]]
 
 
 def _unwrapped(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]] | None:
-    """The layout, and the tensors of the network alone by torchvision's names."""
+    """Returns the layout, and the tensors of the network alone by torchvision's names; None for an unknown layout."""
     if "encoder_q.net.0.weight" in state:
         names = [name.split(".", 3) for name in state if name.startswith("encoder_q.net.")]
         return "moco_demo", {f"{_DEMO[n[2]]}.{n[3]}": state[".".join(n)] for n in names if n[2] in _DEMO}
@@ -55,7 +55,7 @@ def _unwrapped(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]] | N
 
 
 def _places(weights: Mapping[str, Tensor]) -> dict[tuple[int, int], int]:
-    """Where in the body each (stage, block) stands: after the stem, which has a pooling if its convolution is 7x7."""
+    """Maps each (stage, block) to its index in the body: after the stem, which has a pooling if its convolution is 7x7."""
     blocks = {(int(match[1]), int(match[2])) for name in weights if (match := _BLOCK.fullmatch(name))}
     first = 4 if weights["conv1.weight"].shape[2] == 7 else 3
     return {block: first + i for i, block in enumerate(sorted(blocks))}

@@ -6,36 +6,44 @@ from pathlib import Path
 from typing import Any, cast
 
 import open_clip  # pyright: ignore[reportMissingImports]: optional, of requirements-foundation.txt
-from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME, OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+from open_clip.constants import (  # pyright: ignore[reportMissingImports]: as above
+    HF_SAFE_WEIGHTS_NAME,
+    HF_WEIGHTS_NAME,
+    OPENAI_DATASET_MEAN,
+    OPENAI_DATASET_STD,
+)
 from torch import nn
 
 from distillation.teachers.foreign.hub import hub_file
 
 
 def names() -> list[str]:
+    """Lists the models of OpenCLIP."""
     return open_clip.list_models()
 
 
 def tags(name: str) -> list[str]:
-    """Those on the Hugging Face hub, trained with the model's own kind of GELU."""
+    """Lists the weights on the Hugging Face hub that were trained with the model's own kind of GELU."""
     quick = open_clip.get_model_config(name).get("quick_gelu", False)
-    known = {tag: _config(name, tag) for tag in open_clip.list_pretrained_tags_by_model(name)}
-    return [tag for tag, config in known.items() if config["hf_hub"] and config.get("quick_gelu", False) == quick]
+    configs = {tag: _config(name, tag) for tag in open_clip.list_pretrained_tags_by_model(name)}
+    return [tag for tag, config in configs.items() if config["hf_hub"] and config.get("quick_gelu", False) == quick]
 
 
 def expects(name: str, tag: str | None) -> tuple[int, Sequence[float], Sequence[float]]:
-    """Normalised as OpenAI's CLIP where there is no tag."""
+    """Returns size, mean and std of the inputs; without a tag those of OpenAI's CLIP."""
     config = _config(name, tag) if tag else {}
     size = open_clip.get_model_config(name)["vision_cfg"]["image_size"]
     return size, config.get("mean", OPENAI_DATASET_MEAN), config.get("std", OPENAI_DATASET_STD)
 
 
 def file(name: str, tag: str) -> Path:
+    """Returns the path of the weights, downloaded from the hub if need be."""
     repository, _, file_name = _config(name, tag)["hf_hub"].rpartition("/")
     return hub_file(repository, *([file_name] if file_name else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]))
 
 
 def create(name: str, classes: int | None) -> nn.Module:
+    """Builds a model with random weights; it has no classes."""
     logging.disable(logging.WARNING)  # it warns that the weights are random
     try:
         return open_clip.create_model(name, pretrained_text=False)
@@ -44,15 +52,17 @@ def create(name: str, classes: int | None) -> nn.Module:
 
 
 def pretrained(name: str, tag: str, path: str | Path) -> nn.Module:
+    """Builds a model with the weights in ``path``."""
     return open_clip.create_model(name, pretrained=str(path))
 
 
 def classifier(model: nn.Module) -> tuple[str, ...]:
+    """Returns no prefix: there is no classifier."""
     return ()
 
 
 def parts(model: nn.Module) -> tuple[nn.Module, nn.Module | None]:
-    """The image tower up to the shared space; its classes would be texts, so it has none."""
+    """Returns the image tower up to the shared space, and no classifier: its classes would be texts."""
     return cast("nn.Module", model.visual), None
 
 

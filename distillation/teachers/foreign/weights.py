@@ -1,4 +1,4 @@
-"""State dicts in other people's files: tensors are read, code never is."""
+"""State dicts in files from elsewhere; only tensors are read, never code."""
 
 import hashlib
 from collections.abc import Mapping
@@ -17,7 +17,11 @@ _PREFIXES = ("module.", "_orig_mod.")  # put before every name by DataParallel a
 
 
 def sha256(path: str | Path) -> str:
-    """The sha256 (hex) of a file. Raises BadInput where there is none."""
+    """Returns the SHA-256 (hexadecimal) of a file.
+
+    Raises:
+        BadInput: the file is missing.
+    """
     if not Path(path).is_file():
         raise BadInput(f"{path} is missing: give the path of a .safetensors, .pt or .pth file.")
     with open(path, "rb") as file:
@@ -25,12 +29,12 @@ def sha256(path: str | Path) -> str:
 
 
 def read(path: str | Path) -> dict[str, Tensor]:
-    """The state dict (name to Tensor) in a .safetensors file, or in what torch.save wrote (a file of any other name).
+    """Returns the state dict in a .safetensors file, or in a file of any other name that torch.save wrote.
 
-    A dict under ``state_dict``, ``model`` or ``teacher`` is taken out, and a prefix that all names have is taken off.
+    A dict under ``state_dict``, ``model`` or ``teacher`` is unwrapped, and a prefix common to all names is removed.
 
     Raises:
-        BadInput: the file is broken, holds what could run code, or no state dict.
+        BadInput: the file is broken, may hold code, or holds no state dict.
     """
     cure = "save its state dict as .safetensors"
     try:
@@ -49,19 +53,25 @@ def read(path: str | Path) -> dict[str, Tensor]:
 
 
 def fit(network: nn.Module, state: Mapping[str, Tensor], path: str | Path, spare: tuple[str, ...] = ()) -> None:
-    """Load the state dict of ``path`` into ``network``; names that begin with one of ``spare`` are left alone.
+    """Loads a state dict into a network; tensors whose names begin with one of ``spare`` are left alone.
+
+    Args:
+        network: changed in place.
+        state: tensors by name.
+        path: the file of ``state``, for messages.
+        spare: prefixes of tensor names.
 
     Raises:
-        BadInput: another name is on one side only, a tensor has another shape, or a number is not finite.
+        BadInput: a name is on one side only, a tensor has another shape, or a number is not finite.
     """
     own = network.state_dict()
-    wanted = {name for name in own if not name.startswith(spare)}
-    found = {name: value for name, value in state.items() if not name.startswith(spare)}
-    for name in sorted(wanted ^ found.keys()):
-        raise BadInput(f"{path} {'lacks' if name in wanted else 'has'} {name!r}, unlike the network it should fit.")
-    for name, value in found.items():
+    expected = {name for name in own if not name.startswith(spare)}
+    weights = {name: value for name, value in state.items() if not name.startswith(spare)}
+    for name in sorted(expected ^ weights.keys()):
+        raise BadInput(f"{path} {'lacks' if name in expected else 'has'} {name!r}, unlike the network it should fit.")
+    for name, value in weights.items():
         if value.shape != own[name].shape:
             raise BadInput(f"{path} has {name!r} as {tuple(value.shape)}, but the network as {tuple(own[name].shape)}.")
         if not value.isfinite().all():
             raise BadInput(f"{path} has numbers in {name!r} that are not finite.")
-    network.load_state_dict({**own, **found})
+    network.load_state_dict({**own, **weights})

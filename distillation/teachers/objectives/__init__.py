@@ -1,7 +1,7 @@
-"""One file per objective: a way in which a pool's teachers come to be.
+"""One file per objective: a way to train or obtain the teachers of a pool.
 
 An objective's file defines ``OBJECTIVE`` (see ``distillation.teachers.objective.Objective``): its section of params.yaml,
-and the function that makes one teacher.
+and the function that trains one teacher.
 """
 
 from typing import TYPE_CHECKING
@@ -14,12 +14,16 @@ if TYPE_CHECKING:
 
 
 def names() -> list[str]:
-    """Every objective there is."""
+    """Lists the objectives."""
     return variants.names(__name__)
 
 
 def load(name: str) -> "Objective":
-    """The Objective of a name. Raises BadInput where there is none."""
+    """Returns the Objective of a name.
+
+    Raises:
+        BadInput: there is none.
+    """
     if name not in names():
         raise BadInput(f"a teacher's objective is {name!r}, but the objectives are {', '.join(names())}.")
     return variants.load(__name__, name).OBJECTIVE

@@ -19,8 +19,16 @@ if TYPE_CHECKING:
 
 
 class Settings(Pretraining):
-    """``blur`` is that of the first view and the second; ``off_diagonal``, in params.yaml ``lambda``, weighs redundancy,
-    ``scale`` the whole loss.
+    """The settings of Barlow Twins.
+
+    Attributes:
+        blur: probability of a blur in the first view and in the second.
+        off_diagonal: weight of the redundancy term; ``lambda`` in params.yaml.
+        scale: factor of the whole loss.
+        dim: outputs of the projector.
+        hidden: its hidden units.
+        probe: settings of the linear probe; None: the teacher has features only.
+        knn: settings of the k-NN accuracy.
     """
 
     blur: list[Share] = Field(min_length=2, max_length=2)
@@ -33,6 +41,8 @@ class Settings(Pretraining):
 
 
 class BarlowTwins(Model):
+    """An encoder whose outputs on two views have the identity as their cross-correlation (equation 1)."""
+
     def __init__(self, network: "Network", settings: Settings, precision: str) -> None:
         from lightly.loss import BarlowTwinsLoss
         from lightly.models.modules.heads import BarlowTwinsProjectionHead
@@ -45,13 +55,16 @@ class BarlowTwins(Model):
 
     @property
     def learnt(self) -> "Network":
+        """The encoder's network."""
         return self.online.network
 
     @staticmethod
     def views(settings: Settings, size: int) -> list[View]:
+        """Returns the two asymmetric views of BYOL."""
         return asymmetric(size, settings.crop, settings.blur)
 
     def forward(self, views: Sequence[Tensor], moment: Moment) -> Tensor:
+        """Returns the scaled redundancy loss () of two views."""
         return self.scale * self.redundancy(*map(self.online, views))
 
 

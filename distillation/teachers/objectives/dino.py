@@ -1,6 +1,6 @@
-"""DINO (Caron et al. 2021): say of every view what the momentum copy, the teacher, says of another view of the image.
+"""DINO (Caron et al. 2021): the student predicts, from every view, the output of its momentum teacher on another view.
 
-Defaults are solo-learn's for CIFAR. The network that remains is the teacher, as in the official evaluation.
+Defaults are solo-learn's for CIFAR. The momentum teacher is the network that remains, as in the official evaluation.
 """
 
 import warnings
@@ -21,16 +21,28 @@ if TYPE_CHECKING:
 
     from distillation.networks.build import Network
 
-LOCAL = 0.05, 0.4  # of the image's area in a small view
+LOCAL = 0.05, 0.4  # fraction of the image's area in a small view: --local_crops_scale of the official code
 
 
 class Settings(Pretraining):
-    """``locals`` small views of ``local_size`` pixels join the two large ones; ``blur`` is that of the first large view,
-    the second and the small ones.
+    """The settings of DINO.
 
-    The teacher's temperature goes from ``teacher_warm`` to ``teacher`` in ``teacher_warmup`` epochs; ``center`` is the
-    momentum of what is taken off its outputs, ``ema`` that of its weights, which rises to 1. The last layer rests for
-    ``frozen`` epochs.
+    Attributes:
+        blur: probability of a blur in the first large view, the second, and the small ones.
+        locals: number of small views.
+        local_size: pixels of a side of a small view.
+        temperature: of the student.
+        teacher: final temperature of the teacher.
+        teacher_warm: first temperature of the teacher.
+        teacher_warmup: epochs over which it changes linearly.
+        center: momentum of the centre that is subtracted from the teacher's outputs.
+        ema: momentum of the teacher's weights at first; it rises to 1.
+        frozen: epochs in which the last layer is not trained.
+        out: outputs of the head.
+        dim: bottleneck of the head.
+        hidden: its hidden units.
+        probe: settings of the linear probe; None: the teacher has features only.
+        knn: settings of the k-NN accuracy.
     """
 
     blur: list[Share] = Field(min_length=3, max_length=3)
@@ -51,6 +63,8 @@ class Settings(Pretraining):
 
 
 class DINO(Model):
+    """A student and its momentum teacher, whose outputs agree across views."""
+
     def __init__(self, network: "Network", settings: Settings, precision: str) -> None:
         from lightly.loss import DINOLoss
         from lightly.models.modules.heads import DINOProjectionHead
@@ -67,14 +81,17 @@ class DINO(Model):
 
     @property
     def learnt(self) -> "Network":
+        """The momentum teacher's network."""
         return self.momentum.network
 
     @staticmethod
     def views(settings: Settings, size: int) -> list[View]:
+        """Returns two large views and ``locals`` small ones."""
         large = asymmetric(size, settings.crop, settings.blur[:2])
         return large + [View(settings.local_size, LOCAL, large[0].jitter, settings.blur[2])] * settings.locals
 
     def forward(self, views: Sequence[Tensor], moment: Moment) -> Tensor:
+        """Updates the momentum teacher, then returns the cross-entropy () between its outputs and the student's."""
         from lightly.models.utils import update_momentum
 
         update_momentum(self.online, self.momentum, towards_one(self.settings.ema, moment.done))
@@ -83,11 +100,13 @@ class DINO(Model):
         return self.agree(taught, by_size(self.online, views), self._temperature(moment.epoch))
 
     def _temperature(self, epoch: int) -> float:
+        """Returns the teacher's temperature in an epoch."""
         settings = self.settings
-        share = min(epoch / settings.teacher_warmup, 1) if settings.teacher_warmup else 1
-        return settings.teacher_warm + share * (settings.teacher - settings.teacher_warm)
+        fraction = min(epoch / settings.teacher_warmup, 1) if settings.teacher_warmup else 1
+        return settings.teacher_warm + fraction * (settings.teacher - settings.teacher_warm)
 
     def before_step(self, moment: Moment) -> None:
+        """Removes the last layer's gradient during the first ``frozen`` epochs."""
         cast("DINOProjectionHead", self.online.head).cancel_last_layer_gradients(moment.epoch)
 
 

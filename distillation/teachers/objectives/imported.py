@@ -1,6 +1,6 @@
-"""A teacher that was trained elsewhere: a model of torchvision, timm or OpenCLIP, or a network of ours from a file.
+"""A teacher trained elsewhere: a model of torchvision, timm or OpenCLIP, or a network of this project from a file.
 
-Its weights are copied into the pool, so that nothing after it needs a network connection or the file.
+Its weights are copied into the pool, so that later stages need neither a network connection nor the file.
 """
 
 from dataclasses import dataclass, replace
@@ -30,17 +30,17 @@ NONE = "data/none"
 
 
 class Settings(Section):
-    """Where the one network that ``networks`` names comes from.
+    """The origin of the one network in ``networks``.
 
     Attributes:
-        origin: ``from`` in params.yaml: a library, whose name of a model ``networks`` holds, or ``file``, where it holds
-            a word of ours.
+        origin: ``from`` in params.yaml: a library, if ``networks`` holds the library's name of a model, or ``file``, if it
+            holds a network name of this project.
         weights: the library's name of published weights; None: they are in ``file``.
-        file: a state dict, .safetensors or what torch.save wrote, by the names of the library or ours; a ResNet's also
-            as the authors of self-supervised methods laid it out (``foreign.layouts``).
-        sha256: of the file of the weights; required of a person's file, so that a change of it is noticed.
-        classes: ``source`` where the outputs are the classes of the pool's source, in its order; ``none``: only the
-            features are used.
+        file: a state dict, .safetensors or what torch.save wrote, with the tensor names of the library or of this project; a
+            ResNet's may also have a layout of ``foreign.layouts``.
+        sha256: of the file of the weights; required for a user's own file, so that a change of it is noticed.
+        classes: ``source`` if the outputs are the classes of the pool's source, in its order; ``none``: only the features are
+            used.
     """
 
     origin: Literal["torchvision", "timm", "openclip", "file"] = Field(alias="from")
@@ -51,21 +51,23 @@ class Settings(Section):
 
     @property
     def library(self) -> str | None:
+        """The library's name; None for a user's own file."""
         return None if self.origin == "file" else self.origin
 
     @property
     def tag(self) -> str | None:
-        """The name of the published weights; None where they are in ``file``."""
+        """The name of the published weights; None if they are in ``file``."""
         return self.weights if self.library else None
 
 
 @dataclass(frozen=True)
 class Sized(Space):
-    """The space of a model that takes RGB images of one size: any raw images are adapted to it first."""
+    """The space of a model that takes RGB images of one size: raw images are first adapted to it."""
 
     size: int = 0
 
     def encode(self, raw: Tensor) -> Tensor:
+        """Maps raw images (N, C, H, W) of any channels and size to (N, 3, size, size) in this space."""
         return super().encode(adapt(raw, 3, self.size))
 
 
@@ -75,33 +77,34 @@ def _settings(pool: "PoolSettings") -> Settings:
 
 
 def make(job: Job, task: Task, device: str) -> None:
-    """Finds the network of ``job`` and leaves it as the result of its task."""
+    """Loads the network of ``job`` and writes it as the result of its task."""
     data, settings = loaded(job.data, device), _settings(job.settings)
     task.start()
     if settings.library:
-        data = _as_expected(data, job, device)
-    path = foreign.file(settings.library, job.network, settings.tag) if settings.tag else settings.file
-    if settings.sha256 not in (None, found := sha256(path)):
-        raise BadInput(f"imported.sha256 is {settings.sha256}, but that of {path} is {found}.")
+        data = _as_expected(data, job, settings.library, device)
+    library, tag = settings.library, settings.tag
+    path = foreign.file(library, job.network, tag) if library and tag else settings.file
+    if settings.sha256 not in (None, digest := sha256(path)):
+        raise BadInput(f"imported.sha256 is {settings.sha256}, but that of {path} is {digest}.")
     network = _network(job, data, path).to(device)
     kept = {"last": {"weights": network.state_dict(), "epoch": 0}}
-    origin = {"weights": settings.tag, "file": str(path).rpartition("/")[2], "sha256": found}
+    origin = {"weights": settings.tag, "file": str(path).rpartition("/")[2], "sha256": digest}
     classifies = settings.classes == "source"
     finish(job, task, data, network, kept, [], classifies, library=settings.library, origin=origin)
 
 
-def _as_expected(data: RealSet, job: Job, device: str) -> RealSet:
-    """The RealSet in the space and shape that a library's model expects."""
-    size, mean, std = foreign.expects(_settings(job.settings).library, job.network, _settings(job.settings).tag)
+def _as_expected(data: RealSet, job: Job, library: str, device: str) -> RealSet:
+    """Returns the RealSet in the space and shape that a library's model expects."""
+    size, mean, std = foreign.expects(library, job.network, _settings(job.settings).tag)
     space = Sized("normalised", Space.normalised(mean, std).to(device).tensors, size)
     return replace(data, space=space, info={**data.info, "channels": 3, "size": size})
 
 
 def _network(job: Job, data: RealSet, path: str | Path) -> Network | foreign.Foreign:
-    """The network with the weights in ``path``; without a classifier, unless its outputs are the classes of ``data``."""
+    """Returns the network with the weights in ``path``, without its classifier unless that has the classes of ``data``."""
     settings, size = _settings(job.settings), data.shape[1]
     classes = len(data.classes) if settings.classes == "source" else None
-    if settings.tag:
+    if settings.library and settings.tag:
         network = foreign.pretrained(settings.library, job.network, settings.tag, path, size)
     elif settings.library:
         network = foreign.from_file(settings.library, job.network, path, size, classes)
@@ -120,6 +123,7 @@ def _network(job: Job, data: RealSet, path: str | Path) -> Network | foreign.For
 
 
 def check(pool: "PoolSettings", path: str) -> None:
+    """Raises BadInput if the pool does not name exactly one network and one origin of its weights."""
     settings = _settings(pool)
     if pool.keep != ["last"] or pool.count != 1 or len(pool.networks) != 1:
         raise BadInput(f"{path} imports one network as it is: networks should name one, count be 1 and keep be [last].")
@@ -134,19 +138,20 @@ def check(pool: "PoolSettings", path: str) -> None:
 
 
 def _check_file(settings: Settings, path: str) -> None:
-    """A file must be pinned. It need not be here: a teammate may have the pool that was made of it."""
+    """Raises BadInput if the checksum of the file is missing or wrong; the file itself may be on another machine."""
     if settings.file == NONE:
         raise BadInput(f"{path}.imported.file should be the path of a .safetensors, .pt or .pth file.")
-    found = sha256(settings.file) if Path(settings.file).is_file() else None
-    if settings.sha256 is None or found not in (None, settings.sha256):
-        that = f", {found}" if found else ""
+    digest = sha256(settings.file) if Path(settings.file).is_file() else None
+    if settings.sha256 is None or digest not in (None, settings.sha256):
+        that = f", {digest}" if digest else ""
         raise BadInput(f"{path}.imported.sha256 is {settings.sha256}, but should be that of {settings.file}{that}.")
 
 
 def _shape(pool: "PoolSettings", source: tuple[int, int]) -> tuple[int, int]:
-    if not _settings(pool).library:
+    settings = _settings(pool)
+    if not settings.library:
         return source
-    return 3, foreign.expects(_settings(pool).library, pool.networks[0], _settings(pool).tag)[0]
+    return 3, foreign.expects(settings.library, pool.networks[0], settings.tag)[0]
 
 
 OBJECTIVE = Objective(

@@ -1,7 +1,7 @@
-"""MoCo v2 (He et al. 2020, Chen et al. 2020): know the other view of an image among a queue of views of others.
+"""MoCo v2 (He et al. 2020, Chen et al. 2020): recognise the other view of an image among a queue of other images' views.
 
-The default is the official CIFAR-10 demo, whose learning rate and epochs are those of SC-DD's networks: a linear head, no
-blur, batch norms over an eighth of the batch, keys shuffled.
+The default is the official CIFAR-10 demo: a linear head, no blur, batch norms over an eighth of the batch, shuffled keys.
+Learning rate and epochs are those of SC-DD's networks.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,19 @@ if TYPE_CHECKING:
 
 
 class Settings(Pretraining):
-    """``splits`` are parts of a batch with statistics of their own; ``hidden`` is the head's width, 0 where it is linear."""
+    """The settings of MoCo v2.
+
+    Attributes:
+        blur: probability of a blur.
+        temperature: of the contrastive loss.
+        queue: number of negative keys.
+        ema: momentum of the key encoder.
+        dim: outputs of the head.
+        hidden: its hidden units; 0: the head is linear.
+        splits: parts of a batch with batch statistics of their own.
+        probe: settings of the linear probe; None: the teacher has features only.
+        knn: settings of the k-NN accuracy.
+    """
 
     blur: Share
     temperature: float = Field(gt=0)
@@ -38,6 +50,8 @@ class Settings(Pretraining):
 
 
 class MoCo(Model):
+    """A query encoder, its momentum key encoder and a queue of keys."""
+
     def __init__(self, network: "Network", settings: Settings, precision: str) -> None:
         from lightly.loss import NTXentLoss
         from lightly.models.modules.heads import MoCoProjectionHead
@@ -56,13 +70,16 @@ class MoCo(Model):
 
     @property
     def learnt(self) -> "Network":
+        """The query encoder's network, with ordinary batch norms."""
         return whole(self.online.network)
 
     @staticmethod
     def views(settings: Settings, size: int) -> list[View]:
+        """Returns two views of one recipe."""
         return [View(size, (settings.crop, 1.0), (0.4, 0.4, 0.4, 0.1), settings.blur)] * 2
 
     def forward(self, views: Sequence[Tensor], moment: Moment) -> Tensor:
+        """Updates the key encoder, then returns the InfoNCE loss () of two views."""
         from lightly.models.utils import update_momentum
 
         update_momentum(self.online, self.momentum, self.settings.ema)
@@ -72,12 +89,13 @@ class MoCo(Model):
         return self.contrast(queries, keys)
 
     def _keys(self, images: Tensor, draws: torch.Generator) -> Tensor:
-        """Shuffled, so that batch norms cannot tell which query an image belongs to (MoCo, section 3.3)."""
+        """Returns the keys (N, dim) of images that were shuffled, so that batch norms leak nothing (MoCo, section 3.3)."""
         order = torch.randperm(len(images), generator=draws).to(images.device)
         return self.momentum(images[order])[order.argsort()]
 
 
 def check(pool: "PoolSettings", path: str) -> None:
+    """Raises BadInput if the batch cannot be divided into ``splits``."""
     settings = cast("Settings", pool.training)
     if settings.batch % settings.splits:
         raise BadInput(

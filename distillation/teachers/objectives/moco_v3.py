@@ -1,7 +1,7 @@
-"""MoCo v3 (Chen, Xie & He 2021): know the other view of an image among those of the batch, both ways.
+"""MoCo v3 (Chen, Xie & He 2021): recognise the other view of an image among those of the batch, in both directions.
 
-Defaults are solo-learn's for CIFAR; on a ResNet the projector has two layers and the predictor too, as officially:
-that one ends without a batch norm.
+Defaults are solo-learn's for CIFAR. As in the official code for a ResNet, projector and predictor have two layers, and the
+predictor does not end with a batch norm.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,17 @@ if TYPE_CHECKING:
 
 
 class Settings(Pretraining):
-    """``blur`` is that of the first view and the second; ``ema`` rises to 1."""
+    """The settings of MoCo v3.
+
+    Attributes:
+        blur: probability of a blur in the first view and in the second.
+        temperature: of the contrastive loss.
+        ema: momentum of the key encoder at first; it rises to 1.
+        dim: outputs of projector and predictor.
+        hidden: their hidden units.
+        probe: settings of the linear probe; None: the teacher has features only.
+        knn: settings of the k-NN accuracy.
+    """
 
     blur: list[Share] = Field(min_length=2, max_length=2)
     temperature: float = Field(gt=0)
@@ -34,6 +44,8 @@ class Settings(Pretraining):
 
 
 class MoCo(Model):
+    """A query encoder with a predictor, and its momentum key encoder."""
+
     def __init__(self, network: "Network", settings: Settings, precision: str) -> None:
         super().__init__()
         self.settings = settings
@@ -44,13 +56,16 @@ class MoCo(Model):
 
     @property
     def learnt(self) -> "Network":
+        """The query encoder's network."""
         return self.online.network
 
     @staticmethod
     def views(settings: Settings, size: int) -> list[View]:
+        """Returns the two asymmetric views of BYOL."""
         return asymmetric(size, settings.crop, settings.blur)
 
     def forward(self, views: Sequence[Tensor], moment: Moment) -> Tensor:
+        """Updates the key encoder, then returns the symmetric contrastive loss () of two views."""
         from lightly.models.utils import update_momentum
 
         update_momentum(self.online, self.momentum, towards_one(self.settings.ema, moment.done))
@@ -60,14 +75,14 @@ class MoCo(Model):
         return self._contrast(queries[0], keys[1]) + self._contrast(queries[1], keys[0])
 
     def _contrast(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Cross-entropy of each query's own key among all, times twice the temperature (algorithm 1)."""
+        """Returns the cross-entropy of each query's own key among all, times twice the temperature (algorithm 1)."""
         temperature = self.settings.temperature
         logits = F.normalize(queries, dim=1) @ F.normalize(keys, dim=1).T / temperature
         return 2 * temperature * F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
 
 
 def _perceptron(inside: int, hidden: int, outside: int, normed: bool = True) -> nn.Module:
-    """Two layers without biases; ``normed`` says whether a batch norm without weights ends them."""
+    """Returns two layers without biases; ``normed``: a batch norm without weights ends them."""
     from lightly.models.modules.heads import ProjectionHead
 
     return ProjectionHead(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def make(job: Job, task: Task, device: str) -> None:
-    """Trains the teacher of ``job``, resuming where an earlier run stopped; its weights and record go into the task."""
+    """Trains the teacher of ``job``, resuming from the last checkpoint, and writes weights and record into the task."""
     data, settings = loaded(job.data, device), job.settings
     shown, validation = split(data) if "best" in settings.keep else (data.train, None)
     training, kept = training_of(job, data, shown, device), {}
@@ -30,7 +30,7 @@ def _keep(
     data: RealSet,
     validation: Split | None,
 ) -> None:
-    """Put the weights of the epoch just finished under every name of ``settings.keep`` that wants them."""
+    """Stores the weights of the finished epoch under every name of ``settings.keep`` that they belong to."""
     scored = {"best": validation, "best_test": data.test}
     for name in settings.keep:
         if name in scored:
@@ -44,6 +44,7 @@ def _keep(
 
 
 def _reached(pool: "PoolSettings", path: str) -> None:
+    """Raises BadInput if an epoch to keep lies after the end of training."""
     epochs = cast("TrainSettings", pool.training).epochs
     late = [k for k in pool.keep if isinstance(k, int) and k > epochs]
     if late:

@@ -1,10 +1,10 @@
-"""SwAV (Caron et al. 2020): tell from one view of an image which prototypes another was assigned to.
+"""SwAV (Caron et al. 2020): predict from one view of an image the prototypes that another view was assigned to.
 
 Defaults are solo-learn's for CIFAR and, for training this short, the official ones for 200 epochs in batches of 256.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,14 +19,27 @@ from distillation.teachers.selfsupervised.views import View
 if TYPE_CHECKING:
     from distillation.networks.build import Network
 
-LOCAL = 0.05, 0.14  # of the image's area in a small view
+LOCAL = 0.05, 0.14  # fraction of the image's area in a small view: --max_scale_crops of the official code
 
 
 class Settings(Pretraining):
-    """``locals`` small views of ``local_size`` pixels join the two large ones.
+    """The settings of SwAV.
 
-    Assignments are balanced over the batch and, from the epoch ``queue_start``, over the last ``queue`` outputs of each
-    large view before it; the prototypes rest for ``frozen`` epochs.
+    Attributes:
+        blur: probability of a blur.
+        locals: number of small views.
+        local_size: pixels of a side of a small view.
+        temperature: of the predictions.
+        epsilon: entropy weight of the assignment.
+        sinkhorn: iterations of Sinkhorn and Knopp.
+        prototypes: their number.
+        queue: earlier outputs of each large view that the assignment is balanced over, beside the batch.
+        queue_start: the epoch from which the queue is used.
+        frozen: epochs in which the prototypes are not trained.
+        dim: outputs of the head.
+        hidden: its hidden units.
+        probe: settings of the linear probe; None: the teacher has features only.
+        knn: settings of the k-NN accuracy.
     """
 
     blur: Share
@@ -46,6 +59,8 @@ class Settings(Pretraining):
 
 
 class SwAV(Model):
+    """An encoder, prototypes, and a queue (2, queue, dim) of earlier outputs."""
+
     def __init__(self, network: "Network", settings: Settings, precision: str) -> None:
         from lightly.loss import SwaVLoss
         from lightly.models.modules.heads import SwaVProjectionHead
@@ -61,18 +76,21 @@ class SwAV(Model):
 
     @property
     def learnt(self) -> "Network":
+        """The encoder's network."""
         return self.online.network
 
     @staticmethod
     def views(settings: Settings, size: int) -> list[View]:
+        """Returns two large views and ``locals`` small ones."""
         jitter, blur = (0.8, 0.8, 0.8, 0.2), settings.blur
         large = View(size, (settings.crop, 1.0), jitter, blur)
         return [large] * 2 + [View(settings.local_size, LOCAL, jitter, blur)] * settings.locals
 
     def forward(self, views: Sequence[Tensor], moment: Moment) -> Tensor:
+        """Returns the swapped-prediction loss () of all views."""
         from lightly.models.utils import normalize_weight
 
-        normalize_weight(self.prototypes.weight)
+        normalize_weight(cast("nn.Parameter", self.prototypes.weight))
         outputs = [F.normalize(output, dim=1) for output in by_size(self.online, views)]
         scores = [self.prototypes(output) for output in outputs]
         queued = self.settings.queue and moment.epoch >= self.settings.queue_start
@@ -82,9 +100,11 @@ class SwAV(Model):
 
     @torch.no_grad()
     def _enqueue(self, outputs: Tensor) -> None:
+        """Puts outputs (2, N, dim) of the large views in front of the queue."""
         self.queue.copy_(torch.cat([outputs, self.queue], 1)[:, : self.settings.queue])
 
     def before_step(self, moment: Moment) -> None:
+        """Removes the prototypes' gradient during the first ``frozen`` epochs."""
         if moment.epoch < self.settings.frozen:
             self.prototypes.weight.grad = None
 

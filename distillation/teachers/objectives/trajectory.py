@@ -1,4 +1,4 @@
-"""An expert: a teacher trained as the supervised ones are, all of whose epochs are kept for MTT to retrace.
+"""An expert: a supervised teacher whose parameters after every epoch are kept for MTT.
 
 Its parameters before the first epoch and after each one are stored as one vector an epoch beside its last weights (see
 ``Pool.parameters``): four bytes a parameter and epoch, each readable on its own. The published pools hold 100 experts of
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def make(job: Job, task: Task, device: str) -> None:
-    """Trains the expert of ``job``, resuming where an earlier run stopped; it and its epochs go into the task."""
+    """Trains the expert of ``job``, resuming from the last checkpoint, and writes it and its trajectory into the task."""
     data = loaded(job.data, device)
     training = training_of(job, data, data.train, device)
     network = training.network
@@ -34,10 +34,12 @@ def make(job: Job, task: Task, device: str) -> None:
 
 
 def _parameters(network: nn.Module) -> Tensor:
+    """Returns all parameters (P,) as one vector on the CPU."""
     return parameters_to_vector(network.parameters()).detach().cpu()
 
 
 def _last_alone(pool: "PoolSettings", path: str) -> None:
+    """Raises BadInput if ``keep`` is not [last]."""
     if pool.keep != ["last"]:
         raise BadInput(f"{path}.keep should be [last]: a pool of trajectories has every epoch beside it anyway.")
 

@@ -1,1 +1,1 @@
-"""What self-supervised objectives share: views of images, encoders, the loop that trains, and what is measured after it."""
+"""The shared parts of self-supervised objectives: views, encoders, the training loop, and the measures after it."""

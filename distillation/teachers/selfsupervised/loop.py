@@ -1,4 +1,4 @@
-"""Training a model without labels, a step at a time, so that it can stop between any two."""
+"""Training a self-supervised model step by step, so that it can be interrupted between any two."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -19,15 +19,16 @@ if TYPE_CHECKING:
 
 
 class Loop:
-    """One model on its way through its epochs.
+    """The training of one self-supervised model.
 
     Args:
         model: a Model, on its device.
-        views: the Views that each image is shown in.
+        views: the Views of each image.
         images: (N, C, S, S) uint8 on that device, or files that are decoded onto it.
-        encode: function of raw images in [0, 1] to the space that the network is given.
-        settings: Pretraining.
-        seed: names every draw (order, views, the model's own), with ``name``.
+        encode: function from raw images in [0, 1] to the space of the network's inputs.
+        settings: the Pretraining section.
+        seed: seed of every draw (order, views, the model's own).
+        name: prefix of the draws' names.
         flip: whether a mirrored image keeps its class.
         compile: whether the encoders are compiled.
     """
@@ -59,15 +60,16 @@ class Loop:
 
     @property
     def epoch(self) -> int:
-        """How many epochs are complete."""
+        """Number of complete epochs."""
         return self.step // self.steps_per_epoch
 
     @property
     def done(self) -> bool:
+        """Whether all epochs are complete."""
         return self.epoch >= self.settings.epochs
 
     def advance(self) -> float | None:
-        """One optimiser step. Returns the mean loss of the epoch it completes, else None."""
+        """Takes one optimiser step; returns the mean loss of the epoch that it completes, if any."""
         place = self.step % self.steps_per_epoch
         if place == 0:
             self.model.train()
@@ -100,6 +102,7 @@ class Loop:
         return generator(self.seed, self.name, purpose, index)
 
     def state_dict(self) -> dict[str, Any]:
+        """Returns weights, buffers, optimiser state and progress."""
         return {
             "model": dict(self.tensors),
             "optimizer": optimizer_state(self.optimizer),
@@ -109,6 +112,7 @@ class Loop:
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what ``state_dict`` returned."""
         for name, tensor in self.tensors.items():
             tensor.copy_(state["model"][name])
         restore_optimizer(self.optimizer, state["optimizer"])

@@ -1,4 +1,4 @@
-"""What a self-supervised model is made of, and what it is asked for."""
+"""The interface of self-supervised models, and the parts that they are built from."""
 
 import copy
 from collections.abc import Sequence
@@ -17,20 +17,27 @@ if TYPE_CHECKING:
 
 
 class Encoder(nn.Module):
-    """A network of ours without its classifier, and a head on its features: images to float32 outputs."""
+    """A network without its classifier, and a head on its features."""
 
     def __init__(self, network: "Network", head: nn.Module, precision: str) -> None:
         super().__init__()
         self.network, self.head, self.precision = network, head, precision
 
     def forward(self, images: Tensor) -> Tensor:
+        """Returns float32 outputs (N, D) of images (N, C, S, S)."""
         with autocast(images.device, self.precision):
             return self.head(self.network.embed(images)).float()
 
 
 @dataclass(frozen=True)
 class Moment:
-    """Where training stands: the ``epoch`` (from 0), the share of it that is ``done`` (0 to 1), the step's ``draws``."""
+    """The state of training at a step.
+
+    Attributes:
+        epoch: counted from 0.
+        done: fraction of all steps that are complete, in [0, 1).
+        draws: the generator of the step.
+    """
 
     epoch: int
     done: float
@@ -40,8 +47,8 @@ class Moment:
 class Model(nn.Module):
     """A network that learns without labels.
 
-    It is made of the network (which it may change), the settings of its section and a precision; what lightly draws comes
-    from a named generator. ``learnt`` is the network that training leaves behind.
+    A subclass is created from the network (which it may change), the settings of its section and a precision; lightly's own
+    draws come from a named generator.
     """
 
     @property
@@ -51,31 +58,31 @@ class Model(nn.Module):
 
     @staticmethod
     def views(settings: Any, size: int) -> "list[View]":
-        """The Views that each image of ``size`` pixels is shown in."""
+        """Returns the Views of each image of ``size`` pixels."""
         raise NotImplementedError
 
     def forward(self, views: Sequence[Tensor], moment: Moment) -> Tensor:
-        """The loss () of a list of views, each (N, C, S, S) in the space of the data, at a Moment."""
+        """Returns the loss () of a list of views, each (N, C, S, S) in the space of the data, at a Moment."""
         raise NotImplementedError
 
     def before_step(self, moment: Moment) -> None:
-        """Called between the backward pass and the optimiser's step."""
+        """Runs between the backward pass and the optimiser's step."""
 
 
 def momentum_copy(encoder: Encoder) -> Encoder:
-    """A copy that no gradient changes, to follow its original by ``lightly.models.utils.update_momentum``."""
+    """Returns a copy without gradients, which ``lightly.models.utils.update_momentum`` moves towards its original."""
     return copy.deepcopy(encoder).requires_grad_(False)
 
 
 def towards_one(base: float, done: float) -> float:
-    """A momentum that rises from ``base`` to 1 along a cosine (BYOL, section 3.3)."""
+    """Returns a momentum that rises from ``base`` to 1 along a cosine (BYOL, section 3.3); ``done`` is in [0, 1]."""
     return 1 - (1 - base) * cosine(done)
 
 
 def by_size(encoder: Encoder, views: Sequence[Tensor]) -> list[Tensor]:
-    """The outputs of all views in order, those of one size passed together, as SwAV and DINO published it.
+    """Returns the outputs of all views in order; views of one size pass together, as SwAV and DINO published it.
 
-    Their batch norms see all views of a size at once.
+    Batch norms therefore see all views of a size at once.
     """
     outputs = {}
     for size in dict.fromkeys(view.shape[2] for view in views):

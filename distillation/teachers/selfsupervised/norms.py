@@ -1,4 +1,4 @@
-"""Batch norms that see a part of the batch each, as if the parts were on different machines (MoCo's CIFAR-10 demo)."""
+"""Batch norms over parts of the batch, as if the parts were on different machines (MoCo's CIFAR-10 demo)."""
 
 from typing import TYPE_CHECKING
 
@@ -11,25 +11,30 @@ if TYPE_CHECKING:
 
 
 class SplitBatchNorm(nn.BatchNorm2d):
-    """Image i of a batch (N, C, H, W) is normalised with all whose index is i modulo ``parts``, which divides N.
+    """Normalises image i of a batch (N, C, H, W) with all images whose index is i modulo ``parts``, which divides N.
 
-    Running statistics (parts * C,) are of each part; evaluation takes their means.
+    Running statistics (parts * C,) are kept for each part; evaluation uses their means. ``lightly.models.batchnorm`` has a
+    layer of the same name and rule, without a form for torch.compile.
     """
 
     running_mean: Tensor
     running_var: Tensor
+    momentum: float  # pyright: ignore[reportIncompatibleVariableOverride]: always torch's default here
 
     def __init__(self, channels: int, parts: int) -> None:
         super().__init__(channels)
         self.parts = parts
-        self.running_mean, self.running_var = self.running_mean.repeat(parts), self.running_var.repeat(parts)
+        mean, variance = self.running_mean.repeat(parts), self.running_var.repeat(parts)
+        self.running_mean = mean  # pyright: ignore[reportIncompatibleVariableOverride]: always tracked here
+        self.running_var = variance  # pyright: ignore[reportIncompatibleVariableOverride]: as above
 
     def means(self) -> tuple[Tensor, Tensor]:
-        """Running mean and variance (C,) over the parts."""
+        """Returns the running mean and variance (C,), averaged over the parts."""
         mean, variance = (values.view(self.parts, -1).mean(0) for values in (self.running_mean, self.running_var))
         return mean, variance
 
     def forward(self, images: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]: a clearer name
+        """Normalises images (N, C, H, W)."""
         if not self.training:
             return F.batch_norm(images, *self.means(), self.weight, self.bias, eps=self.eps)
         if torch.compiler.is_compiling():
@@ -40,7 +45,7 @@ class SplitBatchNorm(nn.BatchNorm2d):
         return F.batch_norm(parts_as_channels, *running, *learnt, True, self.momentum, self.eps).view_as(images)
 
     def _written_out(self, images: Tensor) -> Tensor:
-        """The same for torch.compile: parts as channels would have it transpose the channels-last maps around every norm."""
+        """Computes the same for torch.compile, which with parts as channels would transpose the maps around every norm."""
         apart = images.unflatten(0, (-1, self.parts))
         variance, mean = torch.var_mean(apart.to(self.weight.dtype), (0, 3, 4), correction=0, keepdim=True)
         count = apart[:, 0, 0].numel()
@@ -52,9 +57,9 @@ class SplitBatchNorm(nn.BatchNorm2d):
 
 
 def split(network: "Network", parts: int) -> "Network":
-    """The network with every batch norm of its maps made to normalise ``parts`` of a batch apart, in place.
+    """Replaces every 2-d batch norm of the network by a SplitBatchNorm, in place.
 
-    Weights and biases stay as they were (a residual block's last may begin at 0), and each part has the statistics.
+    Weights and biases stay (a residual block's last scale may begin at 0); each part starts with the statistics of the whole.
     """
     for name, module in list(network.named_modules()):
         if isinstance(module, nn.BatchNorm2d):
@@ -67,7 +72,7 @@ def split(network: "Network", parts: int) -> "Network":
 
 
 def whole(network: "Network") -> "Network":
-    """``split`` undone, in place: running statistics become their means over the parts."""
+    """Undoes ``split`` in place: running statistics become their means over the parts."""
     for name, module in list(network.named_modules()):
         if isinstance(module, SplitBatchNorm):
             state = module.state_dict() | dict(zip(("running_mean", "running_var"), module.means(), strict=True))

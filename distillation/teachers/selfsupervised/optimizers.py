@@ -1,16 +1,13 @@
 """Optimisers of self-supervised training and their schedule."""
 
+# torch._foreach_* take one kernel for all layers, as torch.optim does; the stubs do not export them.
+# pyright: reportPrivateImportUsage=false
+
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import torch
-from torch import (  # pyright: ignore[reportPrivateImportUsage]: one kernel for all layers, as torch.optim's
-    _foreach_add_,
-    _foreach_mul,
-    _foreach_mul_,
-    _foreach_norm,
-    nn,
-)
+from torch import nn
 
 from distillation.training.schedules import cosine
 
@@ -19,10 +16,11 @@ if TYPE_CHECKING:
 
 
 class Lars(torch.optim.SGD):
-    """SGD whose gradients are scaled layer by layer to ``trust`` times the size of the weights (You et al. 2017).
+    """SGD whose gradients are scaled layer by layer to ``trust`` times the norm of the weights (You et al. 2017).
 
-    The scale is clipped so that no layer learns faster than at ``lr`` itself. Biases and norms are taught by plain SGD
-    without weight decay. Both as in solo-learn, whose settings for small images are the ones published.
+    The scale is clipped so that no layer learns faster than at ``lr`` itself. Biases and norms are trained by plain SGD without
+    weight decay. Both follow solo-learn, whose settings for small images are the published ones. ``timm.optim.Lars`` with
+    ``trust_clip=True`` is the same rule.
     """
 
     def __init__(
@@ -33,20 +31,21 @@ class Lars(torch.optim.SGD):
 
     @torch.no_grad()
     def step(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]: no closure is ever passed
+        """Scales the gradients in place, then takes a step of SGD."""
         for group in self.param_groups:
             layers = [p for p in group["params"] if p.grad is not None and p.ndim > 1]
             gradients = [p.grad for p in layers]
-            sizes, steepness = torch.stack(_foreach_norm(layers)), torch.stack(_foreach_norm(gradients))
+            sizes, steepness = torch.stack(torch._foreach_norm(layers)), torch.stack(torch._foreach_norm(gradients))
             adapted = (sizes > 0) & (steepness > 0)
             scale = self.trust * sizes / (steepness + self.decay * sizes + 1e-8) / group["lr"]
             scale = torch.where(adapted, scale.clamp_max(1), 1)
-            _foreach_add_(gradients, _foreach_mul(layers, (self.decay * adapted).unbind()))
-            _foreach_mul_(gradients, scale.unbind())
+            torch._foreach_add_(gradients, torch._foreach_mul(layers, (self.decay * adapted).unbind()))
+            torch._foreach_mul_(gradients, scale.unbind())
         super().step()
 
 
 def optimizer_of(parameters: Iterable[nn.Parameter], settings: "Pretraining") -> torch.optim.Optimizer:
-    """The optimiser that ``settings`` (Pretraining) name."""
+    """Returns the optimiser that ``settings.optimizer`` names."""
     parameters = [p for p in parameters if p.requires_grad]
     lr, momentum, decay = settings.lr, settings.momentum, settings.weight_decay
     if settings.optimizer == "lars":
@@ -61,7 +60,7 @@ def optimizer_of(parameters: Iterable[nn.Parameter], settings: "Pretraining") ->
 
 
 def rate(settings: "Pretraining", step: int, steps: int) -> float:
-    """The learning rate of a step of an epoch of ``steps``: a straight line up, then a cosine down to 0."""
+    """Returns the learning rate at a step, with ``steps`` steps in an epoch: a linear warm-up, then a cosine down to 0."""
     before, whole = settings.warmup * steps, settings.epochs * steps
     if step < before:
         return settings.lr * (step + 1) / before

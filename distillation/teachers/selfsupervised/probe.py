@@ -1,4 +1,6 @@
-"""How well frozen features tell classes apart: by a vote among neighbours, and by a linear classifier."""
+"""The quality of frozen features: accuracy of a vote among neighbours, and of a linear classifier."""
+
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +14,13 @@ from distillation.teachers.selfsupervised.settings import KnnSettings, ProbeSett
 from distillation.training.optimizers import optimizer_state, restore_optimizer, set_rate
 from distillation.training.schedules import stepped
 
+if TYPE_CHECKING:
+    from distillation.networks.build import Network
+
 
 @torch.no_grad()
-def features(network: nn.Module, data: RealSet, split: Split, precision: str, chunk: int = 512) -> Tensor:
-    """Features (N, F) float32 of a split of ``data``, un-augmented; batch norms stay as they are."""
+def features(network: "Network", data: RealSet, split: Split, precision: str, chunk: int = 512) -> Tensor:
+    """Returns features (N, F) float32 of a split of ``data``, un-augmented, in eval mode."""
     network.eval()
 
     def embedded(images: Tensor) -> Tensor:
@@ -23,7 +28,7 @@ def features(network: nn.Module, data: RealSet, split: Split, precision: str, ch
         with autocast(images.device, precision):
             return network.embed(encoded).float()
 
-    return in_chunks(embedded, split.images, chunk)
+    return in_chunks(embedded, cast("Tensor", split.images), chunk)  # images in files split alike
 
 
 @torch.no_grad()
@@ -36,18 +41,22 @@ def neighbours(
     settings: KnnSettings,
     chunk: int = 512,
 ) -> float:
-    """Percent of queries whose nearest features in a bank vote for their class.
+    """Returns the k-NN accuracy in percent: queries whose nearest features in a bank vote for their class.
 
     The ``k`` most similar by cosine vote with the weight exp(cosine / temperature) (Wu et al. 2018; MoCo's CIFAR-10
-    demo); of classes with equal votes the first wins.
+    demo); among classes with equal votes the first wins.
 
-    ``lightly.utils.benchmarking.knn_predict`` predicts the same, but leaves open which of equal votes wins, and holds a
-    one-hot label for each of the (chunk, k) neighbours: from 1.1 times this memory (10 classes, a bank of 50,000) to 12
-    times (102 classes, 2,040).
+    ``lightly.utils.benchmarking.knn_predict`` predicts the same, but leaves ties open, and holds a one-hot label for each of
+    the (chunk, k) neighbours: from 1.1 times this memory (10 classes, a bank of 50,000) to 12 times (102 classes, 2,040).
 
     Args:
-        bank, bank_labels: features (N, F) and their labels (N,), N at least ``settings.k``.
-        queries, labels: features (M, F) and their true labels (M,).
+        bank: features (N, F), N at least ``settings.k``.
+        bank_labels: their labels (N,).
+        queries: features (M, F).
+        labels: their true labels (M,).
+        classes: number of classes.
+        settings: k and temperature.
+        chunk: queries at a time.
     """
     bank, votes, hits = F.normalize(bank, dim=1), F.one_hot(bank_labels, classes).float(), 0
     for part, truth in zip(F.normalize(queries, dim=1).split(chunk), labels.split(chunk), strict=True):
@@ -59,23 +68,24 @@ def neighbours(
 
 
 class Probe:
-    """A linear classifier that learns from frozen features, one epoch at a time.
+    """A linear classifier trained on frozen features, one epoch at a time.
 
-    MoCo's linear protocol: weights from N(0, 0.01²), biases 0, cross-entropy, SGD with steps of decay.
+    MoCo's linear protocol: weights from N(0, 0.01²), biases 0, cross-entropy, SGD with a stepped learning rate.
 
     Args:
         bank: (N, F) features.
         labels: (N,).
-        classes: how many there are.
-        settings: how it is trained.
-        seed, name: what its draws are named by.
+        classes: number of classes.
+        settings: of the training.
+        seed: seed of every draw.
+        name: prefix of the draws' names.
     """
 
     def __init__(
         self, bank: Tensor, labels: Tensor, classes: int, settings: ProbeSettings, seed: int, name: str
     ) -> None:
         self.bank, self.labels, self.settings, self.seed, self.name = bank, labels, settings, seed, name
-        self.classifier = nn.utils.skip_init(nn.Linear, bank.shape[1], classes)
+        self.classifier = cast("nn.Linear", nn.utils.skip_init(nn.Linear, bank.shape[1], classes))
         nn.init.normal_(self.classifier.weight, std=0.01, generator=generator(seed, name, "probe"))
         nn.init.zeros_(self.classifier.bias)
         self.classifier.to(bank.device)
@@ -86,10 +96,11 @@ class Probe:
 
     @property
     def done(self) -> bool:
+        """Whether all epochs are complete."""
         return self.epoch >= self.settings.epochs
 
     def advance(self) -> float:
-        """Trains for one epoch. Returns its mean loss."""
+        """Trains for one epoch; returns its mean loss."""
         settings, count = self.settings, len(self.bank)
         factor = stepped(self.epoch, settings.epochs, settings.milestones, settings.decay)
         set_rate(self.optimizer, settings.lr * factor)
@@ -105,10 +116,12 @@ class Probe:
         return float(total) / count
 
     def state_dict(self) -> dict:
+        """Returns weights, optimiser state and epoch."""
         classifier = dict(self.classifier.state_dict())
         return {"classifier": classifier, "optimizer": optimizer_state(self.optimizer), "epoch": self.epoch}
 
     def load_state_dict(self, state: dict) -> None:
+        """Restores what ``state_dict`` returned."""
         self.classifier.load_state_dict(state["classifier"])
         restore_optimizer(self.optimizer, state["optimizer"])
         self.epoch = state["epoch"]

@@ -1,7 +1,7 @@
-"""What every self-supervised objective reads of its section, whatever else it has.
+"""The settings that all self-supervised objectives share.
 
-A section ends with ``probe``, the linear classifier that is trained on what was learnt (None: features only), and
-``knn``, how the votes of neighbours are counted.
+Each objective's section ends with ``probe``, the linear classifier trained on the frozen features (None: features only),
+and ``knn``, the vote among neighbours.
 """
 
 from typing import TYPE_CHECKING, Annotated, Literal, Self
@@ -15,15 +15,18 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Pretraining(Section):
-    """How a network is trained without labels.
+    """The settings of training without labels.
 
     Attributes:
-        epochs, batch: an epoch leaves out the images that do not fill a batch.
-        optimizer: sgd; lars (layer-wise adaptive rates, clipped as solo-learn does, of ``trust``); adamw.
-        lr: reached after ``warmup`` epochs, from where it falls to 0 along a cosine.
+        epochs: passes over the images.
+        batch: images of a step; images that do not fill a batch are left out of an epoch.
+        optimizer: sgd; lars (layer-wise adaptive rates, clipped as in solo-learn, see ``trust``); adamw.
+        lr: the rate after ``warmup``, from which it falls to 0 along a cosine.
         momentum: of sgd and lars.
-        weight_decay: lars and adamw leave out biases and norms.
-        crop: the least share of an image that a large view shows.
+        weight_decay: for lars and adamw, not of biases and norms.
+        trust: lars' ratio of gradient and weight norms.
+        warmup: epochs of the linear warm-up.
+        crop: least fraction of an image's area in a large view.
     """
 
     epochs: int = Field(ge=1)
@@ -44,7 +47,7 @@ class Pretraining(Section):
 
 
 class ProbeSettings(Section):
-    """How a linear classifier is trained on frozen features: SGD with steps of decay, as TrainSettings have them."""
+    """The settings of the linear classifier on frozen features: SGD with a stepped rate, as in TrainSettings."""
 
     epochs: int = Field(ge=1)
     batch: int = Field(ge=1)
@@ -56,7 +59,7 @@ class ProbeSettings(Section):
 
 
 class KnnSettings(Section):
-    """How many neighbours vote, and the temperature of their weights."""
+    """The settings of the vote among neighbours: their number, and the temperature of their weights."""
 
     k: int = Field(ge=1)
     temperature: float = Field(gt=0)

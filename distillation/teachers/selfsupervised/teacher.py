@@ -1,4 +1,4 @@
-"""A teacher trained without labels; then, unless its section has no probe, a linear classifier on its frozen features."""
+"""A teacher trained without labels, followed by a linear classifier on its frozen features if its section has a probe."""
 
 from collections.abc import Callable
 from functools import partial
@@ -28,7 +28,7 @@ def objective(
     model: type[Model],
     check: "Callable[[PoolSettings, str], None]" = lambda pool, path: None,
 ) -> Objective:
-    """The Objective that trains a Model by the settings of its section."""
+    """Returns the Objective that trains a Model by the settings of its section."""
 
     def sound(pool: "PoolSettings", path: str) -> None:
         _check(pool, path)
@@ -48,7 +48,7 @@ def section_of(pool: "PoolSettings") -> "MeasuredPretraining":
 
 
 def make(job: Job, task: Task, device: str, model: type[Model]) -> None:
-    """Trains the teacher of ``job`` and measures it, resuming where an earlier run stopped."""
+    """Trains the teacher of ``job`` and measures it, resuming from the last checkpoint."""
     data, state = loaded(job.data, device), cast("dict[str, Any] | None", task.start())
     _fits(job, data)
     loop, curve, probe = _loop(job, data, model, device), [], None
@@ -96,7 +96,7 @@ def _advance(
     note: Callable[[float], None] = lambda loss: None,
     live: str = LIVE,
 ) -> None:
-    """Brings a Loop or a Probe to its end; ``note`` is given the loss of each epoch."""
+    """Runs a Loop or a Probe to its end; ``note`` is called with the loss of each epoch."""
 
     def advance() -> dict[str, float] | None:
         if (loss := work.advance()) is None:
@@ -130,7 +130,7 @@ def _check(pool: "PoolSettings", path: str) -> None:
 
 
 def _fits(job: Job, data: RealSet) -> None:
-    """What only the data can tell. Raises BadInput."""
+    """Raises BadInput if the settings do not suit the data."""
     training, count = section_of(job.settings), len(data.train)
     section = f"teacher's {job.settings.objective}"
     if training.batch > count:
@@ -142,5 +142,5 @@ def _fits(job: Job, data: RealSet) -> None:
 
 
 def _locals(pool: "PoolSettings") -> int:
-    """How many smaller views of each image the pool's objective looks at."""
+    """Returns the number of small views of each image under the pool's objective."""
     return getattr(pool.training, "locals", 0)

@@ -1,8 +1,8 @@
-"""Views of images for self-supervised learning: whole batches at once, each image with draws of its own.
+"""Random views of images for self-supervised learning: whole batches at once, each image with draws of its own.
 
-A View says how one view is made; ``draw`` makes the random numbers of one batch, on the CPU and from one generator, and
-``show`` changes images by them. An image is cropped, mirrored, its colours are jittered, and it may lose them, be blurred
-or solarized: the order of SimCLR and BYOL, which the others took over.
+A View is the recipe of one view. ``draw`` draws the random numbers of a batch on the CPU from one generator; ``show``
+applies them. An image is cropped, mirrored, its colours are jittered, and it may become grey, blurred or solarized: the
+order of SimCLR and BYOL, which the others took over.
 """
 
 from collections.abc import Sequence
@@ -14,20 +14,21 @@ from torch import Tensor
 from distillation.augment.crops import resized
 from distillation.teachers.selfsupervised import colours, crops
 
-_JITTERED, _GREY, _MIRRORED = 0.8, 0.2, 0.5  # how likely: the same in all the papers
-_SIGMAS = 0.1, 2.0  # of a blur, in pixels
+_JITTERED, _GREY, _MIRRORED = 0.8, 0.2, 0.5  # probabilities, the same in all the papers (SimCLR, appendix A)
+_SIGMAS = 0.1, 2.0  # of a blur, in pixels (SimCLR, appendix A)
 _STEPS = (colours.brightness, colours.contrast, colours.saturation, colours.hue)
 
 
 @dataclass(frozen=True)
 class View:
-    """How a view is made.
+    """The recipe of a view.
 
     Attributes:
-        size: its pixels of a side.
-        area: the least and the largest share of the image's area that a crop takes.
+        size: pixels of a side.
+        area: least and largest fraction of the image's area in a crop.
         jitter: strengths of brightness, contrast, saturation and hue.
-        blur, solarize: how likely each is.
+        blur: probability of a blur.
+        solarize: probability of solarization.
     """
 
     size: int
@@ -38,12 +39,12 @@ class View:
 
 
 def asymmetric(size: int, crop: float, blur: Sequence[float]) -> list[View]:
-    """The two views of a whole image of BYOL (appendix B), which MoCo v3, Barlow Twins and DINO took over.
+    """Returns the two views of BYOL (appendix B), which MoCo v3, Barlow Twins and DINO took over.
 
     Args:
         size: pixels of a side of the views.
-        crop: the least share of the image's area, in (0, 1].
-        blur: how likely the first view is blurred, and the second.
+        crop: least fraction of the image's area, in (0, 1].
+        blur: probability of a blur in the first view, and in the second.
     """
     jitter = (0.4, 0.4, 0.2, 0.1)
     return [View(size, (crop, 1.0), jitter, blur[0]), View(size, (crop, 1.0), jitter, blur[1], solarize=0.2)]
@@ -51,14 +52,16 @@ def asymmetric(size: int, crop: float, blur: Sequence[float]) -> list[View]:
 
 @dataclass(frozen=True)
 class Drawn:
-    """The numbers of one view of n images, on the CPU.
+    """The random numbers of one view of n images, on the CPU.
 
     Attributes:
         boxes: (n, 4) int64, see ``augment.crops``.
-        mirror, grey, solarize: (n,) bool.
-        jitter: (n, 4) what brightness, contrast, saturation and hue are changed by.
-        order: the order of these four, one for the batch, so that a batch stays one.
-        sigma: (n,) of the blur; 0: none.
+        mirror: (n,) bool.
+        jitter: (n, 4) factors of brightness, contrast and saturation, and the turn of the hue.
+        order: order of these four, one for the batch, so that a batch stays together.
+        grey: (n,) bool.
+        sigma: (n,) pixels of the blur; 0: none.
+        solarize: (n,) bool.
     """
 
     boxes: Tensor
@@ -71,7 +74,7 @@ class Drawn:
 
 
 def draw(view: View, count: int, size: int, flip: bool, generator: torch.Generator) -> Drawn:
-    """The numbers of a ``view`` of ``count`` images of ``size`` pixels; without ``flip`` none is mirrored."""
+    """Draws the numbers of a ``view`` of ``count`` images of ``size`` pixels; without ``flip`` none is mirrored."""
     boxes = resized(count, size, view.area, generator)
     order = torch.randperm(4, generator=generator).tolist()
     numbers = torch.rand(10, count, generator=generator)
@@ -91,7 +94,7 @@ def draw(view: View, count: int, size: int, flip: bool, generator: torch.Generat
 
 
 def show(images: Tensor, view: View, drawn: Drawn) -> Tensor:
-    """The ``view`` of images (n, C, S, S) in [0, 1] by the numbers ``drawn`` for it: (n, C, view.size, view.size)."""
+    """Returns the ``view`` (n, C, view.size, view.size) of images (n, C, S, S) in [0, 1] by the numbers ``drawn``."""
     images = crops.cut(images, drawn.boxes, view.size, drawn.mirror)
     for step in drawn.order:
         images = _STEPS[step](images, drawn.jitter[:, step])
@@ -122,7 +125,7 @@ def blurred(images: Tensor, sigma: Tensor) -> Tensor:
 
 
 def _jitter(strengths: Sequence[float], numbers: Tensor, jittered: Tensor) -> Tensor:
-    """(n, 4): factors about 1 for brightness, contrast and saturation, the turn of the hue about 0."""
+    """Returns (n, 4) factors about 1 for brightness, contrast and saturation, and the turn of the hue about 0."""
     strength = torch.tensor(strengths).unsqueeze(1)
     middle = torch.tensor([1.0, 1.0, 1.0, 0.0]).unsqueeze(1)
     least = torch.where(middle > 0, (middle - strength).clamp_min(0), -strength)

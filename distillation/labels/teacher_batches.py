@@ -1,7 +1,7 @@
-"""Lessons: batches of a set's images as a student is given them, and a teacher's logits for exactly these.
+"""Batches of a set's images as a student gets them, with a teacher's logits for exactly these.
 
-On the fly, or stored (FKD, Shen and Xing, ECCV 2022). Both are the same draws of the same named generators: a stored
-lesson replays what an ``Online`` one named ``fkd`` did.
+Logits are computed on the fly, or stored (FKD, Shen and Xing, ECCV 2022). Both use the same named generators: StoredBatches
+replays the batches of an OnlineBatches named ``fkd``.
 """
 
 import math
@@ -27,57 +27,65 @@ NAMES = (*_OF_IMAGES, *_OF_BATCHES)
 STORED = torch.float16  # of logits, as published
 
 
-class Online:
-    """Batches that are drawn, and answered, as they are asked for.
+class OnlineBatches:
+    """Batches that are drawn and labelled when they are used.
 
     Args:
         images: (N, C, S, S), in ``space``.
-        answer: function of images (n, C, S, S) that gives logits (n, K), see ``answering``.
-        views: ViewSettings.
-        batch: how many images a batch has; the last of an epoch may have fewer.
+        space: of the images.
+        logits_of: function of images (n, C, S, S) that returns logits (n, K), see ``predict.teacher_logits``.
+        views: settings of the augmentation.
+        batch: images in a batch; the last of an epoch may have fewer.
         flip: whether a mirrored image keeps its class.
-        seed, name: name every draw (order, augmentation).
+        seed: seed of every draw (order, augmentation).
+        name: prefix of the draws' names.
     """
 
     def __init__(
         self,
         images: Tensor,
         space: "Space",
-        answer: Callable[[Tensor], Tensor],
+        logits_of: Callable[[Tensor], Tensor],
         views: ViewSettings,
         batch: int,
         flip: bool,
         seed: int,
         name: str,
     ) -> None:
-        self.images, self.answer, self.views, self.batch, self.flip = images, answer, views, batch, flip
+        self.images, self.logits_of, self.views, self.batch, self.flip = images, logits_of, views, batch, flip
         self.pad_value = space.to(images.device).pad_value()
         self.seed, self.name = seed, name
         self.count = len(images)
         self.steps = math.ceil(self.count / batch)
 
     def __call__(self, epoch: int, place: int) -> tuple[Tensor, Tensor]:
-        """Images (n, C, S, S) and the teacher's logits (n, K), those of the batch at a place of an epoch."""
-        return self.answered(*self.drawn(epoch, place))
+        """Returns images (n, C, S, S) and the teacher's logits (n, K) of the batch at a place of an epoch."""
+        return self.labelled(*self.drawn(epoch, place))
 
     def drawn(self, epoch: int, place: int) -> tuple[Tensor, View]:
-        """Which images a batch has (n,), and their View; on the CPU."""
+        """Draws the indices (n,) of a batch and its View, on the CPU."""
         order = torch.randperm(self.count, generator=generator(self.seed, self.name, "order", epoch))
         index = order[place * self.batch : (place + 1) * self.batch]
         draws = generator(self.seed, self.name, "augment", epoch * self.steps + place)
         return index, draw(len(index), self.images.shape[2], self.views, self.flip, draws)
 
-    def answered(self, index: Tensor, view: View) -> tuple[Tensor, Tensor]:
-        """Images under a View, and their logits."""
+    def labelled(self, index: Tensor, view: View) -> tuple[Tensor, Tensor]:
+        """Returns images under a View, and their logits."""
         seen = show(self.images[index.to(self.images.device)], view, self.pad_value)
-        return seen, self.answer(seen)
+        return seen, self.logits_of(seen)
 
 
-class Stored:
-    """Batches that were drawn and answered before; ``images`` (N, C, S, S) are in ``space``.
+class StoredBatches:
+    """Batches that were drawn and labelled before.
+
+    Args:
+        images: (N, C, S, S), in ``space``.
+        space: of the images.
+        path: the file of labels.
+        epochs: epochs that are needed.
 
     Raises:
-        BadInput: fewer epochs are stored than ``epochs``.
+        BadInput: fewer are stored.
     """
 
     def __init__(self, images: Tensor, space: "Space", path: Path, epochs: int) -> None:
@@ -93,7 +101,7 @@ class Stored:
         self.steps = math.ceil(self.count / self.batch)
 
     def __call__(self, epoch: int, place: int) -> tuple[Tensor, Tensor]:
-        """As ``Online``."""
+        """Returns images (n, C, S, S) and the teacher's logits (n, K) of the batch at a place of an epoch."""
         if epoch != self.epoch:
             with tensors.opened(self.path) as view:
                 self.content = {name: view.get(f"{epoch}/{name}") for name in NAMES}
@@ -110,7 +118,7 @@ class Stored:
 
 
 def packed(index: Tensor, view: View, logits: Tensor) -> dict[str, Tensor]:
-    """What is stored of one batch, by name: one row for each image or, of ``weight`` and ``window``, for the batch."""
+    """Returns the stored tensors of one batch by name: a row for each image or, of ``weight`` and ``window``, for the batch."""
     return {
         "order": index.int(),
         "boxes": view.boxes.short(),
@@ -123,5 +131,5 @@ def packed(index: Tensor, view: View, logits: Tensor) -> dict[str, Tensor]:
 
 
 def labels_of(path: Path, kind: str) -> Path | None:
-    """The file of labels beside the set in a file: the teachers themselves (online), or their stored logits (fkd)."""
+    """Returns the file of labels beside a set: the teachers themselves (online), or their stored logits (fkd)."""
     return {"online": path.with_name(TEACHERS), "fkd": path.with_suffix(".labels.safetensors")}.get(kind)
