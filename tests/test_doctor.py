@@ -92,7 +92,7 @@ def test_remotes_answer_or_refuse(here, capsys):
 def test_a_remote_that_keeps_silent_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(doctor, "PATIENCE", 0.05)
     monkeypatch.setattr(doctor.dvc_private, "remotes", lambda: {"a": "u"})
-    monkeypatch.setattr(doctor.dvc_private, "answers", lambda name: time.sleep(0.5))
+    monkeypatch.setattr(doctor.dvc_private, "has_content", lambda name: time.sleep(0.5))
     (line,) = doctor.remotes()
     assert isinstance(line, doctor.Fault) and "does not answer within" in line
 

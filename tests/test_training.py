@@ -86,7 +86,7 @@ def test_what_comes_in_from_outside_is_black_as_if_padded_before_normalising():
     data, made = real_set(), training({"augment": "crop_flip"})[0]
     made.pad_value = data.space.pad_value()
     made._set_order()
-    seen, _ = made._drawn(0)
+    seen, _ = made._batch(0)
     raw = data.train.images[made.order[:8]].float() / 255
     padded = crop_flip(raw, generator(0, "t", "augment", 0), False)
     assert (padded == 0).any()

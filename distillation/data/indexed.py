@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -79,7 +79,8 @@ class IndexedImages:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: Tensor) -> "Tensor | IndexedImages":
+    def __getitem__(self, index: Tensor) -> Any:
+        """A uint8 Tensor (n, C, S, S) for indices (n,) int64; IndexedImages for a mask (N,) bool."""
         if index.dtype == torch.bool:
             return self._of(index.cpu().nonzero().squeeze(1), self.device)
         return self._end(self._begin(index))

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -79,11 +80,11 @@ class Task:
         """The folder of the result, or None while it is not finished."""
         return self.done if self.done.is_dir() else None
 
-    def start(self) -> object | None:
+    def start(self) -> Any:
         """Begins or resumes the work.
 
         Returns:
-            The state of the last checkpoint, or None for a fresh start.
+            The state of the last checkpoint (see ``checkpoint``), or None for a fresh start.
         """
         self._last = self._began = time.monotonic()
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -76,7 +76,7 @@ class Training:
     ) -> None:
         self.network, self.batch_of, self.count = network, batch_of, count
         self.loss, self.precision = loss, precision
-        self.settings: Any = settings  # LessonSettings lack batch and augment, which a lesson makes needless
+        self.settings: Any = settings  # LessonSettings have no batch and augment, and a lesson needs none
         self.seed, self.name, self.flip = seed, name, flip
         self.lesson, self.order_on, self.pad_value = lesson, order_on or self.device, pad_value
         self.steps_per_epoch = lesson.steps if lesson else math.ceil(count / self.settings.batch)
