@@ -52,7 +52,7 @@ def context(artefacts: "Artefacts") -> dict[str, Any]:
         ],
         "transfers": [
             *(t for name, results in artefacts.transfers.items() for t in transfers.section(name, results, _cell)),
-            *(t for name, results in artefacts.taught.items() for t in transfers.taught(name, results, _cell)),
+            *(t for name, results in artefacts.kd.items() for t in transfers.kd_section(name, results, _cell)),
         ],
         "curves": [(name, plots[f"distill_{name}"]) for name in ("loss", "guidance") if f"distill_{name}" in plots],
         "diverged": len(curve) > 0 and not math.isfinite(curve["loss"].iloc[-1]),

@@ -186,10 +186,10 @@ def metrics(artefacts: "Artefacts") -> dict[str, Any]:
         values["distill"] = {"loss": _digits(loss) if math.isfinite(loss) else None}
     if artefacts.transfers:
         values["transfer"] = {name: _by_protocol(measured.rows) for name, measured in artefacts.transfers.items()}
-    if artefacts.taught:
+    if artefacts.kd:
         values["kd"] = {
             name: {column: _cells(summary(measured.rows, column=column)) for column in ("accuracy", "batch_accuracy")}
-            for name, measured in artefacts.taught.items()
+            for name, measured in artefacts.kd.items()
         }
     if artefacts.assessments:
         values["assess"] = {name: _assessed(measured) for name, measured in artefacts.assessments.items()}
