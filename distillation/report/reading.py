@@ -33,7 +33,7 @@ class Measured:
     """
 
     rows: pd.DataFrame
-    info: dict
+    info: dict[str, Any]
     curves: pd.DataFrame | None = None
 
 
@@ -48,7 +48,7 @@ class Pool:
             are none.
     """
 
-    info: dict
+    info: dict[str, Any]
     curves: pd.DataFrame
     norms: pd.DataFrame | None = None
 
@@ -71,16 +71,16 @@ class Artefacts:
     """
 
     images: DistilledSet
-    distilled: dict
+    distilled: dict[str, Any]
     curve: pd.DataFrame
-    labels: dict
-    evaluation: dict
-    baseline: dict
+    labels: dict[str, Any]
+    evaluation: dict[str, Measured]
+    baseline: dict[str, Measured]
     whole: Measured
-    pools: dict
-    assessments: dict
-    transfers: dict
-    kd: dict
+    pools: dict[str, Pool]
+    assessments: dict[str, Measured]
+    transfers: dict[str, Measured]
+    kd: dict[str, Measured]
 
 
 def read(

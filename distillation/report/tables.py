@@ -98,7 +98,7 @@ def differences(evaluated: pd.DataFrame, baseline: pd.DataFrame) -> pd.DataFrame
 
     The networks trained on the distilled set are independent of each other, those trained on one random draw are not:
     the error is sqrt(s_d²/n + s_r²/m) with the sample variance s_d² over the n runs of the distilled set and s_r²
-    over the means of the m draws. It is NaN where n or m is one. It says nothing about other distilled sets.
+    over the means of the m draws. It is NaN if n or m is one, and does not cover other distilled sets.
     """
     lines = []
     for network in dict.fromkeys(evaluated["network"]):
