@@ -29,7 +29,7 @@ def run() -> None:
         parameters.value("teacher"),
         assessed=parameters.value("evaluate.assess.teachers"),
         targets=parameters.value("targets"),
-        taught=parameters.value("evaluate.kd.teachers"),
+        kd=parameters.value("evaluate.kd.teachers"),
     )
     plots = {f"{name}.png": figures.png(draw) for name, draw in figures.drawings(artefacts).items()}
     html = page.render(page.context(artefacts))

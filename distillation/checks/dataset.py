@@ -7,7 +7,7 @@ from distillation.networks import names as networks
 from distillation.params import Params
 from distillation.runtime.errors import BadInput
 
-Shape = tuple[int | None, int | None]  # channels and pixels of a side, each None where only the files can tell
+Shape = tuple[int | None, int | None]  # channels, and pixels of a side; None if only the files determine it
 
 
 def check(params: Params) -> Shape:

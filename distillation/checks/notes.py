@@ -6,7 +6,7 @@ from typing import Any
 from distillation.datasets.catalogue import facts
 from distillation.params import Params
 
-# What the default sizes for digits, and what suits CIFAR-10: published for teachers (CLoM) and DM (its section 4.1).
+# Path to the default, sized for digits, and the value for CIFAR-10: CLoM's for teachers, DM's (section 4.1) for the rest.
 SIZED_FOR_DIGITS = {
     "teacher.main.networks": (["ConvNetD2W64NN"], ["ConvNet"]),
     "teacher.main.supervised.epochs": (30, 150),

@@ -12,7 +12,7 @@ def mapping(params: Params, path: str) -> dict[str, Any]:
     """The mapping at a dotted path.
 
     Raises:
-        BadInput: another value stands there.
+        BadInput: the value is no mapping.
     """
     value = params.value(path)
     if not isinstance(value, dict):

@@ -6,7 +6,7 @@ Reads   data/relabeled/distilled.safetensors, or the set that --set names; data/
         that the set came from
 Writes  PATH, a new folder: README.md, and CLASS/NUMBER.png, or distilled.npz, or data/train-00000-of-00001.parquet
 
-PNG, alone or in Parquet, has 8 bits; the loss is printed and stands in the card. The npz is exact.
+PNG, alone or in Parquet, has 8 bits; the loss is printed and noted in the card. The npz is exact.
 """
 
 import argparse

@@ -1,9 +1,10 @@
 """One part of a comparison: a table for people, the same for programs, and perhaps a figure."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
+
+from distillation.report.figures import Draw
 
 
 @dataclass(frozen=True)
@@ -24,4 +25,4 @@ class Section:
     note: str
     shown: pd.DataFrame
     values: pd.DataFrame
-    draw: Callable | None = None
+    draw: Draw | None = None

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from distillation.data.distilled import DistilledSet
     from distillation.export.pictures import Loss
 
-# Hugging Face reads the head: where the data lies, which licence (none of its list fits images made from others').
+# Hugging Face reads the head: the place of the data and the licence, for which its list has none that fits derived images.
 _HEAD = """---
 license: other
 tags:

@@ -61,7 +61,7 @@ def text(before: str, target: Mapping[str, Any]) -> str:
         if sign == "~":
             del node[last]
             if not node:
-                node.fa.set_flow_style()  # else a comment beside it ends up in between
+                node.fa.set_flow_style()  # else a comment on the same line ends up in between
         else:
             node[last] = value
     out = io.StringIO()

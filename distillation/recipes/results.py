@@ -29,8 +29,8 @@ class Result:
     """
 
     name: str
-    params: dict
-    metrics: dict
+    params: dict[str, Any]
+    metrics: dict[str, Any]
     reproduced: bool = True
 
 

@@ -127,8 +127,8 @@ class Row:
 
     name: str
     recipe: Recipe
-    settings: dict
-    claims: dict
+    settings: dict[str, Any]
+    claims: dict[str, Claim]
 
     def seeded(self, seed: int) -> dict[str, Any]:
         """The settings of the set with this seed."""

@@ -38,7 +38,7 @@ class Palette:
     plain: str
     accent: str
     control: str
-    lines: tuple
+    lines: tuple[str, ...]
 
 
 Draw = Callable[[Palette], Figure]
@@ -74,10 +74,11 @@ def drawings(artefacts: "Artefacts") -> dict[str, Draw]:
         if column in artefacts.curve and artefacts.curve[column].notna().to_numpy().any():
             functions[f"distill_{column}"] = lambda p, c=column: distillation(p, artefacts.curve, c)
     for name, measured in artefacts.evaluation.items():
-        functions[f"training_{name}"] = lambda p, c=measured.curves: training(p, c)
+        curves: Any = measured.curves  # an evaluation has them
+        functions[f"training_{name}"] = lambda p, c=curves: training(p, c)
     for name, pool in artefacts.pools.items():
         for column in TEACHER_CURVES:
-            if pool.curves[column].notna().any():
+            if pool.curves[column].notna().to_numpy().any():
                 functions[f"teacher_{name}_{column}"] = lambda p, t=pool.curves, c=column: teacher(p, t, c)
     if (spreads := tables.norms(artefacts.pools)) is not None:
         for column in NORM_CURVES:

@@ -52,7 +52,7 @@ def context(artefacts: "Artefacts") -> dict[str, Any]:
         ],
         "transfers": [
             *(t for name, results in artefacts.transfers.items() for t in transfers.section(name, results, _cell)),
-            *(t for name, results in artefacts.taught.items() for t in transfers.taught(name, results, _cell)),
+            *(t for name, results in artefacts.kd.items() for t in transfers.kd_section(name, results, _cell)),
         ],
         "curves": [(name, plots[f"distill_{name}"]) for name in ("loss", "guidance") if f"distill_{name}" in plots],
         "diverged": len(curve) > 0 and not math.isfinite(curve["loss"].iloc[-1]),
@@ -111,7 +111,7 @@ def _without_classes(artefacts: "Artefacts") -> str:
     if not artefacts.transfers:
         return f"{images}; no protocol has evaluated them."
     target, measured = next(iter(artefacts.transfers.items()))
-    rows = measured.rows[measured.rows["protocol"] == measured.rows["protocol"].iloc[0]]
+    rows = tables.rows_where(measured.rows, measured.rows["protocol"] == measured.rows["protocol"].iloc[0])
     network = rows["network"].iloc[0]
     lines = {line.set: line for line in tables.lines_of(tables.summary(rows)) if line.network == network}
     distilled, scratch = lines["distilled"], lines["scratch"]
@@ -131,7 +131,8 @@ def _first(artefacts: "Artefacts") -> tuple[dict[str, tables.Line], str]:
 
 
 def _draws(artefacts: "Artefacts", name: str) -> int:
-    return artefacts.baseline[name].rows.query("set == 'random'")["draw"].nunique()
+    draws: Any = artefacts.baseline[name].rows.query("set == 'random'")["draw"]
+    return draws.nunique()
 
 
 def _tiles(artefacts: "Artefacts") -> list[tuple[str, str, str]]:
@@ -189,6 +190,7 @@ def _protocol(artefacts: "Artefacts", name: str, plots: Mapping[str, Picture]) -
     sizes = _sizes(artefacts, name)
     gains = {line.network: line for line in tables.lines_of(tables.differences(measured.rows, baseline.rows))}
     best = tables.best_tests(artefacts, name)
+    curves: Any = measured.curves  # an evaluation has them
     return {
         "name": name,
         "labels": measured.info["labels"],
@@ -199,7 +201,7 @@ def _protocol(artefacts: "Artefacts", name: str, plots: Mapping[str, Picture]) -
         "best": [] if best is None else _rows(best, networks, sizes),
         "test_every": measured.info.get("test_every"),
         "gains": [_gain(gains.get(network)) for network in networks],
-        "controlled": bool((measured.curves["set"] == "control").any()),
+        "controlled": bool((curves["set"] == "control").any()),
         "bars": [plots[f"accuracy_{name}_{network}"] for network in networks],
         "training": plots[f"training_{name}"],
     }

@@ -23,7 +23,7 @@ class ClassImages:
     """
 
     name: str
-    images: list
+    images: list[np.ndarray]
 
 
 def first_images(distilled: "DistilledSet") -> list[ClassImages]:

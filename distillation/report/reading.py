@@ -33,7 +33,7 @@ class Measured:
     """
 
     rows: pd.DataFrame
-    info: dict
+    info: dict[str, Any]
     curves: pd.DataFrame | None = None
 
 
@@ -48,7 +48,7 @@ class Pool:
             are none.
     """
 
-    info: dict
+    info: dict[str, Any]
     curves: pd.DataFrame
     norms: pd.DataFrame | None = None
 
@@ -67,20 +67,20 @@ class Artefacts:
         pools: name to Pool, in the order of params.yaml.
         assessments: pool to Measured, in the order of params.yaml; empty if there are none.
         transfers: target to Measured, likewise, of networks pre-trained on the sets and transferred.
-        taught: target to Measured, likewise, of pre-trained networks that learnt from a teacher of the target (kd).
+        kd: target to Measured, likewise, of pre-trained networks that learnt from a teacher of the target (kd).
     """
 
     images: DistilledSet
-    distilled: dict
+    distilled: dict[str, Any]
     curve: pd.DataFrame
-    labels: dict
-    evaluation: dict
-    baseline: dict
+    labels: dict[str, Any]
+    evaluation: dict[str, Measured]
+    baseline: dict[str, Measured]
     whole: Measured
-    pools: dict
-    assessments: dict
-    transfers: dict
-    taught: dict
+    pools: dict[str, Pool]
+    assessments: dict[str, Measured]
+    transfers: dict[str, Measured]
+    kd: dict[str, Measured]
 
 
 def read(
@@ -89,7 +89,7 @@ def read(
     root: str | Path = ".",
     assessed: Iterable[str] = (),
     targets: Iterable[str] = (),
-    taught: Iterable[str] = (),
+    kd: Iterable[str] = (),
 ) -> Artefacts:
     """Reads the artefacts under ``root``, and nothing else.
 
@@ -99,7 +99,7 @@ def read(
         root: folder of the repository.
         assessed: names of the pools under which sets were assessed.
         targets: names of the datasets to which networks were transferred.
-        taught: names of the target datasets of knowledge distillation.
+        kd: names of the target datasets of knowledge distillation.
 
     Raises:
         BadInput: an artefact is missing or lacks a column.
@@ -117,7 +117,7 @@ def read(
         pools={name: _pool(root / "models/teachers" / name) for name in pools},
         assessments={name: _measured(reports / "assessment" / name, ASSESSED, ASSESSMENT) for name in assessed},
         transfers={name: _carried(reports / "transfer", name) for name in targets},
-        taught={name: _carried(reports / "kd", name) for name in taught},
+        kd={name: _carried(reports / "kd", name) for name in kd},
     )
 
 

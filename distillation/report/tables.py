@@ -98,7 +98,7 @@ def differences(evaluated: pd.DataFrame, baseline: pd.DataFrame) -> pd.DataFrame
 
     The networks trained on the distilled set are independent of each other, those trained on one random draw are not:
     the error is sqrt(s_d²/n + s_r²/m) with the sample variance s_d² over the n runs of the distilled set and s_r²
-    over the means of the m draws. It is NaN where n or m is one. It says nothing about other distilled sets.
+    over the means of the m draws. It is NaN if n or m is one, and does not cover other distilled sets.
     """
     lines = []
     for network in dict.fromkeys(evaluated["network"]):
@@ -186,10 +186,10 @@ def metrics(artefacts: "Artefacts") -> dict[str, Any]:
         values["distill"] = {"loss": _digits(loss) if math.isfinite(loss) else None}
     if artefacts.transfers:
         values["transfer"] = {name: _by_protocol(measured.rows) for name, measured in artefacts.transfers.items()}
-    if artefacts.taught:
+    if artefacts.kd:
         values["kd"] = {
             name: {column: _cells(summary(measured.rows, column=column)) for column in ("accuracy", "batch_accuracy")}
-            for name, measured in artefacts.taught.items()
+            for name, measured in artefacts.kd.items()
         }
     if artefacts.assessments:
         values["assess"] = {name: _assessed(measured) for name, measured in artefacts.assessments.items()}

@@ -25,7 +25,7 @@ def section(target: str, measured: "Measured", cell: Callable[[tables.Line | Non
     return [_table(f"{target}, {PROTOCOLS[name]}", tables.summary(rows), cell) for name, rows in groups]
 
 
-def taught(target: str, measured: "Measured", cell: Callable[[tables.Line | None], Any]) -> list[dict[str, Any]]:
+def kd_section(target: str, measured: "Measured", cell: Callable[[tables.Line | None], Any]) -> list[dict[str, Any]]:
     """A table for each way in which students of a teacher of the target were tested (``TESTS``)."""
     teacher = measured.info["teacher"]
     title = f"taught by {teacher['network']}, {words.percent(teacher['accuracy'])}"
