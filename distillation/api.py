@@ -27,7 +27,7 @@ from distillation.methods.base import Common, Problem
 from distillation.methods.driver import updates
 from distillation.methods.guidance import Guidance
 from distillation.params import Compute, Params, load
-from distillation.report.pictures import canvas, shown
+from distillation.report.pictures import canvas, first_images
 from distillation.runtime import device
 from distillation.runtime.errors import BadInput
 from distillation.runtime.fingerprint import ROOT
@@ -90,6 +90,8 @@ def distill(params: Params, data: RealSet, pool: Pool | None = None, guides: Poo
     """Distils ``data`` by ``method.name``; a set that is made in shards is the stage's business.
 
     Args:
+        params: the sections ``method`` and ``compute``.
+        data: the real dataset.
         pool: what the method reads as ``method.teacher``, if it reads one.
         guides: what guides it, if ``method.alpha`` is above zero.
 
@@ -148,7 +150,7 @@ def evaluate(params: Params, distilled: DistilledSet, data: RealSet, protocol: s
 
 def plot(distilled: DistilledSet) -> Figure:
     """A figure of the distilled images, class by class; they are clamped to 0 to 1 only here."""
-    pixels, _ = canvas(shown(distilled))
+    pixels, _ = canvas(first_images(distilled))
     figure = Figure(figsize=(pixels.shape[1] / 100, pixels.shape[0] / 100))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(pixels)

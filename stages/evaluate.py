@@ -21,7 +21,7 @@ from distillation.data.real import RealSet
 from distillation.evaluation import cells, classify, only
 from distillation.evaluation.lessons import LESSONS
 from distillation.evaluation.sets import FromFile
-from distillation.evaluation.settings import EvaluateCommon, Saving, training_settings
+from distillation.evaluation.settings import EvaluateCommon, HardSettings, Saving, training_settings
 from distillation.labels.teacher_batches import labels_of
 from distillation.runtime import process, stage
 from distillation.runtime.errors import guarded
@@ -45,7 +45,7 @@ def run(protocol: str, one: str | None) -> None:
     data = RealSet.load(paths.DATASET)
     distilled = DistilledSet.load(paths.LABELLED["distilled"])
     settings, kind = training_settings(params, protocol, distilled.kind)
-    if (protocol, kind) == ("standard", "hard"):
+    if isinstance(settings, HardSettings):
         settings = settings.of_set(distilled.info)
 
     training = classify.Protocol(

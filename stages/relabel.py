@@ -11,6 +11,7 @@ Writes  data/relabeled: distilled.safetensors, info.json, metrics.json; control.
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from distillation import params as parameters
 from distillation import paths
@@ -44,7 +45,8 @@ def run() -> None:
             stored = dict(zip(jobs, tasks, strict=True))
             relabelled(folder, distilled, common, kind, settings, stored)
 
-    stage.produce("relabel", paths.RELABELED, write, getattr(kind, "store", None), jobs, compute)
+    store: Any = getattr(kind, "store", None)  # kinds that store nothing have no jobs either
+    stage.produce("relabel", paths.RELABELED, write, store, jobs, compute)
 
 
 if __name__ == "__main__":

@@ -53,6 +53,10 @@ def check_network(path: str, network: str, shape: Shape) -> None:
         shape: shape of the images.
     """
     try:
-        networks.parse(network) if None in shape else networks.check(network, *shape)
+        channels, size = shape
+        if channels is None or size is None:
+            networks.parse(network)
+        else:
+            networks.check(network, channels, size)
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from error

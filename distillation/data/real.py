@@ -132,11 +132,15 @@ class RealSet:
         return [members[order[:n]] for members, order, n in zip(self.members, orders, counts, strict=True)]
 
 
-@lru_cache(maxsize=2)
 def loaded(folder: Path, device: str) -> RealSet:
     """Loads the RealSet of a folder onto the device, once a process.
 
     Raises:
         BadInput: as ``RealSet.load``.
     """
+    return _loaded(folder.resolve(), device)  # a relative path means another folder elsewhere
+
+
+@lru_cache(maxsize=2)
+def _loaded(folder: Path, device: str) -> RealSet:
     return RealSet.load(folder).to(device)

@@ -19,7 +19,7 @@ from distillation.training.accuracy import accuracy, class_hits
 from distillation.training.loop import Training
 from distillation.training.losses import divergence, loss_of
 from distillation.training.resume import complete
-from distillation.training.settings import LabelSettings, LessonSettings
+from distillation.training.settings import LabelSettings, LessonSettings, RegressionSettings
 
 WEIGHTS, RECORD = "student.safetensors", "record.json"
 _POINTS = 100  # house: of a student's curve, at most
@@ -41,7 +41,7 @@ class Protocol:
     """
 
     kind: str
-    settings: LabelSettings | LessonSettings
+    settings: LabelSettings | RegressionSettings | LessonSettings
     precision: str
     compile: bool
     test_every: int = 0

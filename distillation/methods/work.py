@@ -108,10 +108,14 @@ def _method(job: Job, device: str) -> tuple[Method, Guidance | None]:
     return method, Guidance(problem, problem.guide_pool) if job.common.guided else None
 
 
-@lru_cache(maxsize=2)
 def _pool(file: Path | None, device: str) -> Pool | None:
     """Loads a pool once for all the shards of a process."""
-    return Pool(file.parent, device) if file else None
+    return _loaded_pool(file.parent.resolve(), device) if file else None
+
+
+@lru_cache(maxsize=2)
+def _loaded_pool(folder: Path, device: str) -> Pool:
+    return Pool(folder, device)
 
 
 def write(out: Path, tasks: Sequence[Task], common: Common, settings: Section) -> None:

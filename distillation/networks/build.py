@@ -1,5 +1,7 @@
 """Networks from their names: built, initialised, counted. ``distillation.networks.names`` has the grammar, without torch."""
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -96,7 +98,13 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
             module.settle()
 
 
-def has_features(network: Network) -> bool:
+class Named(Protocol):
+    """A network that knows the name that built it."""
+
+    name: str
+
+
+def has_features(network: Named) -> bool:
     """Whether ``network.embed`` works: not for AlexCifarNet, LeNet and MLP, whose published forms have no features."""
     return embeds(network.name)
 

@@ -4,14 +4,14 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from distillation.runtime import cost, device, tasks
 from distillation.runtime.files import atomic_output
 from distillation.runtime.keys import inputs_of
 from distillation.runtime.work import Task, locked_tasks
 
-Work = Callable[[object, Task, str], None]
+Work = Callable[[Any, Task, str], None]
 
 
 class Compute(Protocol):
@@ -23,9 +23,7 @@ class Compute(Protocol):
     checkpoint: float
 
 
-def tasks_of(
-    work: Work | None, jobs: Mapping[str, object], compute: Compute, modules: tuple[str, ...] = ()
-) -> list[Task]:
+def tasks_of(work: Work, jobs: Mapping[str, object], compute: Compute, modules: tuple[str, ...] = ()) -> list[Task]:
     """Lists the Task of each job, in order.
 
     Args:
@@ -42,7 +40,7 @@ def tasks_of(
 
 @contextlib.contextmanager
 def finished(
-    work: Work | None,
+    work: Work,
     jobs: Mapping[str, object],
     compute: Compute,
     modules: tuple[str, ...] = (),
@@ -72,7 +70,7 @@ def produce(
     stage: str,
     out: str | Path,
     write: Callable[[Path, list[Task]], None],
-    work: Work | None,
+    work: Work,
     jobs: Mapping[str, object],
     compute: Compute,
     modules: tuple[str, ...] = (),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from distillation.training.settings import TrainSettings
 
 RESULT = "teacher.safetensors"
+Shape = tuple[int | None, int | None]  # channels and pixels of a side; None if only the files can tell
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,9 @@ class Objective:
     check: Callable[["PoolSettings", str], None] = lambda pool, path: None
     classifies: Callable[["PoolSettings"], bool] = lambda pool: True
     words: Callable[["PoolSettings"], list[str]] = lambda pool: pool.networks
-    shape: Callable[["PoolSettings", tuple[int, int]], tuple[int, int]] = lambda pool, source: source
+    shape: Callable[["PoolSettings", tuple[int | None, int | None]], tuple[int | None, int | None]] = (
+        lambda pool, source: source
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

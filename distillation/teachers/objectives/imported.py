@@ -21,7 +21,7 @@ from distillation.runtime.work import Task
 from distillation.teachers import foreign
 from distillation.teachers.foreign.layouts import renamed
 from distillation.teachers.foreign.weights import fit, read, sha256
-from distillation.teachers.objective import Job, Objective, finish
+from distillation.teachers.objective import Job, Objective, Shape, finish
 
 if TYPE_CHECKING:
     from distillation.teachers.settings import PoolSettings
@@ -147,7 +147,7 @@ def _check_file(settings: Settings, path: str) -> None:
         raise BadInput(f"{path}.imported.sha256 is {settings.sha256}, but should be that of {settings.file}{that}.")
 
 
-def _shape(pool: "PoolSettings", source: tuple[int, int]) -> tuple[int, int]:
+def _shape(pool: "PoolSettings", source: Shape) -> Shape:
     settings = _settings(pool)
     if not settings.library:
         return source
