@@ -52,7 +52,8 @@ def check_network(path: str, network: str, shape: Shape) -> None:
         network: name of the network.
         shape: shape of the images.
     """
+    channels, size = shape
     try:
-        networks.parse(network) if None in shape else networks.check(network, *shape)
+        networks.parse(network) if channels is None or size is None else networks.check(network, channels, size)
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from error
