@@ -10,7 +10,7 @@ median over the steps and the growth of memory during one. The machines are nois
 import argparse
 import copy
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +34,7 @@ DIM, QUEUE, SPLITS = 128, 4096, 8  # MoCo's CIFAR-10 demo
 
 def product(args: argparse.Namespace, images: "Tensor") -> "Step":
     """A function that does one step of the product, its views included."""
-    settings = SimpleNamespace(
+    settings: Any = SimpleNamespace(
         epochs=10**6, batch=args.batch, optimizer="sgd", lr=0.06, momentum=0.9, weight_decay=5e-4, warmup=0,
         crop=0.08, blur=0.0, temperature=0.1, queue=QUEUE, ema=0.99, dim=DIM, hidden=0, splits=SPLITS,
     )  # fmt: skip

@@ -80,8 +80,9 @@ def errors(
     for place in range(args.networks):
         _, channels, size, _ = images.shape
         network = build(word, channels, size, targets.shape[1], generator(0, "unseen", place))
-        options = {"momentum": settings.pool_momentum, "weight_decay": settings.pool_decay}
-        optimizer = torch.optim.SGD(network.parameters(), settings.pool_lr, **options)
+        optimizer = torch.optim.SGD(
+            network.parameters(), settings.pool_lr, settings.pool_momentum, weight_decay=settings.pool_decay
+        )
         regressor = Regressor(network, lambda network, images: network(images), optimizer, "fp32")
         for steps in sorted(args.steps):
             while regressor.steps < steps:

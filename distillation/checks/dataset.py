@@ -52,6 +52,7 @@ def check_network(path: str, network: str, shape: Shape) -> None:
         network: name of the network.
         shape: shape of the images.
     """
+    channels, size = shape
     try:
         channels, size = shape
         if channels is None or size is None:
