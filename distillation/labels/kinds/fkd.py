@@ -13,6 +13,8 @@ from distillation.labels.settings import Online
 from distillation.labels.teacher_batches import labels_of
 from distillation.teachers.pool import FILE
 
+store = storing.store  # the work of its ``jobs``
+
 
 class Settings(Online, ViewSettings):
     """The batches that are labelled, and their epochs."""
