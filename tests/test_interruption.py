@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import Clone
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 # how many kills of each kind: CI does a few, a person with time sets KILLS=10
 KILLS = int(os.environ.get("KILLS", "1"))

@@ -15,7 +15,7 @@ from distillation.runtime.keys import inputs_of, key_of
 from distillation.runtime.work import Task
 from tests.conftest import Clone
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 # One small run in which every kind of work is done.
 EVERYTHING = {

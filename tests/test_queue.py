@@ -106,6 +106,7 @@ def ended():
 
 
 @pytest.mark.workflow
+@pytest.mark.slow
 def test_two_workers_never_share_a_gpu_and_a_killed_queue_goes_on(box, capsys, monkeypatch):
     dvc("dvc", "exp", "run", "--queue", "-n", "e", "-S", "seed=1,2,3,4,5,6,7,8")
     names = [f"e-{i}" for i in range(1, 9)]

@@ -119,6 +119,7 @@ def shared(origin, ada, set_up):
 
 
 @pytest.mark.workflow
+@pytest.mark.slow
 def test_over_ssh_a_teammate_executes_only_the_report(tmp_path, server):
     port, key = server
     user = subprocess.run(["id", "-un"], check=True, capture_output=True, text=True).stdout.strip()
@@ -130,12 +131,14 @@ def test_over_ssh_a_teammate_executes_only_the_report(tmp_path, server):
 
 
 @pytest.mark.workflow
+@pytest.mark.slow
 def test_by_a_path_a_teammate_executes_only_the_report(tmp_path):
     origin, ada = team(tmp_path, str(tmp_path / "store"))
     assert shared(origin, ada, lambda person: None) == ([], ["report"])
 
 
 @pytest.mark.workflow
+@pytest.mark.slow
 def test_a_shared_cache_needs_no_push(tmp_path):
     origin, ada = team(tmp_path, str(tmp_path / "store"))
     cache = str(tmp_path / "cache")

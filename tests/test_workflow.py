@@ -102,6 +102,7 @@ def test_a_second_repro_runs_nothing(reproduced):
     assert "Running stage" not in again.stdout + again.stderr
 
 
+@pytest.mark.slow
 def test_a_forced_repro_gives_the_same_lock(reproduced, copy_of):
     clone = copy_of(reproduced)
     shutil.rmtree(clone.path(".dvc/tmp/work"))
@@ -109,6 +110,7 @@ def test_a_forced_repro_gives_the_same_lock(reproduced, copy_of):
     assert clone.lock == reproduced.lock
 
 
+@pytest.mark.slow
 def test_workers_change_no_bit(reproduced, copy_of):
     clone = copy_of(reproduced)
     shutil.rmtree(clone.path(".dvc/tmp/work"))
@@ -117,6 +119,7 @@ def test_workers_change_no_bit(reproduced, copy_of):
     assert clone.lock == reproduced.lock
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("key", "stage"), [("sources", "source@other"), ("targets", "target@other")])
 def test_the_run_cache_knows_the_size_of_an_entry(reproduced, copy_of, key, stage):
     clone = copy_of(reproduced)
@@ -136,6 +139,7 @@ class Progress:
 """
 
 
+@pytest.mark.slow
 def test_the_console_is_cosmetic(reproduced, copy_of):
     """With every console function replaced by one that does nothing, every stage writes the same bytes."""
     clone = copy_of(reproduced)
@@ -145,6 +149,7 @@ def test_the_console_is_cosmetic(reproduced, copy_of):
     assert clone.lock == reproduced.lock
 
 
+@pytest.mark.slow
 def test_a_console_that_changes_bytes_is_noticed(reproduced, copy_of):
     """The comparison above can fail: this console turns another convolution on."""
     clone = copy_of(reproduced)
@@ -155,6 +160,7 @@ def test_a_console_that_changes_bytes_is_noticed(reproduced, copy_of):
     assert clone.lock != reproduced.lock
 
 
+@pytest.mark.slow
 def test_what_is_no_longer_named_stays_and_the_report_does_not_show_it(reproduced, copy_of):
     clone = copy_of(reproduced)
     shown = lambda: {o["path"]: o["md5"] for o in yaml.safe_load(clone.lock)["stages"]["report"]["outs"]}  # noqa: E731
@@ -203,6 +209,7 @@ WAYS = {  # what foreach gives a stage
 }
 
 
+@pytest.mark.slow
 def test_a_stage_reads_only_the_parameters_it_tracks(reproduced, copy_of):
     """What each stage reads of params.yaml, recorded, is what dvc.yaml tracks for it (or places it: compute)."""
     clone = copy_of(reproduced)
@@ -275,6 +282,8 @@ def test_bad_parameters_are_refused_before_anything_is_removed(reproduced, chang
         reproduced.set(change)
         said = refusal(reproduced)
         assert sentence in said and "\n" not in said
+        if (change, sentence) != BAD[0]:
+            return  # one of them through DVC, whose start takes long
         through = reproduced.run("dvc", "repro", ok=False)
         assert through.returncode != 0 and f"error: {said}\n" in through.stderr
         assert files - files_of(reproduced) <= {reproduced.path("data/checked")}  # which says that they are sound
@@ -377,6 +386,7 @@ def test_metrics_and_plots_have_sensible_names(reproduced):
     assert "plots" in reproduced.run("dvc", "plots", "show").stdout
 
 
+@pytest.mark.slow
 def test_every_method_runs(reproduced, copy_of):
     clone = copy_of(reproduced)
     for method in ("random", "gaussian", "herding", "kcenter", "kmeans"):
