@@ -48,7 +48,9 @@ def watch(event, args):
         opened.add(os.path.realpath(args[0]))
 sys.addaudithook(watch)
 work, job, task = pickle.load(sys.stdin.buffer)
+before = set(sys.modules)
 from distillation.runtime import device, tensors
+of_the_watcher = set(sys.modules) - before
 plain = tensors.opened  # safetensors opens files where no audit hook sees it
 def noted(path, device="cpu"):
     opened.add(os.path.realpath(path))
@@ -60,7 +62,8 @@ opened.clear()
 work(job, task, "cpu")
 here = os.path.realpath(".")
 read = sorted(os.path.relpath(path, here) for path in opened if path.startswith(here + os.sep))
-code = sorted(os.path.relpath(m.__file__, here) for n, m in sys.modules.items() if n.split(".")[0] == "distillation")
+code = sorted(os.path.relpath(m.__file__, here) for n, m in sys.modules.items()
+              if n.split(".")[0] == "distillation" and n not in of_the_watcher)
 print(json.dumps({"read": read, "code": code}))
 """
 

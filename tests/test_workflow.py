@@ -129,6 +129,12 @@ def test_the_run_cache_knows_the_size_of_an_entry(reproduced, copy_of, key, stag
         assert RealSet.load(clone.path(f"data/real/{key}/other")).shape[1] == size
 
 
+def outs(clone):
+    """Path to hash of all outs in dvc.lock: not what they were made of, which has the console's files."""
+    stages = yaml.safe_load(clone.lock)["stages"].values()
+    return {out["path"]: out["md5"] for stage in stages for out in stage["outs"]}
+
+
 NO_PROGRESS = """
 class Progress:
     def __init__(self, *_, **__): pass
@@ -146,7 +152,7 @@ def test_the_console_is_cosmetic(reproduced, copy_of):
     shutil.rmtree(clone.path(".dvc/tmp/work"))
     clone.path("distillation/console/progress.py").write_text(NO_PROGRESS)
     clone.run("dvc", "repro", "-f")
-    assert clone.lock == reproduced.lock
+    assert outs(clone) == outs(reproduced)
 
 
 @pytest.mark.slow
@@ -157,7 +163,7 @@ def test_a_console_that_changes_bytes_is_noticed(reproduced, copy_of):
     meddling = NO_PROGRESS + "import torch\ntorch.backends.mkldnn.enabled = False\n"
     clone.path("distillation/console/progress.py").write_text(meddling)
     clone.run("dvc", "repro", "-f", "-s", "distill")
-    assert clone.lock != reproduced.lock
+    assert outs(clone) != outs(reproduced)
 
 
 @pytest.mark.slow
