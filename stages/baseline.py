@@ -38,13 +38,7 @@ def run(protocol: str) -> None:
     settings, _ = training_settings(params, protocol, "hard")
     data = RealSet.load(paths.DATASET)
 
-    training = classify.Protocol(
-        kind="hard",
-        settings=settings,
-        precision=common.precision,
-        compile=common.compile,
-        test_every=common.test_every,
-    )
+    training = cells.protocol(common, "hard", settings)
     all_pixels = affords_all_pixels(data)
     rows = list(cells.baselines(data, common.networks, common.seeds if all_pixels else 0, draws, ipc))
     name, out = f"baseline@{protocol}", paths.REPORTS / "baseline" / protocol

@@ -20,9 +20,8 @@ from distillation.data.distilled import DistilledSet
 from distillation.data.real import RealSet
 from distillation.evaluation import cells, classify, only
 from distillation.evaluation.lessons import LESSONS
-from distillation.evaluation.sets import FromFile
+from distillation.evaluation.relabelled import relabelled
 from distillation.evaluation.settings import EvaluateCommon, HardSettings, Saving, training_settings
-from distillation.labels.teacher_batches import labels_of
 from distillation.runtime import process, stage
 from distillation.runtime.errors import guarded
 
@@ -48,21 +47,8 @@ def run(protocol: str, one: str | None) -> None:
     if isinstance(settings, HardSettings):
         settings = settings.of_set(distilled.info)
 
-    training = classify.Protocol(
-        kind=kind,
-        settings=settings,
-        precision=common.precision,
-        compile=common.compile,
-        test_every=common.test_every,
-        lesson=LESSONS.get(kind),
-    )
-    rows = [
-        cells.Cell(set=name, source=FromFile(path, labels_of(path, kind)), network=network, seed=seed)
-        for name, path in paths.LABELLED.items()
-        if path.is_file()
-        for network in common.networks
-        for seed in range(common.seeds)
-    ]
+    training = cells.protocol(common, kind, settings, LESSONS.get(kind))
+    rows = relabelled(common.networks, common.seeds, kind)
     name, out = f"evaluate@{protocol}", paths.REPORTS / "evaluation" / protocol
     jobs = cells.jobs(name, rows, training, paths.DATASET, data.shape)
     if one:

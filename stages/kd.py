@@ -65,17 +65,11 @@ def run(sets: str, target: str, teachers: str) -> None:
             images_from=paths.DATASET,
             source=cell.source,  # pyright: ignore[reportArgumentType] every cell of kd has images
             kind=cell.kind,
-            start=start,
             settings=settings,
-            network=cell.network,
-            seed=cell.seed,
-            precision=students.precision,
-            compile=students.compile,
+            **carried.of_network(cell, start, students),
         )
 
-    first = pool.members[0]
-    teacher = {"pool": teachers, "network": first.word, "accuracy": first.accuracy}
-    info = {"settings": settings.model_dump(), "teacher": teacher}
+    info = {"settings": settings.model_dump(), "teacher": kd.about(pool)}
     carried.produce(
         f"{STAGES[sets]}@{target}",
         paths.REPORTS / "kd" / sets / target,

@@ -54,13 +54,9 @@ def run(sets: str, target: str) -> None:
         """Job of a cell; ``start`` is the task that pre-trains its network, None for fresh weights."""
         return transfer.Job(
             data=folder,
-            start=start,
             protocol=cell.protocol,
             settings=getattr(settings, cell.protocol),
-            network=cell.network,
-            seed=cell.seed,
-            precision=students.precision,
-            compile=students.compile,
+            **carried.of_network(cell, start, students),
         )
 
     carried.produce(

@@ -34,13 +34,7 @@ def run() -> None:
     compute = params.section("compute", parameters.Compute)
     data = RealSet.load(paths.DATASET)
 
-    training = classify.Protocol(
-        kind="hard",
-        settings=settings,
-        precision=common.precision,
-        compile=common.compile,
-        test_every=common.test_every,
-    )
+    training = cells.protocol(common, "hard", settings)
     rows = [
         cells.Cell(set="whole", source=Whole(), network=network, seed=seed)
         for network in common.networks

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pandas as pd
 
@@ -87,6 +87,17 @@ def real(data: RealSet, ipc: int, students: Students, protocols: Sequence[str]) 
         for seed in range(students.seeds)
         for name, source in [("random", random[seed]), *nearest]
     ]
+
+
+def of_network(cell: Cell, start: Task | None, students: Students) -> dict[str, Any]:
+    """The fields that the jobs of transfer and kd share: the network of a cell, and the task that pre-trains it."""
+    return {
+        "start": start,
+        "network": cell.network,
+        "seed": cell.seed,
+        "precision": students.precision,
+        "compile": students.compile,
+    }
 
 
 def produce(

@@ -1,6 +1,6 @@
 """The cells of a table, one student each: their jobs and their rows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import pandas as pd
 from distillation.data.real import RealSet
 from distillation.evaluation import classify
 from distillation.evaluation.sets import ClassMeans, Source, k_means_choice, random_choice
+from distillation.evaluation.settings import EvaluateCommon, TrainingSettings
 from distillation.networks.names import check
 from distillation.runtime import files, tensors
 from distillation.runtime.work import Task
@@ -40,6 +41,20 @@ class Cell:
         """The columns of rows and curves that identify the cell."""
         draw = {} if self.draw is None else {"draw": self.draw}
         return {"set": self.set, **draw, "network": self.network, "seed": self.seed}
+
+
+def protocol(
+    common: EvaluateCommon, kind: str, settings: TrainingSettings, lesson: Callable | None = None
+) -> classify.Protocol:
+    """The protocol of students that learn labels as ``kind`` by ``settings``; see ``classify.Protocol``."""
+    return classify.Protocol(
+        kind=kind,
+        settings=settings,
+        precision=common.precision,
+        compile=common.compile,
+        test_every=common.test_every,
+        lesson=lesson,
+    )
 
 
 def jobs(

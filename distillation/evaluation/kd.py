@@ -92,6 +92,12 @@ def require_same_task(pool: Pool, target: RealSet, which: str) -> None:
         )
 
 
+def about(pool: Pool) -> dict:
+    """What is recorded of the teacher: its pool, network and accuracy on the target (percent)."""
+    first = pool.members[0]
+    return {"pool": pool.info["pool"], "network": first.word, "accuracy": first.accuracy}
+
+
 def _training(job: Job, student: nn.Module, teacher: nn.Module, data: RealSet, device: str) -> Steps:
     settings, name = job.settings, f"kd/{job.network}"
     forward = compiled(student) if job.compile else student
