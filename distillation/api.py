@@ -1,7 +1,7 @@
 """What a notebook needs: load a dataset, make a pool of teachers, distil, evaluate, look.
 
 It is built of the parts that the stages are built of, and takes the parameters that they take: those of the repository's
-params.yaml, with other values by dotted path. It needs no repository; nothing is written but into folders that it is params.
+params.yaml, with other values by dotted path. It needs no repository; nothing is written but into folders that it is given.
 """
 
 import copy
@@ -22,7 +22,7 @@ from distillation.datasets.load import read
 from distillation.datasets.settings import DatasetSettings
 from distillation.evaluation import cells, classify
 from distillation.evaluation.sets import FromFile
-from distillation.evaluation.settings import EvaluateCommon, training_settings
+from distillation.evaluation.settings import EvaluateCommon, HardSettings, training_settings
 from distillation.methods.base import Common, Problem
 from distillation.methods.driver import updates
 from distillation.methods.guidance import Guidance
@@ -126,6 +126,8 @@ def evaluate(params: Params, distilled: DistilledSet, data: RealSet, protocol: s
     """
     common = params.fields("evaluate", EvaluateCommon)
     settings, kind = training_settings(params, protocol, distilled.kind)
+    if isinstance(settings, HardSettings):
+        settings = settings.of_set(distilled.info)
     if kind in ("online", "fkd"):
         raise BadInput(f"labels of kind {kind} are a file beside the set: run the stages relabel and evaluate.")
     training = classify.Protocol(

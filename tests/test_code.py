@@ -70,6 +70,7 @@ EDITS = [  # (file, what it holds, what stands there instead, the programs that 
     ("distillation/evaluation/assess/gradients.py", "ndim > 1", "ndim > 0", {"assess"}),
     ("distillation/report/style.css", "0", "1", {"report"}),
     ("distillation/report/page.html.j2", "a", "b", {"report"}),
+    ("distillation/console/format.py", "\nimport ", "\nimport abc\nimport ", {"report"}),
     ("distillation/console/progress.py", "\nimport ", "\nimport abc\nimport ", set()),
     ("stages/whole.py", '"whole"', '"all"', {"whole"}),
 ]
@@ -144,6 +145,8 @@ def test_what_only_type_checkers_read_is_no_code(tree):
         ("del a.b", "a.b", False),
         ("x = f'{a!r:>{w}}'", "x = f'{a!s:>{w}}'", False),
         ("x = [*a]", "x = [a]", False),
+        ("if TYPE_CHECKING:\n  x = 1", "pass", True),
+        ("if TYPE_CHECKING:\n  x = 1\nelse:\n  y = 1", "if TYPE_CHECKING:\n  x = 1\nelse:\n  y = 2", False),
     ],
 )
 def test_what_counts_as_the_same_code(one, other, same):

@@ -302,6 +302,13 @@ def _write(job, task, device):
         (folder / "out.txt").write_text(f"{before}{job.value}")
 
 
+def test_two_jobs_with_one_key_are_one_piece_of_work():
+    """A random set that is also the k-means set: its student is trained once, and both rows have it."""
+    jobs = {"baseline random": Job(value=1), "baseline kmeans": Job(value=1)}
+    with stage.finished(_write, jobs, COMPUTE) as tasks:
+        assert tasks[0].folder == tasks[1].folder and tasks[0].finished() is not None
+
+
 def test_only_missing_jobs_are_made_and_before_them_what_they_need():
     first = {f"first {value}": Job(value=value) for value in "abc"}
     starts = dict(zip("abc", stage.tasks_of(_write, first, COMPUTE), strict=True))

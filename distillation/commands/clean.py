@@ -93,7 +93,7 @@ def remove_work(days: float) -> None:
     """Removes task folders that are older than ``days`` and that no run holds."""
     before, freed = time.time() - days * 86400, 0
     for trash in work_folder().glob("*.trash"):
-        shutil.rmtree(trash)
+        shutil.rmtree(trash, ignore_errors=True)  # another run may be removing it
     for folder in sorted(path for path in work_folder().glob("*") if path.is_dir()):
         with (
             contextlib.suppress(Timeout),

@@ -33,7 +33,7 @@ def run(out: str, row: int | None) -> None:
     folders = [work_folder() / name for name in entry["work"]]
     print(f"{out}: stage {entry['stage']}, {len(folders)} pieces of work, {entry['seconds']:g} s in all")
     if row is not None and not 0 <= row < len(folders):
-        raise BadInput(f"--row is {row}, but {out} has the rows 0 to {len(folders) - 1}.")
+        raise BadInput(f"--row is {row}, but {out} has the pieces of work 0 to {len(folders) - 1}.")
     for index, folder in enumerate(folders):
         if row in (None, index):
             _show(index, folder, entry, whole=row is not None)
@@ -119,6 +119,6 @@ def main() -> int:
     """Parses the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", help="an out of a stage, like reports/evaluation/standard")
-    parser.add_argument("--row", type=int, help="index in rows.csv: only the work of this row, with all its inputs")
+    parser.add_argument("--row", type=int, help="index of a row, or of a piece of work: only that one, with its inputs")
     args = parser.parse_args()
     return guarded(run, args.out, args.row)

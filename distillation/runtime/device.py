@@ -63,7 +63,8 @@ def lease_device(choice: str, count: int | None = None) -> Iterator[torch.device
     if choice == "cpu" or (choice == "auto" and count == 0):
         yield torch.device("cpu")
         return
-    indices = [int(choice.split(":")[1])] if ":" in choice else list(range(count))
+    # of several models only that of the first card, which ``environment`` names: bits depend on it
+    indices = [int(choice.split(":")[1])] if ":" in choice else [i for i in range(count) if _model(i) == _model(0)]
     if not all(index < count for index in indices) or not indices:
         raise BadInput(_no_gpu(choice, count))
     locks = [_lock_file(_card(index)) for index in indices]
@@ -71,6 +72,13 @@ def lease_device(choice: str, count: int | None = None) -> Iterator[torch.device
         os.utime(locks[place])  # else a cleaner of old files could remove it while it is locked
         print(f"Leased GPU {indices[place]}.", file=sys.stderr, flush=True)
         yield torch.device("cuda", indices[place])
+
+
+def _model(index: int) -> str | None:
+    try:
+        return torch.cuda.get_device_name(index)
+    except (AttributeError, AssertionError, RuntimeError):  # this torch or driver tells no name
+        return None
 
 
 def _card(index: int) -> str:

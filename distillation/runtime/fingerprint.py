@@ -6,8 +6,8 @@ without docstrings, without the annotations of parameters and returns, and witho
 Python: a team on several versions shares its results.
 
 The code of a function is the closure of its module: every module of ours that importing it may run, imports inside
-functions included, and the data files (templates, style sheets) of their packages. ``distillation.console`` is left out:
-its output is part of no result.
+functions included, and the data files (templates, style sheets) of their packages. Progress and live curves are left
+out: their output is part of no result.
 """
 
 import ast
@@ -21,7 +21,8 @@ from distillation.runtime.errors import BadInput
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("distillation", "stages")
-COSMETIC = "distillation.console"
+# What they print is in no result; the formats of numbers beside them are in the report.
+COSMETIC = ("distillation.console.progress", "distillation.console.live")
 _NO_DATA = (".py", ".pyc", ".pyo", ".swp", ".orig", ".rej", ".partial")
 _UNWRITTEN = {
     "type_comment",
@@ -130,7 +131,10 @@ def _is_text(statement: ast.stmt) -> bool:
 
 
 def _for_types(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    """Whether only type checkers read a node; what has an ``else`` runs there."""
+    if not isinstance(node, ast.If) or node.orelse:
+        return False
+    return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def _constant(value: object) -> str:
@@ -156,7 +160,7 @@ def _imports(tree: ast.AST, root: Path, file: Path) -> Iterator[Path]:
         else:
             continue
         for name in names:
-            if name.split(".")[0] in PACKAGES and not _below(name, COSMETIC):
+            if name.split(".")[0] in PACKAGES and not any(_below(name, module) for module in COSMETIC):
                 yield from _on_the_way(root, name)
 
 

@@ -59,7 +59,8 @@ def finished(
     tasks_in_order = tasks_of(work, jobs, compute, modules)
     with locked_tasks(tasks_in_order) as missing:
         pairs = zip(jobs.values(), tasks_in_order, strict=True)
-        calls = [_Call(work, job, task) for job, task in pairs if task in missing]
+        # two jobs with one key, like a random set that is the k-means set, are one piece of work
+        calls = list({task.folder: _Call(work, job, task) for job, task in pairs if task in missing}.values())
         if calls:
             with before([call.job for call in calls]) if before else contextlib.nullcontext():
                 _run(calls, compute)
