@@ -1,19 +1,22 @@
 """Keys of work against what work really does: the code that it loads and the files that it opens, seen from outside."""
 
 import json
-import pickle
+import multiprocessing
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from distillation import params as parameters
+from distillation.recipes.results import nested
 from distillation.runtime import stage
 from distillation.runtime.keys import inputs_of, key_of
 from distillation.runtime.work import Task
 from tests.conftest import Clone
+from tests.helpers.watch import watched
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -40,32 +43,6 @@ CALLS = {  # a stage script and what it is called with
     "kd": ["distilled", "other", "kd"],
     "assess": ["main"],
 }
-WATCHER = """
-import json, os, pickle, sys
-opened = set()
-def watch(event, args):
-    if event == "open" and isinstance(args[0], str):
-        opened.add(os.path.realpath(args[0]))
-sys.addaudithook(watch)
-work, job, task = pickle.load(sys.stdin.buffer)
-before = set(sys.modules)
-from distillation.runtime import device, tensors
-of_the_watcher = set(sys.modules) - before
-plain = tensors.opened  # safetensors opens files where no audit hook sees it
-def noted(path, device="cpu"):
-    opened.add(os.path.realpath(path))
-    return plain(path, device)
-tensors.opened = noted
-device.prepare(1)
-task.start()
-opened.clear()
-work(job, task, "cpu")
-here = os.path.realpath(".")
-read = sorted(os.path.relpath(path, here) for path in opened if path.startswith(here + os.sep))
-code = sorted(os.path.relpath(m.__file__, here) for n, m in sys.modules.items()
-              if n.split(".")[0] == "distillation" and n not in of_the_watcher)
-print(json.dumps({"read": read, "code": code}))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +61,7 @@ def captured(clone, monkeypatch, script, settings=None):
     def produce(name, out, write, work, jobs, compute, modules=(), before=None):
         found.update(work=work, jobs=jobs, modules=modules, compute=compute)
 
-    values = parameters.load("params.yaml").values
-    for path, value in (settings or {}).items():
-        *above, last = path.split(".")
-        at = values
-        for key in above:
-            at = at[key]
-        at[last] = value
+    values = nested(settings or {}, parameters.load("params.yaml").values)
     module = __import__(f"stages.{script}", fromlist=["run"])
     with monkeypatch.context() as patch:
         patch.setattr(stage, "produce", produce)
@@ -115,18 +86,12 @@ def test_work_reads_what_its_key_has_and_nothing_else(clone, monkeypatch, tmp_pa
     found = captured(clone, monkeypatch, script, settings)
     job, known = next(iter(found["jobs"].values())), tasks(found)[0]
     task = Task("watched", tmp_path / "task", known.inputs, 60.0)
-    done = subprocess.run(
-        [sys.executable, "-c", WATCHER],
-        cwd=clone.folder,
-        env=clone.env,
-        input=pickle.dumps((found["work"], job, task)),
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    seen = json.loads(done.stdout.decode().splitlines()[-1])
+    monkeypatch.syspath_prepend(clone.folder)  # a spawned process looks for modules where this one does
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        seen = process.submit(watched, found["work"], job, task).result()
     cosmetic = {f"distillation/console/{name}.py" for name in ("__init__", "progress", "live")}
     code = set(seen["code"]) - cosmetic
+    assert code, "the watcher sees that modules are loaded"
     assert code <= known.inputs["code"].keys()
     paths = list(paths_of(known.inputs["job"]))
     data = [path for path in seen["read"] if not path.endswith((".py", ".pyc")) and path not in known.inputs["code"]]
