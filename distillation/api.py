@@ -4,7 +4,6 @@ It is built of the parts that the stages are built of, and takes the parameters 
 params.yaml, with other values by dotted path. It needs no repository; nothing is written but into folders that it is given.
 """
 
-import copy
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +26,7 @@ from distillation.methods.base import Common, Problem
 from distillation.methods.driver import updates
 from distillation.methods.guidance import Guidance
 from distillation.params import Compute, Params, load
+from distillation.recipes.results import nested
 from distillation.report.pictures import canvas, first_images
 from distillation.runtime import device
 from distillation.runtime.errors import BadInput
@@ -47,14 +47,7 @@ def load_params(changes: Mapping[str, Any] | None = None, file: str | Path = ROO
     Raises:
         BadInput: a key does not exist, or a value could not work.
     """
-    values = copy.deepcopy(load(file).values)
-    for path, value in (changes or {}).items():
-        *above, last = path.split(".")
-        at = values
-        for key in above:
-            at = at.setdefault(key, {})
-        at[last] = value
-    changed = Params(values)
+    changed = Params(nested(changes or {}, load(file).values))
     check_all(changed)
     device.prepare(changed.section("compute", Compute).threads)
     return changed
