@@ -57,6 +57,19 @@ def finished(
             results of other tasks that they need.
     """
     tasks_in_order = tasks_of(work, jobs, compute, modules)
+    with _finished(work, jobs, tasks_in_order, compute, before):
+        yield tasks_in_order
+
+
+@contextlib.contextmanager
+def _finished(
+    work: Work,
+    jobs: Mapping[str, object],
+    tasks_in_order: list[Task],
+    compute: Compute,
+    before: Callable[[list], contextlib.AbstractContextManager] | None,
+) -> Iterator[None]:
+    """Holds the locks of the jobs' tasks and computes those without a result."""
     with locked_tasks(tasks_in_order) as missing:
         pairs = zip(jobs.values(), tasks_in_order, strict=True)
         # two jobs with one key, like a random set that is the k-means set, are one piece of work
@@ -64,7 +77,7 @@ def finished(
         if calls:
             with before([call.job for call in calls]) if before else contextlib.nullcontext():
                 _run(calls, compute)
-        yield tasks_in_order
+        yield
 
 
 def produce(
@@ -89,11 +102,12 @@ def produce(
         modules: as in ``finished``.
         before: as in ``finished``.
     """
-    reused = [task for task in tasks_of(work, jobs, compute, modules) if task.finished()]
-    with finished(work, jobs, compute, modules, before) as results:
+    tasks_in_order = tasks_of(work, jobs, compute, modules)
+    reused = [task for task in tasks_in_order if task.finished()]
+    with _finished(work, jobs, tasks_in_order, compute, before):
         with atomic_output(out) as folder:
-            write(folder, results)
-        cost.record(stage, out, results, reused)
+            write(folder, tasks_in_order)
+        cost.record(stage, out, tasks_in_order, reused)
 
 
 @dataclass(frozen=True)
