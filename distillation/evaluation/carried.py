@@ -154,8 +154,7 @@ def write(out: Path, cells: Sequence[Cell], tasks: Sequence[Task], target: str, 
     """Writes ``rows.csv``, ``metrics.json`` and ``info.json`` of finished cells."""
     rows = []
     for cell, task in zip(cells, tasks, strict=True):
-        folder = task.finished()
-        assert folder is not None
+        folder = task.done
         record = files.load_json(folder / RECORD)
         rows.append(
             {

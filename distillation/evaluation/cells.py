@@ -94,8 +94,7 @@ def write(out: Path, cells: Sequence[Cell], tasks: Sequence[Task], classes: Sequ
     """
     rows, curves, by_class, steps, gflop = [], [], [], 0, 0.0
     for cell, task in zip(cells, tasks, strict=True):
-        folder = task.finished()
-        assert folder is not None
+        folder = task.done
         record = files.load_json(folder / classify.RECORD)
         rows.append({**cell.columns, **{key: record[key] for key in _MEASURED if key in record}})
         curves += [{**cell.columns, "epoch": epoch, "loss": loss} for epoch, loss in record["curve"]]
@@ -126,8 +125,7 @@ def save_models(out: Path, cells: Sequence[Cell], tasks: Sequence[Task]) -> None
     """Writes all students into one file, their weights named ``set/network/seed/parameter``."""
     weights = {}
     for cell, task in zip(cells, tasks, strict=True):
-        folder = task.finished()
-        assert folder is not None
+        folder = task.done
         content, _ = tensors.load(folder / classify.WEIGHTS)
         weights |= {f"{cell.set}/{cell.network}/{cell.seed}/{key}": value for key, value in content.items()}
     tensors.save(out / "students.safetensors", weights, {"networks": sorted({cell.network for cell in cells})})

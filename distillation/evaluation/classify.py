@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -62,7 +62,7 @@ class Job:
 def train(job: Job, task: Task, device: str) -> None:
     """Trains the student of ``job``, resuming from the last checkpoint; writes weights and record into the task."""
     protocol, data = job.protocol, loaded(job.data, device)
-    epochs, state = protocol.settings.epochs, cast("dict[str, Any] | None", task.start())
+    epochs, state = protocol.settings.epochs, task.start()
     training = _training(job, data, device)
     seen: dict[str, Any] = {"curve": [], "last": [math.nan, math.nan], "best": 0.0}
     every = max(1, epochs // _POINTS)

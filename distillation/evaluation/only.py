@@ -39,16 +39,15 @@ def _afresh(label: str, job: classify.Job, row: Task, target: str) -> dict:
     try:
         task = Task(label, folder / "task", row.inputs, row.every)
         classify.train(job, task, target)
-        result = task.finished()
-        assert result is not None
+        result = task.done
         return files.load_json(result / classify.RECORD)
     finally:
         shutil.rmtree(folder)
 
 
 def _compare(label: str, record: dict, row: Task) -> None:
-    shown = {name: value for name, value in record.items() if name != "curve"}
-    print(f"{label}: {shown}")
+    printed = {name: value for name, value in record.items() if name != "curve"}
+    print(f"{label}: {printed}")
     if (done := row.finished()) is None:
         print(f"Its row is not finished; its work would be in {row.folder}.")
     else:

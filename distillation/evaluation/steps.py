@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -101,7 +101,7 @@ def run(task: Task, training: "Steps | Training", count: int, at: Callable[[], i
 
     complete(
         task,
-        cast("dict[str, Any] | None", task.start()),
+        task.start(),
         advance=advance,
         state_dict=lambda: {"training": training.state_dict(), "last": float(last["loss"])},
         load_state_dict=load_state_dict,

@@ -59,8 +59,7 @@ def carried(network: str, shape: tuple[int, int, int], start: Task | None, draws
     """Returns a network for images and classes of ``shape``: a fresh classifier on the body of ``start``, if there is one."""
     fresh = build(network, *shape, draws)
     if start:
-        folder = start.finished()
-        assert folder is not None
+        folder = start.done
         content, _ = tensors.load(folder / WEIGHTS)
         body = {name: value for name, value in content.items() if not name.startswith("classifier.")}
         fresh.load_state_dict({**fresh.state_dict(), **body})

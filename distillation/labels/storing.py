@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -86,7 +86,7 @@ def _labelled(task: Task, lesson: OnlineBatches, epochs: range) -> dict[str, Ten
 
     complete(
         task,
-        cast("dict[str, Any] | None", task.start()),
+        task.start(),
         advance=advance,
         state_dict=lambda: {"done": done},
         load_state_dict=lambda state: done.extend(state["done"]),
@@ -106,7 +106,6 @@ def stored(tasks: Mapping[str, Task], name: str) -> dict[str, Tensor]:
     content = {}
     for each, task in tasks.items():
         if each.startswith(f"relabel {name} "):
-            folder = task.finished()
-            assert folder is not None
+            folder = task.done
             content |= tensors.load(folder / RESULT)[0]
     return content

@@ -57,7 +57,7 @@ def distill(job: Job, task: Task, device: str) -> None:
     Raises:
         BadInput: the images are not finite at the end.
     """
-    state = cast("dict[str, Any] | None", task.start())
+    state = task.start()
     method, guidance = _method(job, device)
     done: dict[str, Any] = {"updates": 0, "curve": []}
     every = max(1, method.updates // _POINTS)
@@ -120,7 +120,7 @@ def _loaded_pool(folder: Path, device: str) -> Pool:
 
 def write(out: Path, tasks: Sequence[Task], common: Common, settings: Section) -> None:
     """Writes the set that the finished shards form, its curve, ``info.json`` and ``metrics.json``."""
-    folders = [cast("Path", task.finished()) for task in tasks]
+    folders = [task.done for task in tasks]
     distilled = merged([DistilledSet.load(folder / paths.SET_FILE) for folder in folders])
     records = [files.load_json(folder / RECORD) for folder in folders]
     distilled.save(out / paths.SET_FILE)

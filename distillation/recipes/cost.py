@@ -80,9 +80,11 @@ def _evaluation(params: Params) -> dict[str, float]:
     evaluation, (count, shape) = params.value("evaluate"), _size(params, "dataset")
     images, kind = params.value("method.ipc") * shape[2], params.value("relabel.kind")
 
-    def students(settings: dict[str, Any], shown: int) -> float:
-        """Operations of students that are shown so many images an epoch together."""
-        return sum(flops(word, *shape) for word in evaluation["networks"]) * _STEP * settings["epochs"] * shown
+    def students(settings: dict[str, Any], images_per_epoch: int) -> float:
+        """Operations of all students, whose epochs have so many images together."""
+        return (
+            sum(flops(word, *shape) for word in evaluation["networks"]) * _STEP * settings["epochs"] * images_per_epoch
+        )
 
     costs, seeds = {}, evaluation["seeds"]
     if "standard" in evaluation["protocols"]:

@@ -14,7 +14,7 @@ import ast
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from distillation.runtime.errors import BadInput
@@ -198,8 +198,3 @@ def _data(root: Path, package: Path) -> dict[str, str]:
     files = sorted(f for f in package.iterdir() if f.is_file() and not f.name.startswith((".", "#")))
     files = [f for f in files if f.suffix not in _NO_DATA and not f.name.endswith("~")]
     return {f.relative_to(root).as_posix(): _digest(f.read_bytes()) for f in files}
-
-
-def summary(digests: Iterable[tuple[str, str]]) -> str:
-    """Digests a closure as a whole, given as pairs of path and digest: 16 hexadecimal digits."""
-    return _digest(json.dumps(list(digests)).encode())

@@ -87,14 +87,14 @@ def split(data: RealSet) -> tuple[Split, Split]:
     return training, validation
 
 
-def training_of(job: Job, data: RealSet, shown: Split, device: str) -> Training:
-    """Returns the Training of a freshly initialised network of ``job`` on the Split ``shown``."""
+def training_of(job: Job, data: RealSet, subset: Split, device: str) -> Training:
+    """Returns the Training of a freshly initialised network of ``job`` on the Split ``subset``."""
     settings = job.settings
     draws = generator(settings.seed, "teacher", job.network, job.index)
     return Training(
         build(job.network, *data.shape, draws).to(device),
-        lambda index: (data.encode(shown.images[index]), shown.labels[index]),
-        len(shown),
+        lambda index: (data.encode(subset.images[index]), subset.labels[index]),
+        len(subset),
         loss_of("ce"),
         cast("TrainSettings", settings.training),
         settings.seed,
@@ -102,7 +102,7 @@ def training_of(job: Job, data: RealSet, shown: Split, device: str) -> Training:
         data.info["flip"],
         settings.precision,
         settings.compile,
-        order_on=indices_on(shown.images),
+        order_on=indices_on(subset.images),
         pad_value=data.space.pad_value(),
     )
 
@@ -135,7 +135,7 @@ def train(task: Task, training: Training, beside: dict, after: Callable[[], None
 
     complete(
         task,
-        cast("dict[str, Any] | None", task.start()),
+        task.start(),
         advance=advance,
         state_dict=lambda: {"training": training.state_dict(), "curve": curve, "beside": beside},
         load_state_dict=load_state_dict,

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 import pandas as pd
 from torch import Tensor
@@ -22,7 +21,7 @@ def write(out: Path, pool: str, settings: PoolSettings, data: RealSet, tasks: Se
     weights: dict[str, Tensor] = {}
     records, shared = [], {}
     for task in tasks:
-        content, record = tensors.load(cast("Path", task.finished()) / RESULT)
+        content, record = tensors.load(task.done / RESULT)
         for name, value in content.items():
             weights[name if name.startswith(PREFIX) else f"{record['network']}/{record['index']}/{name}"] = value
         shared = {key: record.pop(key) for key in ("classes", "shape", "space")}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -86,7 +86,7 @@ def measure(job: Job, task: Task, device: str) -> None:
     The task's record is a list of ``set``, ``assessment`` and ``value``. The value is None if it is undefined: features of a
     network without any, diversity of single images.
     """
-    state, chunk = cast("dict[str, Any] | None", task.start()), job.chunk
+    state, chunk = task.start(), job.chunk
     data = loaded(job.data, device)
     sets, pool = sets_of(job.sets, data), Pool(job.pool.parent, device)
     real = data.sample([job.real] * len(data.classes), generator(0, "assess real"))

@@ -29,8 +29,7 @@ def write(
         for key, value in statistics(images.space.decode(images.images), classes_of(images)).items()
     ]
     for judge, task in zip(judges, tasks, strict=True):
-        folder = task.finished()
-        assert folder is not None
+        folder = task.done
         rows += [{**row, "model": str(judge)} for row in files.load_json(folder / RECORD)]
     table = pd.DataFrame(rows, columns=pd.Index(["set", "assessment", "model", "value"]))
     table.to_csv(out / "rows.csv", index=False, float_format="%.6g")

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def make(job: Job, task: Task, device: str) -> None:
     """Trains the teacher of ``job``, resuming from the last checkpoint, and writes weights and record into the task."""
     data, settings = loaded(job.data, device), job.settings
-    shown, validation = split(data) if "best" in settings.keep else (data.train, None)
-    training, kept = training_of(job, data, shown, device), {}
+    subset, validation = split(data) if "best" in settings.keep else (data.train, None)
+    training, kept = training_of(job, data, subset, device), {}
     curve = train(task, training, kept, lambda: _keep(kept, training, settings, data, validation))
     finish(job, task, data, training.network, kept, curve)
 

@@ -49,7 +49,7 @@ def section_of(pool: "PoolSettings") -> "MeasuredPretraining":
 
 def make(job: Job, task: Task, device: str, model: type[Model]) -> None:
     """Trains the teacher of ``job`` and measures it, resuming from the last checkpoint."""
-    data, state = loaded(job.data, device), cast("dict[str, Any] | None", task.start())
+    data, state = loaded(job.data, device), task.start()
     _fits(job, data)
     loop, curve, probe = _loop(job, data, model, device), [], None
 
