@@ -3,7 +3,6 @@
 import itertools
 import json
 import shutil
-from dataclasses import replace
 
 import pytest
 import torch
@@ -15,10 +14,8 @@ from distillation import checks
 from distillation import params as parameters
 from distillation.augment.siamese import augment_batch
 from distillation.data.distilled import FILE, DistilledSet
-from distillation.data.real import Split
 from distillation.data.spaces import Space
-from distillation.methods.apm import APM, Settings, SparseSGD
-from distillation.methods.base import Common, Problem
+from distillation.methods.apm import Settings, SparseSGD
 from distillation.methods.driver import updates
 from distillation.methods.guidance import Guidance
 from distillation.networks.build import build
@@ -27,12 +24,13 @@ from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
 from distillation.runtime.work import Task
 from stages import distill
-from tests.conftest import ROOT
-from tests.test_methods import CLASSES, COMMON, IPC, SIZE, pool_in, real_set
-from tests.test_methods import SETTINGS as OF_METHODS
+from tests.helpers.clones import ROOT
+from tests.helpers.data import CLASSES, IPC, SIZE, noise_set
+from tests.helpers.methods import COMMON, SETTINGS, method_of
+from tests.helpers.pools import pool_in
 
 COUNT = CLASSES * IPC
-PLAIN = OF_METHODS["apm"]
+PLAIN = SETTINGS["apm"]
 WORDS = ("ConvNetW8D2", "ConvNetW4D2")
 
 
@@ -45,10 +43,9 @@ def whitened():
 
 
 def apm(folder, data=None, pool=None, shard=0, common=None, **changed):
-    data = data or real_set()
+    data = data or noise_set()
     pool = pool or pool_in(folder, WORDS, data.space)
-    common = Common(**{**COMMON, "name": "apm", **(common or {})})
-    return APM(Problem(data, common, torch.device("cpu"), pool, shard), Settings(**{**PLAIN, **changed}))
+    return method_of("apm", pool, data, changed, shard, **(common or {}))
 
 
 def finish(method):
@@ -73,7 +70,7 @@ class Published:
         index = torch.randperm(COUNT, generator=self.problem.draws("batch", it))[:size]
         if it % self.settings.refresh == 0:
             member = self.problem.teachers.draw(self.problem.draws("teacher", it))
-            self.teacher = build(member.word, 3, SIZE, CLASSES, generator(1, "teacher", member.word)).double()
+            self.teacher = build(member.word, 3, SIZE, CLASSES, generator(1, "teacher", member.word, "last")).double()
             self.train(self.images.detach()[index], it)
         self.optimizer.zero_grad()
         self.loss = self.objective(self.images[index], self.labels[index])
@@ -126,7 +123,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_apm_agrees_with_the_published_loop_in_float64(tmp_path, case):
-    method = apm(tmp_path, real_set(space=whitened() if case == "whitened" else None), **CASES[case])
+    method = apm(tmp_path, noise_set(space=whitened() if case == "whitened" else None), **CASES[case])
     published = Published(method)
     for it in range(method.settings.iterations):
         while not (step := method.advance()).image_grad_ready:
@@ -247,8 +244,8 @@ def workplace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     (tmp_path / ".dvc/tmp").mkdir(parents=True)
-    data = real_set()
-    replace(data, test=Split(data.test.images.clone(), data.test.labels.clone())).save("data/real/dataset")
+    data = noise_set()
+    data.save("data/real/dataset")
     (tmp_path / "models/teachers/main").mkdir(parents=True)
     pool_in(tmp_path / "models/teachers/main", WORDS)
     monkeypatch.setattr(distill.process, "begin", lambda: None)

@@ -1,7 +1,6 @@
 """Assessments against plain float64 references, resumed in the middle, and refusing what could not be judged."""
 
 import copy
-from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 
 from distillation import checks, params, paths
 from distillation.data.distilled import FILE, DistilledSet
-from distillation.data.real import Split
 from distillation.data.spaces import Space
 from distillation.evaluation.assess import models
 from distillation.evaluation.assess.features import kernel_distance, mean_distance, spread
@@ -28,21 +26,19 @@ from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
 from distillation.runtime.work import Task, locked_tasks
 from distillation.teachers.pool import FILE as POOL
-from tests.test_methods import CLASSES, SIZE, pool_in, real_set
+from tests.helpers.data import CLASSES, SIZE, noise_set
+from tests.helpers.pools import pool_in
+
+pytestmark = pytest.mark.usefixtures("own_root")
 
 torch.set_num_threads(1)
 WORD = "ConvNetW8D2"
 
 
-@pytest.fixture(autouse=True)
-def own_root(tmp_path, monkeypatch):
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-
-
 def written(tmp_path, ipc=2, words=(WORD,), space=None, control=False, **pool):
     """A real set, a noisy distilled one and a pool on disk."""
-    data = real_set()
-    replace(data, test=Split(data.test.images.clone(), data.test.labels.clone())).save(tmp_path / "real")
+    data = noise_set()
+    data.save(tmp_path / "real")
     labels = torch.arange(CLASSES).repeat_interleave(ipc)
     raw = torch.rand(len(labels), 3, SIZE, SIZE, generator=generator(0, "made")) * 1.4 - 0.2
     space = space or data.space

@@ -15,7 +15,7 @@ from distillation.params import validate
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
 from distillation.training.settings import TrainSettings
-from tests.test_training import SETTINGS, training
+from tests.helpers.training import SETTINGS, training
 
 SIZES = st.integers(8, 40)
 torch.set_num_threads(1)

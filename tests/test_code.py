@@ -15,7 +15,7 @@ from distillation.runtime.errors import BadInput
 from distillation.runtime.fingerprint import closure, module_digest
 from distillation.teachers import objectives
 from stages.code import VARIANTS, programs
-from tests.conftest import ROOT
+from tests.helpers.clones import ROOT
 
 WORKFLOW = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 # Who may import whom: a package only those before it.

@@ -6,9 +6,9 @@ from distillation import methods, params
 from distillation.methods.base import Common, Method
 from distillation.methods.cost import Cost, Outline
 from distillation.networks.build import flops
-from tests import test_frepo, test_kip, test_krr_st, test_trajectories
-from tests.conftest import ROOT
-from tests.test_methods import method_of, pool_in, run
+from tests.helpers.clones import ROOT
+from tests.helpers.methods import method_of, run
+from tests.helpers.pools import experts_in, pool_in
 
 SELECTING = {"gaussian", "herding", "imported", "kcenter", "kmeans", "random"}
 
@@ -31,15 +31,22 @@ def test_a_method_without_an_estimate_fails():
 EXACT = {
     "dm": lambda folder: method_of("dm"),
     "sre2l": lambda folder: method_of("sre2l", pool_in(folder, ("ConvNetW8D2BN",))),
-    "frepo": lambda folder: test_frepo.method_in(batch_real=12, pool_steps=100),
-    "kip": lambda folder: test_kip.method_in(),
-    "kip solved": lambda folder: test_kip.method_in(labels="solved"),
-    "mtt": lambda folder: test_trajectories.method_in(test_trajectories.trained(folder), batch_syn=2),
+    "frepo": lambda folder: method_of("frepo", settings={"batch_real": 12, "pool_steps": 100}),
+    "kip": lambda folder: method_of("kip"),
+    "kip solved": lambda folder: method_of("kip", settings={"labels": "solved"}),
+    "mtt": lambda folder: method_of("mtt", experts_in(folder), settings={"batch_syn": 2}),
 }
 APPROXIMATE = {  # in the estimate: the images' second pass counts more, or what comes before the first update is left out
     "dc": (lambda folder: method_of("dc"), 1.4),
     "apm": (lambda folder: method_of("apm", pool_in(folder)), 1.1),
-    "krr_st": (lambda folder: test_krr_st.method_in(folder, batch_real=12, iterations=40, pool_steps=12), 2),
+    "krr_st": (
+        lambda folder: method_of(
+            "krr_st",
+            pool_in(folder, ("ConvNetW6D2BN",)),
+            settings={"batch_real": 12, "iterations": 40, "pool_steps": 12},
+        ),
+        2,
+    ),
 }
 
 

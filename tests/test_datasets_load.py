@@ -24,18 +24,9 @@ from distillation.datasets.settings import DatasetSettings, SourceSettings
 from distillation.params import validate
 from distillation.runtime.errors import BadInput, guarded
 from stages import download
+from tests.helpers.data import DIGITS
 
 SUBSET = Path(__file__).parents[2] / "shared/data/cifar10-jpeg-10pct.tar.xz"
-DIGITS = {
-    "name": "digits",
-    "archive": "data/none",
-    "size": None,
-    "colour": "auto",
-    "flip": "auto",
-    "stats": "published",
-    "zca": False,
-    "form": "auto",
-}
 
 
 def source(**values):

@@ -10,7 +10,7 @@ import yaml
 
 from distillation import methods
 from distillation.teachers import objectives
-from tests.conftest import ROOT
+from tests.helpers.clones import ROOT
 
 # The change log names what was.
 ROOT_PAGES = [page for page in ROOT.glob("*.md") if page.name != "CHANGELOG.md"]

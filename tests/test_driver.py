@@ -10,15 +10,16 @@ from distillation.methods.dm import DM as Method
 from distillation.methods.dm import Settings
 from distillation.methods.driver import updates
 from distillation.methods.guidance import Guidance
-from tests.test_methods import DM, method_of, pool_in
+from tests.helpers.methods import SETTINGS, method_of
+from tests.helpers.pools import pool_in
 
 
 def test_a_notebook_distils_as_the_docstring_says():
     problem = method_of("dm").problem
-    known = {"DM": Method, "problem": problem, "settings": Settings(**DM), "updates": updates}
+    known = {"DM": Method, "problem": problem, "settings": Settings(**SETTINGS["dm"]), "updates": updates}
     (test,) = (t for t in doctest.DocTestFinder().find(driver, globs=known) if t.examples)
     assert doctest.DocTestRunner().run(test, clear_globs=False).failed == 0
-    assert len(test.globs["losses"]) == DM["iterations"]
+    assert len(test.globs["losses"]) == SETTINGS["dm"]["iterations"]
     assert test.globs["distilled"].images.shape == test.globs["method"].images.shape
 
 

@@ -28,13 +28,21 @@ from distillation.runtime.random import generator
 from distillation.training.loop import Training
 from distillation.training.losses import loss_of
 from distillation.training.settings import LabelSettings
-from tests.conftest import ROOT
-from tests.test_methods import CLASSES, IPC, SIZE, method_of, real_set
+from tests.helpers.clones import ROOT
+from tests.helpers.data import CLASSES, IPC, SIZE, noise_set
+from tests.helpers.methods import method_of
 
 HARD = {
-    "loss": "ce", "epochs": 3, "batch": 4, "lr": 0.05, "momentum": 0.9, "weight_decay": 0.01, "milestones": [2],
-    "decay": 0.1, "augment": "dsa",
-}  # fmt: skip
+    "loss": "ce",
+    "epochs": 3,
+    "batch": 4,
+    "lr": 0.05,
+    "momentum": 0.9,
+    "weight_decay": 0.01,
+    "milestones": [2],
+    "decay": 0.1,
+    "augment": "dsa",
+}
 COUNT, WIDTH = CLASSES * IPC, 5
 LABELS = torch.arange(CLASSES).repeat_interleave(IPC)
 
@@ -62,8 +70,8 @@ def targets_of(kind):
 
 
 def made_set(kind="hard", exact=False, space=None, **info):
-    """A set of the classes of ``real_set`` in its space, as methods leave it; ``exact`` is of whole 8-bit pixels."""
-    data, draws = real_set(), generator(0, "made", kind)
+    """A set of the classes of ``noise_set`` in its space, as methods leave it; ``exact`` is of whole 8-bit pixels."""
+    data, draws = noise_set(), generator(0, "made", kind)
     space = space or data.space
     pixels = torch.randint(0, 256, (COUNT, 3, SIZE, SIZE), generator=draws).float() / 255
     images = space.encode(pixels) if exact else torch.randn(COUNT, 3, SIZE, SIZE, generator=draws)
@@ -98,7 +106,7 @@ def test_an_npz_comes_back_to_the_same_bits(kind):
 
 
 def test_a_whitened_npz_comes_back_where_the_dataset_is_whitened_alike():
-    data = real_set(space=whitening(real_set().train.images))
+    data = noise_set(space=whitening(noise_set().train.images))
     made = made_set(space=data.space)
     file = f"{exported(made, 'npz')}/distilled.npz"
     assert same(imported(file, data=data), made)
@@ -153,7 +161,7 @@ def test_students_of_what_came_back_have_the_same_bits(layout):
 
 def test_names_of_classes_may_be_anything(monkeypatch):
     names = ["F/A-18", "100%", ".hidden"]
-    data = real_set()
+    data = noise_set()
     data = replace(data, info={**data.info, "classes": names})
     made = made_set(exact=True, classes=names)
     assert same(imported(exported(made, "folder"), data=data), made)
@@ -251,10 +259,15 @@ def test_the_card_says_licence_and_origin(layout):
     source = {"name": "svhn", "files": [{"name": "train_32x32.mat", "sha256": "4" * 64}]}
     text = card(made, layout, None, source)
     for words in (
-        "license: other", "# svhn, distilled to 6 images", "## Licence and origin", "For non-commercial use only.",
-        f"`train_32x32.mat`, sha256 `{'4' * 64}`", "soft, 3 numbers an image", "Made by: `dm`, seed 0",
+        "license: other",
+        "# svhn, distilled to 6 images",
+        "## Licence and origin",
+        "For non-commercial use only.",
+        f"`train_32x32.mat`, sha256 `{'4' * 64}`",
+        "soft, 3 numbers an image",
+        "Made by: `dm`, seed 0",
         "Labelled by: ConvNet of the pool `main`, 81.5 % accurate",
-    ):  # fmt: skip
+    ):
         assert words in text, words
     assert text.startswith("---\n") and ("## Use it again" in text) == (layout != "parquet")
     assert "read from" not in card(made, layout, None, {**source, "name": "another"})
@@ -298,7 +311,7 @@ def test_the_sets_that_krr_st_compares_with_have_labels_of_other_kinds():
 
 @pytest.mark.parametrize("zca", [False, True])
 def test_mtts_folder_is_in_the_datasets_space_and_says_its_learning_rate(capsys, zca):
-    data = real_set(space=whitening(real_set().train.images)) if zca else real_set()
+    data = noise_set(space=whitening(noise_set().train.images)) if zca else noise_set()
     images = torch.randn(COUNT, 3, SIZE, SIZE)
     kept(images, "set/images_best.pt")
     kept(LABELS, "set/labels_best.pt")
@@ -317,7 +330,7 @@ def test_sre2ls_folders_are_classes_by_number(tmp_path):
         Image.fromarray(array).save(folder / f"class{c:03d}_id{i:03d}.jpg")
         pixels[c, i] = np.asarray(Image.open(folder / f"class{c:03d}_id{i:03d}.jpg")).transpose(2, 0, 1)
     found = imported("set")
-    wanted = real_set().encode(torch.tensor(np.stack([pixels[c, i] for c in range(3) for i in range(IPC)])))
+    wanted = noise_set().encode(torch.tensor(np.stack([pixels[c, i] for c in range(3) for i in range(IPC)])))
     assert torch.equal(found.images, wanted) and torch.equal(found.labels, LABELS)
     (tmp_path / "set/new002").rename(tmp_path / "set/new003")
     with pytest.raises(BadInput, match=r"^set has the class 'new003', but the dataset's are a, b, c\.$"):

@@ -18,18 +18,16 @@ from distillation.runtime.random import generator
 from distillation.training.loop import Training
 from distillation.training.losses import loss_of
 from distillation.training.settings import RegressionSettings
-from tests.test_methods import CLASSES, GUIDANCE, IPC, SIZE, method_of, pool_in, real_set, run
+from tests.helpers.data import CLASSES, IPC, SIZE, noise_set
+from tests.helpers.methods import GUIDANCE, method_of, run
+from tests.helpers.pools import pool_in
 
 WORD, COUNT = "ConvNetW6D2BN", CLASSES * IPC
-SETTINGS = {
-    "iterations": 8, "optimizer": "lamb", "lr": 0.01, "batch_real": 10, "ridge": 1e-6, "mirror": True, "pool": 2,
-    "pool_steps": 4, "pool_lr": 0.01, "batch_syn": 4,
-}  # fmt: skip
 
 
 def method_in(data=None, common=None, **settings):
     common = {"network": WORD, **(common or {})}
-    return method_of("frepo", data=data, settings={**SETTINGS, **settings}, **common)
+    return method_of("frepo", data=data, settings=settings, **common)
 
 
 def in_float64(network):
@@ -70,7 +68,7 @@ def test_an_update_agrees_with_a_float64_reference(mirror):
 
 
 def test_images_are_not_mirrored_where_that_changes_the_class():
-    data = real_set()
+    data = noise_set()
     data = replace(data, info={**data.info, "flip": False})
     first, second = (method_in(data, mirror=mirror) for mirror in (True, False))
     assert torch.equal(run(first).images, run(second).images)
@@ -164,7 +162,7 @@ def test_resumed_between_any_two_units_it_gives_the_same_bits(optimizer):
 
 
 def test_learning_lowers_the_loss():
-    method = method_in(real_set(30), iterations=40, lr=0.03, batch_real=90)
+    method = method_in(noise_set(30), iterations=40, lr=0.03, batch_real=90)
     losses = [float(unit.metrics["loss"]) for unit in updates(method)]
     assert sum(losses[-8:]) < sum(losses[:8]) - 0.1
 
@@ -225,7 +223,7 @@ REGRESSION = {"loss": "mse", "epochs": 6, "batch": 4, "lr": 0.01, "weight_decay"
 
 def test_students_learn_the_labels_by_the_published_protocol(tmp_path):
     """Adam on the squared error, at a rate that rises, then falls along a cosine to a hundredth."""
-    made, data = run(method_in()).result(), real_set()
+    made, data = run(method_in()).result(), noise_set()
     made.save(tmp_path / FILE)
     batch_of, count = FromFile(tmp_path / FILE).images(data, made.kind)
     settings = validate(RegressionSettings, REGRESSION, "evaluate.standard.regression")

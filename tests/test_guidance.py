@@ -11,44 +11,20 @@ from distillation.methods import guidance
 from distillation.methods.families import distances
 from distillation.methods.guidance import Guidance
 from distillation.networks.build import build
-from distillation.runtime import tensors
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
-from distillation.teachers.pool import FILE, Pool
-from tests.test_methods import CLASSES, GUIDANCE, IPC, SIZE, method_of
+from distillation.teachers.pool import Pool
+from tests.helpers.data import CLASSES, IPC, SIZE
+from tests.helpers.methods import GUIDANCE, added, guided, method_of
+from tests.helpers.pools import pool_in
 
 WORD = "ConvNetW8D2"
 GREY = Space.normalised([0.3], [0.3])
 
 
-def pool_in(folder, words=(WORD,), kept=("last",), classes=("a", "b", "c"), shape=(3, SIZE), space=None):
-    """A pool of untrained networks: at each kept epoch other weights."""
-    space = space or Space.normalised([0.5, 0.4, 0.3], [0.2, 0.2, 0.3])
-    networks, weights = [], dict(space.packed())
-    for word in words:
-        for at in kept:
-            network = build(word, *shape, len(classes), generator(1, "teacher", word, at))
-            weights |= {f"{word}/0/{at}/{k}": v for k, v in network.state_dict().items()}
-        entries = [{"name": str(at), "epoch": 9, "accuracy": 50.0} for at in kept]
-        networks.append({"network": word, "index": 0, "kept": entries})
-    info = {"pool": "main", "space": space.kind, "classes": list(classes), "shape": [*shape, len(classes)]}
-    tensors.save(folder / FILE, weights, {**info, "networks": networks})
-    return Pool(folder)
-
-
-def guided(pool, alpha=1.0, chunk=1000, **settings):
-    method = method_of("dm", pool, alpha=alpha, chunk=chunk, guidance={**GUIDANCE, **settings})
-    method.advance()
-    return method, Guidance(method.problem, pool)
-
-
-def added(method, guide, update=0):
-    """(gradient that guidance adds, its loss) at an update."""
-    own = method.images.grad.clone()
-    loss = float(guide.add_gradient(method, update))
-    gradient = method.images.grad - own
-    method.images.grad = own
-    return gradient, loss
+def pool_of(folder, words=(WORD,), space=None, **more):
+    """Untrained teachers of another space than the dataset's."""
+    return pool_in(folder, words, space or Space.normalised([0.5, 0.4, 0.3], [0.2, 0.2, 0.3]), **more)
 
 
 def drawn_batch(guide, update):
@@ -91,16 +67,16 @@ def reference(method, guide, update=0):
 
 KINDS = {
     "same": {},
-    "grey": {"shape": (1, SIZE), "space": GREY},
-    "large": {"shape": (3, 13)},
-    "small grey": {"shape": (1, 5), "space": GREY},
+    "grey": {"channels": 1, "space": GREY},
+    "large": {"size": 13},
+    "small grey": {"channels": 1, "size": 5, "space": GREY},
 }
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("distance", ["ce", "ce_ratio", "cos"])
 def test_each_distance_agrees_with_its_formula_in_float64(tmp_path, distance, kind):
-    pool = pool_in(tmp_path, **KINDS[kind])
+    pool = pool_of(tmp_path, **KINDS[kind])
     method, guide = guided(pool, distance=distance, adapt=kind != "same", chunk=4)
     for update in (0, 1):
         gradient, loss = added(method, guide, update)
@@ -111,7 +87,7 @@ def test_each_distance_agrees_with_its_formula_in_float64(tmp_path, distance, ki
 
 @pytest.mark.parametrize("distance", ["ce", "ce_ratio", "cos"])
 def test_chunks_leave_the_loss_and_its_gradient_exact(tmp_path, distance):
-    pool = pool_in(tmp_path)
+    pool = pool_of(tmp_path)
     found = [added(*guided(pool, distance=distance, chunk=chunk)) for chunk in (1000, CLASSES * IPC, 4, 1)]
     for gradient, loss in found[1:]:
         assert loss == pytest.approx(found[0][1], rel=1e-6)
@@ -137,7 +113,7 @@ def test_the_gradients_of_the_ratios_agree_with_finite_differences(distance):
 
 
 def test_kept_features_give_the_same_loss_as_fresh_ones(tmp_path, monkeypatch):
-    pool = pool_in(tmp_path, ("ConvNetW8D2", "ConvNetW4D2BN"))
+    pool = pool_of(tmp_path, ("ConvNetW8D2", "ConvNetW4D2BN"))
     method, guide = guided(pool, distance="cos", chunk=4)
     assert guide.cached == set(pool.members)
     kept = [added(method, guide, update) for update in range(8)]
@@ -154,7 +130,7 @@ def test_kept_features_give_the_same_loss_as_fresh_ones(tmp_path, monkeypatch):
 @pytest.mark.parametrize("distance", ["ce", "ce_ratio", "cos"])
 def test_guidance_made_anew_between_any_two_updates_gives_the_same_bits(tmp_path, distance):
     def run(stops):
-        pool = pool_in(tmp_path, ("ConvNetW8D2", "ConvNetW4D2"))
+        pool = pool_of(tmp_path, ("ConvNetW8D2", "ConvNetW4D2"))
         method = method_of("dm", pool, alpha=20.0, chunk=4, guidance={**GUIDANCE, "distance": distance})
         guide = Guidance(method.problem, pool)
         for update in range(method.total):
@@ -172,7 +148,7 @@ def test_guidance_made_anew_between_any_two_updates_gives_the_same_bits(tmp_path
 
 
 def test_as_many_teachers_as_fit_keep_their_features(tmp_path, monkeypatch):
-    pool = pool_in(tmp_path, kept=("last", 3, 5))
+    pool = pool_of(tmp_path, kept=("last", 3, 5))
     size = 4 * CLASSES * 12 * pool.network(pool.members[0]).features_size
     monkeypatch.setattr(guidance, "CACHE", 2 * size)
     _, guide = guided(pool, distance="cos")
@@ -180,7 +156,7 @@ def test_as_many_teachers_as_fit_keep_their_features(tmp_path, monkeypatch):
 
 
 def test_the_real_batch_is_drawn_from_the_whole_training_set_with_replacement(tmp_path):
-    method, guide = guided(pool_in(tmp_path), distance="cos", batch=2000)
+    method, guide = guided(pool_of(tmp_path), distance="cos", batch=2000)
     chosen = drawn_batch(guide, 0)
     assert len(chosen.unique()) == len(guide.labels) == 36  # 2000 draws of 36 images
     counts, sums = guide._real(guide.pool.members[0], 0)
@@ -193,7 +169,7 @@ def test_the_real_batch_is_drawn_from_the_whole_training_set_with_replacement(tm
 
 
 def test_batch_norm_teachers_are_in_eval_mode_and_stay_as_they_were(tmp_path):
-    pool = pool_in(tmp_path, ("ConvNetW8D2BN",))
+    pool = pool_of(tmp_path, ("ConvNetW8D2BN",))
     method, guide = guided(pool, distance="cos", chunk=2)
     network = pool.network(pool.members[0])
     before = {k: v.clone() for k, v in network.state_dict().items()}
@@ -204,7 +180,7 @@ def test_batch_norm_teachers_are_in_eval_mode_and_stay_as_they_were(tmp_path):
 
 @pytest.mark.parametrize("epoch", ["any", "last", "best", 3])
 def test_the_chosen_checkpoints_guide(tmp_path, epoch):
-    pool = pool_in(tmp_path, kept=("last", "best", 3))
+    pool = pool_of(tmp_path, kept=("last", "best", 3))
     _, guide = guided(pool, epoch=epoch)
     drawn = {guide._drawn(update).kept for update in range(60)}
     assert drawn == ({"last", "best", "3"} if epoch == "any" else {str(epoch)})
@@ -212,7 +188,7 @@ def test_the_chosen_checkpoints_guide(tmp_path, epoch):
 
 
 def test_the_cost_counts_what_guidance_passes_through_teachers(tmp_path, monkeypatch):
-    pool, none = pool_in(tmp_path), {"images_forward": 0, "images_backward": 0, "gflop": 0.0}
+    pool, none = pool_of(tmp_path), {"images_forward": 0, "images_backward": 0, "gflop": 0.0}
     images, flops = CLASSES * IPC, pool.flops(WORD)
 
     def cost(**settings):
@@ -255,7 +231,7 @@ def test_channels_are_repeated_or_weighted():
 
 
 def test_teachers_of_other_classes_guide_by_features_alone(tmp_path):
-    pool = pool_in(tmp_path, classes=("x", "y"))
+    pool = pool_of(tmp_path, classes=("x", "y"))
     method, guide = guided(pool, distance="cos")
     gradient, _ = added(method, guide)
     assert gradient.abs().sum() > 0
@@ -266,18 +242,18 @@ def test_teachers_of_other_classes_guide_by_features_alone(tmp_path):
 
 @pytest.mark.parametrize("word", ["MLP", "LeNet"])
 def test_features_of_a_network_without_them_are_refused(tmp_path, word):
-    shape = (3, 16) if word == "LeNet" else (3, SIZE)
+    size = 16 if word == "LeNet" else SIZE
     with pytest.raises(BadInput, match=rf"distance is cos, but the teacher {word} has no features\.$"):
-        guided(pool_in(tmp_path, (word,), shape=shape), distance="cos", adapt=True)
+        guided(pool_of(tmp_path, (word,), size=size), distance="cos", adapt=True)
 
 
 def test_other_bad_guidance_is_refused(tmp_path):
-    pool = pool_in(tmp_path, (WORD, "ConvNetW4D2"))
+    pool = pool_of(tmp_path, (WORD, "ConvNetW4D2"))
     with pytest.raises(BadInput, match=r"ConvNetW4D2 is on one side only\.$"):
         guided(pool, alpha={WORD: 1.0})
     with pytest.raises(BadInput, match=r"the teachers of main were kept at last, not at 50\.$"):
         guided(pool, epoch=50)
-    method, guide = guided(pool_in(tmp_path, shape=(1, 16), space=GREY))
+    method, guide = guided(pool_of(tmp_path, channels=1, size=16, space=GREY))
     with pytest.raises(BadInput, match=r"take 1×16×16, but the images are 3×8×8.*guidance\.adapt true adapts"):
         guide.add_gradient(method, 0)
 

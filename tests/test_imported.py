@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torchvision import models
 
-from distillation.data.real import Split
 from distillation.networks.build import build
 from distillation.runtime import tensors
 from distillation.runtime.errors import BadInput
@@ -27,9 +26,9 @@ from distillation.teachers.foreign import weights
 from distillation.teachers.objective import Job
 from distillation.teachers.objectives import imported
 from distillation.teachers.pool import FILE, Pool
+from tests.helpers.data import noise_set
+from tests.helpers.methods import added, guided
 from tests.helpers.pools import settings_of
-from tests.test_guidance import added, guided
-from tests.test_methods import real_set as shared_set
 
 WORD, MODEL, TAG = "ConvNetW8D2", "shufflenet_v2_x0_5", "IMAGENET1K_V1"
 IMPORTED = {"from": "file", "weights": None, "file": "data/none", "sha256": None, "classes": "source"}
@@ -57,12 +56,6 @@ def own_places(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.hub.urlopen", unreachable)
 
 
-def real_set():
-    """The set of the other tests, its splits in memory of their own."""
-    data = shared_set()
-    return replace(data, test=Split(data.test.images.clone(), data.test.labels.clone()))
-
-
 def digest(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -73,7 +66,7 @@ def network(classes=3):
 
 def pool_of(tmp_path, word=WORD, **changes):
     """The pool that the teacher stage writes for a section ``imported``."""
-    data = real_set()
+    data = noise_set()
     data.save(tmp_path / "real")
     settings = settings_of({**POOL, "networks": [word], "imported": {**IMPORTED, **changes}})
     job = Job(data=tmp_path / "real", settings=settings, network=word, index=0)
@@ -106,8 +99,8 @@ def test_a_network_of_ours_comes_from_a_checkpoint_as_it_is(tmp_path, wrapping):
     images = torch.randn(4, 3, 8, 8, generator=generator(0, "images"))
     (member,) = pool.members
     assert torch.equal(pool.network(member)(images), theirs(images))
-    assert pool.classes == ["a", "b", "c"] and pool.shape == (3, 8, 3) and pool.space.same(real_set().space)
-    data = real_set()
+    assert pool.classes == ["a", "b", "c"] and pool.shape == (3, 8, 3) and pool.space.same(noise_set().space)
+    data = noise_set()
     hits = theirs(data.encode(data.test.images)).argmax(1) == data.test.labels
     assert member.accuracy == pytest.approx(100 * hits.double().mean().item())
     origin = json.loads((tmp_path / "pool/pool.json").read_text())["networks"][0]["origin"]
@@ -302,7 +295,7 @@ def test_a_fine_tuned_model_of_a_library_labels_from_its_file(tmp_path):
         model = models.get_model(MODEL, num_classes=3).eval()
     settings = {"from": "torchvision", "classes": "source"}
     pool = from_file(tmp_path, model.state_dict(), word=MODEL, **settings)
-    data = real_set()
+    data = noise_set()
     logits = plain(model, data.test.images.float() / 255, 224, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     assert pool.members[0].accuracy == pytest.approx(
         100 * (logits.argmax(1) == data.test.labels).double().mean().item()

@@ -29,18 +29,16 @@ from distillation.teachers import objective as job
 from distillation.teachers import objectives
 from distillation.training.settings import LabelSettings
 from stages import download
-from tests.test_datasets_load import DIGITS
-from tests.test_methods import method_of, pool_in
-from tests.test_selfsupervised import pool as selfsupervised
-from tests.test_training import SETTINGS
+from tests.helpers.data import DIGITS
+from tests.helpers.methods import method_of
+from tests.helpers.pools import pool_in
+from tests.helpers.selfsupervised import pool_settings_of
+from tests.helpers.training import SETTINGS
+
+pytestmark = pytest.mark.usefixtures("own_root")
 
 torch.set_num_threads(1)
 SIZE = 8
-
-
-@pytest.fixture(autouse=True)
-def own_root(tmp_path, monkeypatch):
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
 
 
 def picture(rank, height, width, grey=False, kind="PNG"):
@@ -278,7 +276,7 @@ def teacher(tmp_path, settings, name, word, form):
 
 
 def test_a_supervised_teacher_is_the_same(tmp_path, both):
-    pool = selfsupervised("moco_v2")
+    pool = pool_settings_of("moco_v2")
     supervised = {**SETTINGS, "epochs": 1, "batch": 5, "augment": "crop_flip"}
     settings = objectives.load("supervised").settings(**supervised)
     pool = pool.model_copy(update={"objective": "supervised", "training": settings, "keep": ["last", "best_test"]})
@@ -287,7 +285,7 @@ def test_a_supervised_teacher_is_the_same(tmp_path, both):
 
 
 def test_a_self_supervised_teacher_is_the_same(tmp_path, both):
-    pool = selfsupervised("moco_v2", change={"epochs": 1, "batch": 8})
+    pool = pool_settings_of("moco_v2", change={"epochs": 1, "batch": 8})
     made = [teacher(tmp_path, pool, "moco_v2", pool.networks[0], form) for form in both]
     assert made[0] == made[1]
 

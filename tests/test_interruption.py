@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.conftest import Clone
+from tests.helpers.clones import Clone
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 

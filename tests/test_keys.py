@@ -15,7 +15,7 @@ from distillation.recipes.results import nested
 from distillation.runtime import stage
 from distillation.runtime.keys import inputs_of, key_of
 from distillation.runtime.work import Task
-from tests.conftest import Clone
+from tests.helpers.clones import Clone
 from tests.helpers.watch import watched
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]

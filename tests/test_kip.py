@@ -12,13 +12,13 @@ from distillation.methods.kip import Settings, ntk
 from distillation.params import validate
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
-from tests.test_methods import CLASSES, GUIDANCE, IPC, SIZE, method_of, pool_in, real_set, run
-
-SETTINGS = {"iterations": 6, "lr": 0.04, "batch_real": 7, "depth": 1, "ridge": 1e-6, "labels": "fixed"}
+from tests.helpers.data import CLASSES, IPC, SIZE, noise_set
+from tests.helpers.methods import GUIDANCE, SETTINGS, method_of, run
+from tests.helpers.pools import pool_in
 
 
 def method_in(common=None, **settings):
-    return method_of("kip", settings={**SETTINGS, **settings}, **(common or {}))
+    return method_of("kip", settings=settings, **(common or {}))
 
 
 def images_of(count, seed=0):
@@ -162,7 +162,7 @@ def test_resumed_between_any_two_units_it_gives_the_same_bits(labels):
 
 def test_learning_lowers_the_loss_on_images_it_never_saw():
     method = method_in(iterations=40, batch_real=12)
-    unseen = real_set(40).train  # of which the first 36 labels are those of the first images
+    unseen = noise_set(40).train  # of which the first 36 labels are those of the first images
     images, labels = method.problem.data.encode(unseen.images[:36]), unseen.labels[:36]
 
     @torch.no_grad()
@@ -209,9 +209,9 @@ def test_what_cannot_work_is_refused_in_one_sentence():
     with pytest.raises(
         BadInput, match=r"^method\.kip .*0 iterations, which is for labels solved alone; give at least 1\.$"
     ):
-        validate(Settings, {**SETTINGS, "iterations": 0}, "method.kip")
+        validate(Settings, {**SETTINGS["kip"], "iterations": 0}, "method.kip")
     with pytest.raises(BadInput, match=r"^method\.kip\.labels .* 'fixed', 'learnt' or 'solved'"):
-        validate(Settings, {**SETTINGS, "labels": "free"}, "method.kip")
+        validate(Settings, {**SETTINGS["kip"], "labels": "free"}, "method.kip")
     method = method_in()
     with torch.no_grad():
         method.images[0] = torch.nan

@@ -15,30 +15,18 @@ from distillation.methods.families.ridge import predictions
 from distillation.networks.build import build
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
-from tests.test_methods import CLASSES, SIZE, method_of, pool_in, real_set, run
+from tests.helpers.data import CLASSES, SIZE, noise_set
+from tests.helpers.methods import method_of, run
+from tests.helpers.pools import pool_in
 
 WORD = "ConvNetW6D2BN"
-SETTINGS = {
-    "images": 7,
-    "iterations": 6,
-    "lr": 0.01,
-    "batch_real": 10,
-    "crop_flip": True,
-    "ridge": 1e-6,
-    "pool": 2,
-    "pool_steps": 4,
-    "pool_reset": "published",
-    "pool_lr": 0.1,
-    "pool_momentum": 0.9,
-    "pool_decay": 0.001,
-}
 
 
 def method_in(folder, data=None, space=None, words=(WORD,), size=SIZE, common=None, **settings):
     """KRR-ST with a target model of features alone, as a self-supervised one has."""
     pool = pool_in(folder, words, space=space, size=size)
     common = {"network": WORD, **(common or {})}
-    return method_of("krr_st", pool, data=data, settings={**SETTINGS, **settings}, **common)
+    return method_of("krr_st", pool, data=data, settings=settings, **common)
 
 
 def to_the_first_update(method):
@@ -239,7 +227,7 @@ def test_answers_that_are_kept_go_back_to_the_device(tmp_path):
 
 def test_no_label_of_the_source_is_read(tmp_path):
     """Labels in another order, or that are no classes at all, change no bit; the classes' images are never asked for."""
-    data = real_set()
+    data = noise_set()
     labels = data.train.labels
     poisons = [labels.flip(0), torch.full_like(labels, -(2**40))]
     sets = [replace(data, train=replace(data.train, labels=poison)) for poison in (labels, *poisons)]
@@ -279,8 +267,10 @@ def test_the_result_says_what_it_is_and_survives_a_file(tmp_path):
 
 
 def test_learning_lowers_the_loss_on_images_it_never_saw(tmp_path):
-    method = to_the_first_update(method_in(tmp_path, data=real_set(60), iterations=60, lr=0.02, pool_reset="corrected"))
-    unseen = real_set(60).encode(torch.randint(0, 256, (50, 3, SIZE, SIZE), generator=generator(9, "unseen")).byte())
+    method = to_the_first_update(
+        method_in(tmp_path, data=noise_set(60), iterations=60, lr=0.02, pool_reset="corrected")
+    )
+    unseen = noise_set(60).encode(torch.randint(0, 256, (50, 3, SIZE, SIZE), generator=generator(9, "unseen")).byte())
     network = build(WORD, 3, SIZE, 5, generator(9, "judge")).eval()
     wanted = method._targets(unseen)
 

@@ -15,8 +15,8 @@ from distillation.teachers import objective as job
 from distillation.teachers import objectives
 from distillation.teachers.foreign import weights
 from distillation.teachers.foreign.layouts import renamed
+from tests.helpers.data import ramp_set
 from tests.helpers.pools import settings_of
-from tests.test_training import real_set
 
 torch.set_num_threads(1)
 
@@ -105,7 +105,7 @@ def test_a_dino_checkpoint_is_imported(tmp_path, monkeypatch):
     teacher = checkpoints(made.state_dict())["dino"][1]
     torch.save({"student": {}, "teacher": teacher, "epoch": 100}, file)
     assert weights.read(file).keys() == teacher.keys()
-    real_set().save(tmp_path / "real")
+    ramp_set().save(tmp_path / "real")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     section = {"from": "file", "weights": None, "file": str(file), "sha256": digest, "classes": "none"}
     pool = settings_of({"source": "dataset", "objective": "imported", "networks": ["ResNet18BN"], "imported": section})

@@ -14,7 +14,8 @@ from distillation.methods.families.matching import LOOPS, Settings, image_gradie
 from distillation.networks.build import build
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
-from tests.test_methods import CLASSES, COMMON, IPC, MATCHING, SIZE, method_of, real_set
+from tests.helpers.data import CLASSES, IPC, SIZE, noise_set
+from tests.helpers.methods import COMMON, MATCHING, method_of
 
 NESTED = {**MATCHING, "outer": 3, "inner": 2}
 NETWORKS = ["ConvNetW8D2", "ConvNetW8D2BN", "ConvNetW4D1LN", "MLP"]
@@ -183,15 +184,6 @@ def test_chunks_differ_to_rounding_only():
         torch.testing.assert_close(other, gradients[0], rtol=1e-3, atol=1e-5)
 
 
-def test_compiled_is_the_same_to_rounding():
-    found = {}
-    for compiled in (False, True):
-        method = matching("dsa", network="ConvNetW4D1", compile=compiled, chunk=7)
-        method.advance()
-        found[compiled] = method.images.grad
-    torch.testing.assert_close(found[True], found[False], rtol=1e-3, atol=1e-5)
-
-
 def test_auto_is_the_published_table():
     assert LOOPS == {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
     auto = Settings(**{**NESTED, "outer": "auto", "inner": "auto"})
@@ -223,7 +215,7 @@ def test_few_images_of_a_class_are_all_taken():
     draws = generator(0, "few")
     images = torch.randint(0, 256, (CLASSES * 3, 3, SIZE, SIZE), dtype=torch.uint8, generator=draws)
     split = Split(images, torch.arange(CLASSES).repeat(3))
-    data = RealSet(split, split, real_set().space, real_set().info)
+    data = RealSet(split, split, noise_set().space, noise_set().info)
     method = matching("dc", data=data)
     assert method.batch == 3
     assert method.advance().image_grad_ready

@@ -1,7 +1,5 @@
 """Methods against plain references, resumed in the middle, and refusing what could not work."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -11,112 +9,18 @@ from safetensors.torch import save_file
 
 from distillation import methods
 from distillation.augment.siamese import apply, draw
-from distillation.data.real import RealSet, Split
 from distillation.data.spaces import Space
-from distillation.methods.base import Common, Problem
-from distillation.methods.driver import updates
 from distillation.methods.guidance import Guidance
 from distillation.networks.build import build
-from distillation.runtime import tensors
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
-from distillation.runtime.work import _pack, _unpack
-from distillation.teachers.pool import FILE, Pool
 from distillation.training.selection import herding, k_center, k_means
-
-CLASSES, SIZE, IPC = 3, 8, 2
-
-
-def real_set(per_class=12, space=None):
-    draws = generator(0, "real")
-    images = torch.randint(0, 256, (CLASSES * per_class, 3, SIZE, SIZE), dtype=torch.uint8, generator=draws)
-    split = Split(images, torch.arange(CLASSES).repeat(per_class))
-    info = {"name": "noise", "classes": ["a", "b", "c"], "channels": 3, "size": SIZE, "flip": True}
-    return RealSet(split, split, space or Space.normalised([0.4, 0.5, 0.6], [0.2, 0.25, 0.3]), info)
-
-
-def pool_in(folder, words=("ConvNetW8D2",), space=None, classes=("a", "b", "c"), size=SIZE):
-    space = space or real_set().space
-    networks, weights = [], dict(space.packed())
-    for word in words:
-        network = build(word, 3, size, len(classes), generator(1, "teacher", word))
-        weights |= {f"{word}/0/last/{k}": v for k, v in network.state_dict().items()}
-        networks.append({"network": word, "index": 0, "kept": [{"name": "last", "epoch": 1, "accuracy": 50.0}]})
-    info = {"pool": "main", "space": space.kind, "classes": list(classes), "shape": [3, size, len(classes)]}
-    tensors.save(folder / FILE, weights, {**info, "networks": networks})
-    return Pool(folder)
-
-
-GUIDANCE = {
-    "teacher": "main",
-    "epoch": "any",
-    "distance": "ce",
-    "batch": 20,
-    "adapt": False,
-    "scale": "absolute",
-}
-COMMON = {
-    "name": "dm",
-    "ipc": IPC,
-    "seed": 0,
-    "network": "ConvNetW8D2",
-    "init": "real",
-    "augment": "auto",
-    "alpha": 0.0,
-    "teacher": "main",
-    "guidance": GUIDANCE,
-    "precision": "fp32",
-    "compile": False,
-    "chunk": 5,
-}
-DM = {"iterations": 6, "lr_img": 1.0, "momentum": 0.5, "batch_real": 7}
-APM = {
-    "iterations": 4, "loss": "l1", "lr_img": 1.0, "momentum": 0.5, "milestones": [0.5], "decay": 0.3, "ce": 0.1,
-    "batch_syn": None, "update_syn": None, "refresh": 2, "epochs": 3, "snapshots": 3, "batch_net": 4, "lr_net": 0.05,
-    "momentum_net": 0.9, "weight_decay": 0.0005, "decay_net": 0.1, "shards": 1,
-}  # fmt: skip
-RECOVER = {
-    "first": 0, "batch": 2, "iterations": 2, "lr": 0.3, "r_bn": 0.05, "first_bn": 10.0, "tv_l2": 0.0, "l2": 0.0,
-    "crop": 0.3, "flip": True, "jitter": [-1, 2], "verify": False,
-}  # fmt: skip
-RECOVERING = {"scdd": RECOVER, "sre2l": RECOVER, "cda": {**RECOVER, "milestone": 1.0}}
-MATCHING = {
-    "iterations": 2, "outer": 2, "inner": 1, "lr_img": 0.1, "momentum": 0.5, "lr_net": 0.05,
-    "batch_real": 7, "batch_train": 4, "distance": "per_output",
-}  # fmt: skip
-SETTINGS = {
-    "dm": DM,
-    "dc": MATCHING,
-    "dsa": MATCHING,
-    "apm": APM,
-    **RECOVERING,
-    **{name: {"features": "teacher"} for name in ("herding", "kcenter", "kmeans")},
-}
+from tests.helpers.data import CLASSES, IPC, SIZE
+from tests.helpers.methods import GUIDANCE, method_of, run
+from tests.helpers.pools import pool_in
 
 ON_THEIR_OWN = ("frepo", "imported", "kip", "krr_st", "mtt")  # they have tests of their own
 OF_CLASSES = [name for name in methods.names() if name not in ON_THEIR_OWN]
-
-
-def method_of(name, pool=None, data=None, settings=None, **common):
-    module = methods.load(name)
-    problem = Problem(data or real_set(), Common(**{**COMMON, "name": name, **common}), torch.device("cpu"), pool)
-    return module.METHOD(problem, module.Settings(**{**SETTINGS.get(name, {}), **(settings or {})}))
-
-
-def run(method, stops=(), again=None):
-    """The finished method; before each unit in ``stops`` it is saved, made anew by ``again`` and loaded."""
-    units = updates(method)
-    while method.at < method.total:
-        if method.at in stops:
-            content = {}
-            packed = json.loads(json.dumps(_pack(method.state_dict(), content)))
-            state = _unpack(packed, {name: value.clone() for name, value in content.items()})
-            torch.rand(3)  # whatever others draw does not matter
-            method = again()
-            method.load_state_dict(state)
-            units = updates(method)
-        next(units)
-    return method
 
 
 def dm_reference(method):
@@ -265,7 +169,7 @@ def test_guidance_adds_alpha_times_the_gradient_of_the_mean_cross_entropy(tmp_pa
     theirs = pool.space
     if theirs.kind == "normalised":
         raw = (raw - theirs.tensors["mean"].double().view(1, 3, 1, 1)) / theirs.tensors["std"].double().view(1, 3, 1, 1)
-    network = build("ConvNetW8D2", 3, SIZE, CLASSES, generator(1, "teacher", "ConvNetW8D2")).double()
+    network = build("ConvNetW8D2", 3, SIZE, CLASSES, generator(1, "teacher", "ConvNetW8D2", "last")).double()
     wanted = F.cross_entropy(network(raw), method.labels)
     assert float(loss) == pytest.approx(wanted.item(), rel=1e-5)
     added = (method.images.grad - own).double() / 30

@@ -11,7 +11,7 @@ import torch
 
 from distillation import DistilledSet, distill, evaluate, load_dataset, load_params
 from distillation.runtime.errors import BadInput
-from tests.conftest import ROOT, SMALL
+from tests.helpers.clones import ROOT, SMALL
 
 
 def test_the_page_runs_as_written_where_there_is_no_repository(tmp_path):

@@ -12,7 +12,7 @@ import zipfile
 import pytest
 
 from distillation.datasets import downloads
-from tests.conftest import ROOT
+from tests.helpers.clones import ROOT
 
 DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "ruamel": "ruamel-yaml", "open_clip": "open-clip-torch"}
 OPTIONAL = ("requirements-foundation.txt", "requirements-parquet.txt")

@@ -14,7 +14,7 @@ from pydantic import Field
 from distillation import params
 from distillation.params import Section, parse
 from distillation.runtime.errors import BadInput
-from tests.conftest import ROOT
+from tests.helpers.clones import ROOT
 
 NUMBERS = st.floats() | st.integers() | st.booleans() | st.none()
 WRITTEN = st.sampled_from(

@@ -9,7 +9,7 @@ from distillation.params import Params
 from distillation.runtime.errors import BadInput
 from distillation.teachers import objectives
 from distillation.teachers.settings import PoolDefaults, merged, pool_settings
-from tests.conftest import ROOT
+from tests.helpers.clones import ROOT
 
 BASE = params.load(ROOT / "params.yaml").values
 MOCO = {"source": "dataset", "objective": "moco_v2", "networks": ["ConvNet"]}

@@ -35,16 +35,24 @@ from distillation.training.accuracy import accuracy
 from distillation.training.schedules import warmup_cosine
 from stages import kd as kd_stage
 from stages import transfer as transfer_stage
-from tests.conftest import ROOT
-from tests.test_methods import CLASSES, SIZE, pool_in
-from tests.test_recover import changed
+from tests.helpers.clones import ROOT
+from tests.helpers.data import CLASSES, SIZE
+from tests.helpers.parameters import product_params
+from tests.helpers.pools import pool_in
 
 torch.set_num_threads(1)
 WORD = "ConvNetW6D2BN"
 HARD = {
-    "loss": "ce", "epochs": 3, "batch": 4, "lr": 0.05, "momentum": 0.9, "weight_decay": 0.01, "milestones": [2],
-    "decay": 0.1, "augment": "none",
-}  # fmt: skip
+    "loss": "ce",
+    "epochs": 3,
+    "batch": 4,
+    "lr": 0.05,
+    "momentum": 0.9,
+    "weight_decay": 0.01,
+    "milestones": [2],
+    "decay": 0.1,
+    "augment": "none",
+}
 SOFT = {"steps": 7, "batch": 4, "lr": 0.003, "weight_decay": 0.01, "warmup": 3, "augment": "none"}
 PRETRAIN = {"hard": HARD, "soft": SOFT, "features": {**HARD, "loss": "mse", "milestones": []}}
 FINETUNE = {"steps": 6, "batch": 10, "lr": 0.02, "momentum": 0.9, "weight_decay": 0.01, "crop": 2}
@@ -348,7 +356,7 @@ def test_distillation_is_the_published_one(files, noise):
     start = finished(pretrain, pretraining(files, "features"))
     data = RealSet.load(files / "data/real/targets/other")
     student = transfer.carried(WORD, data.shape, None if noise else start, generator(0, "transfer", WORD))
-    teacher = build(WORD, 3, SIZE, 4, generator(1, "teacher", WORD)).train()
+    teacher = build(WORD, 3, SIZE, 4, generator(1, "teacher", WORD, "last")).train()
     images = DistilledSet.load(files / "features.safetensors").images
     optimizer = torch.optim.AdamW(student.parameters(), 0.02 if noise else 0.01, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 3)
@@ -409,7 +417,7 @@ def planned(files):
     made_set("features").save(files / "data/relabeled/distilled.safetensors")
 
     def plan(script, *arguments, changes=()):
-        plans, found = [], changed(dict([*SMALL, *changes]))
+        plans, found = [], product_params(dict([*SMALL, *changes]))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(process, "begin", lambda: None)
             patch.setattr(params, "load", lambda: found)
@@ -533,7 +541,7 @@ def test_what_a_process_compiled_before_is_forgotten_before_a_network_is_compile
 
 
 def checked(change):
-    checks.check_all(changed(change))
+    checks.check_all(product_params(change))
 
 
 def test_the_default_transfers_to_nothing():
@@ -557,9 +565,11 @@ def test_a_set_of_another_size_than_its_controls_is_noted():
 
 
 LARGE = {
-    "source": "targets/c", "objective": "imported", "networks": ["resnet18"],
+    "source": "targets/c",
+    "objective": "imported",
+    "networks": ["resnet18"],
     "imported": {"weights": "IMAGENET1K_V1", "classes": "source"},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(

@@ -10,22 +10,23 @@ import torch.nn.functional as F
 from distillation import checks, methods, params, paths
 from distillation.augment import crops
 from distillation.data.distilled import DistilledSet
-from distillation.data.real import Split
 from distillation.data.spaces import Space
-from distillation.methods.base import Common, Problem, of_a_shard
+from distillation.methods.base import Common, of_a_shard
 from distillation.methods.cda import CDA
 from distillation.methods.driver import updates
 from distillation.methods.families.recover import BatchNormMonitor, Recover, variation
 from distillation.methods.guidance import Guidance
 from distillation.networks.build import build
-from distillation.runtime import process, tensors
+from distillation.runtime import process
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
 from distillation.runtime.work import Task, work_folder
-from distillation.teachers.pool import FILE, Pool
+from distillation.teachers.pool import Pool
 from stages import distill
-from tests.conftest import ROOT
-from tests.test_methods import CLASSES, COMMON, SIZE, pool_in, real_set
+from tests.helpers.data import CLASSES, SIZE, noise_set
+from tests.helpers.methods import COMMON, method_of
+from tests.helpers.parameters import product_params
+from tests.helpers.pools import pool_in, seen_pool_in
 
 WORD = "ConvNetW4D2BN"
 SETTINGS = {
@@ -44,24 +45,8 @@ SETTINGS = {
 }
 
 
-def pool_of(folder, word=WORD, **more):
-    """A pool whose batch norms have seen something: statistics that differ by channel and layer."""
-    pool_in(folder, (word,), **more)
-    content, info = tensors.load(folder / FILE)
-    for i, (name, value) in enumerate(sorted(content.items())):
-        if name.endswith("running_mean"):
-            content[name] = torch.randn(value.shape, generator=generator(i, "mean"))
-        if name.endswith("running_var"):
-            content[name] = torch.rand(value.shape, generator=generator(i, "var")) + 0.5
-    tensors.save(folder / FILE, content, info)
-    return Pool(folder)
-
-
 def recovered(pool, name="scdd", shard=0, ipc=1, data=None, guides=None, common=None, **settings):
-    module = methods.load(name)
-    common = Common(**{**COMMON, "name": name, "ipc": ipc, **(common or {})})
-    problem = Problem(data or real_set(), common, torch.device("cpu"), pool, shard, guides)
-    return module.METHOD(problem, module.Settings(**{**SETTINGS, **settings}))
+    return method_of(name, pool, data, {**SETTINGS, **settings}, shard, guides, ipc=ipc, **(common or {}))
 
 
 def run(method):
@@ -114,7 +99,7 @@ def reference(images, labels, pool, method, iteration):
 def test_updates_agree_with_a_float64_reference(tmp_path, name, word):
     """Loss, gradient, Adam(0.5, 0.9) at the cosine's rate and the clamp, over two updates of the second block."""
     extra = {"milestone": 0.8} if name == "cda" else {}
-    pool = pool_of(tmp_path, word)
+    pool = seen_pool_in(tmp_path, word)
     method = recovered(pool, name, shard=4, **extra)
     while method.at < method.settings.iterations:
         method.advance()
@@ -141,14 +126,14 @@ def test_updates_agree_with_a_float64_reference(tmp_path, name, word):
 
 
 def test_the_loss_of_the_statistics_agrees_with_finite_differences(tmp_path):
-    watched = BatchNormMonitor(pool_of(tmp_path).network(pool_of(tmp_path).members[0]), 10.0).double()
+    watched = BatchNormMonitor(seen_pool_in(tmp_path).network(seen_pool_in(tmp_path).members[0]), 10.0).double()
     images = torch.randn(2, 3, SIZE, SIZE, dtype=torch.float64, generator=generator(0, "x")).requires_grad_()
     assert torch.autograd.gradcheck(watched, (images,), eps=1e-6, atol=1e-5)
     assert torch.autograd.gradcheck(variation, (images,), eps=1e-6, atol=1e-6)
 
 
 def test_the_first_batch_norm_alone_has_a_weight_of_its_own(tmp_path):
-    network = pool_of(tmp_path).network(pool_of(tmp_path).members[0])
+    network = seen_pool_in(tmp_path).network(seen_pool_in(tmp_path).members[0])
     images = torch.randn(4, 3, SIZE, SIZE, generator=generator(0, "x"))
     one, five = (BatchNormMonitor(network, first)(images)[1] for first in (1.0, 5.0))
     norm = next(m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))
@@ -177,7 +162,7 @@ def test_images_that_the_network_knows_have_no_deviation(tmp_path):
 
 
 def test_an_image_is_the_same_whatever_range_it_is_made_in(tmp_path):
-    pool = pool_of(tmp_path)
+    pool = seen_pool_in(tmp_path)
     whole = run(recovered(pool, ipc=5)).images.unflatten(0, (CLASSES, 5))
     for shard, ipc in ((0, 1), (3, 1), (1, 3)):
         part = run(recovered(pool, shard=shard, ipc=ipc)).images.unflatten(0, (CLASSES, ipc))
@@ -194,7 +179,7 @@ def test_shards_are_the_indices_asked_for():
 @pytest.mark.parametrize("name", ["scdd", "cda"])
 def test_stopped_at_every_step_it_gives_the_same_bits(tmp_path, name):
     extra = {"milestone": 1.0} if name == "cda" else {}
-    pool, task = pool_of(tmp_path), Task("recover", tmp_path / "work", {}, 0.0)
+    pool, task = seen_pool_in(tmp_path), Task("recover", tmp_path / "work", {}, 0.0)
     whole, method = run(recovered(pool, name, ipc=2, **extra)), recovered(pool, name, ipc=2, **extra)
     task.start()
     while method.at < method.total:
@@ -206,7 +191,7 @@ def test_stopped_at_every_step_it_gives_the_same_bits(tmp_path, name):
 
 
 def test_images_stay_in_the_range_of_pixels_and_are_kept_as_floats(tmp_path):
-    made = run(recovered(pool_of(tmp_path), lr=50.0))
+    made = run(recovered(seen_pool_in(tmp_path), lr=50.0))
     raw = made.space.decode(made.images)
     assert raw.min() >= -1e-6 and raw.max() <= 1 + 1e-6 and (raw < 0.001).any() and (raw > 0.999).any()
     assert made.images.dtype == torch.float32 and made.labels.tolist() == [0, 1, 2]
@@ -214,7 +199,7 @@ def test_images_stay_in_the_range_of_pixels_and_are_kept_as_floats(tmp_path):
 
 def test_teachers_of_another_space_see_the_same_pixels(tmp_path):
     """A pool trained on raw pixels: the same loss as through its own space by hand."""
-    pool = pool_of(tmp_path, space=Space.raw())
+    pool = seen_pool_in(tmp_path, space=Space.raw())
     method = recovered(pool, crop=0.0, flip=False, jitter=[0, 0], tv_l2=0.0, l2=0.0)
     raw = method.problem.data.space.decode(method.images.detach())
     logits, deviation = BatchNormMonitor(pool.network(pool.members[0]), 10.0)(raw)
@@ -231,15 +216,15 @@ def test_crops_of_the_curriculum_begin_whole_and_end_small():
 
 
 def test_digits_are_not_mirrored(tmp_path):
-    data = real_set()
+    data = noise_set()
     data = replace(data, info={**data.info, "flip": False})
-    pool = pool_of(tmp_path)
+    pool = seen_pool_in(tmp_path)
     one, other = (run(recovered(pool, data=data, flip=flip, jitter=[0, 0], crop=0.0)) for flip in (True, False))
     assert torch.equal(one.images, other.images)
 
 
 def test_a_verifier_watches_and_changes_nothing(tmp_path):
-    pool, guides = pool_of(tmp_path / "a"), pool_of(tmp_path / "b", "ConvNetW4D2")
+    pool, guides = seen_pool_in(tmp_path / "a"), seen_pool_in(tmp_path / "b", "ConvNetW4D2")
     watched = recovered(pool, guides=guides, verify=True)
     values = watched.advance().metrics
     watched.apply()
@@ -251,7 +236,7 @@ def test_a_verifier_watches_and_changes_nothing(tmp_path):
 
 
 def test_a_verifier_of_another_shape_is_asked_where_guidance_adapts(tmp_path):
-    pool, guides = pool_of(tmp_path / "a"), pool_of(tmp_path / "b", "ConvNetW4D2", size=16)
+    pool, guides = seen_pool_in(tmp_path / "a"), seen_pool_in(tmp_path / "b", "ConvNetW4D2", size=16)
     guidance = {**COMMON["guidance"], "adapt": True}
     watched = recovered(pool, guides=guides, common={"guidance": guidance}, verify=True)
     assert 0 <= float(watched.advance().metrics["verified"]) <= 100
@@ -264,7 +249,7 @@ def recovered_images():
 
 
 def test_guidance_joins_the_gradient_of_the_block_that_is_made(tmp_path):
-    pool, guides = pool_of(tmp_path / "a"), pool_of(tmp_path / "b", "ConvNetW4D2")
+    pool, guides = seen_pool_in(tmp_path / "a"), seen_pool_in(tmp_path / "b", "ConvNetW4D2")
     method = recovered(pool, guides=guides, common={"alpha": 2.0})
     while method.unit[1] == 0:
         method.advance()
@@ -277,7 +262,7 @@ def test_guidance_joins_the_gradient_of_the_block_that_is_made(tmp_path):
 
 
 def test_no_draw_depends_on_the_global_generator(tmp_path):
-    pool = pool_of(tmp_path)
+    pool = seen_pool_in(tmp_path)
     before = torch.random.get_rng_state()
     run(recovered(pool))
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -287,9 +272,11 @@ def test_a_teacher_without_batch_norms_or_with_other_classes_is_refused(tmp_path
     with pytest.raises(BadInput, match="without batch norms"):
         recovered(pool_in(tmp_path / "a"))
     with pytest.raises(BadInput, match="whose classes are not those of the dataset"):
-        recovered(pool_of(tmp_path / "b", classes=("x", "y", "z")))
+        recovered(seen_pool_in(tmp_path / "b", classes=("x", "y", "z")))
     with pytest.raises(BadInput, match=r"verify .* name another"):
-        recovered(pool_of(tmp_path / "c"), guides=pool_of(tmp_path / "d", classes=("x", "y", "z")), verify=True)
+        recovered(
+            seen_pool_in(tmp_path / "c"), guides=seen_pool_in(tmp_path / "d", classes=("x", "y", "z")), verify=True
+        )
 
 
 @pytest.mark.parametrize(
@@ -306,31 +293,20 @@ def test_a_teacher_without_batch_norms_or_with_other_classes_is_refused(tmp_path
 )
 def test_bad_parameters_are_one_sentence(change, words):
     with pytest.raises(BadInput, match=words):
-        checks.check_all(changed(change))
+        checks.check_all(product_params(change))
 
 
 def test_good_parameters_are_sound():
-    checks.check_all(changed({"method.name": "scdd", "teacher.main.networks": ["ResNet18BN", "ConvNet"]}))
-
-
-def changed(settings):
-    found = params.load(ROOT / "params.yaml")
-    for path, value in settings.items():
-        *above, last = path.split(".")
-        at = found.values
-        for key in above:
-            at = at[key]
-        at[last] = value
-    return found
+    checks.check_all(product_params({"method.name": "scdd", "teacher.main.networks": ["ResNet18BN", "ConvNet"]}))
 
 
 def test_more_images_reuse_those_that_are_made(tmp_path, monkeypatch):
     """The stage's own tasks: two images a class, then images 1 to 3; what was made is not made again."""
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    data = real_set()
-    replace(data, test=Split(data.test.images.clone(), data.test.labels.clone())).save(paths.DATASET)
-    pool_of(tmp_path / paths.POOLS / "main")
+    data = noise_set()
+    data.save(paths.DATASET)
+    seen_pool_in(tmp_path / paths.POOLS / "main")
     monkeypatch.setattr(process, "begin", lambda: None)
     compute = {"device": "cpu", "workers": 1, "threads": 1, "checkpoint": 60.0}
 

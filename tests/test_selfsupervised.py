@@ -5,7 +5,6 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-import yaml
 from hypothesis import given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
@@ -31,45 +30,14 @@ from distillation.teachers.selfsupervised.model import Encoder, Moment, by_size
 from distillation.teachers.selfsupervised.optimizers import Lars, optimizer_of, rate
 from distillation.teachers.selfsupervised.settings import KnnSettings, Pretraining, ProbeSettings
 from distillation.teachers.selfsupervised.views import View, asymmetric, blurred, draw, show
-from tests.conftest import ROOT
-from tests.helpers.pools import settings_of
-from tests.test_training import real_set
+from tests.helpers.data import ramp_set
+from tests.helpers.selfsupervised import PROBE, PUBLISHED, RESIDUAL, WORD, pool_settings_of, section, word_of
+
+pytestmark = pytest.mark.usefixtures("own_root")
 
 torch.set_num_threads(1)
 
-PUBLISHED = yaml.safe_load((ROOT / "params.yaml").read_text())["objectives"]
 OBJECTIVES = ["moco_v2", "moco_v3", "swav", "dino", "barlow_twins"]
-WORD, RESIDUAL = "ConvNetW4D2BN", "ResNet10W4BN"
-SMALL = {  # sections of params.yaml, made small
-    "moco_v2": {"queue": 24, "dim": 8, "splits": 2},
-    "moco_v3": {"dim": 8, "hidden": 12},
-    "swav": {"dim": 8, "hidden": 12, "prototypes": 6, "queue": 20, "queue_start": 1, "locals": 1, "local_size": 4},
-    "dino": {"dim": 8, "hidden": 12, "out": 10, "teacher_warmup": 2, "locals": 1, "local_size": 4, "ema": 0.9},
-    "barlow_twins": {"dim": 8, "hidden": 12},
-}
-PROBE = {**PUBLISHED["moco_v2"]["probe"], "epochs": 3, "lr": 0.5}
-KNN = {"k": 5, "temperature": 0.1}
-
-
-@pytest.fixture(autouse=True)
-def own_root(tmp_path, monkeypatch):
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-
-
-def section(name, **changes):
-    small = {"epochs": 2, "batch": 16, "warmup": 0, "lr": 0.05, "probe": PROBE, "knn": KNN}
-    return {**PUBLISHED[name], **small, **SMALL[name], **changes}
-
-
-def word_of(name):
-    """A small network for an objective: one that takes small views, where there are any."""
-    return RESIDUAL if "locals" in SMALL[name] else WORD
-
-
-def pool(name, word=None, change=None, **changes):
-    """A small pool of an objective; ``change`` is for its section, the rest for the pool."""
-    own = {"source": "dataset", "objective": name, "networks": [word or word_of(name)]}
-    return settings_of({**own, **changes, name: section(name, **(change or {}))})
 
 
 def draws(name="draws"):
@@ -86,7 +54,7 @@ def model_of(name, word=None, **changes):
 
 def loop_of(name, word=None, **changes):
     model, settings = model_of(name, word, **changes)
-    data = real_set()
+    data = ramp_set()
     views = model.views(settings, 8)
     return Loop(model, views, data.train.images[:40], data.space.encode, settings, 0, "t", flip=False)
 
@@ -533,9 +501,9 @@ def test_a_probe_learns_and_resumes():
 
 def made(tmp_path, name, tag="", **changes):
     """The task of a teacher once it is made."""
-    real_set().save(tmp_path / "real")
+    ramp_set().save(tmp_path / "real")
     word = word_of(name)
-    work = job.Job(data=tmp_path / "real", settings=pool(name, **changes), network=word, index=0)
+    work = job.Job(data=tmp_path / "real", settings=pool_settings_of(name, **changes), network=word, index=0)
     with locked_tasks([Task.of(f"teacher {name}", {"tag": tag})]) as (task,):
         objectives.load(name).make(work, task, "cpu")
     return task
@@ -585,7 +553,9 @@ def test_a_pool_without_a_probe_has_features_only(tmp_path):
     bare = pooled(tmp_path, made(tmp_path, "barlow_twins", change={"probe": None}), "bare")
     network = bare.network(bare.members[0])
     assert bare.classes is None and network.embed(torch.zeros(2, 1, 8, 8)).shape == (2, 16)
-    assert not network.training and not objectives.load("moco_v2").classifies(pool("moco_v2", change={"probe": None}))
+    assert not network.training and not objectives.load("moco_v2").classifies(
+        pool_settings_of("moco_v2", change={"probe": None})
+    )
     with pytest.raises(BadInput, match="has features but no classes"):
         network(torch.zeros(2, 1, 8, 8))
     full = pooled(tmp_path, made(tmp_path, "barlow_twins", tag="full"), "full")
@@ -625,7 +595,7 @@ def test_a_pool_without_a_probe_has_features_only(tmp_path):
 )
 def test_a_pool_that_cannot_be_is_refused(name, changes, sentence):
     with pytest.raises(BadInput, match=sentence):
-        pool(name, **changes)
+        pool_settings_of(name, **changes)
 
 
 def test_what_only_the_data_can_tell_is_refused(tmp_path):
@@ -633,10 +603,10 @@ def test_what_only_the_data_can_tell_is_refused(tmp_path):
         made(tmp_path, "moco_v2", change={"batch": 64})
     with pytest.raises(BadInput, match=r"knn\.k is 61, but there are 60 training images"):
         made(tmp_path, "swav", change={"knn": {"k": 61}})
-    data = real_set()
+    data = ramp_set()
     space = Space("whitened", {"mean": torch.zeros(64), "matrix": torch.eye(64), "inverse": torch.eye(64)})
     RealSet(data.train, data.test, space, data.info).save(tmp_path / "white")
-    work = job.Job(data=tmp_path / "white", settings=pool("dino"), network=RESIDUAL, index=0)
+    work = job.Job(data=tmp_path / "white", settings=pool_settings_of("dino"), network=RESIDUAL, index=0)
     with pytest.raises(BadInput, match=r"dino\.locals is 1, but whitening takes whole images"):
         objectives.load("dino").make(work, Task.of("teacher x", {}), "cpu")
 

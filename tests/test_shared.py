@@ -15,7 +15,8 @@ from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
 from distillation.training.optimizers import optimizer_state, restore_optimizer, set_rate
 from distillation.training.schedules import cosine, drop_times, stepped, warmup_cosine
-from tests.test_methods import CLASSES, SIZE, pool_in, real_set
+from tests.helpers.data import CLASSES, SIZE, noise_set
+from tests.helpers.pools import pool_in
 
 
 def test_half_a_cosine_has_the_bits_of_the_formula():
@@ -79,7 +80,7 @@ def test_chunks_join_in_order():
 
 
 def test_random_images_of_each_class_are_different_ones_of_it():
-    data = real_set()
+    data = noise_set()
     chosen = data.sample([0, 5, 40], generator(0, "some"))
     assert [len(indices) for indices in chosen] == [0, 5, 12] and data.smallest_class == 12
     for label, indices in enumerate(chosen):
@@ -91,7 +92,7 @@ def test_random_images_of_each_class_are_different_ones_of_it():
 
 @pytest.mark.parametrize("space", [None, Space.raw()])
 def test_a_pool_takes_images_in_its_own_space(tmp_path, space):
-    data, pool = real_set(), pool_in(tmp_path, space=space)
+    data, pool = noise_set(), pool_in(tmp_path, space=space)
     images = data.encode(data.train.images[:4])
     taken = pool.take(images, data.space)
     assert taken is images if space is None else torch.equal(taken, data.space.decode(images))
@@ -99,7 +100,7 @@ def test_a_pool_takes_images_in_its_own_space(tmp_path, space):
 
 
 def test_a_pool_takes_images_of_another_shape_where_they_may_be_adapted(tmp_path):
-    data, pool = real_set(), pool_in(tmp_path, size=16)
+    data, pool = noise_set(), pool_in(tmp_path, size=16)
     images = data.encode(data.train.images[:4])
     raw = adapt(data.space.decode(images), 3, 16)
     assert torch.equal(pool.take(images, data.space, adapting=True), pool.space.encode(raw))

@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -35,8 +34,9 @@ from distillation.training.loop import Training
 from distillation.training.losses import divergence
 from distillation.training.settings import LessonSettings, OnlineSettings
 from stages import relabel
-from tests.test_methods import CLASSES, SIZE, pool_in, real_set
-from tests.test_recover import changed, pool_of
+from tests.helpers.data import CLASSES, SIZE, noise_set
+from tests.helpers.parameters import product_params
+from tests.helpers.pools import pool_in, seen_pool_in
 
 TRAINING = {
     "loss": "kl",
@@ -158,8 +158,8 @@ def test_the_divergence_is_the_mean_over_the_batch_of_the_softened_one(name, sca
 
 
 def lesson_of(pool, images, view=VIEW, mode="eval", batch=4, seed=0, name="fkd"):
-    answer = teacher_logits(pool, real_set().space, "one", mode)
-    return OnlineBatches(images, real_set().space, answer, ViewSettings(**view), batch, True, seed, name)
+    answer = teacher_logits(pool, noise_set().space, "one", mode)
+    return OnlineBatches(images, noise_set().space, answer, ViewSettings(**view), batch, True, seed, name)
 
 
 def student(lesson, word="ConvNetW4D1BN", temperature=4.0, seed=0, **changes):
@@ -183,8 +183,8 @@ def same(a, b):
 def storing_jobs(pool, images, epochs, view=VIEW):
     """The jobs that store labels of images, which are saved for them."""
     labels = torch.zeros(len(images), dtype=torch.int64)
-    info = {"labels": "hard", "seed": 0, "classes": real_set().classes}
-    DistilledSet(images, labels, None, real_set().space, info).save(paths.DISTILLED / FILE)
+    info = {"labels": "hard", "seed": 0, "classes": noise_set().classes}
+    DistilledSet(images, labels, None, noise_set().space, info).save(paths.DISTILLED / FILE)
     return fkd.jobs(fkd.Settings(**{**FKD, **view, "epochs": epochs}), pool.folder, True, False)
 
 
@@ -204,7 +204,7 @@ def saved(path, content, epochs=4, batch=4):
 @pytest.mark.parametrize("view", VIEWS)
 def test_stored_labels_train_as_the_teacher_itself_does(tmp_path, monkeypatch, view):
     """In full precision bit for bit; as stored, in half precision, to rounding."""
-    pool, images = pool_of(tmp_path / "pool"), images_of()
+    pool, images = seen_pool_in(tmp_path / "pool"), images_of()
     online = lesson_of(pool, images, view)
 
     def replayed(dtype, **how):
@@ -213,7 +213,7 @@ def test_stored_labels_train_as_the_teacher_itself_does(tmp_path, monkeypatch, v
         content, _ = store(pool, images, 4, view)
         assert content["0/logits"].dtype == dtype
         return trained(
-            student(StoredBatches(images, real_set().space, saved(tmp_path / f"{dtype}.st", content), 4), **how)
+            student(StoredBatches(images, noise_set().space, saved(tmp_path / f"{dtype}.st", content), 4), **how)
         )
 
     (wanted, losses), (found, again) = trained(student(online)), replayed(torch.float32)
@@ -225,7 +225,7 @@ def test_stored_labels_train_as_the_teacher_itself_does(tmp_path, monkeypatch, v
         assert moved > 0 and float((wanted[name] - found[name]).norm()) < 0.01 * moved
 
 
-@pytest.mark.parametrize("space", [real_set().space, Space.raw(), whitening(real_set().train.images)])
+@pytest.mark.parametrize("space", [noise_set().space, Space.raw(), whitening(noise_set().train.images)])
 def test_beside_a_cropped_image_both_see_black_as_published(tmp_path, space):
     """As if raw images were padded and then normalised; whitened ones have no black, and are padded with 0."""
     raw, asked = torch.rand(10, 3, SIZE, SIZE, generator=generator(0, "raw")) / 2 + 0.25, []
@@ -241,14 +241,19 @@ def test_beside_a_cropped_image_both_see_black_as_published(tmp_path, space):
 
 
 def test_what_is_stored_is_what_made_each_batch(tmp_path):
-    pool, images = pool_of(tmp_path), images_of()
+    pool, images = seen_pool_in(tmp_path), images_of()
     online = lesson_of(pool, images)
     content, _ = store(pool, images, 2)
     shapes = {name: tuple(content[f"1/{name}"].shape) for name in teacher_batches.NAMES}
     assert shapes == {
-        "order": (10,), "boxes": (10, 4), "mirror": (10,), "partners": (10,), "logits": (10, CLASSES),
-        "weight": (3,), "window": (3, 4),
-    }  # fmt: skip
+        "order": (10,),
+        "boxes": (10, 4),
+        "mirror": (10,),
+        "partners": (10,),
+        "logits": (10, CLASSES),
+        "weight": (3,),
+        "window": (3, 4),
+    }
     assert sorted(content["1/order"].tolist()) == list(range(10))
     index, view = online.drawn(1, 2)
     assert torch.equal(content["1/order"][8:], index.int()) and torch.equal(content["1/window"][2], view.window.short())
@@ -257,7 +262,7 @@ def test_what_is_stored_is_what_made_each_batch(tmp_path):
 
 
 def test_stored_labels_are_the_same_whenever_the_work_stops(tmp_path, monkeypatch):
-    pool, images = pool_of(tmp_path / "pool"), images_of()
+    pool, images = seen_pool_in(tmp_path / "pool"), images_of()
     whole, _ = store(pool, images, 2)
 
     class Killed(Exception):
@@ -290,7 +295,7 @@ def test_stored_labels_are_the_same_whenever_the_work_stops(tmp_path, monkeypatc
 
 
 def test_more_epochs_reuse_those_that_are_stored(tmp_path):
-    pool, images = pool_of(tmp_path / "pool"), images_of(4)
+    pool, images = seen_pool_in(tmp_path / "pool"), images_of(4)
     ten, fresh = store(pool, images, 10)
     twelve, more = store(pool, images, 12)
     assert (fresh, more) == (1, 1)
@@ -298,7 +303,7 @@ def test_more_epochs_reuse_those_that_are_stored(tmp_path):
 
 
 def test_labels_are_stored_anew_for_what_changes_them(tmp_path):
-    pool, images = pool_of(tmp_path / "pool"), images_of(4)
+    pool, images = seen_pool_in(tmp_path / "pool"), images_of(4)
 
     def folders(images=images, epochs=10, **view):
         return [
@@ -316,31 +321,31 @@ def test_labels_are_stored_anew_for_what_changes_them(tmp_path):
         {"epochs": 9},
     ):
         assert folders(**change)[0] != one[0], change
-    pool_of(tmp_path / "pool", "ConvNetW5D2BN")
+    seen_pool_in(tmp_path / "pool", "ConvNetW5D2BN")
     assert folders() != one
 
 
 def test_fewer_epochs_than_training_asks_for_are_refused(tmp_path):
-    content, _ = store(pool_of(tmp_path / "pool"), images_of(), 2)
+    content, _ = store(seen_pool_in(tmp_path / "pool"), images_of(), 2)
     path = saved(tmp_path / "labels.st", content, epochs=2)
     with pytest.raises(BadInput, match=r"epochs is 3, but labels are stored for 2 \(relabel\.fkd\.epochs\)"):
-        StoredBatches(images_of(), real_set().space, path, 3)
+        StoredBatches(images_of(), noise_set().space, path, 3)
     change = {"relabel.kind": "fkd", "relabel.fkd.epochs": 100}
     with pytest.raises(BadInput, match=r"standard\.fkd\.epochs is 300, but relabel\.fkd\.epochs stores labels for 100"):
-        checks.check_all(changed(change))
-    checks.check_all(changed({**change, "evaluate.standard.fkd.epochs": 100}))
-    checks.check_all(changed({**change, "evaluate.protocols": ["common"]}))
+        checks.check_all(product_params(change))
+    checks.check_all(product_params({**change, "evaluate.standard.fkd.epochs": 100}))
+    checks.check_all(product_params({**change, "evaluate.protocols": ["common"]}))
 
 
 @pytest.mark.parametrize("kind", ["online", "fkd"])
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_training_stopped_at_every_step_gives_the_same_bits(tmp_path, kind, optimizer):
-    pool, images = pool_of(tmp_path / "pool"), images_of()
+    pool, images = seen_pool_in(tmp_path / "pool"), images_of()
     task = Task("x", tmp_path / "task", {}, 0.0)
     path = saved(tmp_path / "labels.st", store(pool, images, 4)[0])
 
     def fresh():
-        lesson = lesson_of(pool, images) if kind == "online" else StoredBatches(images, real_set().space, path, 4)
+        lesson = lesson_of(pool, images) if kind == "online" else StoredBatches(images, noise_set().space, path, 4)
         return student(lesson, optimizer=optimizer, warmup=1)
 
     wanted, losses = trained(fresh())
@@ -356,7 +361,7 @@ def test_training_stopped_at_every_step_gives_the_same_bits(tmp_path, kind, opti
 
 def test_training_agrees_with_torchs_own_loop_and_schedules(tmp_path):
     """AdamW under a warm-up and a cosine, which torch's schedulers give after every epoch."""
-    pool, images = pool_of(tmp_path), images_of()
+    pool, images = seen_pool_in(tmp_path), images_of()
     lesson = lesson_of(pool, images)
     word = "ConvNetW4D1NN"  # before a norm a bias has no gradient but rounding, which AdamW makes large
     plain = build(word, 3, SIZE, CLASSES, generator(0, "student"))
@@ -393,10 +398,10 @@ def test_learning_rates_follow_their_schedule():
 
 
 def test_a_teacher_in_train_mode_uses_the_statistics_of_the_batch_and_keeps_its_own(tmp_path):
-    pool, images = pool_of(tmp_path), images_of()
+    pool, images = seen_pool_in(tmp_path), images_of()
     network = pool.network(pool.members[0])
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    said = {mode: teacher_logits(pool, real_set().space, "one", mode) for mode in ("train", "eval")}
+    said = {mode: teacher_logits(pool, noise_set().space, "one", mode) for mode in ("train", "eval")}
     plain = build(pool.members[0].word, *pool.shape, generator(0, "any"))
     plain.load_state_dict(before)
     for part in (images[:6], images[6:]):
@@ -408,7 +413,7 @@ def test_a_teacher_in_train_mode_uses_the_statistics_of_the_batch_and_keeps_its_
 
 def test_answers_are_means_of_logits_in_the_pools_own_space(tmp_path):
     pool = pool_in(tmp_path, ("ConvNetW8D2", "ConvNetW4D2"), space=Space.raw())
-    space, images = real_set().space, images_of()
+    space, images = noise_set().space, images_of()
     each = [pool.network(member)(space.decode(images)) for member in pool.members]
     torch.testing.assert_close(teacher_logits(pool, space, "mean", "eval")(images), sum(each) / 2)
     torch.testing.assert_close(teacher_logits(pool, space, "one", "eval")(images), each[0])
@@ -428,22 +433,23 @@ def test_a_pool_can_be_cut_down_to_some_of_its_members(tmp_path):
 def relabelled(tmp_path, monkeypatch, kind, control=True, **changes):
     """The stage relabel on a small distilled set, without DVC; returns the folder of its out."""
     monkeypatch.chdir(tmp_path)
-    data = real_set()
-    data = replace(data, test=replace(data.test, images=data.test.images.clone(), labels=data.test.labels.clone()))
+    data = noise_set()
     data.save(paths.DATASET)
-    pool_of(tmp_path / paths.POOLS / "main")
+    seen_pool_in(tmp_path / paths.POOLS / "main")
     images = data.encode(data.train.images[:6])
     info = {"labels": "hard", "feed": "stored", "method": "scdd", "ipc": 2, "seed": 0, "classes": data.classes}
     labels = data.train.labels[:6]
     DistilledSet(images, labels, None, data.space, {**info, "dataset": "noise"}).save(paths.DISTILLED / FILE)
     values = {
         "relabel": {
-            "kind": kind, "teacher": "main", "control": control,
+            "kind": kind,
+            "teacher": "main",
+            "control": control,
             "online": {"pick": "one", "temperature": 4.0, "mode": "eval", **changes},
             "fkd": {**FKD, **changes},
         },
         "compute": COMPUTE.model_dump(),
-    }  # fmt: skip
+    }
     monkeypatch.setattr(relabel.process, "begin", lambda: None)
     monkeypatch.setattr(relabel.parameters, "load", lambda: relabel.parameters.Params(values))
     relabel.run()
@@ -521,4 +527,4 @@ def test_kinds_that_cannot_be_are_refused():
         ({"evaluate.standard.online.warmup": 200}, "a warmup of 200 epochs, which must end before epoch 200"),
     ]:
         with pytest.raises(BadInput, match=words):
-            checks.check_all(changed(change))
+            checks.check_all(product_params(change))

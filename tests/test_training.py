@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from distillation import params
 from distillation.augment.standard import crop_flip
 from distillation.data.distilled import FILE, DistilledSet
-from distillation.data.real import RealSet, Split
 from distillation.data.spaces import Space
 from distillation.evaluation import cells
 from distillation.evaluation import classify as students
@@ -29,61 +28,20 @@ from distillation.teachers import objective
 from distillation.teachers.objectives import supervised
 from distillation.teachers.pool import Pool
 from distillation.training.accuracy import accuracy
-from distillation.training.loop import Training
-from distillation.training.losses import loss_of
-from distillation.training.settings import LabelSettings, TrainSettings
-from tests.conftest import ROOT
-from tests.helpers.pools import settings_of
+from distillation.training.settings import LabelSettings
+from tests.helpers.clones import ROOT
+from tests.helpers.data import CLASSES, noise_set, ramp_set
+from tests.helpers.pools import pool_in, settings_of
+from tests.helpers.training import SETTINGS, training
 
-CLASSES = 3
-SETTINGS = {
-    "epochs": 6,
-    "batch": 8,
-    "lr": 0.05,
-    "momentum": 0.9,
-    "weight_decay": 0.01,
-    "milestones": [2, 0.75],
-    "decay": 0.1,
-    "augment": "none",
-}
+pytestmark = pytest.mark.usefixtures("own_root")
 
 
-@pytest.fixture(autouse=True)
-def own_root(tmp_path, monkeypatch):
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-
-
-def real_set(per_class=20):
-    """Three classes that differ in brightness, so that networks can learn them."""
-    draws = generator(0, "real")
-    labels = torch.arange(CLASSES).repeat(per_class)
-    noise = torch.randint(0, 60, (len(labels), 1, 8, 8), generator=draws)
-    ramp = torch.arange(8).view(1, 1, 1, 8) * (labels.view(-1, 1, 1, 1) - 1) * 8 + 100
-    split = Split((noise + ramp).clamp(0, 255).to(torch.uint8), labels)
-    info = {"name": "ramps", "classes": ["a", "b", "c"], "channels": 1, "size": 8, "flip": False}
-    test = Split(split.images.clone(), labels.clone())
-    return RealSet(split, test, Space.normalised([0.5], [0.25]), info)
-
-
-DATA = real_set()
-
-
-def training(settings=None, loss="ce", targets=None, seed=0, count=20):
-    data = real_set()
-    network = build("ConvNetW4D1BN", 1, 8, CLASSES, generator(seed, "network"))
-    targets = data.train.labels if targets is None else targets
-
-    def batch_of(index):
-        return data.encode(data.train.images[index]), targets[index]
-
-    made = Training(
-        network, batch_of, count, loss_of(loss), TrainSettings(**{**SETTINGS, **(settings or {})}), seed, "t", False
-    )
-    return made, batch_of
+DATA = ramp_set()
 
 
 def test_what_comes_in_from_outside_is_black_as_if_padded_before_normalising():
-    data, made = real_set(), training({"augment": "crop_flip"})[0]
+    data, made = ramp_set(), training({"augment": "crop_flip"})[0]
     made.pad_value = data.space.pad_value()
     made._set_order()
     seen, _ = made._batch(0)
@@ -152,7 +110,7 @@ def test_training_leaves_the_global_generator_alone():
 def test_the_accuracy_of_an_epoch_is_that_of_its_batches():
     made, _ = training({"epochs": 1, "batch": 20, "lr": 1e-9})
     _, hits = made.advance()
-    data = real_set()
+    data = ramp_set()
     made.network.train()
     logits = made.network(data.encode(data.train.images[:20]))
     assert hits == pytest.approx(100 * (logits.argmax(1) == data.train.labels[:20]).double().mean().item())
@@ -160,7 +118,7 @@ def test_the_accuracy_of_an_epoch_is_that_of_its_batches():
 
 def test_accuracy_does_not_depend_on_the_chunk():
     made, _ = training()
-    data = real_set()
+    data = ramp_set()
     assert len({accuracy(made.network, data, data.test, chunk=c) for c in (1, 7, 60)}) == 1
 
 
@@ -189,7 +147,7 @@ POOL = {
 
 
 def trained_teacher(tmp_path, name="one", **changes):
-    real_set().save(tmp_path / "real")
+    ramp_set().save(tmp_path / "real")
     settings = settings_of({**POOL, **changes}, name)
     job = objective.Job(data=tmp_path / "real", settings=settings, network="ConvNetW4D1", index=0)
     with locked_tasks([Task.of(f"teacher {name}", changes)]) as (task,):
@@ -209,7 +167,7 @@ def test_a_teacher_learns_and_keeps_the_epochs_asked_for(tmp_path):
 
 
 def test_best_is_chosen_on_images_that_were_not_trained_on():
-    train, held = objective.split(real_set())
+    train, held = objective.split(ramp_set())
     assert len(train) == 54 and torch.bincount(held.labels).tolist() == [2, 2, 2]
 
 
@@ -252,7 +210,7 @@ def test_a_teacher_is_made_anew_only_for_what_changes_it(tmp_path):
         {"supervised": {**SETTINGS, "lr": 0.1}},
         {"keep": [1, "last"]},
         {"precision": "bf16"},
-        {"data": real_set(21)},
+        {"data": ramp_set(21)},
         {"network": "ConvNetW5D1"},
         {"index": 1},
         {"threads": 2},
@@ -260,16 +218,8 @@ def test_a_teacher_is_made_anew_only_for_what_changes_it(tmp_path):
         assert folder(**change) != one, change
 
 
-def saved_pool(tmp_path):
-    from tests.test_methods import pool_in
-
-    return pool_in(tmp_path, ("ConvNetW8D2", "ConvNetW4D2"))
-
-
 def test_predictions_are_means_over_the_pool(tmp_path):
-    from tests.test_methods import real_set as coloured
-
-    pool, data = saved_pool(tmp_path), coloured()
+    pool, data = pool_in(tmp_path, ("ConvNetW8D2", "ConvNetW4D2")), noise_set()
     images = data.encode(data.train.images[:7])
     each = [pool.network(m)(images) for m in pool.members]
     said = predictions(pool, images, data.space, "mean", lambda x: (x / 4).softmax(1), chunk=3)
@@ -283,7 +233,7 @@ def test_predictions_are_means_over_the_pool(tmp_path):
 
 
 def test_sets_of_the_baselines():
-    data = real_set()
+    data = ramp_set()
     sources = [random_choice(data, 4, 0), k_means_choice(data, 4), ClassMeans(), Whole()]
     for source, count in zip(sources, (12, 12, 3, 60), strict=True):
         batch_of, found = source.images(data, "hard")
@@ -305,7 +255,7 @@ def test_sets_of_the_baselines():
 
 @pytest.mark.parametrize(("kind", "stored", "ndim"), [("hard", None, 1), ("hard", "soft", 1), ("soft", "soft", 2)])
 def test_a_file_of_images_is_used_by_its_label_kind(tmp_path, kind, stored, ndim):
-    data = real_set()
+    data = ramp_set()
     targets = torch.eye(3)[[2, 1, 0]] if stored else None
     info = {"labels": stored or "hard", "classes": data.classes}
     images = torch.randn(3, 1, 8, 8) * 9
@@ -326,7 +276,7 @@ def protocol(test_every=0, **changes):
 
 
 def test_students_are_trained_once_and_more_seeds_reuse_them(tmp_path):
-    data = real_set()
+    data = ramp_set()
     data.save(tmp_path / "real")
 
     def run(seeds):
@@ -358,7 +308,7 @@ def student_job(data, source, protocol, network="ConvNetW4D1", seed=0):
 
 def student(tmp_path, monkeypatch, test_every, kills=()):
     """The record of one student; killed right after each of its checkpoints numbered ``kills``, and started again."""
-    data = real_set()
+    data = ramp_set()
     data.save(tmp_path / "real")
     written = []
 
@@ -384,7 +334,7 @@ def student(tmp_path, monkeypatch, test_every, kills=()):
 
 
 def test_the_best_test_is_that_of_the_epochs_asked_for_and_the_last(tmp_path, monkeypatch):
-    data, seen = real_set(), {}
+    data, seen = ramp_set(), {}
     made = training({"lr": 0.5}, count=12)[0]
     images, labels = random_choice(data, 4, 0).images(data, "hard")[0](torch.arange(12))
     made.network = made.forward = build("ConvNetW4D1", 1, 8, CLASSES, generator(0, "student", "ConvNetW4D1"))
@@ -409,7 +359,7 @@ def test_a_student_killed_at_any_checkpoint_records_the_same(tmp_path, monkeypat
 
 
 def test_the_best_test_is_a_column_only_where_it_was_asked_for(tmp_path):
-    data = real_set()
+    data = ramp_set()
     data.save(tmp_path / "real")
     for every in (0, 3):
         rows = [cells.Cell(set="mean", source=ClassMeans(), network="ConvNetW4D1", seed=0)]
@@ -421,7 +371,7 @@ def test_the_best_test_is_a_column_only_where_it_was_asked_for(tmp_path):
 
 def test_accuracy_by_class_finds_two_classes_that_were_swapped(tmp_path):
     """Of networks that learn every class, those taught by a set whose labels 1 and 2 are swapped fail these alone."""
-    data = real_set()
+    data = ramp_set()
     data.save(tmp_path / "real")
     info = {"labels": "hard", "classes": data.classes}
     swapped = data.train.labels[:60].clone()
@@ -496,8 +446,8 @@ def test_a_student_is_made_anew_only_for_what_changes_it(tmp_path):
         {"protocol": standard(("hard", "lr"), 0.123)},
         {"protocol": replace(standard(), precision="bf16")},
         {"protocol": replace(standard(), test_every=1)},
-        {"protocol": replace(standard(), lesson=real_set)},
-        {"data": real_set(21)},
+        {"protocol": replace(standard(), lesson=ramp_set)},
+        {"data": ramp_set(21)},
         {"images": images + 1},
         {"network": "ConvNetW5D1"},
         {"seed": 1},

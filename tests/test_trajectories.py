@@ -1,7 +1,5 @@
 """Trajectories that can be read at any epoch, and MTT: its gradient three ways, its steps, resumed, and what it refuses."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,7 +9,6 @@ from distillation import checks
 from distillation import params as parameters
 from distillation.augment.siamese import augment_batch
 from distillation.data.distilled import FILE, DistilledSet
-from distillation.data.real import Split
 from distillation.evaluation.settings import HardSettings
 from distillation.methods import mtt
 from distillation.methods.mtt import ROUTES, Student
@@ -20,64 +17,15 @@ from distillation.params import Params, validate
 from distillation.runtime import tensors
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
-from distillation.runtime.work import Task, locked_tasks
-from distillation.teachers import objective as job
-from distillation.teachers import writing
-from distillation.teachers.objectives import trajectory
-from distillation.teachers.pool import Pool
 from distillation.training.loop import Training
 from distillation.training.losses import loss_of
-from tests.conftest import ROOT
-from tests.helpers.pools import settings_of
-from tests.test_methods import CLASSES, IPC, SIZE, method_of, real_set, run
+from tests.helpers.clones import ROOT
+from tests.helpers.data import CLASSES, IPC, SIZE, noise_set
+from tests.helpers.methods import SETTINGS, method_of, run
+from tests.helpers.pools import EXPERTS, experts_in, pool_in, settings_of
 
 WORD, COUNT, EPOCHS = "ConvNetW4D2", CLASSES * IPC, 4
-TRAINING = {
-    "epochs": EPOCHS, "batch": 10, "lr": 0.05, "momentum": 0.0, "weight_decay": 0.0, "milestones": [], "decay": 0.1,
-    "augment": "dsa",
-}  # fmt: skip
-POOL = {
-    "source": "dataset", "objective": "trajectory", "networks": [WORD], "count": 2, "seed": 0, "keep": ["last"],
-    "precision": "fp32", "compile": False, "trajectory": TRAINING,
-}  # fmt: skip
-SETTINGS = {
-    "iterations": 5, "steps": 4, "expert_epochs": 2, "max_start": 3, "batch_syn": 4, "lr_img": 10.0, "momentum": 0.5,
-    "lr_net": 0.02, "lr_lr": 1e-5, "gradient": "adjoint",
-}  # fmt: skip
-
-
-def trained(folder, stops=()):
-    """The Pool of two experts on the noise of test_methods; killed after each of its checkpoints numbered ``stops``."""
-    data = real_set()
-    data = replace(data, test=Split(data.test.images.clone(), data.test.labels.clone()))
-    data.save(folder / "real")
-    settings, written = settings_of(POOL), []
-
-    class Killed(Exception):
-        pass
-
-    class Interrupted(Task):
-        def due(self):
-            return bool(stops)
-
-        def checkpoint(self, state):
-            super().checkpoint(state)
-            written.append(state)
-            if len(written) in stops:
-                raise Killed
-
-    tasks = [Interrupted.of(f"teacher main {index}", {"stops": list(stops), "index": index}) for index in (0, 1)]
-    with locked_tasks(tasks):
-        for index, task in enumerate(tasks):
-            while not task.finished():
-                try:
-                    work = job.Job(data=folder / "real", settings=settings, network=WORD, index=index)
-                    trajectory.make(work, task, "cpu")
-                except Killed:
-                    torch.rand(3)  # whatever others draw does not matter
-        (folder / "pool").mkdir()
-        writing.write(folder / "pool", "main", settings, data, tasks)
-    return Pool(folder / "pool")
+TRAINING = EXPERTS["trajectory"]
 
 
 @pytest.fixture(scope="module")
@@ -85,19 +33,19 @@ def pool(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("trajectories")
         patch.setenv("DVC_ROOT", str(folder))
-        yield trained(folder)
+        yield experts_in(folder)
 
 
 def method_in(pool, common=None, **settings):
-    return method_of("mtt", pool, settings={**SETTINGS, **settings}, network=WORD, **(common or {}))
+    return method_of("mtt", pool, settings=settings, **(common or {}))
 
 
 def test_every_epoch_of_an_expert_is_what_plain_training_passes_through(pool):
-    data = real_set()
+    data = noise_set()
     for member in pool.members:
         network = build(WORD, 3, SIZE, CLASSES, generator(0, "teacher", WORD, member.index))
         batch_of = lambda index: (data.encode(data.train.images[index]), data.train.labels[index])  # noqa: E731
-        settings = settings_of(POOL).training
+        settings = settings_of(EXPERTS).training
         name = f"teacher/{WORD}/{member.index}"
         training = Training(network, batch_of, len(data.train), loss_of("ce"), settings, 0, name, True)
         for epoch in range(EPOCHS + 1):
@@ -120,7 +68,7 @@ def test_a_trajectory_takes_one_vector_an_epoch(pool):
 
 def test_an_interrupted_expert_ends_in_the_same_bytes(tmp_path, pool, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    again = trained(tmp_path, stops=(1, 2, 5, 9, 14, 21))
+    again = experts_in(tmp_path, stops=(1, 2, 5, 9, 14, 21))
     for name in ("teachers.safetensors", "curves.csv"):
         assert (again.folder / name).read_bytes() == (pool.folder / name).read_bytes()
 
@@ -286,8 +234,6 @@ def test_half_precision_stays_close(pool):
 
 
 def test_what_cannot_work_is_refused_in_one_sentence(pool, tmp_path):
-    from tests.test_methods import pool_in
-
     with pytest.raises(BadInput, match=r"^method\.mtt\.max_start and expert_epochs reach epoch 6, .* end after 4\.$"):
         method_in(pool, max_start=5)
     with pytest.raises(BadInput, match=r"^method\.mtt\.batch_syn is 7, but there are only 6 images\.$"):
@@ -303,7 +249,7 @@ def test_what_cannot_work_is_refused_in_one_sentence(pool, tmp_path):
     with pytest.raises(BadInput, match=r"^method\.teacher is 'main', whose objective is supervised: mtt retraces"):
         method_in(plain)
     with pytest.raises(BadInput, match=r"^teacher\.main\.keep should be \[last\]: "):
-        settings_of({**POOL, "keep": [1, "last"]})
+        settings_of({**EXPERTS, "keep": [1, "last"]})
 
 
 @pytest.mark.parametrize(
@@ -315,7 +261,7 @@ def test_what_cannot_work_is_refused_in_one_sentence(pool, tmp_path):
         ({"teacher.main.objective": "trajectory"}, None),
     ],
 )
-def test_bad_parameters_are_refused_before_anything_is_trained(change, sentence):
+def test_bad_parameters_are_refused_before_anything_is_experts_in(change, sentence):
     values = parameters.load(ROOT / "params.yaml").values
     for path, value in {"method.name": "mtt", **change}.items():
         *above, last = path.split(".")
@@ -347,7 +293,7 @@ def test_students_learn_at_the_rate_that_the_set_brings(pool):
     ("name", "kind", "refused"),
     [("dm", "keep", True), ("mtt", "keep", False), ("imported", "keep", False), ("dm", "logits", False)],
 )
-def test_a_rate_that_no_set_will_bring_is_refused_before_anything_is_trained(name, kind, refused):
+def test_a_rate_that_no_set_will_bring_is_refused_before_anything_is_experts_in(name, kind, refused):
     values = parameters.load(ROOT / "params.yaml").values
     values["evaluate"]["standard"]["hard"]["set_lr"] = True
     values["method"]["name"], values["relabel"]["kind"] = name, kind

@@ -29,12 +29,9 @@ from distillation.runtime.tasks import map_tasks
 from distillation.runtime.work import Task, _pack, _unpack, discard, locked_tasks
 from distillation.training.resume import complete
 
+pytestmark = pytest.mark.usefixtures("own_root")
+
 ENVIRONMENT = {"device": "cpu", "torch": torch.__version__}
-
-
-@pytest.fixture(autouse=True)
-def own_root(tmp_path, monkeypatch):
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
 
 
 def task_of(index=0, environment=ENVIRONMENT, **inputs):
@@ -539,10 +536,15 @@ def test_the_answer_does_not_depend_on_the_number_of_workers():
 
 def test_workers_die_with_their_parent(tmp_path):
     script = (
-        "import os, sys, time; sys.path.insert(0, '.')\n"
+        "import os, sys, time\n"
         "from distillation.runtime.tasks import map_tasks\n"
-        "from tests.test_work import _sleep\n"
-        "if __name__ == '__main__': list(map_tasks(_sleep, [sys.argv[1] + '/a', sys.argv[1] + '/b'], 2, 1))\n"
+        "def sleep(path):\n"
+        "    with open(f'{path}.new', 'w') as file:\n"
+        "        file.write(str(os.getpid()))\n"
+        "    os.rename(f'{path}.new', path)\n"
+        "    time.sleep(120)\n"
+        "if __name__ == '__main__':\n"
+        "    list(map_tasks(sleep, [sys.argv[1] + '/a', sys.argv[1] + '/b'], 2, 1))\n"
     )
     (tmp_path / "run.py").write_text(script)
     parent = subprocess.Popen(
@@ -557,13 +559,6 @@ def test_workers_die_with_their_parent(tmp_path):
     while time.time() < deadline and any(os.path.exists(f"/proc/{pid}") for pid in workers):
         time.sleep(0.1)
     assert not any(os.path.exists(f"/proc/{pid}") for pid in workers)
-
-
-def _sleep(path):
-    with open(f"{path}.new", "w") as file:
-        file.write(str(os.getpid()))
-    os.rename(f"{path}.new", path)
-    time.sleep(120)
 
 
 def test_generators_are_named_and_the_global_one_is_left_alone():

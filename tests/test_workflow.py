@@ -13,7 +13,6 @@ from PIL import Image
 from distillation import checks, params
 from distillation.data.real import RealSet
 from distillation.runtime.errors import BadInput
-from tests.conftest import Clone
 
 pytestmark = pytest.mark.workflow
 
@@ -66,19 +65,14 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize(("change", "expected"), SETTINGS, ids=lambda v: next(iter(v)) if isinstance(v, dict) else "")
-def test_a_setting_makes_stale_exactly_what_it_changes(reproduced, change, expected):
-    before = reproduced.path("params.yaml").read_text()
-    try:
-        reproduced.set(change)
-        found = stale(reproduced)
-        assert found - {"check"} == (expected or set())
-        assert ("check" in found) == (expected is not None)
-    finally:
-        reproduced.path("params.yaml").write_text(before)
+def test_a_setting_makes_stale_exactly_what_it_changes(clone, change, expected):
+    clone.set(change)
+    found = stale(clone)
+    assert found - {"check"} == (expected or set())
+    assert ("check" in found) == (expected is not None)
 
 
-def test_one_more_objective_makes_no_pool_stale(reproduced, copy_of):
-    clone = copy_of(reproduced)
+def test_one_more_objective_makes_no_pool_stale(clone):
     code = clone.path("distillation/teachers/objectives")
     shutil.copy(code / "trajectory.py", code / "retraced.py")
     values = params.load(clone.path("params.yaml")).values
@@ -88,41 +82,36 @@ def test_one_more_objective_makes_no_pool_stale(reproduced, copy_of):
 
 
 @pytest.mark.parametrize("file", ["params.yaml", "dvc.yaml"])
-def test_a_comment_makes_nothing_stale(reproduced, file):
-    before = reproduced.path(file).read_text()
-    try:
-        reproduced.path(file).write_text("# a comment\n" + before)
-        assert stale(reproduced) == set()
-    finally:
-        reproduced.path(file).write_text(before)
+def test_a_comment_makes_nothing_stale(clone, file):
+    clone.path(file).write_text("# a comment\n" + clone.path(file).read_text())
+    assert stale(clone) == set()
 
 
-def test_a_second_repro_runs_nothing(reproduced):
-    again = reproduced.run("dvc", "repro")
+def test_a_second_repro_runs_nothing(clone):
+    again = clone.run("dvc", "repro")
     assert "Running stage" not in again.stdout + again.stderr
 
 
 @pytest.mark.slow
-def test_a_forced_repro_gives_the_same_lock(reproduced, copy_of):
-    clone = copy_of(reproduced)
+def test_a_forced_repro_gives_the_same_lock(clone):
     shutil.rmtree(clone.path(".dvc/tmp/work"))
+    lock = clone.lock
     clone.run("dvc", "repro", "-f")
-    assert clone.lock == reproduced.lock
+    assert clone.lock == lock
 
 
 @pytest.mark.slow
-def test_workers_change_no_bit(reproduced, copy_of):
-    clone = copy_of(reproduced)
+def test_workers_change_no_bit(clone):
     shutil.rmtree(clone.path(".dvc/tmp/work"))
+    lock = clone.lock
     clone.set({"compute.workers": 3})
     clone.run("dvc", "repro", "-f", "-s", "baseline@standard")
-    assert clone.lock == reproduced.lock
+    assert clone.lock == lock
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("key", "stage"), [("sources", "source@other"), ("targets", "target@other")])
-def test_the_run_cache_knows_the_size_of_an_entry(reproduced, copy_of, key, stage):
-    clone = copy_of(reproduced)
+def test_the_run_cache_knows_the_size_of_an_entry(clone, key, stage):
     for size in (8, 12, 8):
         clone.set({"dataset.size": size, f"{key}.other": {"name": "digits", "size": size}})  # targets are of its shape
         clone.run("dvc", "repro", stage)
@@ -146,29 +135,28 @@ class Progress:
 
 
 @pytest.mark.slow
-def test_the_console_is_cosmetic(reproduced, copy_of):
+def test_the_console_is_cosmetic(clone):
     """With every console function replaced by one that does nothing, every stage writes the same bytes."""
-    clone = copy_of(reproduced)
     shutil.rmtree(clone.path(".dvc/tmp/work"))
     clone.path("distillation/console/progress.py").write_text(NO_PROGRESS)
+    before = outs(clone)
     clone.run("dvc", "repro", "-f")
-    assert outs(clone) == outs(reproduced)
+    assert outs(clone) == before
 
 
 @pytest.mark.slow
-def test_a_console_that_changes_bytes_is_noticed(reproduced, copy_of):
+def test_a_console_that_changes_bytes_is_noticed(clone):
     """The comparison above can fail: this console turns another convolution on."""
-    clone = copy_of(reproduced)
     shutil.rmtree(clone.path(".dvc/tmp/work"))
     meddling = NO_PROGRESS + "import torch\ntorch.backends.mkldnn.enabled = False\n"
     clone.path("distillation/console/progress.py").write_text(meddling)
+    before = outs(clone)
     clone.run("dvc", "repro", "-f", "-s", "distill")
-    assert outs(clone) != outs(reproduced)
+    assert outs(clone) != before
 
 
 @pytest.mark.slow
-def test_what_is_no_longer_named_stays_and_the_report_does_not_show_it(reproduced, copy_of):
-    clone = copy_of(reproduced)
+def test_what_is_no_longer_named_stays_and_the_report_does_not_show_it(clone):
     shown = lambda: {o["path"]: o["md5"] for o in yaml.safe_load(clone.lock)["stages"]["report"]["outs"]}  # noqa: E731
     alone, before = shown(), clone.path("params.yaml").read_text()
     clone.set({"teacher.more": MORE, "evaluate.assess.teachers": ["more"]})
@@ -186,8 +174,7 @@ def test_what_is_no_longer_named_stays_and_the_report_does_not_show_it(reproduce
     assert left.count("DVC's cache does not hold it whole") == 2, "these are the last copies"
 
 
-def test_more_seeds_and_teachers_copy_what_is_done(reproduced, copy_of):
-    clone = copy_of(reproduced)
+def test_more_seeds_and_teachers_copy_what_is_done(clone):
     made = lambda: {f.parent.parent.name: f.stat().st_mtime_ns for f in clone.path(".dvc/tmp/work").rglob("cost.json")}  # noqa: E731
     before = made()
     clone.set({"evaluate.seeds": 3})
@@ -216,9 +203,8 @@ WAYS = {  # what foreach gives a stage
 
 
 @pytest.mark.slow
-def test_a_stage_reads_only_the_parameters_it_tracks(reproduced, copy_of):
+def test_a_stage_reads_only_the_parameters_it_tracks(clone):
     """What each stage reads of params.yaml, recorded, is what dvc.yaml tracks for it (or places it: compute)."""
-    clone = copy_of(reproduced)
     clone.set({"evaluate.assess.teachers": ["main"], **CARRIED_OVER})
     clone.run("dvc", "repro", "-q", "target@other", "teacher@kd")
     workflow = yaml.safe_load(clone.path("dvc.yaml").read_text())["stages"]
@@ -282,41 +268,29 @@ def files_of(clone):
 
 
 @pytest.mark.parametrize(("change", "sentence"), BAD, ids=[sentence for _, sentence in BAD])
-def test_bad_parameters_are_refused_before_anything_is_removed(reproduced, change, sentence):
-    before, files = reproduced.path("params.yaml").read_text(), files_of(reproduced)
-    try:
-        reproduced.set(change)
-        said = refusal(reproduced)
-        assert sentence in said and "\n" not in said
-        if (change, sentence) != BAD[0]:
-            return  # one of them through DVC, whose start takes long
-        through = reproduced.run("dvc", "repro", ok=False)
-        assert through.returncode != 0 and f"error: {said}\n" in through.stderr
-        assert files - files_of(reproduced) <= {reproduced.path("data/checked")}  # which says that they are sound
-    finally:
-        reproduced.path("params.yaml").write_text(before)
-        reproduced.run("dvc", "checkout", "data/checked")
+def test_bad_parameters_are_refused_before_anything_is_removed(clone, change, sentence):
+    files = files_of(clone)
+    clone.set(change)
+    said = refusal(clone)
+    assert sentence in said and "\n" not in said
+    if (change, sentence) != BAD[0]:
+        return  # one of them through DVC, whose start takes long
+    through = clone.run("dvc", "repro", ok=False)
+    assert through.returncode != 0 and f"error: {said}\n" in through.stderr
+    assert files - files_of(clone) <= {clone.path("data/checked")}  # which says that they are sound
 
 
-def test_check_alone_says_the_same_and_exits_with_2(reproduced):
-    before = reproduced.path("params.yaml").read_text()
-    try:
-        reproduced.set({"method.ipc": 0})
-        alone = reproduced.run("python", "-m", "stages.check", ok=False)
-        assert (alone.returncode, alone.stderr) == (2, f"error: {refusal(reproduced)}\n")
-    finally:
-        reproduced.path("params.yaml").write_text(before)
+def test_check_alone_says_the_same_and_exits_with_2(clone):
+    clone.set({"method.ipc": 0})
+    alone = clone.run("python", "-m", "stages.check", ok=False)
+    assert (alone.returncode, alone.stderr) == (2, f"error: {refusal(clone)}\n")
 
 
-def test_more_images_than_the_smallest_class_has_are_refused(reproduced):
-    before = reproduced.path("params.yaml").read_text()
-    try:
-        reproduced.set({"method.ipc": 5000, "method.name": "random"})
-        done = reproduced.run("python", "-m", "stages.distill", ok=False)
-        assert done.returncode == 2 and "the smallest class has" in done.stderr
-        assert reproduced.path("data/distilled/distilled.safetensors").is_file()
-    finally:
-        reproduced.path("params.yaml").write_text(before)
+def test_more_images_than_the_smallest_class_has_are_refused(clone):
+    clone.set({"method.ipc": 5000, "method.name": "random"})
+    done = clone.run("python", "-m", "stages.distill", ok=False)
+    assert done.returncode == 2 and "the smallest class has" in done.stderr
+    assert clone.path("data/distilled/distilled.safetensors").is_file()
 
 
 def tar_of(path, files):
@@ -342,9 +316,8 @@ BAD_ARCHIVES = {
 
 
 @pytest.mark.parametrize("kind", BAD_ARCHIVES)
-def test_a_bad_archive_is_one_sentence_and_the_old_dataset_comes_back(reproduced, copy_of, kind):
+def test_a_bad_archive_is_one_sentence_and_the_old_dataset_comes_back(clone, kind):
     files, named = BAD_ARCHIVES[kind]
-    clone = copy_of(reproduced)
     tar_of(clone.path("archive.tar"), files or dict.fromkeys(NAMES, picture()))
     if files is None:
         clone.path("archive.tar").write_bytes(clone.path("archive.tar").read_bytes()[:700])
@@ -384,17 +357,16 @@ def test_help_says_what_a_stage_reads_and_writes(script):
     assert "\nReads " in doc and "\nWrites " in doc
 
 
-def test_metrics_and_plots_have_sensible_names(reproduced):
-    shown = json.loads(reproduced.run("dvc", "metrics", "show", "--json").stdout)
+def test_metrics_and_plots_have_sensible_names(clone):
+    shown = json.loads(clone.run("dvc", "metrics", "show", "--json").stdout)
     metrics = shown[""]["data"]["reports/metrics.json"]["data"]
     assert set(metrics["evaluate"]["standard"]["ConvNetW8"]) == {"mean", "std"}
     assert set(metrics) >= {"baseline", "distill", "evaluate", "teacher", "whole"}
-    assert "plots" in reproduced.run("dvc", "plots", "show").stdout
+    assert "plots" in clone.run("dvc", "plots", "show").stdout
 
 
 @pytest.mark.slow
-def test_every_method_runs(reproduced, copy_of):
-    clone = copy_of(reproduced)
+def test_every_method_runs(clone):
     for method in ("random", "gaussian", "herding", "kcenter", "kmeans"):
         clone.set({"method.name": method, "method.ipc": 2})
         clone.run("dvc", "repro", "-s", "distill")
@@ -403,8 +375,7 @@ def test_every_method_runs(reproduced, copy_of):
     assert "kmeans" in clone.path("reports/index.html").read_text()
 
 
-def test_a_guided_experiment_differs(reproduced, copy_of):
-    clone: Clone = copy_of(reproduced)
+def test_a_guided_experiment_differs(clone):
     clone.run("dvc", "exp", "run", "-S", "method.alpha=1000")
     changed = json.loads(clone.run("dvc", "metrics", "diff", "--json").stdout)["reports/metrics.json"]
     assert "distill.guidance" in changed or "distill.loss" in changed
