@@ -36,11 +36,14 @@ class Section(BaseModel):
 
 
 class Params:
-    """The values of a parameter file, which record every read, so that a test can compare the reads with dvc.yaml.
+    """The values of a parameter file, and which of them were read.
+
+    DVC reruns a stage only for the parameters that dvc.yaml declares for it. A test compares those with ``reads``, because
+    a stage that read another one would go stale unnoticed. Made by ``load``; a test may give a mapping.
 
     Attributes:
-        values: the file's nested sections.
-        reads: dotted paths of the values read so far.
+        values: the file's nested mappings, not validated; access to them is not recorded.
+        reads: the dotted paths asked for by ``value``, ``section`` (its own path) and ``fields`` (one for each field).
     """
 
     def __init__(self, values: dict) -> None:

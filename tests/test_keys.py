@@ -15,7 +15,7 @@ from distillation.recipes.results import nested
 from distillation.runtime import stage
 from distillation.runtime.keys import inputs_of, key_of
 from distillation.runtime.work import Task
-from tests.helpers.clones import Clone
+from tests.helpers.clones import NETWORK, SMALL, Clone
 from tests.helpers.watch import watched
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 # One small run in which every kind of work is done.
 EVERYTHING = {
     "targets.other": {"name": "digits"},
-    "teacher.kd": {"source": "targets/other", "objective": "supervised", "networks": ["ConvNetW8"]},
+    "teacher.kd": {"source": "targets/other", "objective": "supervised", "networks": [NETWORK]},
     "evaluate.kd.teachers": {"other": "kd"},
     "evaluate.kd.epochs": 1,
     "evaluate.pretrain.hard.epochs": 1,
@@ -202,14 +202,14 @@ def test_a_row_leads_to_its_work_and_to_what_changed(clone, copy_of):
     said = copy.run("python", "-m", "distillation", "explain", "reports/evaluation/standard", "--row", "0").stdout
     assert "job.protocol.settings.epochs = 11" in said and "job.protocol.settings.epochs = 10 (here 11)" in said
     assert "computed when the out was written" in said
-    copy.set({"evaluate.standard.hard.epochs": 10, "evaluate.save_models": True})
+    copy.set({"evaluate.standard.hard.epochs": SMALL["evaluate.standard.hard.epochs"], "evaluate.save_models": True})
     copy.run("dvc", "repro", "-q", "evaluate@standard")
     said = copy.run("python", "-m", "distillation", "explain", "reports/evaluation/standard").stdout
     assert "found finished, and copied" in said
-    said = copy.run("python", "-m", "stages.evaluate", "standard", "--only", "ConvNetW8/0").stdout
+    said = copy.run("python", "-m", "stages.evaluate", "standard", "--only", f"{NETWORK}/0").stdout
     assert "The same as its row" in said and "'accuracy'" in said
-    wrong = copy.run("python", "-m", "stages.evaluate", "standard", "--only", "ConvNetW8/7", ok=False)
-    assert wrong.returncode == 2 and "--only is 'ConvNetW8/7', but the students are ConvNetW8/0." in wrong.stderr
+    wrong = copy.run("python", "-m", "stages.evaluate", "standard", "--only", f"{NETWORK}/7", ok=False)
+    assert wrong.returncode == 2 and f"--only is '{NETWORK}/7', but the students are {NETWORK}/0." in wrong.stderr
     nothing = copy.run("python", "-m", "distillation", "explain", "reports/figures", ok=False)
     assert nothing.returncode == 2 and nothing.stderr.count("\n") == 1
 

@@ -17,7 +17,7 @@ from tests.helpers.clones import ROOT, SMALL
 def test_the_page_runs_as_written_where_there_is_no_repository(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/notebook.md").read_text(), re.S)
     assert len(blocks) == 3
-    checks = "\nassert rows['accuracy'].mean() > 40 and len(losses) == 50 and figure.axes\n"
+    checks = "\nassert rows['accuracy'].mean() > 40 and len(losses) == 200 and figure.axes\n"
     script = "\n".join(blocks)
     (tmp_path / "page.py").write_text(script + checks)
     env = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -13,6 +13,7 @@ from PIL import Image
 from distillation import checks, params
 from distillation.data.real import RealSet
 from distillation.runtime.errors import BadInput
+from tests.helpers.clones import NETWORK
 
 pytestmark = pytest.mark.workflow
 
@@ -27,7 +28,7 @@ def stale(clone):
         return {stage.rpartition(":")[2] for stage in repo.status()}  # their file is named relative to ours
 
 
-MORE = {"source": "dataset", "objective": "supervised", "networks": ["ConvNetW8"]}
+MORE = {"source": "dataset", "objective": "supervised", "networks": [NETWORK]}
 SETTINGS = [
     # (what changes, what is stale at once beside check)
     ({"method.alpha": 1000.0}, {"distill"}),
@@ -85,6 +86,15 @@ def test_one_more_objective_makes_no_pool_stale(clone):
 def test_a_comment_makes_nothing_stale(clone, file):
     clone.path(file).write_text("# a comment\n" + clone.path(file).read_text())
     assert stale(clone) == set()
+
+
+def test_every_network_of_the_small_workflow_learns(clone):
+    """Chance is 10 percent: a set with wrong labels, or a test set in another order, would be found here."""
+    metrics = json.loads(clone.path("reports/metrics.json").read_text())
+    rows = {name: metrics["baseline"]["standard"][name][NETWORK] for name in ("random", "kmeans", "mean")}
+    rows |= {"distilled": metrics["evaluate"]["standard"][NETWORK], "whole": metrics["whole"][NETWORK]}
+    rows["teacher"] = metrics["teacher"]["main"][NETWORK]
+    assert {name: row["mean"] > 25 for name, row in rows.items()} == dict.fromkeys(rows, True)
 
 
 def test_a_second_repro_runs_nothing(clone):
@@ -360,7 +370,7 @@ def test_help_says_what_a_stage_reads_and_writes(script):
 def test_metrics_and_plots_have_sensible_names(clone):
     shown = json.loads(clone.run("dvc", "metrics", "show", "--json").stdout)
     metrics = shown[""]["data"]["reports/metrics.json"]["data"]
-    assert set(metrics["evaluate"]["standard"]["ConvNetW8"]) == {"mean", "std"}
+    assert set(metrics["evaluate"]["standard"][NETWORK]) == {"mean", "std"}
     assert set(metrics) >= {"baseline", "distill", "evaluate", "teacher", "whole"}
     assert "plots" in clone.run("dvc", "plots", "show").stdout
 

@@ -75,7 +75,14 @@ def devices(choice: str, threads: int) -> list[str]:
 
 
 def disks(folders: Mapping[str, str | Path]) -> list[str]:
-    """Lines about the free space of each folder that exists; ``folders`` maps what a folder holds to its path."""
+    """Reports the free space of disks; little of it is no Fault, for nobody knows how much a run will take.
+
+    Args:
+        folders: what the line calls a folder, such as ``the cache``, to its path.
+
+    Returns:
+        A line for each folder that exists, in their order: ``12.3 GB free for the cache``.
+    """
     return [
         f"{words.size(shutil.disk_usage(path).free)} free for {what}"
         for what, path in folders.items()

@@ -14,13 +14,18 @@ if TYPE_CHECKING:
 
 
 def html(sections: "Sequence[Section]") -> str:
-    """The page of ``sections`` in the report's style, with inline figures in both colour schemes."""
+    """Renders a comparison as one HTML document without outside files, in the style of the report; writes nothing.
+
+    Args:
+        sections: in the order of the page. Each has a title, a table, a note and, if it draws one, a figure, which is
+            embedded as SVG for light and for dark screens. All text is escaped.
+    """
     template = page.template("comparison.html.j2", Path(__file__).parent)
     return template.render(sections=[_shown(each) for each in sections])
 
 
 def text(sections: "Sequence[Section]") -> str:
-    """The same for a terminal."""
+    """Renders the titles, tables and notes of ``sections`` as plain text for a terminal."""
     return "\n\n".join("\n".join([each.title, *_lines(each.shown), each.note]) for each in sections)
 
 

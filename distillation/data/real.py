@@ -25,14 +25,22 @@ class Split:
 
     @classmethod
     def read(cls, content: Mapping[str, Tensor], name: str, info: dict, device: torch.device | str) -> Self:
-        """Restores the split ``name`` that ``packed`` described in a file with the record ``info``."""
+        """Restores the split ``name``, onto ``device``, from the tensors of ``packed`` and the file's record ``info``."""
         images = content.get(f"{name}_images")
         if images is None:
             images = IndexedImages.read(content, name, info, device)
         return cls(images, content[f"{name}_labels"])
 
     def packed(self, name: str) -> dict[str, Tensor]:
-        """The split's tensors, under names that begin with ``name``."""
+        """Returns the split as tensors that a file can hold; ``read`` restores it from them and the file's record.
+
+        Args:
+            name: ``train`` or ``test``, by which the names of the tensors begin.
+
+        Returns:
+            ``{name}_labels`` (N,) int64 and ``{name}_images`` (N, C, H, W) uint8, not copied; of images that stay in files,
+            the tensors of their index instead (see ``IndexedImages.packed``).
+        """
         images = self.images
         content = images.packed(name) if isinstance(images, IndexedImages) else {f"{name}_images": images}
         return {**content, f"{name}_labels": self.labels}

@@ -12,10 +12,16 @@ from distillation.runtime.random import generator
 
 
 def control(distilled: DistilledSet, data: RealSet) -> DistilledSet:
-    """Returns as many random training images as the set has, of each class if it has classes, in the set's space.
+    """Draws real training images that stand beside a distilled set: as many of each class, or in all if it has no labels.
+
+    All are different; the draw depends on the seed of ``distilled`` alone.
+
+    Returns:
+        A set in the space of ``distilled``, class by class, with the images' real labels (None if ``distilled`` has none)
+        and without targets. Its record is that of ``distilled``, but for the method: ``random``.
 
     Raises:
-        BadInput: a class has fewer real images than the set.
+        BadInput: there are fewer training images, in all or of a class, than ``distilled`` has.
     """
     device = data.train.labels.device
     chosen = _random(distilled, data, generator(distilled.info["seed"], "control")).to(device)
@@ -25,8 +31,12 @@ def control(distilled: DistilledSet, data: RealSet) -> DistilledSet:
 
 
 def _random(distilled: DistilledSet, data: RealSet, draws: torch.Generator) -> Tensor:
-    """Returns the indices of random training images, as many of each class as the set has."""
+    """Returns the indices of different random training images, as many as the set has of each class, or in all."""
     if distilled.labels is None:
+        if len(distilled.images) > len(data.train):
+            raise BadInput(
+                f"relabel.control wants {len(distilled.images)} real images, but there are {len(data.train)}; set it to false."
+            )
         return torch.randperm(len(data.train), generator=draws)[: len(distilled.images)]
     counts = torch.bincount(distilled.labels.cpu(), minlength=len(data.members)).tolist()
     short = [name for name, m, n in zip(data.classes, data.members, counts, strict=True) if len(m) < n]

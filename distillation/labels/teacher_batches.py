@@ -118,7 +118,17 @@ class StoredBatches:
 
 
 def packed(index: Tensor, view: View, logits: Tensor) -> dict[str, Tensor]:
-    """Returns the stored tensors of one batch by name: a row for each image or, of ``weight`` and ``window``, for the batch."""
+    """Converts one labelled batch to the tensors that are stored; an epoch joins those of its batches.
+
+    Args:
+        index: indices (n,) of the images in the set, in the order of the batch.
+        view: the augmentation under which the teacher saw them.
+        logits: the teacher's logits (n, K).
+
+    Returns:
+        The tensors of ``NAMES``. ``order`` (the indices), ``boxes``, ``mirror``, ``partners`` and ``logits`` (float16, on
+        the CPU) have a row for each image, ``weight`` and ``window`` one for the batch (see View).
+    """
     return {
         "order": index.int(),
         "boxes": view.boxes.short(),

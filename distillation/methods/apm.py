@@ -245,7 +245,11 @@ class APM(Method[Settings]):
         return StepResult(image_grad_ready=ready, metrics=dict(self.values))
 
     def apply(self) -> None:
-        """Moves the images of the batch and draws the next one."""
+        """Updates the batch's images by their gradient, guidance included, and draws the next batch.
+
+        Call it once ``advance`` has returned ``image_grad_ready``. After every ``refresh`` updates the student is dropped,
+        so that the next ``advance`` begins another; ``images`` and ``labels`` become those of the next batch.
+        """
         self.sgd.step(self.index, gradient_of(self.images))
         self.update += 1
         if self.update == self._window:

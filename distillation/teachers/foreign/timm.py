@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def names() -> list[str]:
-    """Lists the models of timm."""
+    """Lists timm's architectures, sorted, such as ``resnet18``: without tags of weights, published or not. Needs no network."""
     return timm.list_models()
 
 
 def tags(name: str) -> list[str]:
-    """Lists the published weights of a model."""
+    """Lists the tags of an architecture's published weights, such as ``a1_in1k``; empty if it has none. Needs no network."""
     return [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*")]
 
 

@@ -47,7 +47,19 @@ class Pretraining(Section):
 
 
 class ProbeSettings(Section):
-    """The settings of the linear classifier on frozen features: SGD with a stepped rate, as in TrainSettings."""
+    """The settings of the linear classifier that SGD trains on frozen features of all training images, by cross-entropy.
+
+    It becomes the teacher's classifier: without a probe a pool has features but no logits.
+
+    Attributes:
+        epochs: passes over the images.
+        batch: images of a step; the last batch of an epoch may have fewer.
+        lr: the learning rate at first, not scaled by the batch.
+        momentum: of SGD; not Nesterov's.
+        weight_decay: of weights and biases.
+        milestones: epochs, or fractions of ``epochs``, after which the rate is multiplied by ``decay``.
+        decay: see ``milestones``.
+    """
 
     epochs: int = Field(ge=1)
     batch: int = Field(ge=1)
