@@ -21,7 +21,7 @@ from distillation.training.loop import Training
 from distillation.training.losses import loss_of
 from tests.helpers.clones import ROOT
 from tests.helpers.data import CLASSES, IPC, SIZE, noise_set
-from tests.helpers.methods import SETTINGS, method_of, run
+from tests.helpers.methods import method_of, run
 from tests.helpers.pools import EXPERTS, experts_in, pool_in, settings_of
 
 WORD, COUNT, EPOCHS = "ConvNetW4D2", CLASSES * IPC, 4
@@ -239,9 +239,9 @@ def test_what_cannot_work_is_refused_in_one_sentence(pool, tmp_path):
     with pytest.raises(BadInput, match=r"^method\.mtt\.batch_syn is 7, but there are only 6 images\.$"):
         method_in(pool, batch_syn=7)
     with pytest.raises(BadInput, match="whose batch norms carry statistics"):
-        method_of("mtt", pool, settings=SETTINGS, network="ConvNetW4D2BN")
+        method_of("mtt", pool, network="ConvNetW4D2BN")
     with pytest.raises(BadInput, match=r"^method\.network is ConvNetW8D2, but the experts of main are ConvNetW4D2: "):
-        method_of("mtt", pool, settings=SETTINGS, network="ConvNetW8D2")
+        method_of("mtt", pool, network="ConvNetW8D2")
     with pytest.raises(BadInput, match="came to nan at update 1: a smaller method.mtt.lr_lr or lr_img is wanted"):
         run(method_in(pool, lr_net=1e30))
     plain = pool_in(tmp_path, (WORD,))
