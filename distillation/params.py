@@ -13,6 +13,9 @@ from distillation.runtime.errors import BadInput
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+# names that DVC leaves out of the keys of its run cache at any depth of a section (dvc.stage.cache): a stage would be given
+# the out of another value
+UNSEEN = frozenset({"size", "nfiles"})
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
@@ -30,9 +33,15 @@ def parse(text: str) -> object:
 
 
 class Section(BaseModel):
-    """A section of params.yaml: strict types, no undeclared key, immutable."""
+    """A section of params.yaml: strict types, no undeclared key, immutable, and no key that DVC's run cache overlooks."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: object) -> None:
+        """Refuses a field with a name of ``UNSEEN``."""
+        if unseen := sorted(set(_aliases(cls)) & UNSEEN):
+            raise TypeError(f"{cls.__name__} has the field '{unseen[0]}', which the keys of DVC's run cache leave out.")
 
 
 class Params:

@@ -52,6 +52,4 @@ if __name__ == "__main__":
     parser.add_argument(
         "key", nargs="?", default="dataset", metavar="KEY", help="dataset (default), sources/NAME or targets/NAME"
     )
-    entry_help = "ignored: the keys of KEY in params.yaml, for DVC to see a change"
-    parser.add_argument("entry", nargs=argparse.REMAINDER, metavar="...", help=entry_help)
     sys.exit(guarded(run, parser.parse_args().key))

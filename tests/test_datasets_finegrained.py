@@ -175,14 +175,14 @@ def test_from_a_name_to_a_set_with_the_statistics_of_its_size(tmp_path, monkeypa
     monkeypatch.setitem(CATALOGUE, name, small)
 
     def read(size, **more):
-        return load.read(validate(SourceSettings, {"name": name, "size": size, **more}, "targets.it"), tmp_path)
+        return load.read(validate(SourceSettings, {"name": name, "pixels": size, **more}, "targets.it"), tmp_path)
 
     for size in (32, 64, 224):
         made = read(size)
         assert made.shape == (3, size, len(classes)) and made.info["flip"] and made.info["stats"] == "published"
         assert made.space.same(Space.normalised(*CATALOGUE[name].resized[size]))
     assert read(48).info["stats"] == read(32, stats="computed").info["stats"] == "computed"
-    with pytest.raises(BadInput, match=r"^targets\.it\.size is None.*differ in size"):
+    with pytest.raises(BadInput, match=r"^targets\.it\.pixels is None.*differ in size"):
         read(None)
 
 
@@ -197,7 +197,7 @@ def test_published_splits_and_places():
 
 
 def test_a_dataset_whose_link_is_dead_says_so(tmp_path):
-    settings = validate(SourceSettings, {"name": "cars", "size": 32}, "targets.cars")
+    settings = validate(SourceSettings, {"name": "cars", "pixels": 32}, "targets.cars")
     with pytest.raises(
         BadInput,
         match=r"^cars_train\.tgz has to be fetched by hand from a copy .* page is gone since 2023 .*: put cars_train",

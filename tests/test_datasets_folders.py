@@ -105,8 +105,8 @@ def refused(path, *words, size=None):
         ({"copy/train/ant/1.png": True}, ("more than one dataset", "copy")),
         ({"train/ant/notes.txt": b"no image"}, ("train/ant/notes.txt", "decode")),
         ({"train/ant/cut.png": 0.5}, ("train/ant/cut.png", "decode")),
-        ({"train/ant/wide.png": (6, 7)}, ("train/ant/wide.png (7x6)", "test/ant/0.png (6x6)", "size")),
-        ({"train/ant/large.png": (8, 8)}, ("train/ant/large.png (8x8)", "test/ant/0.png (6x6)", "size")),
+        ({"train/ant/wide.png": (6, 7)}, ("train/ant/wide.png (7x6)", "test/ant/0.png (6x6)", "pixels")),
+        ({"train/ant/large.png": (8, 8)}, ("train/ant/large.png (8x8)", "test/ant/0.png (6x6)", "pixels")),
     ],
 )
 def test_what_is_no_imagefolder_is_one_sentence(tmp_path, tree, extra, words):
@@ -130,7 +130,7 @@ def test_an_empty_directory_is_one_sentence(tmp_path):
 
 def test_images_that_agree_but_are_no_squares_need_a_size(tmp_path):
     contents = {f"{split}/{c}/1.png": image(4, 8)[1] for split in ("train", "test") for c in "ab"}
-    refused(write(tmp_path, contents), "8x4", "size")
+    refused(write(tmp_path, contents), "8x4", "set the dataset's pixels")
     train, _, _ = folders.imagefolder(tmp_path, 4, "auto")
     assert train.images.shape == (2, 3, 4, 4)
 

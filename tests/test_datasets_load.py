@@ -73,9 +73,10 @@ def test_a_source_needs_a_name_only_and_a_dataset_everything():
         ({"name": "cifar11"}, ("sources.it.name", "'cifar11'", "cifar10, cifar100")),
         ({"name": "imagefolder"}, ("sources.it.archive", "needs the path")),
         ({"name": "cifar10", "archive": "some.tar"}, ("sources.it.archive", "only imagefolder")),
-        ({"name": "imagenette"}, ("sources.it.size", "differ in size")),
-        ({"name": "cifar10", "size": 0}, ("sources.it.size", "0")),
-        ({"name": "cifar10", "size": "32"}, ("sources.it.size", "'32'")),
+        ({"name": "imagenette"}, ("sources.it.pixels", "differ in size")),
+        ({"name": "cifar10", "size": 32}, ("sources.it has a size, which is now called pixels",)),
+        ({"name": "cifar10", "pixels": 0}, ("sources.it.pixels", "0")),
+        ({"name": "cifar10", "pixels": "32"}, ("sources.it.pixels", "'32'")),
         ({"name": "cifar10", "colour": "red"}, ("sources.it.colour", "'auto', 'rgb' or 'grey'")),
         ({"name": "cifar10", "stats": "imagenet"}, ("sources.it.stats", "'published' or 'computed'")),
         ({"name": "cifar10", "zca": 1}, ("sources.it.zca", "boolean")),
@@ -203,14 +204,14 @@ def test_computed_statistics_are_those_of_the_training_images(cifar10):
 
 
 def test_size_and_colour_of_a_published_set(cifar10):
-    found = load.read(source(name="cifar10", size=16, colour="grey"), cifar10)
+    found = load.read(source(name="cifar10", pixels=16, colour="grey"), cifar10)
     assert found.shape == (1, 16, 10) and found.train.images.dtype == torch.uint8
     assert found.info["stats"] == "computed", "no statistics are published for its grey images"
-    assert load.read(source(name="cifar10", size=16), cifar10).info["stats"] == "published"
+    assert load.read(source(name="cifar10", pixels=16), cifar10).info["stats"] == "published"
 
 
 def test_a_whitened_set(cifar10):
-    found = load.read(source(name="cifar10", size=8, zca=True), cifar10)
+    found = load.read(source(name="cifar10", pixels=8, zca=True), cifar10)
     assert found.space.kind == "whitened" and found.space.tensors["matrix"].shape == (192, 192)
 
 
@@ -284,7 +285,7 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(download.process, "begin", lambda: None)  # the code does not stand in this folder
     monkeypatch.delenv("DVC_ROOT", raising=False)
-    sections = {"dataset": DIGITS, "sources": {"small": {"name": "digits", "size": 4}}, "targets": {}}
+    sections = {"dataset": DIGITS, "sources": {"small": {"name": "digits", "pixels": 4}}, "targets": {}}
     (tmp_path / "params.yaml").write_text(json.dumps(sections))
     return tmp_path
 

@@ -70,7 +70,7 @@ def listed(root):
 
 
 def read_in(tmp_path, path, form="index", **values):
-    settings = {"name": "imagefolder", "archive": str(path), "size": SIZE, "form": form, **values}
+    settings = {"name": "imagefolder", "archive": str(path), "pixels": SIZE, "form": form, **values}
     return load.read(params.validate(SourceSettings, settings, "sources.it"), tmp_path / "data/raw")
 
 
@@ -139,7 +139,7 @@ def test_images_are_found_from_a_copy_of_the_repository(tmp_path, both, monkeypa
 
 def test_the_stage_reads_an_archive_from_a_copy_of_the_repository(tmp_path, tree, monkeypatch, capsys):
     packed = shutil.make_archive(tmp_path / "packed", "gztar", tree)
-    dataset = {**DIGITS, "name": "imagefolder", "archive": packed, "size": SIZE, "form": "index"}
+    dataset = {**DIGITS, "name": "imagefolder", "archive": packed, "pixels": SIZE, "form": "index"}
     (tmp_path / "copy").mkdir()
     (tmp_path / "copy/params.yaml").write_text(json.dumps({"dataset": dataset}))
     monkeypatch.chdir(tmp_path / "copy")
@@ -244,7 +244,9 @@ def test_auto_is_an_index_above_a_number_of_bytes(tmp_path, tree, monkeypatch):
     assert read_in(tmp_path, tree, "whole").in_memory and read_in(tmp_path, tree, "auto", colour="grey").in_memory
 
 
-@pytest.mark.parametrize(("values", "words"), [({"size": None}, "set size to 10"), ({"zca": True}, "set zca to false")])
+@pytest.mark.parametrize(
+    ("values", "words"), [({"pixels": None}, "set pixels to 10"), ({"zca": True}, "set zca to false")]
+)
 def test_what_is_too_large_for_memory_wants_the_settings_of_an_index(tmp_path, tree, monkeypatch, values, words):
     monkeypatch.setattr(indexing, "WHOLE", 1000)
     with pytest.raises(BadInput, match=f"decoded when they are wanted.*{words}"):
@@ -256,11 +258,11 @@ def test_what_is_too_large_for_memory_wants_the_settings_of_an_index(tmp_path, t
     [
         ({"name": "cifar10", "archive": "data/none"}, "cifar10 is read whole"),
         ({"zca": True}, "zca looks at all pixels"),
-        ({"size": None}, "an index needs the size"),
+        ({"pixels": None}, "an index needs the number of pixels"),
     ],
 )
 def test_an_index_that_could_not_work_is_one_sentence(values, words):
-    section = {**DIGITS, "name": "imagefolder", "archive": "x", "size": 8, "form": "index", **values}
+    section = {**DIGITS, "name": "imagefolder", "archive": "x", "pixels": 8, "form": "index", **values}
     with pytest.raises(BadInput, match=f"dataset.form.*{words}"):
         params.validate(DatasetSettings, section, "dataset")
 

@@ -1,18 +1,23 @@
 """Parameters arrive as DVC sees them, and a wrong one is one sentence."""
 
+import importlib
 import math
+import pkgutil
 import subprocess
 from typing import Annotated, Literal
 
 import dvc.api
 import pytest
+from dvc.stage.cache import _get_cache_hash
 from dvc.utils.serialize import YAMLFileCorruptedError, dumps_yaml, parse_yaml
+from dvc_data.hashfile.meta import Meta
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
+import distillation
 from distillation import params
-from distillation.params import Section, parse
+from distillation.params import UNSEEN, Section, parse
 from distillation.runtime.errors import BadInput
 from tests.helpers.clones import ROOT
 
@@ -215,3 +220,51 @@ def test_reads_are_remembered():
         "a", Inner.__class__("Only", (Section,), {"__annotations__": {"count": int}, "__module__": __name__})
     )
     assert given_params.reads == {"a.count"}
+
+
+# Names that DVC's run cache overlooks
+
+
+def test_the_run_cache_overlooks_exactly_the_names_that_are_refused():
+    """DVC's key of a run with one key left out after the other: those it does not see are ``UNSEEN``."""
+    words = {word for word in vars(Meta).values() if isinstance(word, str) and word.isidentifier()} | {"pixels"}
+    keys = {word: [_get_cache_hash({"params": {"a": {"b": {word: value}}}}) for value in (1, 2)] for word in words}
+    assert {word for word, (one, two) in keys.items() if one == two} == UNSEEN
+
+
+@pytest.mark.parametrize("name", sorted(UNSEEN))
+def test_a_schema_with_such_a_name_is_refused(name):
+    with pytest.raises(TypeError, match=f"Wrong has the field '{name}'"):
+        type("Wrong", (Section,), {"__annotations__": {name: int}, "__module__": __name__})
+    with pytest.raises(TypeError, match=f"Wrong has the field '{name}'"):
+        fields = {"other": Field(alias=name)}
+        type("Wrong", (Section,), {"__annotations__": {"other": int}, "__module__": __name__, **fields})
+
+
+def test_no_schema_has_such_a_name():
+    for module in pkgutil.walk_packages(distillation.__path__, "distillation."):
+        if not module.name.startswith(
+            "distillation.teachers.foreign."
+        ):  # they need libraries that few have, no schemas
+            importlib.import_module(module.name)
+    schemas = set(below(Section))
+    assert len(schemas) > 40
+    for schema in schemas:
+        assert not UNSEEN & {field.alias or name for name, field in schema.model_fields.items()}, schema
+
+
+def below(schema):
+    return [each for sub in schema.__subclasses__() for each in (sub, *below(sub))]
+
+
+@pytest.mark.parametrize(
+    "file", ["params.yaml", *(f"recipes/{path.name}" for path in (ROOT / "recipes").glob("*.yaml"))]
+)
+def test_no_file_has_such_a_name(file):
+    assert not UNSEEN & set(keys_in(parse((ROOT / file).read_text())))
+
+
+def keys_in(values):
+    if isinstance(values, dict):
+        return [part for key, value in values.items() for part in (*str(key).split("."), *keys_in(value))]
+    return [key for value in values for key in keys_in(value)] if isinstance(values, list) else []

@@ -284,9 +284,9 @@ def test_rows_of_transfer_are_measured_target_by_target():
 
 def test_fine_grained_targets_have_published_statistics_at_the_size_of_their_source():
     for row in rows.rows("krr-transfer"):
-        sizes = {entry["size"] for entry in row.settings["targets"].values()}
+        sizes = {entry["pixels"] for entry in row.settings["targets"].values()}
         assert sizes == ({32} if row.settings["dataset.name"] == "cifar100" else {64})
-        assert all(CATALOGUE[entry["name"]].statistics(entry["size"]) for entry in row.settings["targets"].values())
+        assert all(CATALOGUE[entry["name"]].statistics(entry["pixels"]) for entry in row.settings["targets"].values())
 
 
 @pytest.mark.parametrize(("dataset", "mode"), [("cifar100", "train"), ("tinyimagenet", "eval")])

@@ -123,7 +123,9 @@ def test_workers_change_no_bit(clone):
 @pytest.mark.parametrize(("key", "stage"), [("sources", "source@other"), ("targets", "target@other")])
 def test_the_run_cache_knows_the_size_of_an_entry(clone, key, stage):
     for size in (8, 12, 8):
-        clone.set({"dataset.size": size, f"{key}.other": {"name": "digits", "size": size}})  # targets are of its shape
+        clone.set(
+            {"dataset.pixels": size, f"{key}.other": {"name": "digits", "pixels": size}}
+        )  # targets are of its shape
         clone.run("dvc", "repro", stage)
         assert RealSet.load(clone.path(f"data/real/{key}/other")).shape[1] == size
 

@@ -30,7 +30,7 @@ def shape_of(settings: DatasetSettings) -> Shape:
     """The shape of the images of a dataset with these settings."""
     native = facts(settings.name)
     channels = {"rgb": 3, "grey": 1, "auto": native.channels if native else None}[settings.colour]
-    return channels, settings.size or (native.size if native else None)
+    return channels, settings.pixels or (native.size if native else None)
 
 
 def settings_of(params: Params, source: str) -> DatasetSettings:

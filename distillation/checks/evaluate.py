@@ -100,7 +100,7 @@ def _targets(params: Params, shape: Shape) -> None:
         if differ(shape, target_shape):
             raise BadInput(
                 f"targets.{name} has {target_shape[0]} channels of {target_shape[1]} px, but the images of the dataset have "
-                f"{shape[0]} of {shape[1]} px: give it the same size and colour, since networks are carried over."
+                f"{shape[0]} of {shape[1]} px: give it the same pixels and colour, since networks are carried over."
             )
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from distillation.params import Params
+from distillation.params import UNSEEN, Params
 from distillation.runtime.errors import BadInput
 
 
@@ -29,6 +29,8 @@ def names(params: Params, path: str) -> list[str]:
     for name in (keys := list(mapping(params, path))):
         if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name):
             raise BadInput(f"{path} has the name {name!r}, but names are letters, digits, - and _ only.")
+        if name in UNSEEN:
+            raise BadInput(f"{path} has the name {name!r}, which DVC's run cache overlooks: choose another one.")
     return keys
 
 

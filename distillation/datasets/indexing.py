@@ -58,8 +58,8 @@ def needs_index(settings: "DatasetSettings", paths: list[Path]) -> bool:
         return settings.form == "index"
     count, side = _extent(settings, paths[0])
     total = count * side**2 * (1 if settings.colour == "grey" else 3)
-    if total > WHOLE and (settings.size is None or settings.zca):
-        cure = f"set size to {side}" if settings.size is None else "set zca to false"
+    if total > WHOLE and (settings.pixels is None or settings.zca):
+        cure = f"set pixels to {side}" if settings.pixels is None else "set zca to false"
         raise BadInput(
             f"{settings.name} has {total:,} bytes of pixels, which are decoded when they are wanted, not held in memory: "
             f"{cure}, or form to whole."
@@ -68,8 +68,8 @@ def needs_index(settings: "DatasetSettings", paths: list[Path]) -> bool:
 
 
 def _extent(settings: "DatasetSettings", path: Path) -> tuple[int, int]:
-    """The number of images, and their pixels of a side: of the first image if the settings have no size."""
-    names, side = _names(path), settings.size
+    """The number of images, and their pixels of a side: of the first image if the settings name no pixels."""
+    names, side = _names(path), settings.pixels
     if names and side is None:
         first = next(archives.members(path, names[0].__eq__))
         side = max(opened(*first).size)

@@ -35,7 +35,7 @@ def read(settings: "DatasetSettings", raw_root: str | Path) -> RealSet:
         paths = [fetch(file, Path(raw_root) / settings.name) for file in dataset.files]
         files = [_record(file, path) for file, path in zip(dataset.files, paths, strict=True)]
     if indexing.needs_index(settings, paths):
-        size: Any = settings.size  # an index has one
+        size: Any = settings.pixels  # an index has one
         index = indexing.read(paths[0], size, settings.colour, Path(raw_root) / "images")
         (train, test, classes), statistics = index.splits, lambda: normalise.moments(index.counts)
         form = {"index": index.name, "colour": settings.colour}
@@ -61,9 +61,9 @@ def read(settings: "DatasetSettings", raw_root: str | Path) -> RealSet:
 def _splits(settings: "DatasetSettings", paths: list[Path]) -> tuple[Split, Split, list[str] | None]:
     encoded = {**folders.READERS, **finegrained.READERS}
     if settings.name in encoded:
-        return encoded[settings.name](*paths, settings.size, settings.colour)
+        return encoded[settings.name](*paths, settings.pixels, settings.colour)
     splits = arrays.READERS[settings.name](*paths)
-    train, test = (Split(pictures.reshape(s.images, settings.size, settings.colour), s.labels) for s in splits)
+    train, test = (Split(pictures.reshape(s.images, settings.pixels, settings.colour), s.labels) for s in splits)
     return train, test, None
 
 

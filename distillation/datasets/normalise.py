@@ -62,7 +62,7 @@ def whitening(images: Tensor) -> Space:
 
     size = images[0].numel()
     if size > LARGEST:
-        raise BadInput(f"zca needs a {size:,} x {size:,} matrix here: set zca to false or the size to 64 or less.")
+        raise BadInput(f"zca needs a {size:,} x {size:,} matrix here: set zca to false or pixels to 64 or less.")
     if len(images) < 2:
         raise BadInput("zca needs at least two training images.")
     with _one_thread():

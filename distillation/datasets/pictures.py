@@ -100,6 +100,8 @@ def _check_side(name: str, pixels: np.ndarray, first_name: str, first: np.ndarra
     height, width = pixels.shape[:2]
     if pixels.shape[:2] != first.shape[:2]:
         sides = f"{first_name} ({first.shape[1]}x{first.shape[0]}) and {name} ({width}x{height})"
-        raise BadInput(f"{sides} differ in size: set the dataset's size to resize them all.")
+        raise BadInput(f"{sides} differ in size: set the dataset's pixels to resize them all.")
     if height != width:
-        raise BadInput(f"{name} is {width}x{height} pixels: set the dataset's size to crop and resize all to squares.")
+        raise BadInput(
+            f"{name} is {width}x{height} pixels: set the dataset's pixels to crop and resize all to squares."
+        )

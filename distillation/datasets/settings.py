@@ -1,8 +1,8 @@
 """The sections of params.yaml that name a dataset."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from distillation.datasets.catalogue import CATALOGUE, INDEXED, facts
 from distillation.params import Section
@@ -17,7 +17,7 @@ class DatasetSettings(Section):
     Attributes:
         name: a key of the catalogue.
         archive: a user's archive, directory or listing, for ``imagefolder``; ``data/none`` for every other name.
-        size: pixels of a side to resize to; None keeps the native ones (Imagenette's vary: it needs a size).
+        pixels: of a side, to resize to; None keeps the native ones (Imagenette's vary: it needs a number).
         colour: ``grey`` or ``rgb`` converts; ``auto`` keeps the files' own, and RGB if they are mixed.
         flip: whether a mirrored image keeps its class, which augmentations respect; ``auto``: the catalogue's value.
         stats: ``published``: the published mean and std of the channels, if there are any for those channels, else
@@ -29,12 +29,19 @@ class DatasetSettings(Section):
 
     name: str
     archive: str
-    size: int | None = Field(ge=4, le=4096)
+    pixels: int | None = Field(ge=4, le=4096)
     colour: Literal["auto", "rgb", "grey"]
     flip: Literal["auto"] | bool
     stats: Literal["published", "computed"]
     zca: bool
     form: Literal["auto", "whole", "index"]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if "size" in values:
+            raise ValueError("has a size, which is now called pixels: DVC's run cache overlooks keys called size")
+        return values
 
     @field_validator("name")
     @classmethod
@@ -55,13 +62,13 @@ class DatasetSettings(Section):
             raise ValueError(f"{name} is read from its published files: only imagefolder takes an archive, else {NONE}")
         return archive
 
-    @field_validator("size")
+    @field_validator("pixels")
     @classmethod
-    def _where_sizes_vary(cls, size: int | None, info: ValidationInfo) -> int | None:
+    def _where_sizes_vary(cls, pixels: int | None, info: ValidationInfo) -> int | None:
         native = facts(info.data["name"]) if "name" in info.data else None
-        if size is None and native and native.size is None:
+        if pixels is None and native and native.size is None:
             raise ValueError(f"{info.data['name']}'s images differ in size: it should be a number of pixels")
-        return size
+        return pixels
 
     @field_validator("form")
     @classmethod
@@ -72,8 +79,8 @@ class DatasetSettings(Section):
             raise ValueError(
                 "zca looks at all pixels at once, which an index does not hold: set zca to false or form to whole"
             )
-        if form == "index" and info.data.get("size", 0) is None:
-            raise ValueError("an index needs the size that images are decoded to: set the size")
+        if form == "index" and info.data.get("pixels", 0) is None:
+            raise ValueError("an index needs the number of pixels that images are decoded to: set pixels")
         return form
 
 
@@ -89,7 +96,7 @@ class SourceSettings(DatasetSettings):
     model_config = ConfigDict(validate_default=True)
 
     archive: str = NONE
-    size: int | None = Field(default=None, ge=4, le=4096)
+    pixels: int | None = Field(default=None, ge=4, le=4096)
     colour: Literal["auto", "rgb", "grey"] = "auto"
     flip: Literal["auto"] | bool = "auto"
     stats: Literal["published", "computed"] = "published"

@@ -195,5 +195,5 @@ def _check_shapes(dataset: tuple[int, int, int], target: tuple[int, int, int]) -
     if dataset[:2] != target[:2]:
         raise BadInput(
             f"the target's images are {target[0]}×{target[1]}×{target[1]}, but those of the dataset, on which networks are "
-            f"pre-trained, {dataset[0]}×{dataset[1]}×{dataset[1]}: give the target the same size and colour."
+            f"pre-trained, {dataset[0]}×{dataset[1]}×{dataset[1]}: give the target the same pixels and colour."
         )

@@ -10,7 +10,7 @@ CLASSES, SIZE, IPC = 3, 8, 2
 DIGITS = {  # a section of params.yaml
     "name": "digits",
     "archive": "data/none",
-    "size": None,
+    "pixels": None,
     "colour": "auto",
     "flip": "auto",
     "stats": "published",
