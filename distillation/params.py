@@ -1,18 +1,26 @@
 """params.yaml as DVC reads it: by the same parser with the same settings."""
 
+import datetime
 import math
 import re
+import unicodedata
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 
+from distillation.bounds import PROCESSORS, WEEK
 from distillation.runtime.errors import BadInput
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+# bytes of a parameter file, and values and letters in it: ten times what the product's has, parsed in a second
+LONGEST = 2**18
+DEEPEST = 20  # sections in sections: three times the product's
 # names that DVC leaves out of the keys of its run cache at any depth of a section (dvc.stage.cache): a stage would be given
 # the out of another value
 UNSEEN = frozenset({"size", "nfiles"})
@@ -23,19 +31,41 @@ def parse(text: str) -> object:
     """Parses a YAML 1.2 text.
 
     Raises:
-        BadInput: the text is not valid YAML, or repeats a key.
+        BadInput: the text is not valid YAML, repeats a key or is nested beyond ``DEEPEST``.
     """
+    yaml = YAML(typ="safe")  # not by dvc.utils.serialize: its import takes three times as long
     try:
-        return YAML(typ="safe").load(text)  # not by dvc.utils.serialize: its import takes three times as long
+        _require_shallow(yaml, text)
+        return yaml.load(text)
     except YAMLError as error:
         error.note = None  # pyright: ignore[reportAttributeAccessIssue]  # has one: advice on how to switch a check off
         raise BadInput(f"params.yaml is not valid YAML: {' '.join(str(error).split())}.") from error
+    except BadInput:
+        raise
+    except Exception as error:  # the parser's own on what looks like a number, date or the like but is none
+        raise BadInput(f"params.yaml is not valid YAML: {shown(str(error))}.") from error
+
+
+def _require_shallow(yaml: YAML, text: str) -> None:
+    """Raises BadInput for a text nested beyond ``DEEPEST``, which the parser would descend by recursion."""
+    depth = 0
+    for event in yaml.parse(text):
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if depth > DEEPEST:
+            raise BadInput(f"params.yaml is nested more than {DEEPEST} deep in line {event.start_mark.line + 1}.")
+
+
+def shown(value: object) -> str:
+    """A value as it is spelt in a sentence: in one line, cut at 80 characters."""
+    text = str(value) if isinstance(value, float) and not math.isfinite(value) else repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}... ({len(text):,} characters)"
 
 
 class Section(BaseModel):
     """A section of params.yaml: strict types, no undeclared key, immutable, and no key that DVC's run cache overlooks."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    # 4096: bytes of the longest path of Linux
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, str_max_length=4096)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: object) -> None:
@@ -98,14 +128,57 @@ def load(path: str | Path = "params.yaml") -> Params:
     Raises:
         BadInput: the file is missing, not valid YAML, or not a mapping.
     """
-    try:
-        with open(path, encoding="utf-8") as file:
-            values = parse(file.read())
-    except FileNotFoundError as error:
-        raise BadInput(f"{path} is missing: run from the repository's root.") from error
+    values = parse(_text(Path(path)))
     if not isinstance(values, dict):
         raise BadInput(f"{path} must be a mapping of sections.")
+    _require_plain(values, path)
     return Params(values)
+
+
+def _text(path: Path) -> str:
+    """The text of a parameter file.
+
+    Raises:
+        BadInput: there is none, it is no regular file (whose reading could wait for ever), too long or not UTF-8.
+    """
+    if not path.exists():
+        raise BadInput(f"{path} is missing: run from the repository's root.")
+    if not path.is_file():
+        raise BadInput(f"{path} is a folder, a pipe or a device: it must be a file of text.")
+    if (length := path.stat().st_size) > LONGEST:
+        raise BadInput(f"{path} has {length:,} bytes: it may have {LONGEST:,}.")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise BadInput(f"{path} is not UTF-8: its byte {error.start} is {byte:#04x}; save it as UTF-8.") from error
+
+
+def _require_plain(values: dict, path: str | Path) -> None:
+    """Raises BadInput unless a file's values, with all aliases followed, are few and plain: see ``_fault``."""
+    total, rest = 0, [values]
+    while rest:
+        value = rest.pop()
+        total += len(value) if isinstance(value, str) else 1
+        if total > LONGEST:
+            raise BadInput(f"{path} holds more than {LONGEST:,} values and letters, its aliases followed.")
+        if fault := _fault(value):
+            raise BadInput(f"{path} holds {fault}.")
+        if isinstance(value, dict):
+            rest += [*value, *value.values()]
+        elif isinstance(value, list):
+            rest += value
+
+
+def _fault(value: object) -> str | None:
+    """A phrase for a value that no setting can have and no sentence can show, or None."""
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return f"an integer of {value.bit_length()} bits: 63 are the most"
+    if isinstance(value, str) and any(unicodedata.category(letter) in ("Cc", "Cs") for letter in value):
+        return f"the text {shown(value)}: control characters and halves of characters are no part of a setting"
+    if not isinstance(value, (dict, list, str, int, float, datetime.date, NoneType)):
+        return f"{shown(value)}: a value is a number, a word, true or false, a list or a section"
+    return None
 
 
 def validate(schema: type[Schema], values: object, path: str) -> Schema:
@@ -120,7 +193,7 @@ def validate(schema: type[Schema], values: object, path: str) -> Schema:
         BadInput: one sentence about the first invalid key.
     """
     if not isinstance(values, dict):
-        raise BadInput(f"{path} must be a section with {', '.join(_aliases(schema))}, not {values!r}.")
+        raise BadInput(f"{path} must be a section with {', '.join(_aliases(schema))}, not {shown(values)}.")
     try:
         return schema.model_validate(values)
     except ValidationError as error:
@@ -137,7 +210,7 @@ def _sentence(faults: "list[ErrorDetails]", schema: type[BaseModel], path: str) 
         return f"{key} is missing."
     same = [f["msg"] for f in faults if f["loc"][:1] == fault["loc"][:1]]
     expected = " or ".join(dict.fromkeys(m.removeprefix("Value error, ").removeprefix("Input ") for m in same))
-    actual = "" if isinstance(fault["input"], (dict, BaseModel)) else f"is {_show(fault['input'])}, but "
+    actual = "" if isinstance(fault["input"], (dict, BaseModel)) else f"is {shown(fault['input'])}, but "
     return f"{key} {actual}{expected}."
 
 
@@ -157,12 +230,6 @@ def _schema_at(schema: type[BaseModel], location: tuple[int | str, ...]) -> type
     return schema
 
 
-def _show(value: object) -> str:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return repr(value)
-
-
 class Compute(Section):
     """Where and how stages run; only ``threads`` changes bits, and DVC tracks it alone.
 
@@ -174,13 +241,13 @@ class Compute(Section):
     """
 
     device: str
-    workers: int = Field(ge=1)
-    threads: int = Field(ge=1)
-    checkpoint: float = Field(ge=0)
+    workers: int = Field(ge=1, le=PROCESSORS)
+    threads: int = Field(ge=1, le=PROCESSORS)
+    checkpoint: float = Field(ge=0, le=WEEK)
 
     @field_validator("device")
     @classmethod
     def _known(cls, value: str) -> str:
-        if not re.fullmatch(r"auto|cpu|cuda|cuda:\d+", value):
+        if not re.fullmatch(r"auto|cpu|cuda|cuda:\d{1,3}", value):
             raise ValueError("should be auto, cpu, cuda or cuda:N")
         return value

@@ -3,7 +3,7 @@
     python -m stages.check
 
 Reads   params.yaml, every section
-Writes  data/checked, always the same bytes, so that no later stage reruns because of it
+Writes  data/checked, always the same bytes, so that no later stage reruns because of it, whatever machine checked it
 """
 
 import argparse
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from distillation import params as parameters
-from distillation.checks import check_all, notes
+from distillation.checks import check_all, notes, resources
 from distillation.runtime import process
 from distillation.runtime.errors import guarded
 
@@ -22,7 +22,8 @@ def run() -> None:
     """Checks params.yaml and prints notes on values that are valid but unlikely to be intended."""
     process.begin()
     params = parameters.load()
-    check_all(params)
+    compute = params.section("compute", parameters.Compute)
+    resources.check(params, check_all(params), resources.this_machine(compute))
     for note in notes(params):
         print(f"note: {note}", file=sys.stderr)
     OUT.parent.mkdir(exist_ok=True)

@@ -20,7 +20,19 @@ from tests.helpers.clones import ROOT
 WORKFLOW = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 # Who may import whom: a package only those before it.
 ORDER = (
-    *("runtime", "console", "params", "paths", "data", "datasets", "networks", "augment", "training", "teachers"),
+    *(
+        "runtime",
+        "console",
+        "bounds",
+        "params",
+        "paths",
+        "data",
+        "datasets",
+        "networks",
+        "augment",
+        "training",
+        "teachers",
+    ),
     *(
         "methods",
         "labels",

@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from distillation.augment import crops
+from distillation.bounds import Positive
 from distillation.params import Section
 
 
@@ -31,7 +32,7 @@ class ViewSettings(Section):
     augment: Literal["none", "crop_flip", "rrc"]
     crop: float = Field(gt=0, le=1)
     mix: Literal["none", "mixup", "cutmix"]
-    alpha: float = Field(gt=0)
+    alpha: Positive
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ def check(params: Params, shape: Shape, pools: Pools) -> None:
     params.section("evaluate.pretrain", Pretrain)
     params.section("evaluate.transfer", Transfer)
     _targets(params, shape)
+    _pretrained_on(params)
     for target, pool in params.section("evaluate.kd", Kd).teachers.items():
         _kd_teacher(params, target, pool, pools)
     for network in common.networks:
@@ -102,6 +103,16 @@ def _targets(params: Params, shape: Shape) -> None:
                 f"targets.{name} has {target_shape[0]} channels of {target_shape[1]} px, but the images of the dataset have "
                 f"{shape[0]} of {shape[1]} px: give it the same pixels and colour, since networks are carried over."
             )
+
+
+def _pretrained_on(params: Params) -> None:
+    """Raises BadInput if networks should be pre-trained on labels that are in a file beside the set."""
+    kind, keys = params.value("relabel.kind"), ("targets", "evaluate.kd.teachers")
+    if kind in ("online", "fkd") and (used := [key for key in keys if params.value(key)]):
+        raise BadInput(
+            f"relabel.kind is {kind}, whose labels belong to batches, but networks for {used[0]} are pre-trained on labels "
+            f"of images: choose keep, hard, logits, probs or features, or let {used[0]} be empty."
+        )
 
 
 def _kd_teacher(params: Params, target: str, name: str, pools: Pools) -> None:

@@ -4,7 +4,7 @@ from distillation import methods
 from distillation.checks.dataset import Shape, check_network, differ, settings_of, shape_of
 from distillation.checks.sections import mapping, only
 from distillation.checks.teacher import Pools, check_pool, classifies
-from distillation.datasets.catalogue import facts
+from distillation.datasets.catalogue import CATALOGUE, facts
 from distillation.methods.base import Common, Method, check_guided, of_a_shard
 from distillation.networks.names import embeds, parse
 from distillation.params import Params, Section
@@ -30,6 +30,18 @@ def check(params: Params, shape: Shape, pools: Pools) -> None:
     if common.guided:
         _guidance(params, common, shape, pools[common.guidance.teacher])
     check_network("method.network", common.network, shape)
+    _class_holds(params, common.ipc, method.takes_real(shard_common))
+
+
+def _class_holds(params: Params, ipc: int, takes_real: bool) -> None:
+    """Raises BadInput if ``ipc`` is above the smallest class, where real images are taken: by the method, or for baselines."""
+    smallest = CATALOGUE[params.value("dataset.name")].smallest_class
+    baselines = any(params.value(key) for key in ("evaluate.protocols", "targets", "evaluate.kd.teachers"))
+    if smallest and ipc > smallest and (takes_real or baselines):
+        raise BadInput(
+            f"method.ipc is {ipc}, but the smallest class of {params.value('dataset.name')} has {smallest} images at most, and "
+            "the method or its baselines take as many real ones."
+        )
 
 
 def _settings(params: Params) -> tuple[Common, Section]:

@@ -1,16 +1,44 @@
 """Checks of the section relabel."""
 
+from distillation.checks.dataset import Shape, differ, settings_of, shape_of
 from distillation.checks.sections import mapping, only
-from distillation.checks.teacher import Pools, check_pool
+from distillation.checks.teacher import Pools, check_pool, classifies
 from distillation.labels import kinds
 from distillation.labels.settings import RelabelCommon
+from distillation.networks.names import embeds
 from distillation.params import Params
+from distillation.runtime.errors import BadInput
+from distillation.teachers import objectives
+from distillation.teachers.settings import PoolSettings
 
 
-def check(params: Params, pools: Pools) -> None:
-    """Raises BadInput if the section is wrong."""
+def check(params: Params, shape: Shape, pools: Pools) -> None:
+    """Raises BadInput if the section is wrong, or if its pool cannot label images of a ``shape``."""
     only(mapping(params, "relabel"), [*RelabelCommon.model_fields, *kinds.names()], "relabel")
     common = params.fields("relabel", RelabelCommon)
     for kind in kinds.names():
         params.section(f"relabel.{kind}", kinds.load(kind).Settings)
     check_pool("relabel.teacher", common.teacher, pools)
+    if common.kind != "keep":
+        _labels(params, common, shape, pools[common.teacher])
+
+
+def _labels(params: Params, common: RelabelCommon, shape: Shape, pool: PoolSettings) -> None:
+    """Raises BadInput if the pool certainly lacks the classes, the features or the inputs that labelling needs."""
+    objective, first, path = objectives.load(pool.objective), pool.networks[0], f"relabel.teacher is {common.teacher!r}"
+    if common.kind == "features":
+        if first in objective.words(pool) and not embeds(first):
+            raise BadInput(
+                f"{path}, whose first network is {first}, which has no features: choose a ConvNet or ResNet."
+            )
+    elif not classifies(params, pool):
+        raise BadInput(
+            f"{path}, whose networks do not know the classes of the dataset, but relabel.kind {common.kind} needs them: "
+            "choose another pool, or keep or features."
+        )
+    inputs = objective.shape(pool, shape_of(settings_of(params, pool.source)))
+    if differ(shape, inputs):
+        raise BadInput(
+            f"{path}, which takes {inputs[0]} channels of {inputs[1]} px, but the images of the dataset are {shape[0]} of "
+            f"{shape[1]} px."
+        )

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from distillation.params import UNSEEN, Params
+from distillation.params import UNSEEN, Params, shown
 from distillation.runtime.errors import BadInput
 
 
@@ -16,19 +16,19 @@ def mapping(params: Params, path: str) -> dict[str, Any]:
     """
     value = params.value(path)
     if not isinstance(value, dict):
-        raise BadInput(f"{path} must be a mapping from names to sections, not {value!r}.")
+        raise BadInput(f"{path} must be a mapping from names to sections, not {shown(value)}.")
     return value
 
 
 def names(params: Params, path: str) -> list[str]:
-    """The keys of a mapping, which become names of stages and folders.
+    """The keys of a mapping, which become names of stages and folders: 60 letters of 4 bytes and a suffix are 255 bytes.
 
     Raises:
         BadInput: a key cannot be such a name.
     """
     for name in (keys := list(mapping(params, path))):
-        if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name):
-            raise BadInput(f"{path} has the name {name!r}, but names are letters, digits, - and _ only.")
+        if not isinstance(name, str) or not re.fullmatch(r"[\w-]{1,60}", name):
+            raise BadInput(f"{path} has the name {shown(name)}, but names are at most 60 letters, digits, - and _.")
         if name in UNSEEN:
             raise BadInput(f"{path} has the name {name!r}, which DVC's run cache overlooks: choose another one.")
     return keys
@@ -38,7 +38,7 @@ def only(keys: Collection[str], settings: Collection[str], path: str) -> None:
     """Raises BadInput unless ``keys`` are exactly the ``settings`` of the section at ``path``."""
     for key in keys:
         if key not in settings:
-            raise BadInput(f"{path} has no setting {key!r}; it has {', '.join(settings)}.")
+            raise BadInput(f"{path} has no setting {shown(key)}; it has {', '.join(settings)}.")
     for key in settings:
         if key not in keys:
             raise BadInput(f"{path} lacks {key!r}.")

@@ -8,6 +8,7 @@ from distillation.datasets.catalogue import CATALOGUE
 from distillation.params import Params, validate
 from distillation.runtime.errors import BadInput
 from distillation.teachers import objectives
+from distillation.teachers.selfsupervised.settings import Pretraining
 from distillation.teachers.settings import PoolDefaults, PoolSettings, pool_settings, section_of
 
 Pools = dict[str, PoolSettings]
@@ -30,9 +31,25 @@ def check(params: Params) -> Pools:
     for name, pool in pools.items():
         _unused(params, name)
         _source(params, f"teacher.{name}.source", pool)
+        _enough_images(params, name, pool)
         for network in objectives.load(pool.objective).words(pool):
             check_network(f"teacher.{name}.networks", network, shape_of(settings_of(params, pool.source)))
     return pools
+
+
+def _enough_images(params: Params, name: str, pool: PoolSettings) -> None:
+    """Raises BadInput if a self-supervised pool asks its source for more images than it has, or for whitened small views."""
+    training, source = pool.training, settings_of(params, pool.source)
+    if not isinstance(training, Pretraining):
+        return
+    path, values = f"teacher.{name}.{pool.objective}", training.model_dump()
+    for key, value in (("batch", training.batch), ("knn.k", values["knn"]["k"])):
+        if (count := CATALOGUE[source.name].images) and value > count:
+            raise BadInput(f"{path}.{key} is {value}, but {pool.source} has {count} training images.")
+    if source.zca and values.get("locals"):
+        raise BadInput(
+            f"{path}.locals is {values['locals']}, but {pool.source} is whitened, which takes whole images: set it to 0."
+        )
 
 
 def _unused(params: Params, pool: str) -> None:

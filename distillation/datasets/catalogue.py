@@ -66,6 +66,11 @@ class Dataset:
     terms: str = "No licence is stated by its authors."
     files: tuple[File, ...] = ()
 
+    @property
+    def smallest_class(self) -> int | None:
+        """The most training images that the smallest class can have: the number of each, where all are equal."""
+        return self.images // self.count if self.images and self.count else None
+
     def statistics(self, size: int) -> Statistics | None:
         """The published (mean, std) of images of ``size`` pixels a side, or None."""
         return self.resized.get(size, self.stats)

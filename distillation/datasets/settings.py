@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from distillation.bounds import LARGEST
 from distillation.datasets.catalogue import CATALOGUE, INDEXED, facts
 from distillation.params import Section
 from distillation.runtime.errors import BadInput
@@ -29,7 +30,7 @@ class DatasetSettings(Section):
 
     name: str
     archive: str
-    pixels: int | None = Field(ge=4, le=4096)
+    pixels: int | None = Field(ge=4, le=LARGEST)
     colour: Literal["auto", "rgb", "grey"]
     flip: Literal["auto"] | bool
     stats: Literal["published", "computed"]
@@ -96,7 +97,7 @@ class SourceSettings(DatasetSettings):
     model_config = ConfigDict(validate_default=True)
 
     archive: str = NONE
-    pixels: int | None = Field(default=None, ge=4, le=4096)
+    pixels: int | None = Field(default=None, ge=4, le=LARGEST)
     colour: Literal["auto", "rgb", "grey"] = "auto"
     flip: Literal["auto"] | bool = "auto"
     stats: Literal["published", "computed"] = "published"

@@ -5,7 +5,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from distillation.params import Params, Section
+from distillation.bounds import Copies, Count, Whole
+from distillation.params import Params, Section, shown
 from distillation.runtime.errors import BadInput
 from distillation.training.settings import LabelSettings, LessonSettings, OnlineSettings, RegressionSettings
 
@@ -33,7 +34,7 @@ class Students(Section):
     """
 
     networks: list[str] = Field(min_length=1)
-    seeds: int = Field(ge=1)
+    seeds: Copies
     precision: Literal["fp32", "bf16"]
     compile: bool
 
@@ -48,19 +49,19 @@ class Students(Section):
 class EvaluateCommon(Students):
     """``test_every``: epochs between tests whose best each student records beside its last; 0: none."""
 
-    test_every: int = Field(ge=0)
+    test_every: Whole
 
 
 class Draws(Section):
     """``draws``: the number of random sets in the mean of the random row."""
 
-    draws: int = Field(ge=1)
+    draws: Copies
 
 
 class Images(Section):
     """``ipc``: images of each class in the random and k-means sets, as many as in the distilled one."""
 
-    ipc: int = Field(ge=1)
+    ipc: Count
 
 
 class Saving(Section):
@@ -131,8 +132,8 @@ def training_settings(params: Params, protocol: object, kind: str) -> tuple[Trai
     """
     if not isinstance(protocol, str) or protocol not in PROTOCOLS:  # a mapping or a list is no key at all
         raise BadInput(
-            f"evaluate.protocols has {protocol!r}, but the protocols are {', '.join(PROTOCOLS)}; transfer and kd run on the "
-            "datasets of targets and of evaluate.kd.teachers."
+            f"evaluate.protocols has {shown(protocol)}, but the protocols are {', '.join(PROTOCOLS)}; transfer and kd run on "
+            "the datasets of targets and of evaluate.kd.teachers."
         )
     if kind == "features":
         raise BadInput(

@@ -1,9 +1,10 @@
 """The settings of pre-training, by the kind of the labels, and of transfer and knowledge distillation."""
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from distillation.bounds import LARGEST, Count, Positive, Weight, Whole
 from distillation.params import Section
 from distillation.training.settings import LabelSettings
 
@@ -14,11 +15,11 @@ LONG, STEPS = ("cifar10", "cifar100", "tinyimagenet"), {True: 10_000, False: 5_0
 class SoftSettings(Section):
     """AdamW at a rate that rises linearly over ``warmup`` steps, then falls along half a cosine to 0."""
 
-    steps: int = Field(ge=1)
-    batch: int = Field(ge=1)
-    lr: float = Field(gt=0)
-    weight_decay: float = Field(ge=0)
-    warmup: int = Field(ge=0)
+    steps: Count
+    batch: Count
+    lr: Positive
+    weight_decay: Weight
+    warmup: Whole
     augment: Literal["none", "dsa"]
 
     @model_validator(mode="after")
@@ -50,10 +51,10 @@ class Pretrain(Section):
 class StepSettings(Section):
     """The settings of SGD at a rate that falls along half a cosine to 0, one batch a step."""
 
-    batch: int = Field(ge=1)
-    lr: float = Field(gt=0)
+    batch: Count
+    lr: Positive
     momentum: float = Field(ge=0, lt=1)
-    weight_decay: float = Field(ge=0)
+    weight_decay: Weight
 
 
 class Finetune(StepSettings):
@@ -64,8 +65,8 @@ class Finetune(StepSettings):
         crop: black pixels around an image before a random crop, with mirroring if that keeps the class; 0: neither.
     """
 
-    steps: Literal["auto"] | Annotated[int, Field(ge=1)]
-    crop: int = Field(ge=0)
+    steps: Literal["auto"] | Count
+    crop: int = Field(ge=0, le=LARGEST)
 
     def on(self, dataset: str) -> int:
         """Returns the number of steps on a dataset of that name."""
@@ -75,7 +76,7 @@ class Finetune(StepSettings):
 class Linear(StepSettings):
     """The settings of a linear layer on the frozen network's features."""
 
-    steps: int = Field(ge=1)
+    steps: Count
 
     def on(self, dataset: str) -> int:
         """Returns the number of steps."""
@@ -100,11 +101,11 @@ class Transfer(Section):
 class Distilling(Section):
     """AdamW at a rate that falls along half a cosine to 0, epoch by epoch; ``lr_gaussian`` of the control on noise."""
 
-    epochs: int = Field(ge=1)
-    batch: int = Field(ge=1)
-    lr: float = Field(gt=0)
-    lr_gaussian: float = Field(gt=0)
-    weight_decay: float = Field(ge=0)
+    epochs: Count
+    batch: Count
+    lr: Positive
+    lr_gaussian: Positive
+    weight_decay: Weight
     augment: Literal["none", "dsa"]
 
 

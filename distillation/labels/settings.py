@@ -2,8 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
+from distillation.bounds import Positive
 from distillation.labels import kinds
 from distillation.params import Section
 
@@ -17,7 +18,7 @@ class Picked(Section):
 class Probs(Picked):
     """Probabilities of logits divided by ``temperature``."""
 
-    temperature: float = Field(gt=0)
+    temperature: Positive
 
 
 class Online(Probs):

@@ -32,6 +32,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from distillation.bounds import Copies, Count, Positive, Weight
 from distillation.methods.base import Common, Method, Problem, StepResult, gradient_of
 from distillation.methods.cost import Cost, Outline
 from distillation.methods.families.teacher_checks import require_same_inputs
@@ -73,24 +74,24 @@ class Settings(Section):
         shards: problems that the set is divided into; read by the driver.
     """
 
-    iterations: int = Field(ge=1)
+    iterations: Count
     loss: Literal["l1", "ce"]
-    lr_img: float = Field(gt=0)
+    lr_img: Positive
     momentum: float = Field(ge=0, lt=1)
     milestones: list[Milestone]
     decay: float = Field(gt=0, le=1)
-    ce: float = Field(ge=0)
-    batch_syn: int | None = Field(ge=1)
-    update_syn: int | None = Field(ge=1)
-    refresh: int = Field(ge=1)
-    epochs: int = Field(ge=1)
-    snapshots: int = Field(ge=1)
-    batch_net: int = Field(ge=1)
-    lr_net: float = Field(gt=0)
+    ce: Weight
+    batch_syn: Count | None
+    update_syn: Count | None
+    refresh: Count
+    epochs: Count
+    snapshots: Copies
+    batch_net: Count
+    lr_net: Positive
     momentum_net: float = Field(ge=0, lt=1)
-    weight_decay: float = Field(ge=0)
+    weight_decay: Weight
     decay_net: float = Field(gt=0, le=1)
-    shards: int = Field(ge=1)
+    shards: Copies
 
     @model_validator(mode="before")
     @classmethod
@@ -397,6 +398,19 @@ class APM(Method[Settings]):
         learnt = labelled * settings.epochs + moved * settings.snapshots
         student = Cost.of_passes(self.problem.forward_flops(), learnt, learnt)
         return student + Cost.of_passes(teacher, labelled + moved, moved)
+
+    @classmethod
+    def takes_real(cls, common: Common) -> bool:
+        """Whether the images start from real ones."""
+        return common.init == "real"
+
+    @classmethod
+    def holds(cls, common: Common, settings: Settings, outline: Outline) -> dict[str, float]:
+        """Counts the images and their momentum, and the snapshots of a student."""
+        channels, size, classes = outline.shape
+        weights = outline.weights(common.network)
+        images = 2 * common.ipc * classes * channels * size**2
+        return {"ipc": images, "network": weights, "apm.snapshots": settings.snapshots * weights}
 
     @classmethod
     def estimate(cls, common: Common, settings: Settings, outline: Outline) -> Cost:

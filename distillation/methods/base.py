@@ -3,14 +3,15 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, field_validator
+from pydantic import field_validator
 from torch import Tensor
 
 from distillation.augment.strategy import operations, resolve
+from distillation.bounds import Count, Weight, Whole
 from distillation.data.distilled import DistilledSet
 from distillation.data.indexed import indices_on
 from distillation.data.real import RealSet
@@ -28,7 +29,6 @@ from distillation.training.optimizers import optimizer_state, restore_optimizer
 if TYPE_CHECKING:
     from distillation.teachers.settings import PoolSettings
 
-Weight = Annotated[float, Field(ge=0)]
 MethodSettings = TypeVar("MethodSettings", bound=Section)  # a method's own section of params.yaml
 
 
@@ -45,9 +45,9 @@ class GuidanceSettings(Section):
     """
 
     teacher: str
-    epoch: Literal["any", "last", "best", "best_test"] | Annotated[int, Field(ge=1)]
+    epoch: Literal["any", "last", "best", "best_test"] | Count
     distance: Literal["ce", "ce_ratio", "cos"]
-    batch: int = Field(ge=1)
+    batch: Count
     adapt: bool
     scale: Literal["absolute", "relative"]
 
@@ -71,8 +71,8 @@ class Common(Section):
     """
 
     name: str
-    ipc: int = Field(ge=1)
-    seed: int = Field(ge=0)
+    ipc: Count
+    seed: Whole
     network: str
     init: Literal["real", "noise"]
     augment: str
@@ -81,7 +81,7 @@ class Common(Section):
     guidance: GuidanceSettings
     precision: Literal["fp32", "bf16"]
     compile: bool
-    chunk: int = Field(ge=1)
+    chunk: Count
 
     @field_validator("augment")
     @classmethod
@@ -336,6 +336,11 @@ class Method(Generic[MethodSettings]):
         return common.guided
 
     @classmethod
+    def takes_real(cls, common: Common) -> bool:
+        """Whether the method takes ``ipc`` different real images of each class, so that every class must have as many."""
+        return False
+
+    @classmethod
     def labels_of(cls, settings: MethodSettings) -> str:
         """Returns the kind of the result's labels under the method's settings."""
         return cls.kind
@@ -355,6 +360,14 @@ class Method(Generic[MethodSettings]):
     def estimate(cls, common: Common, settings: MethodSettings, outline: Outline) -> Cost:
         """Estimates the Cost of all shards from the parameters alone, without augmentation, solving and testing."""
         raise NotImplementedError(f"{cls.__name__} must say what it costs")
+
+    @classmethod
+    def holds(cls, common: Common, settings: MethodSettings, outline: Outline) -> dict[str, float]:
+        """Counts the numbers (float32) that the method holds at once at the least, by the setting, below method, to lower.
+
+        Only what a machine could lack: networks, a chunk of images passing through one, matrices of images by images.
+        """
+        return {}
 
     @property
     def updates(self) -> int:
@@ -423,6 +436,17 @@ class ImageMethod(Method[MethodSettings]):
     def __init__(self, problem: Problem, settings: MethodSettings) -> None:
         super().__init__(problem, settings)
         self.begin()
+
+    @classmethod
+    def takes_real(cls, common: Common) -> bool:
+        """Whether the images start from real ones."""
+        return common.init == "real"
+
+    @classmethod
+    def holds(cls, common: Common, settings: MethodSettings, outline: Outline) -> dict[str, float]:
+        """Counts the images, their gradient and their momentum."""
+        channels, size, classes = outline.shape
+        return {"ipc": 3 * common.ipc * classes * channels * size**2}
 
     def begin(self) -> None:
         """Starts from ``initial``."""

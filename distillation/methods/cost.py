@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from distillation.networks.build import flops
+from distillation.networks.build import extent, flops
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +65,14 @@ class Outline:
     def classes(self) -> int:
         """The number of classes."""
         return self.shape[2]
+
+    def weights(self, network: str) -> int:
+        """Returns the learnable numbers of the network of that name."""
+        return extent(network, *self.shape)[0]
+
+    def activations(self, network: str) -> int:
+        """Returns the numbers that its layers put out for one image."""
+        return extent(network, *self.shape)[1]
 
     def flops(self, network: str) -> int:
         """Returns the floating-point operations of one image's forward pass through the network of that name."""

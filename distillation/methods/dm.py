@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from distillation.augment.siamese import apply, draw
+from distillation.bounds import Count, Positive
 from distillation.methods.base import Common, ImageMethod, Problem, StepResult
 from distillation.methods.cost import Cost, Outline
 from distillation.networks.build import has_features, initialise
@@ -31,10 +32,10 @@ class Settings(Section):
         batch_real: real images of each class in an update, or as many as the smallest class has.
     """
 
-    iterations: int = Field(ge=1)
-    lr_img: float = Field(gt=0)
+    iterations: Count
+    lr_img: Positive
     momentum: float = Field(ge=0, lt=1)
-    batch_real: int = Field(ge=1)
+    batch_real: Count
 
 
 class DM(ImageMethod[Settings]):
@@ -78,6 +79,13 @@ class DM(ImageMethod[Settings]):
         """Counts the passes of the updates so far."""
         real = self.batch * self.problem.classes
         return _cost(self.problem.forward_flops(), self.at, real, len(self.images))
+
+    @classmethod
+    def holds(cls, common: Common, settings: Settings, outline: Outline) -> dict[str, float]:
+        """Counts also the network, and a chunk of the images passing through it."""
+        chunk = min(common.chunk, common.ipc * outline.classes)
+        more = {"network": outline.weights(common.network), "chunk": chunk * outline.activations(common.network)}
+        return {**super().holds(common, settings, outline), **more}
 
     @classmethod
     def estimate(cls, common: Common, settings: Settings, outline: Outline) -> Cost:

@@ -28,9 +28,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
+from distillation.bounds import Copies, Count, Positive, Weight
 from distillation.methods.base import Common, Problem, StepResult
 from distillation.methods.cost import Cost, Outline
 from distillation.methods.families.network_pool import NetworkPoolMethod
@@ -64,16 +64,16 @@ class Settings(Section):
         batch_syn: synthetic images in a step of a network.
     """
 
-    iterations: int = Field(ge=1)
+    iterations: Count
     optimizer: Literal["lamb", "adam"]
-    lr: float = Field(gt=0)
-    batch_real: int = Field(ge=1)
-    ridge: float = Field(ge=0)
+    lr: Positive
+    batch_real: Count
+    ridge: Weight
     mirror: bool
-    pool: int = Field(ge=1)
-    pool_steps: int = Field(ge=1)
-    pool_lr: float = Field(gt=0)
-    batch_syn: int = Field(ge=1)
+    pool: Copies
+    pool_steps: Count
+    pool_lr: Positive
+    batch_syn: Count
 
 
 class FRePo(NetworkPoolMethod[Settings]):

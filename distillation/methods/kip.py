@@ -21,9 +21,10 @@ import math
 from typing import Literal, Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor
 
+from distillation.bounds import Count, Depth, Positive, Weight, Whole
 from distillation.methods.base import Common, ImageMethod, Problem, StepResult
 from distillation.methods.cost import Cost, Outline
 from distillation.methods.families.ridge import solve
@@ -45,11 +46,11 @@ class Settings(Section):
         labels: fixed, learnt with the images, or solved for at the end.
     """
 
-    iterations: int = Field(ge=0)
-    lr: float = Field(gt=0)
-    batch_real: int = Field(ge=1)
-    depth: int = Field(ge=1)
-    ridge: float = Field(ge=0)
+    iterations: Whole
+    lr: Positive
+    batch_real: Count
+    depth: Depth
+    ridge: Weight
     labels: Literal["fixed", "learnt", "solved"]
 
     @model_validator(mode="after")
@@ -142,6 +143,14 @@ class KIP(ImageMethod[Settings]):
         updates = min(self.at, self.settings.iterations)
         data, batch = self.problem.data, self.batch * self.problem.classes
         return _cost(data.shape, len(self.images), updates, batch, (self.at - updates) * len(data.train))
+
+    @classmethod
+    def holds(cls, common: Common, settings: Settings, outline: Outline) -> dict[str, float]:
+        """Counts also the kernels of the images with themselves and with a batch, in float64."""
+        images = common.ipc * outline.classes
+        real = min(settings.batch_real * outline.classes, outline.count)
+        held = super().holds(common, settings, outline)
+        return {"ipc": held["ipc"] + 2 * images**2, "kip.batch_real": 2 * images * real}
 
     @classmethod
     def estimate(cls, common: Common, settings: Settings, outline: Outline) -> Cost:

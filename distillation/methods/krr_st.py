@@ -33,6 +33,7 @@ from pydantic import Field
 from torch import Tensor
 
 from distillation.augment.standard import crop_flip
+from distillation.bounds import MOST, Copies, Count, Positive, Weight
 from distillation.data.indexed import indices_on
 from distillation.data.spaces import Space
 from distillation.methods.base import Common, Problem, StepResult
@@ -73,18 +74,18 @@ class Settings(Section):
         pool_decay: their weight decay.
     """
 
-    images: int | None = Field(ge=1)
-    iterations: int = Field(ge=1)
-    lr: float = Field(gt=0)
-    batch_real: int = Field(ge=1)
+    images: Count | None
+    iterations: Count
+    lr: Positive
+    batch_real: Count
     crop_flip: bool
-    ridge: float = Field(ge=0)
-    pool: int = Field(ge=1)
-    pool_steps: int = Field(ge=2)
+    ridge: Weight
+    pool: Copies
+    pool_steps: int = Field(ge=2, le=MOST)
     pool_reset: Literal["published", "corrected"]
-    pool_lr: float = Field(gt=0)
+    pool_lr: Positive
     pool_momentum: float = Field(ge=0, lt=1)
-    pool_decay: float = Field(ge=0)
+    pool_decay: Weight
 
 
 class KRRST(NetworkPoolMethod[Settings]):
@@ -95,6 +96,11 @@ class KRRST(NetworkPoolMethod[Settings]):
 
     guided = False
     kind = "features"
+
+    @classmethod
+    def takes_real(cls, common: Common) -> bool:
+        """Returns False: images start from real ones of whatever class."""
+        return False
 
     @classmethod
     def reads_teachers(cls, settings: Settings) -> bool:

@@ -33,6 +33,7 @@ from torch import Tensor
 from torch.func import functional_call, grad, grad_and_value
 
 from distillation.augment.siamese import augment_batch
+from distillation.bounds import Count, Positive, Weight
 from distillation.methods.base import Common, ImageMethod, Problem, StepResult
 from distillation.methods.cost import Cost, Outline
 from distillation.methods.families.teacher_checks import require_same_inputs
@@ -63,15 +64,15 @@ class Settings(Section):
         gradient: adjoint, unrolled or tesla.
     """
 
-    iterations: int = Field(ge=1)
-    steps: int = Field(ge=1)
-    expert_epochs: int = Field(ge=1)
-    max_start: int = Field(ge=1)
-    batch_syn: int | None = Field(ge=1)
-    lr_img: float = Field(gt=0)
+    iterations: Count
+    steps: Count
+    expert_epochs: Count
+    max_start: Count
+    batch_syn: Count | None
+    lr_img: Positive
     momentum: float = Field(ge=0, lt=1)
-    lr_net: float = Field(gt=0)
-    lr_lr: float = Field(ge=0)
+    lr_net: Positive
+    lr_lr: Weight
     gradient: Literal["adjoint", "unrolled", "tesla"]
 
 
@@ -283,6 +284,12 @@ class MTT(ImageMethod[Settings]):
         """Counts the passes of the walks so far."""
         walked = sum(len(self.batches[step % len(self.batches)]) for step in range(self.settings.steps)) * self.at
         return _cost(self.problem.forward_flops(), walked, self.settings.gradient)
+
+    @classmethod
+    def holds(cls, common: Common, settings: Settings, outline: Outline) -> dict[str, float]:
+        """Counts also the student's weights after each step of a walk, which the way back needs."""
+        weights = outline.weights(common.network)
+        return {**super().holds(common, settings, outline), "network": weights, "mtt.steps": settings.steps * weights}
 
     @classmethod
     def estimate(cls, common: Common, settings: Settings, outline: Outline) -> Cost:

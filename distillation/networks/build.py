@@ -1,5 +1,6 @@
 """Networks from their names: built, initialised, counted. ``distillation.networks.names`` has the grammar, without torch."""
 
+from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -132,6 +133,25 @@ def flops(name: str, channels: int, size: int, classes: int) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(torch.empty(1, channels, size, size, device="meta"))
     return counter.get_total_flops()
+
+
+def extent(name: str, channels: int, size: int, classes: int) -> tuple[int, int]:
+    """Counts the learnable numbers of a network, and the numbers that its layers with weights put out for one image.
+
+    Arguments and errors are those of ``flops``. Nothing is computed, and no memory is taken.
+    """
+    return _extent(canonical(name), channels, size, classes)
+
+
+@lru_cache(maxsize=256)
+def _extent(name: str, channels: int, size: int, classes: int) -> tuple[int, int]:
+    network, outputs = _outline(name, channels, size, classes).eval(), []
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            module.register_forward_hook(lambda _, inputs, output: outputs.append(output.numel()))
+    with torch.no_grad():
+        network(torch.empty(1, channels, size, size, device="meta"))
+    return parameters(network), sum(outputs)
 
 
 def _outline(name: str, channels: int, size: int, classes: int) -> Network:

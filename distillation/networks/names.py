@@ -50,6 +50,7 @@ _FEATURELESS = ("AlexCifarNet", "LeNet", "MLP")
 _RESIDUAL = ("ResNet10", "ResNet18", "ResNet50")
 LARGE = 128  # house: pixels from which residual networks begin with the original 7x7 stem and its maximum pooling
 _BLOCKS, _WIDTH, _STEM = 3, 128, 64
+_LONGEST = 100  # letters of a name: twelve blocks of five digits each; it is part of names of files
 _USUAL = """
     ConvNet ConvNetBN ConvNetNN ConvNetLN ConvNetGN ConvNetD1 ConvNetD2 ConvNetD4 ConvNetD5 ConvNetW32 ConvNetW64
     ConvNetW256 ConvNetAS ConvNetAL ConvNetASwish ConvNetASwishBN ConvNetMP ConvNetNP ConvNetW128-256-512BN AlexNet
@@ -90,6 +91,8 @@ def parse(name: str) -> Spec:
     Raises:
         BadInput: the name is not of the grammar; the message holds the grammar and similar names.
     """
+    if len(name) > _LONGEST:
+        raise BadInput(f"a network's name of {len(name):,} letters begins with '{name[:20]}': {_LONGEST} are the most.")
     family = next((family for family in _CHOICES if name.startswith(family)), None)
     if family is None:
         raise _unknown(name)

@@ -1,6 +1,22 @@
 """Normalisation layers by their tokens."""
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch norm that works on a single value a channel too: a batch of one image whose map is one pixel.
+
+    Such a value has no variance, and PyTorch refuses it in training, wherever a batch, chunk or class happens to be left with
+    one image. The rule, the same in every loop: it is normalised by the running statistics, as in evaluation, which stay as
+    they are.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalises maps (N, channels, H, W)."""
+        if self.training and input.numel() == input.shape[1]:
+            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(input)
 
 
 class InstanceNorm(nn.GroupNorm):
@@ -27,7 +43,7 @@ def norm(token: str, channels: int, side: int | None = None) -> nn.Module:
     if token == "IN":
         return InstanceNorm(channels)
     if token == "BN":
-        return nn.BatchNorm2d(channels)
+        return BatchNorm(channels)
     if token == "LN":
         assert side is not None
         return nn.LayerNorm([channels, side, side])

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
 from distillation import methods
+from distillation.bounds import Count
 from distillation.params import Section, parse, validate
 from distillation.recipes.results import nested
 from distillation.runtime.errors import BadInput
@@ -84,7 +83,7 @@ class Recipe(Section):
     table: str
     source: str
     unknown: str | None = None
-    sets: int = Field(ge=1)
+    sets: Count
     set: dict
     axes: dict[str, dict]
     skip: list[dict] = []

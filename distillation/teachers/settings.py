@@ -1,14 +1,15 @@
 """The settings of a pool of teachers: its own section of params.yaml over what it leaves out to ``pool`` and ``objectives``."""
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from distillation.params import Params, Section, validate
+from distillation.bounds import Copies, Count, Whole
+from distillation.params import Params, Section, shown, validate
 from distillation.runtime.errors import BadInput
 from distillation.teachers import objectives
 
-Kept = Literal["last", "best", "best_test"] | Annotated[int, Field(ge=1)]
+Kept = Literal["last", "best", "best_test"] | Count
 
 
 class PoolDefaults(Section):
@@ -23,8 +24,8 @@ class PoolDefaults(Section):
         compile: whether networks are compiled.
     """
 
-    count: int = Field(ge=1)
-    seed: int = Field(ge=0)
+    count: Copies
+    seed: Whole
     keep: list[Kept] = Field(min_length=1)
     precision: Literal["fp32", "bf16"]
     compile: bool
@@ -88,7 +89,7 @@ def merged(params: Params, pool: str) -> dict[str, Any]:
     _check_keys(own, names, f"teacher.{pool}")
     objective = own["objective"]
     if objective not in names:
-        raise BadInput(f"teacher.{pool}.objective is {objective!r}, but the objectives are {', '.join(names)}.")
+        raise BadInput(f"teacher.{pool}.objective is {shown(objective)}, but the objectives are {', '.join(names)}.")
     common = {key: value for key, value in own.items() if key in COMMON}
     return {**params.value("pool"), **common, objective: section_of(params, pool, objective)}
 
@@ -100,7 +101,7 @@ def section_of(params: Params, pool: str, objective: str) -> Any:
 
 def _check_keys(own: Any, names: list[str], path: str) -> None:
     if not isinstance(own, dict):
-        raise BadInput(f"{path} must be a section with {', '.join(OWN)} and what differs, not {own!r}.")
+        raise BadInput(f"{path} must be a section with {', '.join(OWN)} and what differs, not {shown(own)}.")
     keys = [*COMMON, *names]
     for key in own:
         if key not in keys:

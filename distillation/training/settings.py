@@ -6,10 +6,11 @@ from pydantic import Field, field_validator, model_validator
 
 from distillation.augment.strategy import DC_OPERATIONS, operations
 from distillation.augment.views import ViewSettings
+from distillation.bounds import Count, Positive, Weight, Whole
 from distillation.params import Section
 from distillation.training.schedules import cosine, stepped, warmup_cosine
 
-Milestone = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]
+Milestone = Count | Annotated[float, Field(gt=0, lt=1)]
 
 
 def known_augmentation(value: str) -> str:
@@ -43,11 +44,11 @@ class TrainSettings(Section):
 
     optimizer: ClassVar[str] = "sgd"
 
-    epochs: int = Field(ge=1)
-    batch: int = Field(ge=1)
-    lr: float = Field(gt=0)
+    epochs: Count
+    batch: Count
+    lr: Positive
     momentum: float = Field(ge=0, lt=1)
-    weight_decay: float = Field(ge=0)
+    weight_decay: Weight
     milestones: list[Milestone]
     decay: float = Field(gt=0, le=1)
     augment: str
@@ -88,11 +89,11 @@ class RegressionSettings(Section):
     optimizer: ClassVar[str] = "adamw"
 
     loss: Literal["mse"]
-    epochs: int = Field(ge=1)
-    batch: int = Field(ge=1)
-    lr: float = Field(gt=0)
-    weight_decay: float = Field(ge=0)
-    warmup: int = Field(ge=0)
+    epochs: Count
+    batch: Count
+    lr: Positive
+    weight_decay: Weight
+    warmup: Whole
     augment: str
 
     _known = field_validator("augment")(known_augmentation)
@@ -126,14 +127,14 @@ class LessonSettings(Section):
     """
 
     loss: Literal["kl", "kl_t2"]
-    epochs: int = Field(ge=1)
+    epochs: Count
     optimizer: Literal["sgd", "adamw"]
-    lr: float = Field(gt=0)
+    lr: Positive
     momentum: float = Field(ge=0, lt=1)
-    weight_decay: float = Field(ge=0)
+    weight_decay: Weight
     schedule: Literal["cosine", "milestones"]
-    warmup: int = Field(ge=0)
-    horizon: int | None = Field(ge=1)
+    warmup: Whole
+    horizon: Count | None
     milestones: list[Milestone]
     decay: float = Field(gt=0, le=1)
 
@@ -160,4 +161,4 @@ class OnlineSettings(LessonSettings, ViewSettings):
         batch: images of a batch.
     """
 
-    batch: int = Field(ge=1)
+    batch: Count

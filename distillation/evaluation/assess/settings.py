@@ -2,6 +2,7 @@
 
 from pydantic import Field, field_validator
 
+from distillation.bounds import COPIES, MOST, Count
 from distillation.params import Section
 
 
@@ -14,9 +15,9 @@ class Measuring(Section):
         chunk: images that pass through a network together.
     """
 
-    fresh: int = Field(ge=0)
-    real: int = Field(ge=2)
-    chunk: int = Field(ge=1)
+    fresh: int = Field(ge=0, le=COPIES)
+    real: int = Field(ge=2, le=MOST)
+    chunk: Count
 
 
 class Assess(Measuring):

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from pydantic import Field
-
 from distillation import paths
 from distillation.augment.views import ViewSettings
+from distillation.bounds import Count
 from distillation.data.distilled import DistilledSet
 from distillation.labels import storing
 from distillation.labels.labelling import Files, Labelling, beside
@@ -19,8 +18,8 @@ store = storing.store  # the work of its ``jobs``
 class Settings(Online, ViewSettings):
     """The batches that are labelled, and their epochs."""
 
-    epochs: int = Field(ge=1)
-    batch: int = Field(ge=1)
+    epochs: Count
+    batch: Count
 
 
 def jobs(settings: Settings, pool: Path, flip: bool, control: bool) -> dict[str, storing.Job]:

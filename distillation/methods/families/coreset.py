@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from distillation.methods.base import Problem, SelectionMethod, StepResult
+from distillation.methods.base import Common, Problem, SelectionMethod, StepResult
 from distillation.networks.chunks import in_chunks
 from distillation.params import Section
 from distillation.runtime.errors import BadInput
@@ -33,6 +33,11 @@ class Coreset(SelectionMethod[CoresetSettings]):
         self.chosen: list[int] = []
         if problem.settings.ipc > (smallest := problem.data.smallest_class):
             raise BadInput(f"method.ipc is {problem.settings.ipc}, but the smallest class has {smallest} images.")
+
+    @classmethod
+    def takes_real(cls, common: Common) -> bool:
+        """Returns True: images are chosen."""
+        return True
 
     @classmethod
     def reads_teachers(cls, settings: CoresetSettings) -> bool:

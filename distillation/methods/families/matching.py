@@ -14,7 +14,7 @@ there are exactly ``iterations``.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.func import functional_call, grad, grad_and_value
 
 from distillation.augment.siamese import apply, augment_batch, draw
+from distillation.bounds import Count, Positive
 from distillation.methods.base import Common, ImageMethod, Problem, StepResult
 from distillation.methods.cost import Cost, Outline
 from distillation.methods.families.gradient_distances import DISTANCES, SETTLING
@@ -33,7 +34,7 @@ from distillation.runtime.errors import BadInput
 
 LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}  # ipc: outer, inner
 
-Auto = Literal["auto"] | Annotated[int, Field(ge=1)]
+Auto = Literal["auto"] | Count
 
 
 class Settings(Section):
@@ -51,14 +52,14 @@ class Settings(Section):
         distance: per_output, as published; mse (squared, of the whole gradient) or cos (one, of the whole gradient).
     """
 
-    iterations: int = Field(ge=1)
+    iterations: Count
     outer: Auto
     inner: Auto
-    lr_img: float = Field(gt=0)
+    lr_img: Positive
     momentum: float = Field(ge=0, lt=1)
-    lr_net: float = Field(gt=0)
-    batch_real: int = Field(ge=1)
-    batch_train: int = Field(ge=1)
+    lr_net: Positive
+    batch_real: Count
+    batch_train: Count
     distance: Literal["per_output", "mse", "cos"]
 
 
@@ -133,6 +134,11 @@ class Matching(ImageMethod[Settings]):
             raise BadInput(
                 f"method.augment is {common.augment}, but {common.name} matches images as they are: use dsa."
             )
+
+    @classmethod
+    def holds(cls, common: Common, settings: Settings, outline: Outline) -> dict[str, float]:
+        """Counts also the network, with a gradient for real and for distilled images."""
+        return {**super().holds(common, settings, outline), "network": 3 * outline.weights(common.network)}
 
     @property
     def updates(self) -> int:

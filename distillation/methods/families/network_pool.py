@@ -5,12 +5,13 @@ and moves both by the error of that map on a batch of real images. That network 
 """
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
-from distillation.methods.base import ImageMethod, MethodSettings, Problem
+from distillation.methods.base import Common, ImageMethod, MethodSettings, Problem
+from distillation.methods.cost import Outline
 from distillation.methods.families.regressor import Regressor
 
 if TYPE_CHECKING:
@@ -38,6 +39,15 @@ class NetworkPoolMethod(ImageMethod[MethodSettings]):
         self.embed, self.forward = problem.compiled(_embed), problem.compiled(_forward)
         self.batch_real = batch_real
         self.network_steps = 0
+
+    @classmethod
+    def holds(cls, common: Common, settings: MethodSettings, outline: Outline) -> dict[str, float]:
+        """Counts also the networks of the pool, and a chunk of the images passing through one."""
+        weights, pool = outline.weights(common.network), cast("Any", settings).pool
+        images = getattr(settings, "images", None) or common.ipc * outline.classes
+        chunk = min(common.chunk, images) * outline.activations(common.network)
+        more = {"network": weights, f"{common.name}.pool": pool * weights, "chunk": chunk}
+        return {**super().holds(common, settings, outline), **more}
 
     def _drawn(self, update: int) -> Regressor:
         """Draws the network of an update."""

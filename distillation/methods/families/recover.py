@@ -25,6 +25,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from distillation.augment import crops
+from distillation.bounds import Count, Positive, Roll, Weight, Whole
 from distillation.methods.base import Common, ImageMethod, Problem, StepResult
 from distillation.methods.cost import Cost, Outline
 from distillation.params import Section
@@ -58,17 +59,17 @@ class RecoverSettings(Section):
         verify: whether progress shows the accuracy of the first network of method.guidance.teacher on the images.
     """
 
-    first: int = Field(ge=0)
-    batch: int = Field(ge=1)
-    iterations: int = Field(ge=1)
-    lr: float = Field(gt=0)
-    r_bn: float = Field(ge=0)
-    first_bn: float = Field(ge=0)
-    tv_l2: float = Field(ge=0)
-    l2: float = Field(ge=0)
+    first: Whole
+    batch: Count
+    iterations: Count
+    lr: Positive
+    r_bn: Weight
+    first_bn: Weight
+    tv_l2: Weight
+    l2: Weight
     crop: float = Field(ge=0, le=1)
     flip: bool
-    jitter: list[int] = Field(min_length=2, max_length=2)
+    jitter: list[Roll] = Field(min_length=2, max_length=2)
     verify: bool
 
     @field_validator("jitter")
@@ -225,6 +226,16 @@ class Recover(ImageMethod[Recovering]):
             return cost
         guides = self.problem.guide_pool
         return cost + Cost.of_passes(guides.flops(guides.members[0].word), images)
+
+    @classmethod
+    def takes_real(cls, common: Common) -> bool:
+        """Returns False: images start from noise."""
+        return False
+
+    @classmethod
+    def holds(cls, common: Common, settings: Recovering, outline: Outline) -> dict[str, float]:
+        """Counts the images alone: they are optimised block by block."""
+        return {"ipc": super().holds(common, settings, outline)["ipc"] / 3}
 
     @classmethod
     def estimate(cls, common: Common, settings: Recovering, outline: Outline) -> Cost:

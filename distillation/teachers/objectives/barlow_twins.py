@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 from torch import Tensor
 
+from distillation.bounds import GREATEST, WIDEST, Positive, Width
 from distillation.teachers.selfsupervised.model import Encoder, Model, Moment
 from distillation.teachers.selfsupervised.settings import KnnSettings, Pretraining, ProbeSettings, Share
 from distillation.teachers.selfsupervised.teacher import objective
@@ -32,10 +33,10 @@ class Settings(Pretraining):
     """
 
     blur: list[Share] = Field(min_length=2, max_length=2)
-    off_diagonal: float = Field(gt=0, alias="lambda")
-    scale: float = Field(gt=0)
-    dim: int = Field(ge=2)
-    hidden: int = Field(ge=1)
+    off_diagonal: float = Field(gt=0, le=GREATEST, alias="lambda")
+    scale: Positive
+    dim: int = Field(ge=2, le=WIDEST)
+    hidden: Width
     probe: ProbeSettings | None
     knn: KnnSettings
 

@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from distillation.bounds import DEEPEST, LARGEST, WIDEST, Positive, Whole, Width
 from distillation.teachers.selfsupervised.model import Encoder, Model, Moment, by_size, momentum_copy, towards_one
 from distillation.teachers.selfsupervised.settings import KnnSettings, Pretraining, ProbeSettings, Share
 from distillation.teachers.selfsupervised.teacher import objective
@@ -46,18 +47,18 @@ class Settings(Pretraining):
     """
 
     blur: list[Share] = Field(min_length=3, max_length=3)
-    locals: int = Field(ge=0)
-    local_size: int = Field(ge=1)
-    temperature: float = Field(gt=0)
-    teacher: float = Field(gt=0)
-    teacher_warm: float = Field(gt=0)
-    teacher_warmup: int = Field(ge=0)
+    locals: int = Field(ge=0, le=DEEPEST)
+    local_size: int = Field(ge=1, le=LARGEST)
+    temperature: Positive
+    teacher: Positive
+    teacher_warm: Positive
+    teacher_warmup: Whole
     center: float = Field(ge=0, lt=1)
     ema: float = Field(ge=0, le=1)
-    frozen: int = Field(ge=0)
-    out: int = Field(ge=2)
-    dim: int = Field(ge=1)
-    hidden: int = Field(ge=1)
+    frozen: Whole
+    out: int = Field(ge=2, le=WIDEST)
+    dim: Width
+    hidden: Width
     probe: ProbeSettings | None
     knn: KnnSettings
 

@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from distillation.bounds import WIDEST, Count, Depth, Positive, Width
 from distillation.runtime.errors import BadInput
 from distillation.teachers.selfsupervised.model import Encoder, Model, Moment, momentum_copy
 from distillation.teachers.selfsupervised.norms import split, whole
@@ -39,12 +40,12 @@ class Settings(Pretraining):
     """
 
     blur: Share
-    temperature: float = Field(gt=0)
-    queue: int = Field(ge=1)
+    temperature: Positive
+    queue: Count
     ema: float = Field(ge=0, lt=1)
-    dim: int = Field(ge=1)
-    hidden: int = Field(ge=0)
-    splits: int = Field(ge=1)
+    dim: Width
+    hidden: int = Field(ge=0, le=WIDEST)
+    splits: Depth
     probe: ProbeSettings | None
     knn: KnnSettings
 
@@ -95,11 +96,12 @@ class MoCo(Model):
 
 
 def check(pool: "PoolSettings", path: str) -> None:
-    """Raises BadInput if the batch cannot be divided into ``splits``."""
+    """Raises BadInput if the batch cannot be divided into ``splits`` of two images or more, which have a variance."""
     settings = cast("Settings", pool.training)
-    if settings.batch % settings.splits:
+    if settings.batch % settings.splits or settings.batch < 2 * settings.splits:
         raise BadInput(
-            f"{path}.moco_v2.splits is {settings.splits}, but should divide moco_v2.batch, which is {settings.batch}."
+            f"{path}.moco_v2.splits is {settings.splits}, but should divide moco_v2.batch, which is {settings.batch}, into "
+            "parts of two images or more."
         )
 
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from distillation.bounds import Positive, Width
 from distillation.teachers.selfsupervised.model import Encoder, Model, Moment, momentum_copy, towards_one
 from distillation.teachers.selfsupervised.settings import KnnSettings, Pretraining, ProbeSettings, Share
 from distillation.teachers.selfsupervised.teacher import objective
@@ -35,10 +36,10 @@ class Settings(Pretraining):
     """
 
     blur: list[Share] = Field(min_length=2, max_length=2)
-    temperature: float = Field(gt=0)
+    temperature: Positive
     ema: float = Field(ge=0, le=1)
-    dim: int = Field(ge=1)
-    hidden: int = Field(ge=1)
+    dim: Width
+    hidden: Width
     probe: ProbeSettings | None
     knn: KnnSettings
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from distillation.bounds import DEEPEST, LARGEST, Depth, Positive, Whole, Width
 from distillation.teachers.selfsupervised.model import Encoder, Model, Moment, by_size
 from distillation.teachers.selfsupervised.settings import KnnSettings, Pretraining, ProbeSettings, Share
 from distillation.teachers.selfsupervised.teacher import objective
@@ -43,17 +44,17 @@ class Settings(Pretraining):
     """
 
     blur: Share
-    locals: int = Field(ge=0)
-    local_size: int = Field(ge=1)
-    temperature: float = Field(gt=0)
-    epsilon: float = Field(gt=0)
-    sinkhorn: int = Field(ge=1)
-    prototypes: int = Field(ge=1)
-    queue: int = Field(ge=0)
-    queue_start: int = Field(ge=0)
-    frozen: int = Field(ge=0)
-    dim: int = Field(ge=1)
-    hidden: int = Field(ge=1)
+    locals: int = Field(ge=0, le=DEEPEST)
+    local_size: int = Field(ge=1, le=LARGEST)
+    temperature: Positive
+    epsilon: Positive
+    sinkhorn: Depth
+    prototypes: Width
+    queue: Whole
+    queue_start: Whole
+    frozen: Whole
+    dim: Width
+    hidden: Width
     probe: ProbeSettings | None
     knn: KnnSettings
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from distillation.bounds import MOST, Count, Positive, Weight, Whole
 from distillation.params import Section
 from distillation.training.settings import Milestone
 
@@ -29,14 +30,14 @@ class Pretraining(Section):
         crop: least fraction of an image's area in a large view.
     """
 
-    epochs: int = Field(ge=1)
-    batch: int = Field(ge=2)
+    epochs: Count
+    batch: int = Field(ge=2, le=MOST)
     optimizer: Literal["sgd", "lars", "adamw"]
-    lr: float = Field(gt=0)
+    lr: Positive
     momentum: float = Field(ge=0, lt=1)
-    weight_decay: float = Field(ge=0)
-    trust: float = Field(gt=0)
-    warmup: int = Field(ge=0)
+    weight_decay: Weight
+    trust: Positive
+    warmup: Whole
     crop: float = Field(gt=0, le=1)
 
     @model_validator(mode="after")
@@ -61,11 +62,11 @@ class ProbeSettings(Section):
         decay: see ``milestones``.
     """
 
-    epochs: int = Field(ge=1)
-    batch: int = Field(ge=1)
-    lr: float = Field(gt=0)
+    epochs: Count
+    batch: Count
+    lr: Positive
     momentum: float = Field(ge=0, lt=1)
-    weight_decay: float = Field(ge=0)
+    weight_decay: Weight
     milestones: list[Milestone]
     decay: float = Field(gt=0, le=1)
 
@@ -73,8 +74,8 @@ class ProbeSettings(Section):
 class KnnSettings(Section):
     """The settings of the vote among neighbours: their number, and the temperature of their weights."""
 
-    k: int = Field(ge=1)
-    temperature: float = Field(gt=0)
+    k: Count
+    temperature: Positive
 
 
 if TYPE_CHECKING:
