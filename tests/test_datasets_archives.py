@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from distillation.datasets import archives
+from distillation.runtime import files
 from distillation.runtime.errors import BadInput
 
 FILES = {"set/train/a/1.bin": bytes(range(200)) * 9, "set/train/b/2.bin": b"two" * 700, "set/readme.txt": b"read me"}
@@ -140,8 +141,8 @@ def test_a_zip_bomb_is_refused_unread(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["tar.gz", "tar.xz"])
 def test_a_tar_bomb_is_refused_on_the_way(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(archives, "FLOOR", 1 << 20)
-    monkeypatch.setattr(archives, "RATIO", 50)
+    monkeypatch.setattr(files, "FLOOR", 1 << 20)
+    monkeypatch.setattr(files, "RATIO", 50)
     path = pack(tmp_path, kind, {f"train/a/{i}": bytes(100_000) for i in range(40)})
     refused(path, "bomb")
 

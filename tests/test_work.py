@@ -232,7 +232,8 @@ def test_a_broken_checkpoint_starts_afresh_with_a_sentence(keep, capfd):
         state = task.folder / "state.safetensors"
         state.write_bytes(state.read_bytes()[:keep])
         assert task.start() is None
-    assert "does not read, starting afresh" in capfd.readouterr().err
+    assert "its checkpoint does not read; it is set aside as " in capfd.readouterr().err
+    assert (task.folder / "state.safetensors.damaged").is_file() and not state.exists()
 
 
 def test_work_of_another_device_or_torch_is_set_aside_with_a_sentence(capfd):

@@ -8,6 +8,7 @@ Writes  nothing; the exit code is 2 if something has to be put right first
 
 import argparse
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
@@ -22,7 +23,7 @@ from distillation.checks import check_all
 from distillation.console import format as words
 from distillation.datasets.catalogue import CATALOGUE
 from distillation.datasets.downloads import by_hand, locate
-from distillation.runtime import dvc_private, files, process
+from distillation.runtime import cost, dvc_private, process
 from distillation.runtime.errors import BadInput, guarded
 
 PATIENCE = 15.0  # house: seconds for a remote to respond; a login over ssh takes a few
@@ -192,8 +193,12 @@ def outs(lock: Path) -> dict[str, list[str]]:
 
 
 def costs(path: Path) -> dict[str, Any]:
-    """The records in reports/cost.json by the hash of the out; empty if there is no such file."""
-    return files.load_json(path) if path.is_file() else {}
+    """The records in reports/cost.json by the hash of the out; empty, with a note, if the file is damaged."""
+    try:
+        return cost.read(path)
+    except BadInput as error:
+        print(f"note: {error}", file=sys.stderr)
+        return {}
 
 
 def _seconds(seconds: float) -> str:

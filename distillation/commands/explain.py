@@ -8,12 +8,13 @@ Writes  nothing
 """
 
 import argparse
+import contextlib
 from pathlib import Path
 
-from distillation.runtime import cost, files, process
+from distillation.runtime import cost, process
 from distillation.runtime.dvc_hash import dvc_hash
 from distillation.runtime.errors import BadInput, guarded
-from distillation.runtime.work import INPUTS, work_folder
+from distillation.runtime.work import INPUTS, inputs_in, work_folder
 
 ROWS = 8  # house: differences that are printed of one pair
 
@@ -47,8 +48,7 @@ def _entry(out: Path) -> dict:
     """
     if not out.exists():
         raise BadInput(f"{out} is not there: run `dvc repro`, or `dvc checkout {out}`.")
-    entries = files.load_json(cost.path()) if cost.path().is_file() else {}
-    entry = entries.get(dvc_hash(out))
+    entry = cost.read(cost.path()).get(dvc_hash(out))
     if entry is None or "work" not in entry:
         raise BadInput(
             f"{out} was not computed on this machine: DVC brought it from its cache or a remote, or its stage does no work "
@@ -63,7 +63,7 @@ def _show(index: int, folder: Path, entry: dict, whole: bool) -> None:
     if not (folder / INPUTS).is_file():
         print("    removed since, by `python -m distillation clean`")
         return
-    inputs = files.load_json(folder / INPUTS)
+    inputs = inputs_in(folder)
     print(f"    {inputs['label']}: {'found finished, and copied' if reused else 'computed'} when the out was written")
     if whole:
         for name, value in sorted(_flat({key: inputs[key] for key in ("job", "environment")}).items()):
@@ -77,8 +77,9 @@ def _compare(folder: Path, inputs: dict, of_this_out: list[str]) -> None:
     others = []
     for path in folder.parent.glob(f"{folder.name.partition('-')[0]}-*/{INPUTS}"):
         if path.parent.name not in of_this_out:
-            changed = _differences(inputs, files.load_json(path))
-            others.append((len(changed), path.parent, changed))
+            with contextlib.suppress(BadInput):  # what is damaged is no work to compare with
+                changed = _differences(inputs, inputs_in(path.parent))
+                others.append((len(changed), path.parent, changed))
     if not others:
         print("    no work of another out of this kind is kept here")
         return

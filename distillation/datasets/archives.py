@@ -15,14 +15,13 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NoReturn, Self
 
 from distillation.runtime.errors import BadInput
+from distillation.runtime.files import regular, unpacked_limit
 
 Filter = Callable[[str], object]  # of a member's name; the member is read if the value is true
 Member = tuple[str, bytes]  # name and content
 
 TOTAL = 256 << 30  # house: bytes of all members together, more than ImageNet's
 MEMBER = 4 << 30  # house: bytes of one member, which is held in memory
-RATIO = 1000  # house: unpacked to packed bytes, beyond FLOOR: photographs never come near it
-FLOOR = 256 << 20  # house: bytes that any archive may unpack to, however small it is
 
 _LISTED = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 _OPENERS = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\x00": lzma.open}
@@ -67,9 +66,7 @@ def members(path: str | Path, selects: Filter = lambda name: True) -> Iterator[M
         except _BROKEN as error:
             raise BadInput(f"{path} is no archive, or a broken one ({error}): fetch or pack it again.") from error
     else:
-        raise BadInput(
-            f"{path} is missing: it should be a directory, a .zip, .tar, .tar.gz or .tar.xz file, or a listing."
-        )
+        regular(path, "it should be a directory, a .zip, .tar, .tar.gz or .tar.xz file, or a listing")
 
 
 def digest(path: str | Path) -> str:
@@ -109,7 +106,7 @@ def _listing(path: Path, selects: Filter) -> Iterator[Member]:
 def _listed(path: Path, name: str, sha256: str) -> bytes:
     """The content of a file beside the listing ``path``."""
     try:
-        content = (path.parent / name).read_bytes()
+        content = regular(path.parent / name, f"{path} lists it, so list the files again").read_bytes()
     except OSError as error:
         raise BadInput(
             f"{path} lists {name}, which cannot be read ({error.strerror}): list the files again."
@@ -216,7 +213,7 @@ class _Members:
 
 def _limit(path: Path) -> int:
     """The largest number of bytes that an archive may unpack to."""
-    return min(TOTAL, max(FLOOR, RATIO * path.stat().st_size))
+    return min(TOTAL, unpacked_limit(path))
 
 
 def _bomb(path: Path, total: int) -> BadInput:

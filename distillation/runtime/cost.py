@@ -1,9 +1,12 @@
 """The cost of each out and the tasks behind it, kept beside the pipeline: times differ between runs, so no out holds them."""
 
+import sys
 from pathlib import Path
+from typing import Any
 
 from distillation.runtime import files, process
 from distillation.runtime.dvc_hash import dvc_hash
+from distillation.runtime.errors import BadInput
 from distillation.runtime.locks import locked
 from distillation.runtime.work import Task, work_folder
 
@@ -11,6 +14,28 @@ from distillation.runtime.work import Task, work_folder
 def path() -> Path:
     """The path of the record of all outs, which maps the md5 of an out to its entry (see ``record``)."""
     return process.root() / "reports" / "cost.json"
+
+
+def read(place: Path) -> dict[str, dict[str, Any]]:
+    """Reads the record of all outs; it is empty if there is no such file.
+
+    Raises:
+        BadInput: the file is damaged.
+    """
+    if not place.exists():
+        return {}
+    entries = files.load_json(place)
+    if not isinstance(entries, dict) or not all(map(_is_entry, entries.values())):
+        raise BadInput(f"{place} is no record of costs: remove it, and the next runs write it again.")
+    return entries
+
+
+def _is_entry(entry: object) -> bool:
+    """Whether an entry has what is read of it."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("seconds"), int | float):
+        return False
+    lists = [entry.get(name, []) for name in ("work", "reused")]
+    return all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists)
 
 
 def record(stage: str, out: str | Path, tasks: list[Task], reused: list[Task]) -> None:
@@ -37,6 +62,11 @@ def record(stage: str, out: str | Path, tasks: list[Task], reused: list[Task]) -
         "reused": [task.folder.name for task in reused],
     }
     with locked(work_folder().with_name("cost.lock")):
-        entries = files.load_json(path()) if path().is_file() else {}
+        try:
+            entries = read(path())
+        except BadInput as error:
+            place = files.set_aside(path())
+            print(f"note: {str(error).rstrip('.')}; it is set aside as {place}.", file=sys.stderr)
+            entries = {}
         entries[dvc_hash(out)] = entry
         files.save_json(path(), entries)

@@ -1,12 +1,57 @@
-"""Files and folders that are complete or absent; JSON."""
+"""Files and folders that are complete or absent; files that are safe to open; JSON."""
 
 import contextlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from distillation.runtime.errors import BadInput
+
+AGAIN = "run `dvc repro` (or the stage that writes it) first"  # the cure where an out is missing
+FLOOR = 256 << 20  # house: bytes that any file may unpack to, however small it is
+RATIO = 1000  # house: unpacked to packed bytes, beyond FLOOR: photographs and weights never come near it
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (lambda mode: True, "a device"),
+)
+
+
+def regular(path: str | Path, cure: str = AGAIN) -> Path:
+    """Returns the path of a regular file, or of a link to one; every file that others may have made is opened after this.
+
+    A FIFO is waited for without end, and a device may have no end.
+
+    Args:
+        path: the file.
+        cure: an advice to the user, for the message if there is no such file.
+
+    Raises:
+        BadInput: nothing lies there, or something else than a file.
+    """
+    path = Path(path)
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BadInput(f"{path} is missing: {cure}.") from error
+    except ValueError as error:  # a zero byte in the name
+        raise BadInput(f"{str(path)!r} is no name of a file: {cure}.") from error
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read ({error.strerror}): {cure}.") from error
+    if not stat.S_ISREG(mode):
+        kind = next(name for test, name in _KINDS if test(mode))
+        raise BadInput(f"{path} is {kind}, but should be a file: remove it, or name another one.")
+    return path
+
+
+def unpacked_limit(path: str | Path) -> int:
+    """Returns the largest number of bytes that a file may honestly unpack to: RATIO times its own, or FLOOR."""
+    return max(FLOOR, RATIO * Path(path).stat().st_size)
 
 
 @contextlib.contextmanager
@@ -39,6 +84,15 @@ def atomic_output(out: str | Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def set_aside(path: Path) -> Path:
+    """Moves a damaged file or folder to its name with ``.damaged``, in place of an earlier one; returns where it lies."""
+    place = path.with_name(f"{path.name}.damaged")
+    if place.is_dir():
+        shutil.rmtree(place)
+    os.replace(path, place)
+    return place
+
+
 def write_bytes(path: str | Path, content: bytes) -> None:
     """Writes a file atomically; creates its folder if needed."""
     with replacing(path) as partial:
@@ -51,5 +105,30 @@ def save_json(path: str | Path, value: object) -> None:
 
 
 def load_json(path: str | Path) -> Any:
-    """Reads a JSON file."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """Reads a JSON file.
+
+    Raises:
+        BadInput: the file is missing, or is no JSON.
+    """
+    try:
+        text = regular(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path} is no JSON (not UTF-8): remove it, and run what writes it again.") from error
+    return parsed_json(text, path)
+
+
+def parsed_json(text: str, name: object) -> Any:
+    """Parses JSON.
+
+    Args:
+        text: JSON.
+        name: of its file, for the message.
+
+    Raises:
+        BadInput: it is no JSON, or is nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        fault = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise BadInput(f"{name} is no JSON ({fault}): remove it, and run what writes it again.") from error

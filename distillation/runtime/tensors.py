@@ -1,9 +1,11 @@
 """Named tensors and a JSON record in one safetensors file: no pickle, written atomically, the same bytes every time."""
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -11,7 +13,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from distillation.runtime.errors import BadInput
-from distillation.runtime.files import replacing
+from distillation.runtime.files import FLOOR, parsed_json, regular, replacing
+
+# What a tensor in a file may hold; torch computes with all of these on every device.
+DTYPES = (
+    *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+)
 
 
 def save(path: str | Path, tensors: Mapping[str, Tensor], info: Mapping[str, object]) -> None:
@@ -44,15 +52,32 @@ def opened(path: str | Path, device: torch.device | str = "cpu") -> Iterator["Te
     Raises:
         BadInput: the file is missing, cut short, or was not written by ``save``.
     """
-    if not Path(path).is_file():
-        raise BadInput(f"{path} is missing: run `dvc repro` (or the stage that writes it) first.")
+    with opened_foreign(path, device, "remove it and run its stage again") as file:
+        if not isinstance(file.info, dict):
+            raise BadInput(f"{path} carries no record of what its numbers are: it was not written by this pipeline.")
+        yield file
+
+
+@contextlib.contextmanager
+def opened_foreign(
+    path: str | Path, device: torch.device | str = "cpu", cure: str = "write it again"
+) -> Iterator["TensorFile"]:
+    """Opens any safetensors file as ``opened`` does; its record may be any JSON value, and is None if there is none.
+
+    Args:
+        path: the file.
+        device: of the tensors.
+        cure: an advice to the user, for the message if the file does not read.
+
+    Raises:
+        BadInput: the file is missing or cut short.
+    """
+    regular(path)
     try:
         with safe_open(str(path), framework="pt", device=str(device)) as file:
             yield TensorFile(file, path)
     except SafetensorError as error:
-        raise BadInput(
-            f"{path} is not a readable safetensors file ({error}): remove it and run its stage again."
-        ) from error
+        raise BadInput(f"{path} does not read as safetensors ({error}): {cure}.") from error
 
 
 class TensorFile:
@@ -61,16 +86,25 @@ class TensorFile:
     Attributes:
         info: the record.
         names: the names of the tensors, sorted.
-        get: function of a name that loads its Tensor.
     """
 
     def __init__(self, file: safe_open, path: str | Path) -> None:
-        metadata = file.metadata() or {}
-        if "info" not in metadata:
-            raise BadInput(f"{path} carries no record of what its numbers are: it was not written by this pipeline.")
-        self.info = json.loads(metadata["info"])
-        self.names = sorted(file.keys())
-        self.get = file.get_tensor
+        self._file, self._path = file, path
+        record = (file.metadata() or {}).get("info")
+        self.info: Any = None if record is None else parsed_json(record, f"the record of {path}")
+        self.names: list[str] = sorted(file.keys())
+
+    def get(self, name: str) -> Tensor:
+        """Loads a tensor.
+
+        Raises:
+            BadInput: it is not ``plain``.
+        """
+        try:
+            tensor = self._file.get_tensor(name)
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:  # a type that torch lacks
+            raise BadInput(f"{self._path} has {name!r} in a form that torch does not read: save it again.") from error
+        return plain(tensor, f"{self._path} has {name!r}")
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict]:
@@ -81,3 +115,40 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> tuple[dict[str
     """
     with opened(path, device) as file:
         return {name: file.get(name) for name in file.names}, file.info
+
+
+def plain(tensor: Tensor, subject: str) -> Tensor:
+    """Returns a tensor that is an array of numbers in memory, of a type of ``DTYPES``.
+
+    Args:
+        tensor: of a file that others may have made.
+        subject: the beginning of the message, like "a.pt has 'images'".
+
+    Raises:
+        BadInput: it is sparse, nested, quantised or without numbers, has numbers of another type, or repeats few numbers to
+            a shape that memory need not hold.
+    """
+    if tensor.is_nested or tensor.layout != torch.strided:
+        form = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
+        raise BadInput(f"{subject} as a tensor that is {form}: save it dense.")
+    if tensor.device.type == "meta":
+        raise BadInput(f"{subject} as a tensor on the device meta, which has a shape and no numbers: save its numbers.")
+    if tensor.is_quantized or tensor.dtype not in DTYPES:
+        raise BadInput(
+            f"{subject} as {str(tensor.dtype).removeprefix('torch.')}: save it as float32, or whole numbers as int64."
+        )
+    size = tensor.numel() * tensor.element_size()
+    if size > FLOOR and size > tensor.untyped_storage().nbytes():
+        raise BadInput(
+            f"{subject} as {tuple(tensor.shape)}, which repeats few numbers to {size:,} bytes: it is refused."
+        )
+    return tensor
+
+
+def digest(tensors: Mapping[str, Tensor], record: object) -> str:
+    """Computes the SHA-256 (hexadecimal) of tensors, on any device, with their names, types and shapes, and of a JSON value."""
+    total = hashlib.sha256(json.dumps(record, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        total.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return total.hexdigest()

@@ -18,11 +18,11 @@ import torch
 
 from distillation.runtime import files, process, tensors
 from distillation.runtime.errors import BadInput
-from distillation.runtime.keys import digest, key_of
+from distillation.runtime.keys import content_digest, digest, key_of
 from distillation.runtime.locks import locked
 
 INPUTS, LIVE = "inputs.json", "live.csv"
-_STATE, _DONE = "state.safetensors", "done"
+_STATE, _DONE, _DIGESTS = "state.safetensors", "done", "digests.json"
 # house: a checkpoint costs at most one fiftieth of the time between two: 2 % of the work.
 _SPARSE = 50
 
@@ -77,8 +77,23 @@ class Task:
         return self.folder / _DONE
 
     def finished(self) -> Path | None:
-        """The folder of the result, or None while it is not finished."""
-        return self.done if self.done.is_dir() else None
+        """The folder of the result, or None while it is not finished, or if it is damaged."""
+        return self.done if self.done.exists() and not self.damage() else None
+
+    def damage(self) -> str | None:
+        """The fault of the result's folder in words; None if every file is there as it was written."""
+        try:
+            digests = files.load_json(self.done / _DIGESTS)
+        except BadInput:
+            digests = None
+        if not isinstance(digests, dict) or not digests:
+            return f"{_DIGESTS} is missing or does not read"
+        for name, written in digests.items():
+            if not (self.done / name).is_file():
+                return f"{name} is missing"
+            if content_digest(self.done / name) != written:
+                return f"{name} has changed"
+        return None
 
     def start(self) -> Any:
         """Begins or resumes the work.
@@ -93,14 +108,16 @@ class Task:
                 partial.unlink()
         files.save_json(self.folder / INPUTS, {"label": self.label, **self.inputs})
         state = self.folder / _STATE
-        if not state.is_file():
+        if not state.exists():
             if len(list(self.folder.parent.glob(f"{self.folder.name[:-7]}-??????"))) > 1:
                 _tell(f"{self.label}: earlier work was made on another device or torch build, starting afresh.")
             return None
         try:
-            content, info = tensors.load(state)
-        except BadInput:
-            _tell(f"{self.label}: its checkpoint does not read, starting afresh.")
+            content, info = _sound(state)
+        except BadInput as error:
+            _tell(
+                f"{self.label}: its checkpoint {error}; it is set aside as {files.set_aside(state)}, starting afresh."
+            )
             return None
         self._spent = info["seconds"]
         _tell(f"{self.label}: resumed after {self._spent:.0f} s of work.")
@@ -119,7 +136,8 @@ class Task:
         before = time.monotonic()
         content = {}
         info = {"state": _pack(state, content), "seconds": self.seconds()}
-        tensors.save(self.folder / _STATE, content, info)
+        content = {name: value.detach().cpu() for name, value in content.items()}  # once, for digest and file
+        tensors.save(self.folder / _STATE, content, {**info, "digest": tensors.digest(content, info)})
         self._last = time.monotonic()
         self._cost = self._last - before
 
@@ -136,6 +154,9 @@ class Task:
         try:
             yield partial
             files.save_json(partial / "cost.json", {**self.environment, "seconds": round(self.seconds(), 1)})
+            written = sorted(file for file in partial.rglob("*") if file.is_file())
+            digests = {file.relative_to(partial).as_posix(): content_digest(file) for file in written}
+            files.save_json(partial / _DIGESTS, digests)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -148,14 +169,33 @@ def locked_tasks(tasks: Iterable[Task]) -> Iterator[list[Task]]:
     """Holds the locks of all ``tasks`` (one run per key at a time) and yields those that are not finished yet.
 
     Locks are taken in one order everywhere, and before any GPU, so that two runs that share tasks cannot block each
-    other. A run that had to wait finds the work finished.
+    other. A run that had to wait finds the work finished. Results that are damaged are set aside, with a sentence.
     """
     tasks = list(tasks)
     with contextlib.ExitStack() as stack:
         for task in sorted({task.folder: task for task in tasks}.values(), key=lambda task: task.folder):
             path = task.folder.with_name(f"{task.folder.name}.lock")
             stack.enter_context(locked(path, f"{task.label}: another run computes it, waiting."))
+            if task.done.exists() and (fault := task.damage()):
+                place = files.set_aside(task.done)
+                _tell(
+                    f"{task.label}: its finished work is damaged ({fault}); it is set aside as {place}, and made again."
+                )
         yield [task for task in tasks if task.finished() is None]
+
+
+def inputs_in(folder: Path) -> dict:
+    """Reads the inputs and the label of the task in a folder.
+
+    Raises:
+        BadInput: they are damaged: they do not give the folder's name, which is made of their digest.
+    """
+    path = folder / INPUTS
+    content = files.load_json(path)
+    inputs = {name: value for name, value in content.items() if name != "label"} if isinstance(content, dict) else None
+    if inputs is None or "label" not in content or not folder.name.endswith(Task.of(folder.name, inputs).key):
+        raise BadInput(f"{path} is damaged, as its inputs are not those of the work: remove {folder}.")
+    return content
 
 
 def discard(folder: Path) -> None:
@@ -164,6 +204,25 @@ def discard(folder: Path) -> None:
     shutil.rmtree(trash, ignore_errors=True)
     folder.rename(trash)
     shutil.rmtree(trash)
+
+
+def _sound(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
+    """Loads a checkpoint.
+
+    Raises:
+        BadInput: it does not read, is not what was written, or holds NaN, from which no work recovers; the message goes on
+            after "its checkpoint".
+    """
+    try:
+        content, info = tensors.load(path)
+    except BadInput as error:
+        raise BadInput("does not read") from error
+    written = info.pop("digest", None)
+    if written != tensors.digest(content, info):
+        raise BadInput("is not as it was written")
+    if any(value.is_floating_point() and bool(value.isnan().any()) for value in content.values()):
+        raise BadInput("holds NaN")
+    return content, info
 
 
 def _pack(value: object, content: dict[str, torch.Tensor]) -> dict:
