@@ -26,7 +26,7 @@ from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
 from distillation.runtime.work import Task, locked_tasks
 from distillation.teachers.pool import FILE as POOL
-from tests.helpers.data import CLASSES, SIZE, noise_set
+from tests.helpers.data import CLASSES, RECORD, SIZE, noise_set
 from tests.helpers.pools import pool_in
 
 pytestmark = pytest.mark.usefixtures("own_root")
@@ -42,7 +42,7 @@ def written(tmp_path, ipc=2, words=(WORD,), space=None, control=False, **pool):
     labels = torch.arange(CLASSES).repeat_interleave(ipc)
     raw = torch.rand(len(labels), 3, SIZE, SIZE, generator=generator(0, "made")) * 1.4 - 0.2
     space = space or data.space
-    info = {"labels": "hard", "classes": data.classes}
+    info = {**RECORD, "ipc": ipc}
     made = DistilledSet(space.encode(raw), labels, None, space, info)
     made.save(tmp_path / "set" / FILE)
     if control:

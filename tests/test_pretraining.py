@@ -36,7 +36,7 @@ from distillation.training.schedules import warmup_cosine
 from stages import kd as kd_stage
 from stages import transfer as transfer_stage
 from tests.helpers.clones import ROOT
-from tests.helpers.data import CLASSES, SIZE
+from tests.helpers.data import CLASSES, RECORD, SIZE
 from tests.helpers.parameters import product_params
 from tests.helpers.pools import pool_in
 
@@ -79,9 +79,10 @@ def real_set(name="noise", classes=CLASSES, channels=3, per_class=9, flip=True):
 def made_set(kind, count=6, width=5):
     draws = generator(0, "made", kind)
     images, labels = torch.rand(count, 3, SIZE, SIZE, generator=draws), torch.arange(count) % CLASSES
-    targets = None if kind == "hard" else torch.rand(count, width, generator=draws)
+    targets = None if kind == "hard" else torch.rand(count, width if kind == "features" else CLASSES, generator=draws)
+    targets = targets / targets.sum(1, keepdim=True) if kind == "soft" else targets
     labels = None if kind == "features" else labels
-    return DistilledSet(images, labels, targets, Space.raw(), {"labels": kind, "classes": ["a", "b", "c"]})
+    return DistilledSet(images, labels, targets, Space.raw(), {**RECORD, "labels": kind})
 
 
 @pytest.fixture

@@ -28,7 +28,8 @@ def artefacts(
     rng = np.random.default_rng(0)
     images = _images(classes, ipc, channels)
     space = Space.normalised([0.3] * channels, [0.4] * channels)
-    info = {"labels": "hard", "feed": "stored", "method": "dm", "ipc": ipc, "classes": names, "dataset": "digits"}
+    info = {"labels": "hard", "feed": "stored", "method": "dm", "ipc": ipc, "classes": names}
+    info |= {"seed": 0, "dataset": "digits"}
     made = DistilledSet(space.encode(images), torch.arange(classes).repeat_interleave(ipc), None, space, info)
     for folder in ("distilled", "relabeled"):
         made.save(root / "data" / folder / "distilled.safetensors")

@@ -34,7 +34,7 @@ from distillation.training.loop import Training
 from distillation.training.losses import divergence
 from distillation.training.settings import LessonSettings, OnlineSettings
 from stages import relabel
-from tests.helpers.data import CLASSES, SIZE, noise_set
+from tests.helpers.data import CLASSES, RECORD, SIZE, noise_set
 from tests.helpers.parameters import product_params
 from tests.helpers.pools import pool_in, seen_pool_in
 
@@ -183,8 +183,7 @@ def same(a, b):
 def storing_jobs(pool, images, epochs, view=VIEW):
     """The jobs that store labels of images, which are saved for them."""
     labels = torch.zeros(len(images), dtype=torch.int64)
-    info = {"labels": "hard", "seed": 0, "classes": noise_set().classes}
-    DistilledSet(images, labels, None, noise_set().space, info).save(paths.DISTILLED / FILE)
+    DistilledSet(images, labels, None, noise_set().space, RECORD).save(paths.DISTILLED / FILE)
     return fkd.jobs(fkd.Settings(**{**FKD, **view, "epochs": epochs}), pool.folder, True, False)
 
 

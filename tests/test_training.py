@@ -30,7 +30,7 @@ from distillation.teachers.pool import Pool
 from distillation.training.accuracy import accuracy
 from distillation.training.settings import LabelSettings
 from tests.helpers.clones import ROOT
-from tests.helpers.data import CLASSES, noise_set, ramp_set
+from tests.helpers.data import CLASSES, RECORD, noise_set, ramp_set
 from tests.helpers.pools import pool_in, settings_of
 from tests.helpers.training import SETTINGS, training
 
@@ -257,7 +257,7 @@ def test_sets_of_the_baselines():
 def test_a_file_of_images_is_used_by_its_label_kind(tmp_path, kind, stored, ndim):
     data = ramp_set()
     targets = torch.eye(3)[[2, 1, 0]] if stored else None
-    info = {"labels": stored or "hard", "classes": data.classes}
+    info = {**RECORD, "labels": stored or "hard"}
     images = torch.randn(3, 1, 8, 8) * 9
     DistilledSet(images, torch.arange(3), targets, data.space, info).save(tmp_path / FILE)
     batch_of, count = FromFile(tmp_path / FILE).images(data, kind)
@@ -373,11 +373,10 @@ def test_accuracy_by_class_finds_two_classes_that_were_swapped(tmp_path):
     """Of networks that learn every class, those taught by a set whose labels 1 and 2 are swapped fail these alone."""
     data = ramp_set()
     data.save(tmp_path / "real")
-    info = {"labels": "hard", "classes": data.classes}
     swapped = data.train.labels[:60].clone()
     swapped[data.train.labels[:60] == 1], swapped[data.train.labels[:60] == 2] = 2, 1
     for name, labels in (("right", data.train.labels[:60]), ("swapped", swapped)):
-        DistilledSet(data.encode(data.train.images[:60]), labels, None, data.space, info).save(tmp_path / name)
+        DistilledSet(data.encode(data.train.images[:60]), labels, None, data.space, RECORD).save(tmp_path / name)
     rows = [
         cells.Cell(set=name, source=FromFile(tmp_path / name), network="ConvNetW4D1", seed=0)
         for name in ("right", "swapped")
@@ -417,13 +416,12 @@ def test_every_word_of_a_set_is_canonical():
 
 def test_a_student_is_made_anew_only_for_what_changes_it(tmp_path):
     images = torch.zeros(CLASSES, 1, 8, 8)
-    info = {"labels": "hard", "classes": ["a", "b", "c"]}
 
     def folder(
         protocol, data=DATA, images=images, name="distilled", network="ConvNetW4D1", seed=0, threads=1, beside=()
     ):
         data.save(tmp_path / "real")
-        DistilledSet(images, torch.arange(CLASSES), None, data.space, info).save(tmp_path / f"{name}.safetensors")
+        DistilledSet(images, torch.arange(CLASSES), None, data.space, RECORD).save(tmp_path / f"{name}.safetensors")
         source = FromFile(tmp_path / f"{name}.safetensors")
         rows = [cells.Cell(set=name, source=source, network=word, seed=n) for word, n in [(network, seed), *beside]]
         jobs = cells.jobs("evaluate@standard", rows, protocol, tmp_path / "real", data.shape)

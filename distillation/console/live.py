@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distillation.runtime.files import regular
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -46,7 +48,7 @@ class Live:
         """Writes the header, unless the file begins with the same one."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         header = ",".join(columns)
-        if not self._path.is_file() or not self._path.read_text(encoding="utf-8").startswith(header + "\n"):
+        if not self._path.exists() or not regular(self._path).read_text(encoding="utf-8").startswith(header + "\n"):
             self._write("w", columns)
 
     def _write(self, mode: str, row: Sequence[object]) -> None:

@@ -8,6 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from distillation.data import valid
 from distillation.data.spaces import Space
 from distillation.runtime import tensors
 
@@ -53,19 +54,26 @@ class DistilledSet:
         return content, {**self.info, "space": self.space.kind}
 
     @classmethod
-    def unpacked(cls, content: Mapping[str, Tensor], info: dict) -> Self:
-        """Restores a set from what ``packed`` returns."""
-        space = Space.read(info["space"], content)
-        return cls(content["images"], content.get("labels"), content.get("targets"), space, info)
+    def unpacked(cls, content: Mapping[str, Tensor], info: dict, path: str | Path) -> Self:
+        """Restores a set from what ``packed`` returns, which a file at ``path`` holds.
+
+        Raises:
+            BadInput: the set is not what is described above.
+        """
+        valid.check_names(content, ["images"], path)
+        space = Space.read(str(info.get("space")), content)
+        restored = cls(content["images"], content.get("labels"), content.get("targets"), space, info)
+        valid.check_set(restored, path)
+        return restored
 
     @classmethod
     def load(cls, path: str | Path, device: torch.device | str = "cpu") -> Self:
         """Loads a file that ``save`` wrote.
 
         Raises:
-            BadInput: the file is missing or damaged.
+            BadInput: the file is missing or damaged, or as ``unpacked``.
         """
-        return cls.unpacked(*tensors.load(Path(path), device))
+        return cls.unpacked(*tensors.load(Path(path), device), path)
 
     @property
     def kind(self) -> str:

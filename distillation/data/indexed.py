@@ -21,6 +21,7 @@ from torch import Tensor
 from distillation.data.pixels import opened, planes
 from distillation.runtime import process
 from distillation.runtime.errors import BadInput
+from distillation.runtime.files import read_bytes
 
 FOLDER = Path("data/raw/images")
 _Decoding = tuple[np.ndarray, list[Future]]  # (n, C, S, S) uint8 that the futures fill
@@ -65,8 +66,16 @@ class IndexedImages:
             split: as in ``packed``.
             info: the file's record, with ``index``, ``channels``, ``size`` and ``colour``.
             device: the device of the decoded images.
+
+        Raises:
+            BadInput: the paths are not UTF-8.
         """
-        paths = content[f"{split}_paths"].cpu().numpy().tobytes().decode().split("\0")
+        try:
+            paths = content[f"{split}_paths"].cpu().numpy().tobytes().decode().split("\0")
+        except UnicodeDecodeError as error:
+            raise BadInput(
+                f"the index of the {split} images has paths that are not UTF-8: read the dataset again."
+            ) from error
         digests = content[f"{split}_sha256"].cpu()
         root = process.root().absolute() / FOLDER / info["index"]
         return cls(root, paths, digests, info["channels"], info["size"], info["colour"], device)
@@ -119,7 +128,7 @@ class IndexedImages:
         """Decodes image ``i`` into ``out[place]``."""
         path = self.root / self.paths[i]
         try:
-            content = path.read_bytes()
+            content = read_bytes(path)
         except OSError as error:
             missing = path if self.root.is_dir() else self.root
             raise BadInput(

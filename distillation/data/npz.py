@@ -1,12 +1,25 @@
 """Named tensors and a JSON record in one npz file, which numpy alone reads: no pickle, exact to the bit."""
 
 import json
+import math
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+
+from distillation.runtime.errors import BadInput
+from distillation.runtime.files import parsed_json, regular, unpacked_limit
+from distillation.runtime.tensors import plain
+
+# Errors of zipfile, numpy and torch on foreign bytes.
+_BROKEN = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, TypeError, KeyError, AttributeError),
+    *(NotImplementedError, RuntimeError, OverflowError, SyntaxError, RecursionError),
+)
 
 
 def save(path: str | Path, tensors: Mapping[str, torch.Tensor], info: Mapping[str, object]) -> None:
@@ -20,10 +33,35 @@ def save(path: str | Path, tensors: Mapping[str, torch.Tensor], info: Mapping[st
 def load(path: str | Path) -> tuple[dict[str, torch.Tensor], Any]:
     """Loads the tensors of any npz file, by name, and its record, None if it has none.
 
+    No array is made before its file is known to hold as many bytes as its header promises.
+
     Raises:
-        ValueError, TypeError, OSError, EOFError, BadZipFile, zlib.error, NotImplementedError: the file is not a npz file, is
-            damaged, or holds other values than numbers.
+        BadInput: the file is missing, is no npz file or a damaged one, is a bomb, or holds other values than numbers.
     """
-    with np.load(path, allow_pickle=False) as file:
-        info = json.loads(file["info"].item()) if "info" in file.files else None
-        return {name: torch.from_numpy(file[name]) for name in file.files if name != "info"}, info
+    regular(path, "give the path of a npz file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            if (total := sum(entry.file_size for entry in entries)) > unpacked_limit(path):
+                raise BadInput(f"{path} unpacks to {total:,} bytes, as only a bomb does: it is refused.")
+            arrays = {entry.filename.removesuffix(".npy"): _array(archive, entry) for entry in entries}
+        record = arrays.pop("info", None)
+        info = None if record is None else parsed_json(str(record.item()), f"the record of {path}")
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    except _BROKEN as error:
+        raise BadInput(f"{path} does not read: {' '.join(str(error).split()).rstrip('.')}.") from error
+    return {name: plain(tensor, f"{path} has {name!r}") for name, tensor in tensors.items()}, info
+
+
+def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
+    """Reads one array (numpy's format, versions 1 and 2)."""
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    with archive.open(entry) as file:
+        shape, in_columns, dtype = readers[np.lib.format.read_magic(file)](file)
+        if dtype.hasobject:
+            raise ValueError("Object arrays cannot be loaded, since they are pickled")
+        size = math.prod(shape) * dtype.itemsize
+        if min(shape, default=0) < 0 or size != entry.file_size - file.tell():
+            raise ValueError(f"{entry.filename} has {entry.file_size - file.tell():,} bytes, but should have {size:,}")
+        values = np.frombuffer(bytearray(file.read()), dtype)
+    return values.reshape(shape, order="F" if in_columns else "C")

@@ -2,6 +2,8 @@
 
 import argparse
 import re
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,8 @@ import numpy as np
 import torch
 
 from distillation.runtime.errors import BadInput
+from distillation.runtime.files import regular, unpacked_limit
+from distillation.runtime.tensors import plain
 
 # Beside the types that torch itself allows: arguments and numpy's accuracies, which training scripts save with tensors.
 _ALLOWED = [argparse.Namespace, np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.float32))]
@@ -24,15 +28,50 @@ def unpickled(path: str | Path, cure: str) -> Any:
         cure: the end of the message, an advice to the user.
 
     Raises:
-        BadInput: the file is damaged or holds objects that could run code.
+        BadInput: the file is missing, damaged or a bomb, holds objects that could run code, or tensors that are not
+            ``tensors.plain``.
     """
+    regular(path, "give the path of a file that torch.save wrote")
     try:
+        _refuse_bombs(path)
         with torch.serialization.safe_globals(_ALLOWED):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except MemoryError:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (MemoryError, BadInput):
         raise
     except Exception as error:  # the unpickler raises nearly anything on foreign bytes
         raise BadInput(f"{path} {_fault(str(error))}: {cure}.") from error
+    for name, tensor in _tensors(content):
+        plain(tensor, f"{path} has {name}")
+    return content
+
+
+def _refuse_bombs(path: str | Path) -> None:
+    """Raises BadInput if a zip, which torch.save writes uncompressed, unpacks to more than it can honestly hold."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            total = sum(entry.file_size for entry in archive.infolist())
+        if total > unpacked_limit(path):
+            raise BadInput(f"{path} unpacks to {total:,} bytes, as only a bomb does: it is refused.")
+
+
+def _tensors(content: object) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yields each tensor in nested dicts and lists, with the last key or place that leads to it; a stack bounds no depth."""
+    stack, seen = [("a value", content)], set()
+    while stack:
+        name, value = stack.pop()
+        if isinstance(value, torch.Tensor):
+            yield name, value
+        elif isinstance(value, (dict, list, tuple)) and id(value) not in seen:
+            seen.add(id(value))  # a list may hold itself, or one list many times
+            pairs = value.items() if isinstance(value, dict) else enumerate(value)
+            stack += [(_named(key), item) for key, item in pairs]
+
+
+def _named(key: object) -> str:
+    """The name of a value: its key or its place; other keys, which may be of any length, by their type."""
+    return (
+        repr(key[:80]) if isinstance(key, str) else f"entry {key}" if type(key) is int and abs(key) < 1e9 else "a value"
+    )
 
 
 def _fault(message: str) -> str:

@@ -9,6 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from distillation.data import valid
 from distillation.data.indexed import IndexedImages
 from distillation.data.spaces import Space
 from distillation.runtime import tensors
@@ -86,11 +87,17 @@ class RealSet:
         """Loads what ``save`` wrote.
 
         Raises:
-            BadInput: the file is missing or damaged.
+            BadInput: the file is missing or damaged, or the set is not what is described above.
         """
-        content, info = tensors.load(Path(folder) / FILE, device)
+        path = Path(folder) / FILE
+        content, info = tensors.load(path, device)
+        valid.check_record(valid.RealRecord, info, path)
+        parts = ["labels", *(["paths", "sha256"] if "index" in info else ["images"])]
+        valid.check_names(content, [f"{split}_{part}" for split in ("train", "test") for part in parts], path)
         train, test = (Split.read(content, name, info, device) for name in ("train", "test"))
-        return cls(train, test, Space.read(info["space"], content), info)
+        restored = cls(train, test, Space.read(str(info.get("space")), content), info)
+        valid.check_real(restored, path)
+        return restored
 
     def to(self, device: torch.device | str) -> "RealSet":
         """The same dataset on ``device``."""

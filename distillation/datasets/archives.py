@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NoReturn, Self
 
 from distillation.runtime.errors import BadInput
-from distillation.runtime.files import regular, unpacked_limit
+from distillation.runtime.files import read_bytes, regular, unpacked_limit
 
 Filter = Callable[[str], object]  # of a member's name; the member is read if the value is true
 Member = tuple[str, bytes]  # name and content
@@ -106,7 +106,7 @@ def _listing(path: Path, selects: Filter) -> Iterator[Member]:
 def _listed(path: Path, name: str, sha256: str) -> bytes:
     """The content of a file beside the listing ``path``."""
     try:
-        content = regular(path.parent / name, f"{path} lists it, so list the files again").read_bytes()
+        content = read_bytes(path.parent / name)
     except OSError as error:
         raise BadInput(
             f"{path} lists {name}, which cannot be read ({error.strerror}): list the files again."

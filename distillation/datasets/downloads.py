@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from distillation.console.progress import Progress
 from distillation.runtime.errors import BadInput
+from distillation.runtime.files import regular
 from distillation.runtime.locks import locked
 
 if TYPE_CHECKING:
@@ -49,10 +50,12 @@ def fetch(file: "File", folder: str | Path, mirror: str | Path | None = None) ->
     if not file.urls:
         raise BadInput(by_hand(file, folder))
     folder.mkdir(parents=True, exist_ok=True)
-    place = folder / file.name
+    place, partial = folder / file.name, folder / f"{file.name}.partial"
+    for path in (place, partial):
+        if path.exists():
+            regular(path)
     with locked(folder / f"{file.name}.lock"):
         if not place.is_file():
-            partial = folder / f"{file.name}.partial"
             _download(file, partial)
             os.replace(partial, place)
             return place

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from distillation.augment.views import View, ViewSettings, draw, show
+from distillation.data import valid
 from distillation.runtime import tensors
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
@@ -75,6 +77,13 @@ class OnlineBatches:
         return seen, self.logits_of(seen)
 
 
+class StoredRecord(valid.Record):
+    """What is read of the record of stored labels: the number of epochs, and images in a batch."""
+
+    epochs: int = Field(ge=1)
+    batch: int = Field(ge=1)
+
+
 class StoredBatches:
     """Batches that were drawn and labelled before.
 
@@ -85,7 +94,7 @@ class StoredBatches:
         epochs: epochs that are needed.
 
     Raises:
-        BadInput: fewer are stored.
+        BadInput: fewer are stored, or the file is damaged; an epoch is checked when it is read.
     """
 
     def __init__(self, images: Tensor, space: "Space", path: Path, epochs: int) -> None:
@@ -93,22 +102,48 @@ class StoredBatches:
         self.pad_value = space.to(images.device).pad_value()
         self.count = len(images)
         with tensors.opened(path) as view:
+            valid.check_record(StoredRecord, view.info, path)
             stored, self.batch = view.info["epochs"], view.info["batch"]
+            names = view.names
         if epochs > stored:
             raise BadInput(
                 f"evaluate.standard.fkd.epochs is {epochs}, but labels are stored for {stored} (relabel.fkd.epochs)."
             )
+        valid.check_names(names, [f"{epoch}/{name}" for epoch in range(epochs) for name in NAMES], path)
         self.steps = math.ceil(self.count / self.batch)
 
     def __call__(self, epoch: int, place: int) -> tuple[Tensor, Tensor]:
         """Returns images (n, C, S, S) and the teacher's logits (n, K) of the batch at a place of an epoch."""
         if epoch != self.epoch:
             with tensors.opened(self.path) as view:
-                self.content = {name: view.get(f"{epoch}/{name}") for name in NAMES}
-            self.epoch = epoch
+                content = {name: view.get(f"{epoch}/{name}") for name in NAMES}
+            self._check(content, f"{self.path}, epoch {epoch},")
+            self.content, self.epoch = content, epoch
         index, view, logits = self._batch(place)
         seen = show(self.images[index.to(self.images.device)], view, self.pad_value)
         return seen, logits.to(self.images.device).float()
+
+    def _check(self, content: dict[str, Tensor], subject: str) -> None:
+        """Raises BadInput unless the tensors of an epoch are those of batches of the images."""
+        count, side = self.count, self.images.shape[2]
+        last = torch.arange(count) // self.batch  # of the batches, the last may be shorter
+        room = torch.where(last == self.steps - 1, count - self.batch * (self.steps - 1), self.batch)
+        classes = content["logits"].shape[-1:]
+        expected = {  # shape, least and greatest number
+            "order": ((count,), 0, count - 1),
+            "boxes": ((count, 4), torch.tensor([-side, -side, 1, 1]), side),
+            "mirror": ((count,), 0, 1),
+            "partners": ((count,), 0, room - 1),
+            "logits": ((count, *classes), -math.inf, math.inf),
+            "weight": ((self.steps,), 0, 1),
+            "window": ((self.steps, 4), 0, side),
+        }
+        for name, (shape, low, high) in expected.items():
+            values = content[name]
+            if values.shape != shape or not values.numel():
+                raise BadInput(f"{subject} has {name} {tuple(values.shape)}, but {shape} are right.")
+            if not bool(((values >= low) & (values <= high)).all()) or not bool(values.isfinite().all()):
+                raise BadInput(f"{subject} has {name} that are not those of {count} images of {side} px.")
 
     def _batch(self, place: int) -> tuple[Tensor, View, Tensor]:
         part = slice(place * self.batch, (place + 1) * self.batch)

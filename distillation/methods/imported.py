@@ -13,23 +13,20 @@ that ``python -m distillation export`` writes. For all others ``space`` and ``la
 - the folder of KRR-ST (x_syn.pt, y_syn.pt): ``fed``, ``features``; the sets that it compares with have other labels
 """
 
-import json
+import math
 import re
 import sys
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote
-from zipfile import BadZipFile
 
 import torch
 from pydantic import Field
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from distillation.data import npz
+from distillation.data import npz, valid
 from distillation.data.distilled import DistilledSet
 from distillation.data.pickled import unpickled
 from distillation.data.spaces import Space
@@ -38,11 +35,12 @@ from distillation.datasets.pictures import decode, stack
 from distillation.methods.base import Problem, SelectionMethod
 from distillation.params import Section
 from distillation.runtime.errors import BadInput
+from distillation.runtime.files import regular
+from distillation.runtime.tensors import opened_foreign
 
 PAIRS = {"x_syn.pt": "y_syn.pt", "images_best.pt": "labels_best.pt"}
 RATE = "lr_best.pt"
 CURE = "export images and labels as .safetensors"
-_BROKEN = (SafetensorError, BadZipFile, zlib.error, EOFError, ValueError, TypeError, OSError, NotImplementedError)
 RECORD = {"labels", "classes", "dataset", "method", "space"}  # entries of the record of every set of this pipeline
 
 
@@ -81,21 +79,22 @@ class Imported(SelectionMethod[Settings]):
         """Reads and checks the set.
 
         Raises:
-            BadInput: the file is missing or broken, or contradicts the settings or the dataset.
+            BadInput: the file is missing or broken, holds numbers that cannot be those of its space, or contradicts the
+                settings or the dataset.
         """
         path = Path(self.settings.file)
         if not path.exists() or path == Path("data/none"):
             raise BadInput(f"method.imported.file is {path}: give the path of a distilled set, see params.yaml.")
         content, info = _read(path, self.problem.data.classes, self.problem.data.shape[0])
         shape = self.problem.data.train.images.shape[1:]
-        if (images := content["images"]).shape[1:] != shape:
+        if (images := content["images"]).shape[1:] != shape or not len(images):
             raise BadInput(
                 f"{path} has images {tuple(images.shape)}, but (N, {', '.join(map(str, shape))}) are wanted."
             )
-        distilled = self._own(path, DistilledSet.unpacked(content, info)) if info else self._foreign(path, content)
+        own = info is not None
+        distilled = self._own(path, DistilledSet.unpacked(content, info, path)) if own else self._foreign(path, content)
         _check(path, distilled, self.problem)
-        images, targets = distilled.images.float().to(self.problem.device), distilled.targets
-        return replace(distilled, images=images, targets=None if targets is None else targets.float())
+        return replace(distilled, images=distilled.images.to(self.problem.device))
 
     def _own(self, path: Path, distilled: DistilledSet) -> DistilledSet:
         """Returns a set that describes itself, once checked against the parameters."""
@@ -123,19 +122,24 @@ class Imported(SelectionMethod[Settings]):
         info = {"labels": kind, "feed": "stored", "classes": self.problem.data.classes, **self._about(path)}
         info["dataset"] = self.problem.data.info["name"]
         if "lr" in content:
-            info["lr"] = float(content["lr"])
+            info["lr"] = _rate(path, content["lr"])
             print(f"note: {path} was made for students that learn at the rate {info['lr']:g}.", file=sys.stderr)
         images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
         if self.settings.space == "raw":
+            valid.check_finite(images, "images", path)
+            valid.check_pixels(images, valid.BYTE, path, "divide those of 0 to 255 by 255, or store them as uint8")
             images = space.to(images.device).encode(images)
         elif self.settings.space == "fed":
             space = Space.raw()
         if kind == "features":
-            return DistilledSet(images, None, labels, space, info)
-        if kind != "hard":
-            return DistilledSet(images, labels.argmax(1), labels, space, info)
-        order = labels.argsort(stable=True)
-        return DistilledSet(images[order], labels[order].long(), None, space, info)
+            distilled = DistilledSet(images, None, labels.float(), space, info)
+        elif kind != "hard":
+            distilled = DistilledSet(images, labels.argmax(1), labels.float(), space, info)
+        else:
+            order = labels.argsort(stable=True)
+            distilled = DistilledSet(images[order], labels[order].long(), None, space, info)
+        valid.check_set(distilled, path)
+        return distilled
 
     def _about(self, path: Path) -> dict[str, Any]:
         common = self.problem.settings
@@ -148,17 +152,15 @@ def _read(path: Path, classes: Sequence[str], channels: int) -> tuple[dict[str, 
         pair = next(((x, y) for x, y in PAIRS.items() if (path / x).is_file()), None)
         return (_pair(path, *pair) if pair else _pictures(path, classes, channels)), None
     info = None
-    try:
-        if path.suffix == ".safetensors":
-            content, info = _safetensors(path)
-        elif path.suffix == ".npz":
-            content, info = npz.load(path)
-        elif path.suffix == ".pt":
-            content = _first_run(unpickled(path, CURE), path)
-        else:
-            raise BadInput(f"{path} is neither .safetensors nor .npz nor .pt nor a folder.")
-    except _BROKEN as error:
-        raise BadInput(f"{path} does not read: {str(error).rstrip('.')}.") from error
+    if path.suffix == ".safetensors":
+        with opened_foreign(path) as file:
+            content, info = {name: file.get(name) for name in file.names}, file.info
+    elif path.suffix == ".npz":
+        content, info = npz.load(path)
+    elif path.suffix == ".pt":
+        content = _first_run(unpickled(path, CURE), path)
+    else:
+        raise BadInput(f"{path} is neither .safetensors nor .npz nor .pt nor a folder.")
     if info is not None and not (isinstance(info, dict) and info.keys() >= RECORD):
         raise BadInput(f"{path} carries a record that this pipeline did not write: export its images and labels alone.")
     if lacking := {"images", *(() if info else ("labels",))} - content.keys():
@@ -166,24 +168,31 @@ def _read(path: Path, classes: Sequence[str], channels: int) -> tuple[dict[str, 
     return content, info
 
 
-def _safetensors(path: Path) -> tuple[dict[str, Tensor], Any]:
-    """Returns the tensors of a file, and its record or None."""
-    with safe_open(str(path), framework="pt") as file:
-        record = (file.metadata() or {}).get("info")
-        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(record) if record else None  # noqa: SIM118
-
-
 def _pair(folder: Path, x: str, y: str) -> dict[str, Tensor]:
     """Returns images and labels from a file each, and the learning rate beside them if there is one."""
     content = {"images": _tensor(folder / x), "labels": _tensor(folder / y)}
     if (folder / RATE).is_file():
-        content["lr"] = torch.as_tensor(unpickled(folder / RATE, CURE))
+        content["lr"] = _number(folder / RATE)
     return content
 
 
+def _number(path: Path) -> Tensor:
+    content = unpickled(path, CURE)
+    if not isinstance(content, torch.Tensor | int | float):
+        raise BadInput(f"{path} should hold one number, not a {type(content).__name__}.")
+    return content.detach() if isinstance(content, torch.Tensor) else torch.tensor(float(content))
+
+
+def _rate(path: Path, value: Tensor) -> float:
+    """Returns the learning rate of students; raises BadInput unless it is one number, finite and above 0."""
+    if value.numel() != 1 or not math.isfinite(rate := float(value)) or rate <= 0:
+        found = f"{float(value):g}" if value.numel() == 1 else f"of shape {tuple(value.shape)}"
+        raise BadInput(f"{path} has a learning rate of students that is {found}, but should be one number above 0.")
+    return rate
+
+
 def _tensor(path: Path) -> Tensor:
-    if not path.is_file():
-        raise BadInput(f"{path} is missing: images and labels belong together.")
+    regular(path, "images and labels belong together")
     content = unpickled(path, CURE)
     if not isinstance(content, torch.Tensor):
         raise BadInput(f"{path} should hold one tensor, not a {type(content).__name__}.")
@@ -239,11 +248,10 @@ def _check_labels(path: Path, images: Tensor, labels: Tensor, kind: str, classes
 
 
 def _check(path: Path, distilled: DistilledSet, problem: Problem) -> None:
-    """Raises BadInput unless all numbers are finite and there are ``ipc`` images of each class."""
+    """Raises BadInput unless the numbers can be those of their space, and there are ``ipc`` images of each class."""
     ipc = problem.settings.ipc
-    for name, values in (("images", distilled.images), ("labels", distilled.targets)):
-        if values is not None and not values.isfinite().all():
-            raise BadInput(f"{path} has {name} with numbers that are not finite.")
+    raw = distilled.space.to(distilled.images.device).decode(distilled.images)
+    valid.check_pixels(raw, valid.REACH, path, "its images are in another space than method.imported.space says")
     if distilled.kind != "hard":
         if len(distilled.images) != ipc * problem.classes:
             raise BadInput(
@@ -253,8 +261,8 @@ def _check(path: Path, distilled: DistilledSet, problem: Problem) -> None:
         return
     labels = distilled.labels
     assert labels is not None
-    counts = torch.bincount(labels.clamp_min(0), minlength=problem.classes)
-    if len(counts) > problem.classes or labels.min() < 0 or (counts != ipc).any():
+    counts = torch.bincount(labels, minlength=problem.classes)
+    if (counts != ipc).any():
         raise BadInput(
             f"{path} must have method.ipc = {ipc} images of each of {problem.classes} classes; it has {counts.tolist()}."
         )

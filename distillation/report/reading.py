@@ -108,9 +108,9 @@ def read(
     reports = root / "reports"
     return Artefacts(
         images=DistilledSet.load(root / "data/distilled" / distilled.FILE),
-        distilled=_record(root / "data/distilled/info.json"),
+        distilled=files.load_json(root / "data/distilled/info.json"),
         curve=_curve(root / "data/distilled/curve.csv"),
-        labels=_record(root / "data/relabeled/info.json"),
+        labels=files.load_json(root / "data/relabeled/info.json"),
         evaluation={name: _evaluated(reports / "evaluation" / name) for name in protocols},
         baseline={name: _measured(reports / "baseline" / name, BASELINES, (*ROW, "draw")) for name in protocols},
         whole=_measured(reports / "whole", WHOLE),
@@ -133,7 +133,7 @@ def _measured(folder: Path, sets: Sequence[str], columns: Sequence[str] = ROW) -
     if rows.empty or unknown:
         fault = f"has the set {min(unknown)}, not one of {', '.join(sets)}" if unknown else "has no rows"
         raise BadInput(f"{path} {fault}: run the stage that writes it again.")
-    return Measured(rows, _record(folder / "info.json"))
+    return Measured(rows, files.load_json(folder / "info.json"))
 
 
 def _carried(folder: Path, target: str) -> Measured:
@@ -146,7 +146,7 @@ def _pool(folder: Path) -> Pool:
     curves = _table(folder / "curves.csv", ("network", "index", "epoch", "loss", "train_accuracy"))
     norms = folder / "norms.csv"
     norms = _table(norms, ("network", "index", "checkpoint", "layer", "mean", "variance")) if norms.is_file() else None
-    return Pool(_record(folder / "pool.json"), curves, norms)
+    return Pool(files.load_json(folder / "pool.json"), curves, norms)
 
 
 def _curve(path: Path) -> pd.DataFrame:
@@ -157,19 +157,9 @@ def _curve(path: Path) -> pd.DataFrame:
 
 
 def _table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    _present(path)
+    files.regular(path)
     table = pd.read_csv(path, keep_default_na=False, na_values=["", "nan", "NaN"])
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise BadInput(f"{path} lacks the column {missing[0]}: run the stage that writes it again.")
     return table
-
-
-def _record(path: Path) -> dict[str, Any]:
-    _present(path)
-    return files.load_json(path)
-
-
-def _present(path: Path) -> None:
-    if not path.is_file():
-        raise BadInput(f"{path} is missing: run `dvc repro` (or the stage that writes it) first.")

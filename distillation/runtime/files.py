@@ -43,10 +43,25 @@ def regular(path: str | Path, cure: str = AGAIN) -> Path:
         raise BadInput(f"{str(path)!r} is no name of a file: {cure}.") from error
     except OSError as error:
         raise BadInput(f"{path} cannot be read ({error.strerror}): {cure}.") from error
+    _require_file(path, mode)
+    return path
+
+
+def _require_file(path: Path, mode: int) -> None:
     if not stat.S_ISREG(mode):
         kind = next(name for test, name in _KINDS if test(mode))
         raise BadInput(f"{path} is {kind}, but should be a file: remove it, or name another one.")
-    return path
+
+
+def read_bytes(path: Path) -> bytes:
+    """Reads a file, as ``regular`` tells one; the caller says what is to be done if it is missing.
+
+    Raises:
+        BadInput: something else than a file lies there.
+        OSError: it cannot be read.
+    """
+    _require_file(path, path.stat().st_mode)
+    return path.read_bytes()
 
 
 def unpacked_limit(path: str | Path) -> int:

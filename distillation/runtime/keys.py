@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from distillation.runtime.errors import BadInput
+from distillation.runtime.files import regular
 from distillation.runtime.fingerprint import PACKAGES, closure
 
 
@@ -108,10 +108,8 @@ def content_digest(path: Path) -> str:
     Raises:
         BadInput: there is no such file or folder.
     """
-    if path.is_file():
-        return _file_digest(path)
     if not path.is_dir():
-        raise BadInput(f"{path} is missing: run `dvc repro` (or the stage that writes it) first.")
+        return _file_digest(regular(path))
     files = sorted((file.relative_to(path), file) for file in path.rglob("*") if file.is_file())
     visible = [(name, file) for name, file in files if not any(part.startswith(".") for part in name.parts)]
     listing = [[name.as_posix(), _file_digest(file)] for name, file in visible]

@@ -5,13 +5,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from distillation.augment.adapt import adapt
+from distillation.data import valid
 from distillation.data.spaces import PREFIX, Space
 from distillation.networks.build import Network, build
 from distillation.networks.names import embeds
@@ -19,8 +21,42 @@ from distillation.runtime import tensors
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
 from distillation.teachers import foreign
+from distillation.teachers.foreign.weights import fit
 
 FILE, RECORD = "teachers.safetensors", "pool.json"
+
+
+class Kept(valid.Record):
+    """A checkpoint of a network; see ``Member``."""
+
+    name: str
+    epoch: int = Field(ge=0)
+    accuracy: float | None = Field(ge=0, le=100)
+
+
+class Entry(valid.Record):
+    """A network of a pool; see ``Member``."""
+
+    network: str
+    index: int = Field(ge=0)
+    kept: list[Kept] = Field(min_length=1)
+    library: str | None = None
+
+
+class PoolRecord(valid.Record):
+    """The record of a pool's file.
+
+    Attributes:
+        pool: its name.
+        classes: the names of the classes of the logits; None if the networks have features only.
+        shape: (channels, pixels of a side, classes) of inputs and logits; 0 classes if they are None.
+        networks: the networks.
+    """
+
+    pool: str
+    classes: list[str] | None
+    shape: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=3, max_length=3)]
+    networks: list[Entry] = Field(min_length=1)
 
 
 def epoch_name(epoch: int) -> str:
@@ -63,14 +99,18 @@ class Pool:
     Args:
         folder: the folder of the pool.
         device: of the networks.
+
+    Raises:
+        BadInput: the file is missing or damaged, or its parts do not suit each other.
     """
 
     def __init__(self, folder: str | Path, device: torch.device | str = "cpu") -> None:
         self.folder, self.device = Path(folder), device
         with tensors.opened(self.folder / FILE) as view:
-            self.info = view.info
-            self.space = Space.read(self.info["space"], {n: view.get(n) for n in view.names if n.startswith(PREFIX)})
-        self.space = self.space.to(device)
+            self.info, names = view.info, view.names
+            valid.check_record(PoolRecord, self.info, self.folder / FILE)
+            space = {name: view.get(name) for name in names if name.startswith(PREFIX)}
+        self.space = Space.read(str(self.info.get("space")), space).to(device)
         self.classes = self.info["classes"]
         channels, size, classes = self.info["shape"]
         self.shape: tuple[int, int, int] = (channels, size, classes)
@@ -81,8 +121,20 @@ class Pool:
             for entry in self.info["networks"]
             for kept in entry["kept"]
         ]
+        self._check(names)
         self.network = lru_cache(maxsize=None)(self._network)
         self._shares = lru_cache(maxsize=None)(self.space.same)  # compares on the CPU: once for each space
+
+    def _check(self, names: Iterable[str]) -> None:
+        """Raises BadInput unless record, space and the names of the weights suit each other."""
+        path, (channels, size, classes) = self.folder / FILE, self.shape
+        valid.check_space(self.space, (channels, size, size), path)
+        if classes != len(self.classes or ()):
+            raise BadInput(f"{path} is for {classes} classes, but names {len(self.classes or ())}.")
+        stored = {name.rpartition("/")[0] for name in names}
+        for member in self.members:
+            if f"{member.word}/{member.index}/{member.kept}" not in stored:
+                raise BadInput(f"{path} lacks the weights of {member.word} {member.index} kept at {member.kept}.")
 
     @property
     def words(self) -> list[str]:
@@ -137,7 +189,11 @@ class Pool:
     def parameters(self, member: Member, epoch: int) -> Tensor:
         """Returns all parameters (P,) of a Member of a pool of trajectories after ``epoch`` epochs; 0: before the first."""
         with tensors.opened(self.folder / FILE) as view:
-            return view.get(f"{member.word}/{member.index}/{epoch_name(epoch)}").to(self.device)
+            name = f"{member.word}/{member.index}/{epoch_name(epoch)}"
+            valid.check_names(view.names, [name], self.folder / FILE)
+            vector = view.get(name)
+        valid.check_finite(vector, name, self.folder / FILE)
+        return vector.to(self.device)
 
     def part(self, members: Iterable[Member]) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Returns weights (by name) and record of a pool's file that holds only these members."""
@@ -179,5 +235,5 @@ class Pool:
         prefix = f"{member.word}/{member.index}/{member.kept}/"
         with tensors.opened(self.folder / FILE) as view:
             weights = {n.removeprefix(prefix): view.get(n) for n in view.names if n.startswith(prefix)}
-        network.load_state_dict(weights)
+        fit(network, weights, self.folder / FILE)
         return network.eval().requires_grad_(False).to(self.device)

@@ -18,6 +18,12 @@ DIGITS = {  # a section of params.yaml
     "form": "auto",
 }
 
+# The record of a DistilledSet of `noise_set`'s classes.
+RECORD = {
+    **{"labels": "hard", "feed": "stored", "method": "dm", "ipc": IPC, "seed": 0},
+    **{"classes": ["a", "b", "c"], "dataset": "noise"},
+}
+
 
 def noise_set(per_class: int = 12, space: Space | None = None) -> RealSet:
     """Three classes of noise in three channels: nothing to learn, but numbers that tell every image apart."""

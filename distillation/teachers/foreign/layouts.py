@@ -24,7 +24,7 @@ _DEMO = {"0": "conv1", "1": "bn1", "3": "layer1", "4": "layer2", "5": "layer3", 
 _OWN = ("conv1.", "bn1.", "layer")
 _CLASSIFIER = ("fc.weight", "fc.bias")
 _MODULES = {"conv1": "body.0", "bn1": "body.1", "fc": "classifier"}
-_BLOCK = re.compile(r"layer([1-4])\.(\d+)\.(conv|bn|downsample\.)(\d)\.(\w+)")
+_BLOCK = re.compile(r"layer([1-4])\.(\d{1,4})\.(conv|bn|downsample\.)(\d)\.(\w+)")
 
 
 def renamed(state: Mapping[str, Tensor]) -> tuple[str | None, dict[str, Tensor]]:
@@ -57,7 +57,7 @@ def _unwrapped(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]] | N
 def _places(weights: Mapping[str, Tensor]) -> dict[tuple[int, int], int]:
     """Maps each (stage, block) to its index in the body: after the stem, which has a pooling if its convolution is 7x7."""
     blocks = {(int(match[1]), int(match[2])) for name in weights if (match := _BLOCK.fullmatch(name))}
-    first = 4 if weights["conv1.weight"].shape[2] == 7 else 3
+    first = 4 if weights["conv1.weight"].shape[2:3] == (7,) else 3
     return {block: first + i for i, block in enumerate(sorted(blocks))}
 
 

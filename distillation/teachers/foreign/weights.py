@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from distillation.data.pickled import unpickled
 from distillation.runtime.errors import BadInput
+from distillation.runtime.files import regular
+from distillation.runtime.tensors import opened_foreign
 
 _WRAPPERS = ("state_dict", "model", "teacher")  # keys under which a checkpoint holds its weights (DINO: teacher)
 _PREFIXES = ("module.", "_orig_mod.")  # put before every name by DataParallel and by torch.compile
@@ -22,9 +22,7 @@ def sha256(path: str | Path) -> str:
     Raises:
         BadInput: the file is missing.
     """
-    if not Path(path).is_file():
-        raise BadInput(f"{path} is missing: give the path of a .safetensors, .pt or .pth file.")
-    with open(path, "rb") as file:
+    with open(regular(path, "give the path of a .safetensors, .pt or .pth file"), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -37,19 +35,24 @@ def read(path: str | Path) -> dict[str, Tensor]:
         BadInput: the file is broken, may hold code, or holds no state dict.
     """
     cure = "save its state dict as .safetensors"
-    try:
-        state = load_file(path) if str(path).endswith(".safetensors") else unpickled(path, cure)
-    except (SafetensorError, OSError) as error:
-        raise BadInput(f"{path} does not read as safetensors: {cure}.") from error
+    if str(path).endswith(".safetensors"):
+        with opened_foreign(path, cure=cure) as file:
+            state = {name: file.get(name) for name in file.names}
+    else:
+        state = unpickled(path, cure)
     for wrapper in _WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
-    if not isinstance(state, dict) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
+    if not isinstance(state, dict) or not state or not all(map(_is_weight, state.keys(), state.values())):
         raise BadInput(f"{path} holds no state dict: names and tensors, alone or under {' or '.join(_WRAPPERS)}.")
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): value for name, value in state.items()}
     return state
+
+
+def _is_weight(name: object, value: object) -> bool:
+    return isinstance(name, str) and isinstance(value, torch.Tensor)
 
 
 def fit(network: nn.Module, state: Mapping[str, Tensor], path: str | Path, spare: tuple[str, ...] = ()) -> None:
