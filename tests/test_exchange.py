@@ -244,7 +244,9 @@ def test_a_set_that_is_missing_or_cannot_leave_is_refused(capsys):
     made_set("features").save("set.safetensors")
     assert guarded(export.run, "folder", "out", "set.safetensors") == 2
     assert "has features and no classes, which folders are made of" in capsys.readouterr().err
-    replace(made_set(), info={**made_set().info, "labels": "online"}).save("set.safetensors")
+    labelling = {"pick": "one", "mode": "eval", "temperature": 1.0}
+    made_set("hard", labelling=labelling, label_bytes=1).save("set.safetensors")
+    replace(made_set(), info={**DistilledSet.load("set.safetensors").info, "labels": "online"}).save("set.safetensors")
     assert guarded(export.run, "npz", "out", "set.safetensors") == 2
     assert "labels of kind online, which are a file of their own" in capsys.readouterr().err
 
@@ -360,7 +362,7 @@ def test_a_file_with_code_is_refused_unrun_wherever_it_lies(capsys, name):
 def test_an_npz_with_code_is_refused_unrun(capsys):
     np.savez("a.npz", images=np.zeros((COUNT, 3, SIZE, SIZE)), labels=np.array([Code()] * COUNT, dtype=object))
     with pytest.raises(
-        BadInput, match=r"^a\.npz does not read: Object arrays cannot be loaded when allow_pickle=False\.$"
+        BadInput, match=r"^a\.npz does not read: Object arrays cannot be loaded, since they are pickled\.$"
     ):
         imported("a.npz")
     assert capsys.readouterr().out == ""
@@ -449,6 +451,82 @@ def test_labels_and_images_of_another_shape_are_refused(content, kind, words):
     with pytest.raises(BadInput, match=words) as caught:
         imported("a.safetensors", labels=kind)
     assert "\n" not in str(caught.value)
+
+
+WHITE = noise_set(space=whitening(noise_set().train.images))
+
+
+@pytest.mark.parametrize(
+    ("images", "space", "data", "words"),
+    [
+        (IMAGES * 255, "raw", None, r"from 0\.\d+ to 25\d\.\d+, but those of raw images are 0 to 1: divide"),
+        ((IMAGES * 255).long(), "raw", None, "from 0 to 25"),
+        (IMAGES * 2 - 1, "raw", None, r"pixels from -0\.9\d* to 0\.9\d*, but"),
+        (
+            IMAGES * 255,
+            "fed",
+            None,
+            r"to 25\d\.\d+, .*: its images are in another space than method\.imported\.space says",
+        ),
+        (IMAGES * 255, "normalised", None, "but those of raw images are 0 to 1: its images are in another space"),
+        (IMAGES * 255, "normalised", WHITE, "but those of raw images are 0 to 1: its images are in another space"),
+        (IMAGES * torch.inf, "raw", None, "has images with numbers that are not finite"),
+        (
+            IMAGES.index_fill(0, torch.tensor(0), torch.nan),
+            "normalised",
+            None,
+            "images with numbers that are not finite",
+        ),
+        (IMAGES[:0], "raw", None, r"has images \(0, 3, 8, 8\), but"),
+    ],
+)
+def test_numbers_that_cannot_be_those_of_their_space_are_refused(images, space, data, words):
+    save_file({"images": images.contiguous(), "labels": LABELS[: len(images)]}, "a.safetensors")
+    with pytest.raises(BadInput, match=rf"^a\.safetensors has .*{words}.*\.$") as caught:
+        imported("a.safetensors", data=data, space=space)
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_that_rounding_or_optimisation_left_outside_are_read():
+    for images, space in ((IMAGES * 1.002 - 0.001, "raw"), (IMAGES * 20 - 10, "fed"), (IMAGES * 40 - 20, "normalised")):
+        save_file({"images": images, "labels": LABELS}, "a.safetensors")
+        assert imported("a.safetensors", space=space).images.isfinite().all()
+    save_file({"images": (IMAGES * 255).to(torch.uint8), "labels": LABELS}, "a.safetensors")
+    assert imported("a.safetensors").images.abs().max() < 5
+
+
+def test_a_set_of_this_pipeline_is_held_against_its_space_too():
+    made = made_set()
+    replace(made, images=made.images * 255).save("set.safetensors")
+    with pytest.raises(BadInput, match=r"^set\.safetensors has pixels from -\d.*, but those of raw images are 0 to 1"):
+        imported("set.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [
+        (torch.tensor(-0.1), "that is -0.1, but should be one number above 0"),
+        (torch.tensor(0.0), "that is 0, but"),
+        (torch.tensor(torch.nan), "that is nan, but"),
+        (torch.tensor(torch.inf), "that is inf, but"),
+        (torch.zeros(3), r"of shape \(3,\), but"),
+        ("fast", "should hold one number, not a str"),
+        ([0.1], "should hold one number, not a list"),
+    ],
+)
+def test_a_learning_rate_that_is_none_is_refused(rate, words):
+    kept(torch.randn(COUNT, 3, SIZE, SIZE), "set/images_best.pt")
+    kept(LABELS, "set/labels_best.pt")
+    kept(rate, "set/lr_best.pt")
+    with pytest.raises(BadInput, match=words) as caught:
+        imported("set", space="normalised")
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_far_above_the_classes_are_refused_before_they_are_counted():
+    save_file({"images": IMAGES, "labels": LABELS + 10**15}, "a.safetensors")
+    with pytest.raises(BadInput, match=r"labels from 10{15} to 10{14}2, but those of 3 classes are 0 to 2\.$"):
+        imported("a.safetensors")
 
 
 def test_half_a_pair_or_no_tensor_is_refused(tmp_path):

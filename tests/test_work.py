@@ -4,6 +4,7 @@ import contextlib
 import functools
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,14 +20,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distillation.params import Compute, Section
-from distillation.runtime import device, stage, tensors
+from distillation.runtime import cost, device, stage, tensors
 from distillation.runtime.errors import BadInput
 from distillation.runtime.files import atomic_output
 from distillation.runtime.keys import described, inputs_of, key_of
 from distillation.runtime.locks import first_free, locked
 from distillation.runtime.random import generator, seeded
 from distillation.runtime.tasks import map_tasks
-from distillation.runtime.work import Task, _pack, _unpack, discard, locked_tasks
+from distillation.runtime.work import Task, _pack, _unpack, discard, inputs_in, locked_tasks
 from distillation.training.resume import complete
 
 pytestmark = pytest.mark.usefixtures("own_root")
@@ -236,6 +237,119 @@ def test_a_broken_checkpoint_starts_afresh_with_a_sentence(keep, capfd):
     assert (task.folder / "state.safetensors.damaged").is_file() and not state.exists()
 
 
+def flipped(path, bit):
+    """Turns one bit of a file; counted from its end if it is negative."""
+    content = bytearray(path.read_bytes())
+    content[bit // 8 % len(content)] ^= 1 << bit % 8
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("place", [*range(0, 100, 7), *range(-40, 0, 5)])
+def test_a_checkpoint_with_one_other_bit_is_set_aside(place, capfd):
+    """Any bit counts: of the numbers, at the end, and of the record before them."""
+    with locked_tasks([task_of()]) as (task,):
+        task.start()
+        task.checkpoint(
+            {"at": 3, "images": torch.arange(4.0), "at_half": torch.arange(3).half(), "none": torch.zeros(0)}
+        )
+        state = task.folder / "state.safetensors"
+        sound = state.read_bytes()
+        flipped(state, place * len(sound) * 8 // 100 + 3)
+        assert task.start() is None and not state.exists()
+        sentence = capfd.readouterr().err
+        assert sentence.count("\n") == 1 and f"it is set aside as {state}.damaged, starting afresh." in sentence
+        state.write_bytes(sound)
+        assert task.start()["at"] == 3, "whole again"
+
+
+def test_a_checkpoint_of_nan_is_not_resumed(capfd):
+    with locked_tasks([task_of()]) as (task,):
+        task.start()
+        task.checkpoint({"loss": float("nan"), "best": torch.tensor(torch.inf)})
+        assert task.start() is not None, "no number of the work itself"
+        task.checkpoint({"images": torch.tensor([1.0, torch.nan])})
+        assert task.start() is None
+    assert "its checkpoint holds NaN; it is set aside as " in capfd.readouterr().err
+
+
+def _folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def _fifo(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("put", [_folder, _fifo])
+def test_what_lies_in_place_of_a_checkpoint_is_set_aside(put):
+    with locked_tasks([task_of()]) as (task,):
+        task.start()
+        task.checkpoint({"at": 3})
+        put(task.folder / "state.safetensors")
+        assert task.start() is None
+        task.checkpoint({"at": 4})
+        assert task.start() == {"at": 4}
+
+
+DAMAGES = {
+    "out.txt has changed": lambda done: flipped(done / "out.txt", 5),
+    "more/out.txt is missing": lambda done: (done / "more/out.txt").unlink(),
+    "cost.json is missing": lambda done: (done / "cost.json").unlink(),
+    "cost.json has changed": lambda done: (done / "cost.json").write_text("{"),
+    "digests.json is missing or does not read": lambda done: (done / "digests.json").unlink(),
+    "digests.json is missing or": lambda done: (done / "digests.json").write_text("[]"),
+    "digests.json is missing": lambda done: [shutil.rmtree(done), done.mkdir()],
+    "digests.json": lambda done: [shutil.rmtree(done), done.write_text("")],
+}
+
+
+@pytest.mark.parametrize("fault", DAMAGES)
+def test_finished_work_that_is_damaged_is_set_aside_and_made_again(fault, capfd):
+    def text(value):
+        with stage.finished(_write_two, {"try it": Job(value=value)}, COMPUTE) as (task,):
+            return task, (task.finished() / "out.txt").read_text()
+
+    task, written = text("whole")
+    DAMAGES[fault](task.done)
+    assert task.finished() is None
+    capfd.readouterr()
+    for _ in range(2):  # once made again, it is reused
+        assert text("whole")[1] == written == "whole"
+    sentence = capfd.readouterr().err
+    assert sentence.count("is damaged") == 1 and f"({fault}" in sentence
+    assert f"it is set aside as {task.done}.damaged, and made again." in sentence
+    assert task.done.with_name("done.damaged").exists()
+
+
+def test_work_is_explained_by_inputs_that_are_its_own():
+    with locked_tasks([task_of()]) as (task,):
+        task.start()
+    assert inputs_in(task.folder)["index"] == 0
+    path = task.folder / "inputs.json"
+    for damaged in (path.read_text().replace('"index": 0', '"index": 1'), "[]", "{}", "{"):
+        path.write_text(damaged)
+        with pytest.raises(BadInput, match=r"inputs\.json is "):
+            inputs_in(task.folder)
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"a": 1}', '{"a": {"seconds": "x"}}', '{"a": {"seconds": 1, "work": [1]}}']
+)
+def test_a_broken_record_of_costs_is_set_aside(content, tmp_path, capfd):
+    jobs = {"try it": Job(value="x")}
+    cost.path().parent.mkdir(parents=True)
+    cost.path().write_text(content)
+    with pytest.raises(BadInput, match=r"cost\.json is no"):
+        cost.read(cost.path())
+    write = lambda folder, tasks: (folder / "a").write_text("a")  # noqa: E731
+    stage.produce("try", tmp_path / "out", write, _write, jobs, COMPUTE)
+    assert [entry["stage"] for entry in cost.read(cost.path()).values()] == ["try"]
+    assert cost.path().with_name("cost.json.damaged").read_text() == content
+    assert capfd.readouterr().err.count("it is set aside as") == 1
+
+
 def test_work_of_another_device_or_torch_is_set_aside_with_a_sentence(capfd):
     with locked_tasks([task_of()]) as (task,):
         task.start()
@@ -298,6 +412,15 @@ def _write(job, task, device):
     before = (job.start.finished() / "out.txt").read_text() if job.start else ""
     with task.result() as folder:
         (folder / "out.txt").write_text(f"{before}{job.value}")
+
+
+def _write_two(job, task, device):
+    """Writes the job's value, and a file in a folder below."""
+    task.start()
+    with task.result() as folder:
+        (folder / "out.txt").write_text(job.value)
+        (folder / "more").mkdir()
+        (folder / "more/out.txt").write_text(job.value)
 
 
 def test_two_jobs_with_one_key_are_one_piece_of_work():
