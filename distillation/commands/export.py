@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distillation.data import npz, real
+from distillation.data import npz, real, valid
 from distillation.data.distilled import FILE, DistilledSet
 from distillation.export import parquet
 from distillation.export.card import card
@@ -105,6 +105,7 @@ def _source() -> dict[str, Any] | None:
     if not path.is_file():
         return None
     with tensors.opened(path) as view:
+        valid.check_record(valid.RealRecord, view.info, path)
         return view.info
 
 

@@ -68,6 +68,13 @@ class SetRecord(Record):
     label_bytes: int | None = Field(default=None, ge=0)
 
 
+class SourceFile(Record):
+    """A file that a RealSet was read from."""
+
+    name: str
+    sha256: str
+
+
 class RealRecord(Record):
     """The record of a RealSet; see there."""
 
@@ -76,6 +83,7 @@ class RealRecord(Record):
     channels: Literal[1, 3]
     size: int = Field(ge=1)
     flip: bool
+    files: list[SourceFile] = []
     index: str | None = None
     colour: Literal["auto", "grey", "rgb"] | None = None
 

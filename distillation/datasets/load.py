@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from distillation.data import valid
 from distillation.data.indexed import IndexedImages
 from distillation.data.real import RealSet, Split
 from distillation.data.spaces import Space
@@ -76,6 +77,8 @@ def _check(name: str, train: Split, test: Split, classes: list[str]) -> None:
     if len(classes) < 2:
         raise BadInput(f"{name} has {len(classes)} class: a dataset should have two or more.")
     for name_of_split, split in (("train", train), ("test", test)):
+        if isinstance(split.images, torch.Tensor) and len(split):
+            valid.check_images(split.images, torch.uint8, f"{name}: {name_of_split}")
         if not len(split) or split.labels.min() < 0 or split.labels.max() >= len(classes):
             raise BadInput(
                 f"{name}'s {name_of_split} labels should be numbers from 0 to {len(classes) - 1}, but are not all."

@@ -8,6 +8,7 @@ from distillation.evaluation.classify import Job
 from distillation.evaluation.sets import FromFile
 from distillation.labels.predict import teacher_logits
 from distillation.labels.teacher_batches import OnlineBatches, StoredBatches
+from distillation.runtime.errors import BadInput
 from distillation.teachers.pool import Pool
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ def online(job: Job, device: str, flip: bool) -> tuple[OnlineBatches, float]:
     distilled = DistilledSet.load(path, device)
     labelling, protocol = distilled.info["labelling"], job.protocol
     pool = Pool(labels.parent, device)
+    if pool.classes != distilled.info["classes"]:
+        raise BadInput(f"{labels} has teachers of other classes than {path}: run the stage relabel again.")
     logits_of = teacher_logits(pool, distilled.space, labelling["pick"], labelling["mode"], protocol.precision)
     views, name = cast("OnlineSettings", protocol.settings), f"student/{job.network}"
     lesson = OnlineBatches(distilled.images, distilled.space, logits_of, views, views.batch, flip, job.seed, name)

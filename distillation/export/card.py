@@ -98,7 +98,7 @@ def _terms(dataset: str) -> str:
 
 
 def _files(dataset: str, source: dict[str, Any] | None) -> str:
-    if not source or source["name"] != dataset or not source["files"]:
+    if not source or source["name"] != dataset or not source.get("files"):
         return f"Distilled from the training images of {dataset}."
     files = "\n".join(f"- `{file['name']}`, sha256 `{file['sha256']}`" for file in source["files"])
     return f"Distilled from the training images of {dataset}, read from:\n\n{files}"

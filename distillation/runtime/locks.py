@@ -8,13 +8,21 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from distillation.runtime.files import regular
+
 _POLL = 0.2  # house: seconds, short against any work that is waited for
 
 
 @contextlib.contextmanager
 def locked(path: Path, waiting: str = "") -> Iterator[None]:
-    """Holds the lock file ``path`` while the block runs; prints ``waiting`` if another process holds it."""
+    """Holds the lock file ``path`` while the block runs; prints ``waiting`` if another process holds it.
+
+    Raises:
+        BadInput: something else than a file lies in its place.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        regular(path)
     with first_free([path], waiting):
         yield
 
