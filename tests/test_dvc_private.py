@@ -49,6 +49,19 @@ def test_the_cache_holds_a_folder_only_with_all_its_files(repository):
     assert not dvc_private.cached(file) and not dvc_private.cached("0" * 32)
 
 
+@pytest.mark.parametrize("what", ["file", "folder", "a file of the folder"])
+def test_a_cache_with_one_other_bit_does_not_hold_what_it_names(repository, what):
+    """Else ``clean`` would remove the last sound copy."""
+    whole = dvc_hash("file" if what == "file" else "folder")
+    assert dvc_private.cached(whole)
+    name = json.loads(objects()[whole].read_text())[0]["md5"] if what.startswith("a ") else whole
+    content = bytearray(objects()[name].read_bytes())
+    content[-1] ^= 1
+    objects()[name].chmod(0o644)
+    objects()[name].write_bytes(content)
+    assert not dvc_private.cached(whole)
+
+
 def test_the_repository_in_plain_values(repository):
     folder, links = dvc_private.cache()
     assert folder == repository / ".dvc/cache/files/md5" and set(links) <= {"reflink", "copy", "hardlink", "symlink"}

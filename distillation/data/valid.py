@@ -149,8 +149,8 @@ def _check_split(split: "Split", place: str, shape: tuple[int, int, int]) -> Non
         digests = images.digests
         if digests.dtype != torch.uint8 or digests.shape != (len(images), 32):
             raise BadInput(f"{place} has {len(images)} paths, but digests {_form(digests)}: (N, 32) uint8 are right.")
-        if out := next((name for name in images.paths if not _stays(name)), None):
-            raise BadInput(f"{place} has the path {out!r:.80}, which leads out of the folder of the images.")
+        if leaving := [name for name in images.paths if not _stays(name)]:
+            raise BadInput(f"{place} has the path {leaving[0]!r:.80}, which leads out of the folder of the images.")
     if tuple(images.shape[1:]) != shape:
         raise BadInput(f"{place} has images {tuple(images.shape)}, but (N, {', '.join(map(str, shape))}) are right.")
 

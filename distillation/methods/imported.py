@@ -239,6 +239,7 @@ def _check_labels(path: Path, images: Tensor, labels: Tensor, kind: str, classes
             f"{path} has images {tuple(images.shape)} with labels {tuple(labels.shape)}, but "
             f"({', '.join(map(str, (len(images), *width)))}) are wanted where method.imported.labels is {kind}."
         )
+    valid.check_finite(labels, "labels", path)
     if kind == "hard" and not bool((labels == labels.long()).all()):
         raise BadInput(f"{path} has labels that are no class numbers, but method.imported.labels is hard.")
     if kind == "soft" and not (

@@ -6,12 +6,13 @@ anew (10 ms) and returns plain values, so that no object of DVC's leaves this fi
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distillation.runtime.dvc_hash import dvc_hash
 from distillation.runtime.errors import BadInput
+from distillation.runtime.files import load_json
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -22,13 +23,21 @@ TRIED = "3.67.1"
 
 
 def cached(md5: str) -> bool:
-    """Whether DVC's cache holds the content that ``dvc_hash`` names: for a folder, its listing and every file in it."""
+    """Whether DVC's cache holds the content that ``dvc_hash`` names: for a folder, its listing and every file in it.
+
+    Each is read and held against its name: DVC itself trusts files that it once wrote, and the caller may remove the last
+    other copy.
+    """
     with _repository() as repo:
-        place = repo.cache.local.oid_to_path
-        if not Path(place(md5)).is_file():
+
+        def holds(name: str) -> bool:
+            place = Path(repo.cache.local.oid_to_path(name))
+            return place.is_file() and dvc_hash(place) == name.removesuffix(".dir")
+
+        if not holds(md5):
             return False
-        listing = json.loads(Path(place(md5)).read_bytes()) if md5.endswith(".dir") else []
-        return all(Path(place(entry["md5"])).is_file() for entry in listing)
+        listing = load_json(repo.cache.local.oid_to_path(md5)) if md5.endswith(".dir") else []
+        return all(holds(entry["md5"]) for entry in listing)
 
 
 def cache() -> tuple[Path, list[str]]:
