@@ -289,7 +289,7 @@ def test_what_cannot_be_judged_is_refused(tmp_path):
     DistilledSet(made.images[many], many, None, made.space, made.info).save(tmp_path / "set" / FILE)
     with pytest.raises(BadInput, match="has 13 images of class 'a', but the dataset only 12"):
         sets_of(labelled(tmp_path), data)
-    DistilledSet(made.images, made.labels, None, made.space, {**made.info, "classes": ["x"]}).save(
+    DistilledSet(made.images, made.labels, None, made.space, {**made.info, "classes": ["x", "y", "z"]}).save(
         tmp_path / "set" / FILE
     )
     with pytest.raises(BadInput, match="the classes of the distilled set are not those of the dataset"):

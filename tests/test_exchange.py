@@ -470,14 +470,14 @@ WHITE = noise_set(space=whitening(noise_set().train.images))
         ),
         (IMAGES * 255, "normalised", None, "but those of raw images are 0 to 1: its images are in another space"),
         (IMAGES * 255, "normalised", WHITE, "but those of raw images are 0 to 1: its images are in another space"),
-        (IMAGES * torch.inf, "raw", None, "has images with numbers that are not finite"),
+        (IMAGES * torch.inf, "raw", None, "images with numbers that are not finite"),
         (
             IMAGES.index_fill(0, torch.tensor(0), torch.nan),
             "normalised",
             None,
             "images with numbers that are not finite",
         ),
-        (IMAGES[:0], "raw", None, r"has images \(0, 3, 8, 8\), but"),
+        (IMAGES[:0], "raw", None, r"images \(0, 3, 8, 8\), but"),
     ],
 )
 def test_numbers_that_cannot_be_those_of_their_space_are_refused(images, space, data, words):

@@ -235,9 +235,8 @@ def test_soft_pre_training_mirrors_where_that_keeps_the_class(files, monkeypatch
 
 
 def test_labels_that_are_not_with_the_images_are_refused(files):
-    made_set("soft").save(files / "a.safetensors")
-    made = DistilledSet.load(files / "a.safetensors")
-    made.info["labels"] = "online"
+    made = made_set("hard")
+    made.info.update(labels="online", labelling={"pick": "one", "mode": "eval", "temperature": 1.0}, label_bytes=1)
     made.save(files / "a.safetensors")
     with pytest.raises(
         BadInput, match=r"labels of kind online, but pre-training takes hard, soft, logits, regression, features\.$"
