@@ -157,6 +157,14 @@ def test_a_record_that_is_no_json_is_one_sentence(text):
     refused(lambda: files.load_json("a.json"), "a.json is no JSON")
 
 
+def test_a_record_of_any_size_is_refused_before_it_is_read():
+    with open("a.json", "wb") as file:
+        file.truncate(5 << 30)
+    refused(
+        lambda: files.load_json("a.json"), "a.json has 5,368,709,120 bytes, but no record of this pipeline has more"
+    )
+
+
 @pytest.mark.parametrize("text", ["[]", "3", "null", '"text"'])
 def test_a_record_that_is_no_mapping_is_one_sentence(text):
     save_file({"images": torch.zeros(1)}, "a.safetensors", {"info": text})

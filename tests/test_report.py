@@ -430,6 +430,15 @@ def test_a_missing_artefact_is_one_sentence_and_nothing_is_written(made, monkeyp
     assert not (made / "reports/index.html").exists()
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00,\n", b"", b'a,b\n"1,2\n', b"a\n1,2\n1,2,3\n"])
+def test_a_table_that_does_not_parse_is_one_sentence(made, content):
+    path = made / "reports/evaluation/standard/rows.csv"
+    path.write_bytes(content)
+    with pytest.raises(BadInput, match=r"rows\.csv (is no table \(.*\)|lacks the column \w+): run the stage") as caught:
+        reading.read(["standard"], ["main"], made)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_table_without_its_column_or_with_a_strange_set_is_refused(made):
     path = made / "reports/whole/rows.csv"
     path.write_text("set,network,seed\nwhole,ConvNet,0\n")

@@ -158,7 +158,12 @@ def _curve(path: Path) -> pd.DataFrame:
 
 def _table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     files.regular(path)
-    table = pd.read_csv(path, keep_default_na=False, na_values=["", "nan", "NaN"])
+    try:
+        table = pd.read_csv(path, keep_default_na=False, na_values=["", "nan", "NaN"])
+    except ValueError as error:  # no text, or rows of another length
+        raise BadInput(
+            f"{path} is no table ({' '.join(str(error).split())}): run the stage that writes it again."
+        ) from error
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise BadInput(f"{path} lacks the column {missing[0]}: run the stage that writes it again.")

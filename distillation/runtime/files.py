@@ -123,10 +123,12 @@ def load_json(path: str | Path) -> Any:
     """Reads a JSON file.
 
     Raises:
-        BadInput: the file is missing, or is no JSON.
+        BadInput: the file is missing or too large, or is no JSON.
     """
+    if (size := regular(path).stat().st_size) > FLOOR:
+        raise BadInput(f"{path} has {size:,} bytes, but no record of this pipeline has more than {FLOOR:,}: remove it.")
     try:
-        text = regular(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise BadInput(f"{path} is no JSON (not UTF-8): remove it, and run what writes it again.") from error
     return parsed_json(text, path)
