@@ -1,9 +1,11 @@
 """Containers that are not what they should be: one sentence that names the file, whoever wrote it."""
 
+import random
+
 import pytest
 import torch
 
-from distillation.data import real, valid
+from distillation.data import npz, real, valid
 from distillation.data.distilled import FILE, DistilledSet
 from distillation.data.real import RealSet
 from distillation.data.spaces import Space
@@ -261,3 +263,35 @@ def test_stored_labels_of_other_images_are_refused(tmp_path, changes, words):
 @pytest.mark.parametrize("info", [{"epochs": "1"}, {"batch": 0}, {"batch": None}])
 def test_a_record_of_stored_labels_that_is_wrong_is_refused(tmp_path, info):
     refused(tmp_path / "a", lambda: stored(tmp_path / "a", **info), f"record.{next(iter(info))} is ")
+
+
+WRITERS = {  # name of a file, what writes it, what reads it
+    "distilled.safetensors": (lambda path: set_of("soft").save(path), DistilledSet.load),
+    "dataset.safetensors": (lambda path: REAL.save(path.parent), lambda path: RealSet.load(path.parent)),
+    "teachers.safetensors": (lambda path: pool_in(path.parent), lambda path: Pool(path.parent)),
+    "set.npz": (lambda path: npz.save(path, *set_of("soft").packed()), npz.load),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_whatever_bits_change_a_file_is_read_or_refused(tmp_path, name):
+    write, read = WRITERS[name]
+    write(tmp_path / name)
+    sound, draws, outcomes = (tmp_path / name).read_bytes(), random.Random(0), set()
+    for kind in ("bit", "cut", "bytes") * 40:
+        content = bytearray(sound)
+        place = draws.randrange(draws.choice([200, 2000, len(content)]) % len(content) or 1)
+        if kind == "bit":
+            content[place] ^= 1 << draws.randrange(8)
+        elif kind == "cut":
+            content = content[:place]
+        else:
+            content[place : place + 8] = draws.randbytes(8)
+        (tmp_path / name).write_bytes(content)
+        try:
+            read(tmp_path / name)
+            outcomes.add("read")
+        except BadInput as error:
+            assert "\n" not in str(error) and len(str(error)) < 700
+            outcomes.add("refused")
+    assert "refused" in outcomes
