@@ -4,11 +4,14 @@ import importlib
 import sys
 from pathlib import Path
 
+from distillation.runtime import signals
+
 COMMANDS = Path(__file__).parent / "commands"
 
 
 def main() -> int | None:
     """Runs the command that the first argument names and returns its exit status."""
+    signals.end_in_a_sentence()
     names = sorted(path.stem for path in COMMANDS.glob("[a-z]*.py"))
     if len(sys.argv) < 2 or sys.argv[1] not in names:
         is_help = len(sys.argv) > 1 and sys.argv[1] in ("-h", "--help")

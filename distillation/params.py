@@ -235,12 +235,14 @@ class Compute(Section):
 
     Attributes:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        locks: absolute path of the folder of the GPUs' locks, or ``auto``: one in the system's temporary folder.
         workers: number of worker processes.
         threads: CPU threads of each process.
         checkpoint: minimum seconds between two checkpoints.
     """
 
     device: str
+    locks: str
     workers: int = Field(ge=1, le=PROCESSORS)
     threads: int = Field(ge=1, le=PROCESSORS)
     checkpoint: float = Field(ge=0, le=WEEK)
@@ -250,4 +252,11 @@ class Compute(Section):
     def _known(cls, value: str) -> str:
         if not re.fullmatch(r"auto|cpu|cuda|cuda:\d{1,3}", value):
             raise ValueError("should be auto, cpu, cuda or cuda:N")
+        return value
+
+    @field_validator("locks")
+    @classmethod
+    def _absolute(cls, value: str) -> str:
+        if value != "auto" and (not Path(value).is_absolute() or "\0" in value):
+            raise ValueError("should be auto or an absolute path, as experiments run in folders of their own")
         return value

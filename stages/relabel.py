@@ -40,7 +40,7 @@ def run() -> None:
 
     def write(folder: Path, tasks: list) -> None:
         device.prepare(compute.threads)
-        with device.lease_device(compute.device) as where:
+        with device.lease_device(compute.device, compute.locks) as where:
             distilled = DistilledSet.load(paths.DISTILLED / paths.SET_FILE, where)
             stored = dict(zip(jobs, tasks, strict=True))
             relabelled(folder, distilled, common, kind, settings, stored)

@@ -1,10 +1,13 @@
 """kill -9 at any moment, in dvc repro, in a temporary experiment and in the queue: the same final bytes."""
 
+import contextlib
 import os
 import random
 import shutil
+import signal
 import time
 
+import psutil
 import pytest
 
 from tests.helpers.clones import Clone
@@ -33,15 +36,20 @@ def undisturbed(tmp_path_factory):
     return clone
 
 
-def kill_while(clone, command, stage, moment, group):
-    """Start ``command`` and kill it ``moment`` seconds after a checkpoint of ``stage``; whether it was still running."""
-    process = clone.start(*command)
+def wait_for_checkpoint(clone, process, stage):
+    """Returns once work of ``stage`` has a checkpoint, or the process has ended."""
     prefix = stage.split("@")[0]
     deadline = time.time() + 300
     while process.poll() is None and time.time() < deadline:
         if list(clone.path(".dvc/tmp/work").glob(f"{prefix}*/state.safetensors")):
             break
         time.sleep(0.02)
+
+
+def kill_while(clone, command, stage, moment, group):
+    """Start ``command`` and kill it ``moment`` seconds after a checkpoint of ``stage``; whether it was still running."""
+    process = clone.start(*command)
+    wait_for_checkpoint(clone, process, stage)
     time.sleep(moment)
     alive = process.poll() is None
     clone.kill(process, group)
@@ -52,14 +60,55 @@ def wait_for_orphans(clone):
     """A stage whose dvc was killed dies with it: nobody writes into the clone any more."""
     deadline = time.time() + 20
     while time.time() < deadline:
-        running = clone.run("pgrep", "-f", "-a", "stages\\.", ok=False).stdout.splitlines()
-        here = [
-            line for line in running if os.path.realpath(f"/proc/{line.split()[0]}/cwd").startswith(str(clone.folder))
-        ]
-        if not here:
+        if not (here := clone.processes()):
             return
         time.sleep(0.1)
     raise AssertionError(f"still running: {here}")
+
+
+def content(folder):
+    """Path to bytes of all files of outs."""
+    files = (path for top in ("data", "models", "reports") for path in (folder / top).rglob("*") if path.is_file())
+    return {path: path.read_bytes() for path in files}
+
+
+def runs_a_stage(dvc):
+    """Whether a dvc has begun a stage, be it as the shell that becomes it."""
+    with contextlib.suppress(psutil.Error):
+        return any("stages." in "".join(child.cmdline()) for child in psutil.Process(dvc.pid).children())
+
+
+MOMENTS = [0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0]  # seconds of a stage's life, which imports for seconds
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("stage", ["code", "check", "distill"])
+def test_a_stage_that_has_just_begun_dies_with_its_dvc_and_writes_nothing(clone, stage, moment):
+    shutil.rmtree(clone.path(".dvc/tmp/work"))
+    dvc = clone.start("dvc", "repro", "-f", "-s", stage)
+    while not runs_a_stage(dvc):
+        assert dvc.poll() is None
+    time.sleep(moment)
+    clone.kill(dvc, group=False)
+    before = content(clone.folder)
+    wait_for_orphans(clone)
+    assert content(clone.folder) == before and not list(clone.path(".dvc/tmp").glob("work/*/*"))
+
+
+@pytest.mark.parametrize("stage", ["distill", "baseline@standard"])
+def test_ctrl_c_is_one_line_and_the_same_command_goes_on(undisturbed, copy_of, stage):
+    clone, command = copy_of(undisturbed), ["dvc", "repro", "-f", "-s", stage]
+    clone.set({"compute.workers": 2})
+    process = clone.start(*command)
+    wait_for_checkpoint(clone, process, stage)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(60) != 0
+    wait_for_orphans(clone)
+    said = clone.path(".dvc/tmp/log.txt").read_text()
+    assert said.count("stopped by SIGINT: the same command goes on") == 1 and "Traceback" not in said
+    assert "exited with 130" in said
+    assert "resumed after" in clone.run(*command).stderr
+    assert clone.lock == undisturbed.lock
 
 
 @pytest.mark.parametrize("stage", STAGES)

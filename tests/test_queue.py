@@ -31,7 +31,7 @@ sys.path.insert(0, {str(ROOT)!r})
 from distillation.runtime import device
 name = os.environ["DVC_EXP_NAME"]
 log = open(os.path.join(os.environ["DVC_ROOT"], "log.jsonl"), "a")
-with device.lease_device("auto") as (_, slot):
+with device.lease_device("auto", "auto") as (_, slot):
     for event in ("start", "end"):
         log.write(json.dumps(dict(event=event, name=name, slot=slot, pid=os.getpid(), at=time.monotonic())) + "\\n")
         log.flush()

@@ -267,7 +267,7 @@ def test_a_file_of_images_is_used_by_its_label_kind(tmp_path, kind, stored, ndim
     assert (labels if ndim == 1 else labels.argmax(1)).tolist() == ([2, 1, 0] if stored else [0, 1, 2])
 
 
-COMPUTE = Compute(device="cpu", workers=1, threads=1, checkpoint=60.0)
+COMPUTE = Compute(device="cpu", locks="auto", workers=1, threads=1, checkpoint=60.0)
 
 
 def protocol(test_every=0, **changes):

@@ -403,7 +403,7 @@ def test_concurrent_runs_of_one_key_compute_it_once(tmp_path):
 
 # Stages
 
-COMPUTE = Compute(device="cpu", workers=1, threads=1, checkpoint=60.0)
+COMPUTE = Compute(device="cpu", locks="auto", workers=1, threads=1, checkpoint=60.0)
 
 
 def _write(job, task, device):
@@ -608,11 +608,11 @@ def locks(tmp_path, monkeypatch):
 
 
 def test_leases_are_exclusive_and_released(locks):
-    with device.lease_device("auto", count=2) as first, device.lease_device("auto", count=2) as second:
+    with device.lease_device("auto", "auto", count=2) as first, device.lease_device("auto", "auto", count=2) as second:
         assert {first.index, second.index} == {0, 1}
-    with device.lease_device("cuda:1", count=2) as again:
+    with device.lease_device("cuda:1", "auto", count=2) as again:
         assert again.index == 1
-    with device.lease_device("auto", count=0) as cpu:
+    with device.lease_device("auto", "auto", count=0) as cpu:
         assert cpu.type == "cpu"
 
 
@@ -622,11 +622,11 @@ def test_a_lease_is_of_the_card_and_not_of_its_number_or_the_clone(locks, monkey
         monkeypatch.setattr(device.torch.cuda, "get_device_properties", lambda index: properties[index])
 
     seeing("card-a", "card-b")
-    with device.lease_device("cuda:1", count=2):
+    with device.lease_device("cuda:1", "auto", count=2):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("DVC_ROOT", str(tmp_path))
         seeing("card-b", "card-a")
-        with device.lease_device("auto", count=2) as other:
+        with device.lease_device("auto", "auto", count=2) as other:
             assert other.index == 1, "its first is the other's second"
     assert sorted(path.name for path in locks.iterdir()) == ["card-a.lock", "card-b.lock"]
 
@@ -634,7 +634,7 @@ def test_a_lease_is_of_the_card_and_not_of_its_number_or_the_clone(locks, monkey
 def test_other_users_can_lock_the_same_files(locks):
     before = os.umask(0o077)
     try:
-        with device.lease_device("cuda:0", count=1):
+        with device.lease_device("cuda:0", "auto", count=1):
             assert locks.stat().st_mode & 0o7777 == 0o1777
             assert (locks / "0.lock").stat().st_mode & 0o777 == 0o666
         assert os.umask(0o077) == 0o077, "as it was"
@@ -642,9 +642,101 @@ def test_other_users_can_lock_the_same_files(locks):
         os.umask(before)
 
 
+def test_the_folder_of_locks_can_be_another(locks, tmp_path):
+    with device.lease_device("cuda:0", str(tmp_path / "own"), count=1):
+        assert [path.name for path in (tmp_path / "own").iterdir()] == ["0.lock"]
+    assert not locks.exists()
+
+
+IN_THE_PLACE = {
+    "file": lambda path: path.write_text("precious"),
+    "link": lambda path: path.symlink_to(path.parent.parent),
+    "dangling link": lambda path: path.symlink_to("nowhere"),
+    "FIFO": os.mkfifo,
+    "folder": Path.mkdir,
+}
+
+
+@pytest.mark.parametrize("kind", set(IN_THE_PLACE) - {"folder"})
+def test_what_is_in_the_place_of_the_folder_of_locks_is_one_sentence(locks, kind):
+    IN_THE_PLACE[kind](locks)
+    with pytest.raises(BadInput) as refused, device.lease_device("cuda:0", "auto", count=1):
+        pass
+    assert str(refused.value).startswith(
+        f"{locks} should be a folder, for locks of GPUs, but is none: remove it, or let "
+    )
+    assert "compute.locks" in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", set(IN_THE_PLACE) - {"file"})
+def test_what_is_in_the_place_of_a_lock_is_one_sentence(locks, kind):
+    locks.mkdir()
+    IN_THE_PLACE[kind](locks / "0.lock")
+    with pytest.raises(BadInput) as refused, device.lease_device("cuda:0", "auto", count=1):
+        pass
+    said = "a link" if "link" in kind else "no regular file"
+    assert str(refused.value).startswith(
+        f"{locks / '0.lock'} cannot be locked, as it is {said}: remove it, or let compute."
+    )
+
+
+def test_a_lock_does_not_empty_the_file_in_its_place(locks):
+    locks.mkdir()
+    (locks / "0.lock").write_text("precious")
+    with device.lease_device("cuda:0", "auto", count=1):
+        assert (locks / "0.lock").read_text() == "precious"
+
+
+def refused_to_another_user(folder):
+    """What a lease is refused with in a process that may not do all."""
+    reader, writer = os.pipe()
+    if not (child := os.fork()):
+        try:
+            if os.getuid() == 0:
+                os.setuid(65534)
+            with device.lease_device("cuda:0", str(folder), count=1):
+                pass
+        except BadInput as error:
+            os.write(writer, str(error).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writer)
+    with open(reader) as said:
+        return said.read()
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that every user may write; pytest's own are closed to others."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o1777)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_a_lock_that_another_user_closed_is_one_sentence_with_a_way_out(open_folder):
+    (open_folder / "0.lock").touch()
+    (open_folder / "0.lock").chmod(0o400 if os.getuid() else 0o600)
+    said = refused_to_another_user(open_folder)
+    assert said.startswith(f"{open_folder / '0.lock'} cannot be locked, as it belongs to ") and "compute.locks" in said
+
+
+def test_a_folder_of_locks_that_is_closed_is_one_sentence_with_a_way_out(open_folder):
+    open_folder.chmod(0o755 if os.getuid() == 0 else 0o555)
+    said = refused_to_another_user(open_folder)
+    assert "is not open to others: have its mode set to 1777, or let compute.locks name another" in said
+
+
+@pytest.mark.parametrize("value", ["locks", "", "/tmp/\0", 5])
+def test_the_folder_of_locks_is_absolute(value):
+    with pytest.raises(BadInput, match="compute.locks is "):
+        validate(Compute, {**COMPUTE.model_dump(), "locks": value}, "compute")
+
+
 @pytest.mark.parametrize("choice", ["cuda", "cuda:2"])
 def test_a_gpu_that_is_not_there_is_one_sentence(choice):
-    with pytest.raises(device.BadInput, match="shows 0 GPUs"), device.lease_device(choice, count=0):
+    with pytest.raises(device.BadInput, match="shows 0 GPUs"), device.lease_device(choice, "auto", count=0):
         pass
 
 

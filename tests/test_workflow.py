@@ -60,6 +60,7 @@ SETTINGS = [
     ({"dataset.stats": "computed"}, {"download"}),
     ({"compute.threads": 2}, EVERYTHING - {"download", "report"}),
     ({"compute.device": "cpu"}, None),
+    ({"compute.locks": "/nowhere"}, None),
     ({"compute.workers": 3}, None),
     ({"compute.checkpoint": 9.0}, None),
 ]

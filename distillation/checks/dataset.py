@@ -44,6 +44,13 @@ def differ(one: Shape, other: Shape) -> bool:
     return any(None not in pair and pair[0] != pair[1] for pair in zip(one, other, strict=True))
 
 
+def described(shape: Shape) -> str:
+    """What is known of a shape in words, like ``3 channels of 32 px``."""
+    channels, size = shape
+    known = [f"{channels} channel{'s' * (channels != 1)}"] if channels else []
+    return " of ".join([*known, *([f"{size} px"] if size else [])])
+
+
 def check_network(path: str, network: str, shape: Shape) -> None:
     """Raises BadInput if a network is unknown or does not fit the images, as far as their shape is known.
 

@@ -1,7 +1,7 @@
 """Checks of the section evaluate."""
 
 from distillation import methods
-from distillation.checks.dataset import Shape, check_network, differ, settings_of, shape_of
+from distillation.checks.dataset import Shape, check_network, described, differ, settings_of, shape_of
 from distillation.checks.sections import mapping, names, only
 from distillation.checks.teacher import Pools, check_pool
 from distillation.evaluation.assess.settings import Assess
@@ -100,8 +100,8 @@ def _targets(params: Params, shape: Shape) -> None:
         target_shape = shape_of(settings_of(params, f"targets/{name}"))
         if differ(shape, target_shape):
             raise BadInput(
-                f"targets.{name} has {target_shape[0]} channels of {target_shape[1]} px, but the images of the dataset have "
-                f"{shape[0]} of {shape[1]} px: give it the same pixels and colour, since networks are carried over."
+                f"targets.{name} has images of {described(target_shape)}, but those of the dataset have {described(shape)}: "
+                "give it the same pixels and colour, since networks are carried over."
             )
 
 
@@ -133,7 +133,4 @@ def _same_shape(takes: str, pool: PoolSettings, shape: Shape) -> None:
     """Raises BadInput if the teachers take images of another ``shape`` than their target, which the student takes, too."""
     input_shape = objectives.load(pool.objective).shape(pool, shape)
     if differ(shape, input_shape):
-        raise BadInput(
-            f"{takes} {input_shape[0]} channels of {input_shape[1]} px, but the images of the target are "
-            f"{shape[0]} of {shape[1]} px."
-        )
+        raise BadInput(f"{takes} images of {described(input_shape)}, but those of the target have {described(shape)}.")

@@ -1,7 +1,7 @@
 """Checks of the section method."""
 
 from distillation import methods
-from distillation.checks.dataset import Shape, check_network, differ, settings_of, shape_of
+from distillation.checks.dataset import Shape, check_network, described, differ, settings_of, shape_of
 from distillation.checks.sections import mapping, only
 from distillation.checks.teacher import Pools, check_pool, classifies
 from distillation.datasets.catalogue import CATALOGUE, facts
@@ -98,8 +98,8 @@ def _guidance(params: Params, common: Common, shape: Shape, pool: PoolSettings) 
     input_shape = objectives.load(pool.objective).shape(pool, shape_of(settings_of(params, pool.source)))
     if not common.guidance.adapt and differ(shape, input_shape):
         raise BadInput(
-            f"the teachers of {common.guidance.teacher} take {input_shape[0]} channels of {input_shape[1]} px, but the images "
-            f"of the dataset are {shape[0]} of {shape[1]} px: method.guidance.adapt true adapts them."
+            f"the teachers of {common.guidance.teacher} take images of {described(input_shape)}, but those of the dataset have "
+            f"{described(shape)}: method.guidance.adapt true adapts them."
         )
 
 

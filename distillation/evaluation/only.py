@@ -27,7 +27,7 @@ def train(which: str, jobs: Mapping[str, classify.Job], compute: Compute) -> Non
         students = ", ".join(dict.fromkeys(f"{job.network}/{job.seed}" for job in jobs.values()))
         raise BadInput(f"--only is {which!r}, but the students are {students}.")
     device.prepare(compute.threads)
-    with device.lease_device(compute.device) as target:
+    with device.lease_device(compute.device, compute.locks) as target:
         for (label, job), task in zip(
             chosen.items(), stage.tasks_of(cast("stage.Work", classify.train), chosen, compute), strict=True
         ):

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from distillation.runtime.errors import BadInput
-from distillation.runtime.locks import first_free
+from distillation.runtime.locks import first_free, owner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,17 +47,18 @@ def environment(choice: str, threads: int) -> Environment:
 
 
 @contextlib.contextmanager
-def lease_device(choice: str, count: int | None = None) -> Iterator[torch.device]:
+def lease_device(choice: str, locks: str, count: int | None = None) -> Iterator[torch.device]:
     """Yields the device that ``choice`` (auto, cpu, cuda, cuda:N) selects and holds an exclusive lock on a GPU.
 
     The lock holds for the whole machine: all clones, all users, and processes that see only some of its cards.
 
     Args:
         choice: the setting ``compute.device``.
+        locks: the setting ``compute.locks``: the folder of the lock files, or ``auto``.
         count: number of GPUs; None: those that torch sees.
 
     Raises:
-        BadInput: ``choice`` names a GPU that this machine lacks.
+        BadInput: ``choice`` names a GPU that this machine lacks, or the folder or a file in it is none to lock in.
     """
     count = torch.cuda.device_count() if count is None else count
     if choice == "cpu" or (choice == "auto" and count == 0):
@@ -67,9 +68,10 @@ def lease_device(choice: str, count: int | None = None) -> Iterator[torch.device
     indices = [int(choice.split(":")[1])] if ":" in choice else [i for i in range(count) if _model(i) == _model(0)]
     if not all(index < count for index in indices) or not indices:
         raise BadInput(_no_gpu(choice, count))
-    locks = [_lock_file(_card(index)) for index in indices]
-    with first_free(locks, "Every GPU is leased to another stage, waiting.") as place:
-        os.utime(locks[place])  # else a cleaner of old files could remove it while it is locked
+    folder = _lock_folder(locks)
+    paths = [folder / f"{_card(index)}.lock" for index in indices]
+    with first_free(paths, "Every GPU is leased to another stage, waiting.", f"remove it, or {_ELSEWHERE}") as place:
+        os.utime(paths[place])  # else a cleaner of old files could remove it while it is locked
         print(f"Leased GPU {indices[place]}.", file=sys.stderr, flush=True)
         yield torch.device("cuda", indices[place])
 
@@ -89,18 +91,34 @@ def _card(index: int) -> str:
         return str(index)
 
 
-def _lock_file(card: str) -> Path:
-    """The lock file of a card, in a folder that the whole machine shares; created if needed."""
-    folder = Path(tempfile.gettempdir()) / "dataset-distillation-gpus"
-    path = folder / f"{card}.lock"
-    before = os.umask(0)  # every user may lock it, whoever created it
+_ELSEWHERE = "let compute.locks name another folder, the same one for all who share these GPUs"
+
+
+def _lock_folder(locks: str) -> Path:
+    """The folder of the lock files of all GPUs, which the whole machine shares; created if needed.
+
+    Raises:
+        BadInput: it is no folder, or this user may not create files in it.
+    """
+    folder = Path(tempfile.gettempdir()) / "dataset-distillation-gpus" if locks == "auto" else Path(locks)
     try:
-        folder.mkdir(mode=0o1777, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            path.touch(mode=0o666, exist_ok=False)
-    finally:
-        os.umask(before)
-    return path
+        folder.mkdir()
+        folder.chmod(0o1777)  # every user may create files, and nobody removes another's
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise BadInput(
+            f"the folder {folder} for locks of GPUs cannot be made ({error.strerror}): {_ELSEWHERE}."
+        ) from error
+    # anybody could put a link into the shared temporary folder; a folder that params.yaml names may be one
+    if not folder.is_dir() or (locks == "auto" and folder.is_symlink()):
+        raise BadInput(f"{folder} should be a folder, for locks of GPUs, but is none: remove it, or {_ELSEWHERE}.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise BadInput(
+            f"{folder}, for locks of GPUs, belongs to {owner(folder.stat().st_uid)} and is not open to others: have its mode "
+            f"set to 1777, or {_ELSEWHERE}."
+        )
+    return folder
 
 
 def _no_gpu(choice: str, count: int) -> str:

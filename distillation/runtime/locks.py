@@ -1,6 +1,11 @@
-"""Locks between processes, by ``flock``: the kernel releases them when the process that holds them ends, also by a kill."""
+"""Locks between processes, by ``flock``: the kernel releases them when the process that holds them ends, also by a kill.
+
+A lock file is opened by ``filelock``, which follows no link, waits for no reader of a FIFO and empties no file.
+"""
 
 import contextlib
+import pwd
+import stat
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -8,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from distillation.runtime.files import regular
+from distillation.runtime.errors import BadInput
 
 _POLL = 0.2  # house: seconds, short against any work that is waited for
 
@@ -21,18 +26,25 @@ def locked(path: Path, waiting: str = "") -> Iterator[None]:
         BadInput: something else than a file lies in its place.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        regular(path)
     with first_free([path], waiting):
         yield
 
 
 @contextlib.contextmanager
-def first_free(paths: Sequence[Path], waiting: str = "") -> Iterator[int]:
-    """Holds the first free lock file of ``paths`` and yields its index; waits while all are held, after ``waiting``."""
+def first_free(paths: Sequence[Path], waiting: str = "", cure: str = "remove it") -> Iterator[int]:
+    """Holds the first free lock file of ``paths`` and yields its index; waits while all are held, after ``waiting``.
+
+    Args:
+        paths: the lock files, which are created if needed, for all users.
+        waiting: the sentence to print before waiting.
+        cure: what to do about a path that is no lock file, for the sentence.
+
+    Raises:
+        BadInput: something that cannot be locked is in the place of a lock file.
+    """
     locks = [FileLock(path, mode=0o666) for path in paths]  # all users may lock it, whoever created it
     is_announced = False
-    while (index := _take_one(locks)) is None:
+    while (index := _take_one(locks, cure)) is None:
         if waiting and not is_announced:
             print(waiting, file=sys.stderr, flush=True)
             is_announced = True
@@ -43,10 +55,37 @@ def first_free(paths: Sequence[Path], waiting: str = "") -> Iterator[int]:
         locks[index].release()
 
 
-def _take_one(locks: Sequence[FileLock]) -> int | None:
+def _take_one(locks: Sequence[FileLock], cure: str) -> int | None:
     """Locks the first free one and returns its index; None if all are held."""
     for index, lock in enumerate(locks):
-        with contextlib.suppress(Timeout):
+        path = Path(lock.lock_file)
+        try:
             lock.acquire(timeout=0)
-            return index
+        except Timeout:
+            continue
+        except OSError as error:
+            raise BadInput(f"{path} cannot be locked, as {_obstacle(path, error)}: {cure}.") from error
+        if not stat.S_ISREG(path.lstat().st_mode):  # a FIFO and some devices can be locked
+            lock.release()
+            raise BadInput(f"{path} cannot be locked, as it is no regular file: {cure}.")
+        return index
     return None
+
+
+def _obstacle(path: Path, error: OSError) -> str:
+    """Why a lock file cannot be opened."""
+    with contextlib.suppress(OSError):
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            return "it is a link" if stat.S_ISLNK(status.st_mode) else "it is no regular file"
+        if isinstance(error, PermissionError):
+            return f"it belongs to {owner(status.st_uid)}, who has not let others write it"
+    return f"the system says: {error.strerror}"
+
+
+def owner(uid: int) -> str:
+    """The name of a user, or the number of one without a name."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"

@@ -18,6 +18,7 @@ class Compute(Protocol):
     """The section ``compute`` of params.yaml; ``params.Compute`` describes its fields."""
 
     device: str
+    locks: str
     workers: int
     threads: int
     checkpoint: float
@@ -125,7 +126,7 @@ class _Call:
 
 
 def _run(calls: list[_Call], compute: Compute) -> None:
-    with device.lease_device(compute.device) as target:
+    with device.lease_device(compute.device, compute.locks) as target:
         for _ in tasks.map_tasks(_compute, [call.on(str(target)) for call in calls], compute.workers, compute.threads):
             pass
 

@@ -1,22 +1,30 @@
 """Independent tasks, in this process or in worker processes, with the same results."""
 
+import contextlib
 import multiprocessing
+import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
-from distillation.runtime import device, process
+from distillation.runtime import device, parent
+from distillation.runtime.errors import BadInput
 
 
 def map_tasks(run: Callable, items: Sequence, workers: int, threads: int) -> Iterator:
     """Yields ``run(item)`` for each item, in order.
 
-    Workers die with this process; a single worker is this process itself.
+    Workers die with this process, also if a signal stops it; a single worker is this process itself.
 
     Args:
         run: top-level function whose result depends on its item alone.
         items: picklable, as results must be: both cross process boundaries.
         workers: maximum number of processes.
         threads: CPU threads of each process.
+
+    Raises:
+        BadInput: a worker was killed.
     """
     workers = min(workers, len(items))
     if workers <= 1:
@@ -24,10 +32,32 @@ def map_tasks(run: Callable, items: Sequence, workers: int, threads: int) -> Ite
         yield from map(run, items)
         return
     context = multiprocessing.get_context("spawn")  # a fork would inherit locks and a CUDA context
-    with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(threads,)) as pool:
-        yield from pool.map(run, items)
+    with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(os.getpid(), threads)) as pool:
+        try:
+            with _without_interrupts():  # a terminal's Ctrl-C reaches all processes, and this one speaks for them
+                results = pool.map(run, items)
+            yield from results
+        except BrokenProcessPool as error:
+            raise BadInput(
+                "a worker was killed, as the system does when memory runs out: lower compute.workers, or start the same "
+                "command again, which goes on from what is finished."
+            ) from error
+        except (SystemExit, GeneratorExit):  # else the pool would wait for what its workers are at
+            for worker in multiprocessing.active_children():
+                worker.kill()
+            raise
 
 
-def _begin(threads: int) -> None:
-    process.die_with_parent()
+def _begin(stage: int, threads: int) -> None:
+    parent.tie(stage)
     device.prepare(threads)
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Holds SIGINT back; threads and processes that start meanwhile never see one."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,5 +1,6 @@
 """The product in a repository of its own, with settings that take seconds."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,6 +86,15 @@ class Clone:
         if process.poll() is None:
             (os.killpg if group else os.kill)(process.pid, signal.SIGKILL)
         process.wait()
+
+    def processes(self):
+        """Every living process that works in the folder."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()).is_relative_to(self.folder):
+                    found.append(process)
+        return found
 
     def commit(self):
         self.run("git", "add", "-A")
