@@ -8,10 +8,11 @@ Writes  data/checked, always the same bytes, so that no later stage reruns becau
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from distillation import params as parameters
-from distillation.checks import check_all, notes, resources
+from distillation.checks import check_all, copy_notes, file_notes, notes, resources
 from distillation.runtime import process
 from distillation.runtime.errors import guarded
 
@@ -19,15 +20,21 @@ OUT = Path("data/checked")
 
 
 def run() -> None:
-    """Checks params.yaml and prints notes on values that are valid but unlikely to be intended."""
+    """Checks params.yaml and prints notes on what is valid but unlikely to be intended, and on what is not there."""
     process.begin()
+    _print(copy_notes())  # first: code that is not there is a reason for a refusal
     params = parameters.load()
     compute = params.section("compute", parameters.Compute)
     resources.check(params, check_all(params), resources.this_machine(compute))
-    for note in notes(params):
-        print(f"note: {note}", file=sys.stderr)
+    _print(notes(params))
+    _print(file_notes(params))
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text("The parameters are sound.\n")
+
+
+def _print(sentences: Iterator[str]) -> None:
+    for sentence in sentences:
+        print(f"note: {sentence}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -296,7 +296,7 @@ def test_sound_guidance_passes_the_check():
         (OTHER | {"method__guidance__distance": "ce_ratio"}, "choose cos, or another method.guidance.teacher."),
         (
             OTHER | {"method__guidance__distance": "cos"},
-            "take 3 channels of 32 px, but the images of the dataset are 1 of 8",
+            "take images of 3 channels of 32 px, but those of the dataset have 1 channel of 8 px: ",
         ),
         (
             {"teacher__main__networks": ["MLP"], "method__guidance__distance": "cos"},
@@ -305,7 +305,7 @@ def test_sound_guidance_passes_the_check():
         (RESNET, "method.guidance.distance is ce, but the teachers of main do not know the classes"),
         (
             RESNET | {"method__guidance__distance": "cos"},
-            "the teachers of main take 3 channels of 224 px, but the images",
+            "the teachers of main take images of 3 channels of 224 px, but those",
         ),
         (RESNET | {"method__guidance__epoch": "best"}, "method.guidance.epoch is best, but teacher.main.keep is last"),
         ({"method__alpha": {"ConvNet": 1.0}}, "ConvNet is on one side only."),

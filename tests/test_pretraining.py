@@ -12,6 +12,7 @@ from distillation import checks, params
 from distillation.augment.siamese import augment_batch
 from distillation.augment.standard import crop_flip
 from distillation.augment.strategy import resolve
+from distillation.checks.dataset import described
 from distillation.data.distilled import DistilledSet
 from distillation.data.real import RealSet, Split
 from distillation.data.spaces import Space
@@ -573,6 +574,13 @@ LARGE = {
 
 
 @pytest.mark.parametrize(
+    ("shape", "words"), [((1, 8), "1 channel of 8 px"), ((3, None), "3 channels"), ((None, 16), "16 px")]
+)
+def test_of_a_shape_only_what_is_known_is_said(shape, words):
+    assert described(shape) == words
+
+
+@pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"method.name": "krr_st"}, "^the protocol standard trains classes, but the set is labelled with features"),
@@ -596,7 +604,16 @@ LARGE = {
         ),
         (
             {"targets.c": {"name": "cifar10"}},
-            r"^targets\.c has 3 channels of 32 px, but the images of the dataset have 1 of 8 px",
+            r"^targets\.c has images of 3 channels of 32 px, but those of the dataset have 1 channel of 8 px: ",
+        ),
+        (
+            {
+                "dataset.name": "imagefolder",
+                "dataset.archive": "a.tar",
+                "dataset.colour": "grey",
+                "targets.c": {"name": "cifar10"},
+            },
+            r"^targets\.c has images of 3 channels of 32 px, but those of the dataset have 1 channel: ",
         ),
         (
             {"evaluate.kd.teachers": {"c": "main"}},
@@ -612,7 +629,7 @@ LARGE = {
         ),
         (
             {"targets.c": {"name": "digits"}, "evaluate.kd.teachers": {"c": "large"}, "teacher.large": LARGE},
-            r"^evaluate\.kd\.teachers\.c is 'large', which takes 3 channels of 224 px, but .* target are 1 of 8 px\.$",
+            r"^evaluate\.kd\.teachers\.c is 'large', which takes images of 3 channels of 224 px, but .* 1 channel of 8 px\.$",
         ),
         (
             {"evaluate.protocols": ["transfer"]},

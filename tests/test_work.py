@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distillation.params import Compute, Section
+from distillation.params import Compute, Section, validate
 from distillation.runtime import cost, device, stage, tensors
 from distillation.runtime.errors import BadInput
 from distillation.runtime.files import atomic_output

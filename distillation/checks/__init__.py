@@ -4,9 +4,10 @@ from distillation.checks import dataset, evaluate, method, relabel, teacher
 from distillation.checks.notes import SIZED_FOR_DIGITS, notes
 from distillation.checks.sections import only
 from distillation.checks.teacher import Pools
+from distillation.checks.workspace import copy_notes, file_notes
 from distillation.params import Compute, Params
 
-__all__ = ["SIZED_FOR_DIGITS", "check_all", "notes"]
+__all__ = ["SIZED_FOR_DIGITS", "check_all", "copy_notes", "file_notes", "notes"]
 _DATA, _TEACHERS = ("dataset", "sources", "targets"), ("teacher", "pool", "objectives")
 SECTIONS = (*_DATA, *_TEACHERS, "method", "relabel", "evaluate", "compute")
 

@@ -20,6 +20,7 @@ import torch
 
 from distillation import params as parameters
 from distillation.checks import check_all
+from distillation.checks.workspace import not_copied
 from distillation.console import format as words
 from distillation.datasets.catalogue import CATALOGUE
 from distillation.datasets.downloads import by_hand, locate
@@ -45,6 +46,7 @@ def run() -> None:
         "disk": disks({"this repository": ".", "the cache": folder}),
         "cache": [cache(folder, links)],
         "remotes": remotes() or ["none: `dvc remote add -d store ssh://user@host/path` shares results"],
+        "copies": list(not_copied()) or ["`dvc exp run --temp` and the queue can make theirs"],
         "data": data(params),
         "stages": stages(dvc_private.status(), outs(lock), costs(record)),
     }

@@ -46,6 +46,20 @@ def cache() -> tuple[Path, list[str]]:
         return Path(repo.cache.local.path), repo.cache.local.cache_types
 
 
+CACHE = "the path of DVC's cache"
+
+
+def copied_texts() -> dict[str, str]:
+    """What DVC writes into the configuration of the copy in which it runs an experiment, by its name; it writes ASCII only."""
+    with _repository() as repo:
+        git = Path(".git", "config")
+        return {
+            CACHE: repo.cache.local_cache_dir,
+            "the content of .dvc/config.local": str(repo.config.read("local")),
+            "the content of .git/config": git.read_text(errors="replace") if git.is_file() else "",
+        }
+
+
 def remotes() -> dict[str, str]:
     """The URL of each remote by its name."""
     with _repository() as repo:
