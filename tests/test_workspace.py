@@ -1,5 +1,6 @@
 """What lies outside params.yaml: said before DVC ends in words of its own."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from dvc.repo import Repo
 from distillation.checks import check_all, copy_notes, file_notes
 from distillation.commands import doctor
 from distillation.runtime import dvc_private
+from distillation.runtime.errors import BadInput
+from tests.helpers.clones import ROOT
 from tests.helpers.parameters import product_params
 
 
@@ -101,3 +104,21 @@ def test_what_no_parameter_uses_is_not_looked_for(copy):
     params = product_params({"method.imported.file": "own.tar", "objectives.imported.file": "own.tar"})
     check_all(params)
     assert list(file_notes(params)) == []
+
+
+TEMPLATED = {  # what dvc.yaml interpolates, also through the items of a foreach
+    *re.findall(r"\$\{([a-z.]+)\}", (ROOT / "dvc.yaml").read_text()),
+    *("teacher.main.source", "teacher.main.objective"),
+} - {"key", "item", "item.source", "item.objective"}
+
+
+@pytest.mark.parametrize("value", [None, 5, "absent"])
+@pytest.mark.parametrize("path", sorted(TEMPLATED))
+def test_whatever_dvc_interpolates_is_checked_without_dvc(path, value):
+    """DVC's own words about such a key, before any stage runs, name a place in dvc.yaml."""
+    params = product_params({path: value})
+    above, _, last = path.rpartition(".")
+    if value == "absent":
+        del (params.value(above) if above else params.values)[last]
+    with pytest.raises(BadInput, match=re.escape(last)):
+        check_all(params)

@@ -12,19 +12,17 @@ Writes  nothing by itself. --unnamed removes the outs of which the cache holds e
 """
 
 import argparse
-import contextlib
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from distillation import params as parameters
 from distillation.console import format as words
 from distillation.runtime import dvc_private, process
 from distillation.runtime.dvc_hash import dvc_hash
 from distillation.runtime.errors import BadInput, guarded
+from distillation.runtime.locks import if_free
 from distillation.runtime.work import discard, work_folder
 
 NAMED_BY = {  # folder of outs to the parameter that names them, as in dvc.yaml
@@ -95,12 +93,9 @@ def remove_work(days: float) -> None:
     for trash in work_folder().glob("*.trash"):
         shutil.rmtree(trash, ignore_errors=True)  # another run may be removing it
     for folder in sorted(path for path in work_folder().glob("*") if path.is_dir()):
-        with (
-            contextlib.suppress(Timeout),
-            FileLock(folder.with_name(f"{folder.name}.lock"), timeout=0),
-        ):  # or a run has it
-            files = [file for file in folder.rglob("*") if file.is_file()]
-            if max((file.stat().st_mtime for file in files), default=0) < before:
+        with if_free(folder.with_name(f"{folder.name}.lock")) as is_held:  # or a run has it
+            files = (file for file in folder.rglob("*") if file.is_file())
+            if is_held and max((file.stat().st_mtime for file in files), default=0) < before:
                 freed += sum(_sizes(folder))
                 discard(folder)
     print(f"Freed {freed / 1e6:.1f} MB.")

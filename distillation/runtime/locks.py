@@ -55,6 +55,21 @@ def first_free(paths: Sequence[Path], waiting: str = "", cure: str = "remove it"
         locks[index].release()
 
 
+@contextlib.contextmanager
+def if_free(path: Path) -> Iterator[bool]:
+    """Holds the lock file ``path`` unless another process does, and yields whether it is held here.
+
+    Raises:
+        BadInput: as ``first_free``.
+    """
+    lock = FileLock(path, mode=0o666)
+    is_held = _take_one([lock], "remove it") is not None
+    try:
+        yield is_held
+    finally:
+        lock.release()
+
+
 def _take_one(locks: Sequence[FileLock], cure: str) -> int | None:
     """Locks the first free one and returns its index; None if all are held."""
     for index, lock in enumerate(locks):

@@ -37,8 +37,8 @@ def tie_to_dvc() -> None:
     _tie()
     if (parent := os.getppid()) not in _running_dvcs():
         print(
-            f"error: the dvc that started this stage has ended (DVC's record of what runs, .dvc/tmp/rwlock, does not name "
-            f"process {parent}): run the same command again.",
+            f"error: the dvc that started this stage has ended, or something stands between the two (DVC's record of what "
+            f"runs, .dvc/tmp/rwlock, does not name process {parent}): run the same command again.",
             file=sys.stderr,
         )
         sys.exit(2)
@@ -63,8 +63,8 @@ def _running_dvcs() -> set[int]:
         try:
             written = json.loads((root / ".dvc" / "tmp" / "rwlock").read_text(encoding="utf-8")).get("write", {})
             return {holder["pid"] for holder in written.values()}
-        except FileNotFoundError:
+        except OSError:
             break
-        except ValueError:  # another dvc is rewriting it
+        except (ValueError, LookupError, TypeError, AttributeError):  # another dvc is rewriting it
             time.sleep(0.01)
     return set()
