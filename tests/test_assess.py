@@ -164,6 +164,15 @@ def test_batch_norms_of_random_networks_know_the_real_images(tmp_path):
     assert all(value is not None for value in pairs.values())
 
 
+def test_batch_norms_of_random_networks_see_what_each_class_has(tmp_path):
+    """One image of a class leaves the others theirs; classes come in turn."""
+    data, _, pool = written(tmp_path, words=("ConvNetW8D2BN",))
+    real = [members[:count] for members, count in zip(data.members, (1, 3, 12), strict=True)]
+    network = models._network(pool, Model("ConvNetW8D2BN", 0, "fresh"), data, real, 64)
+    maps = network.body[0](data.encode(data.train.images[torch.cat(real)]))
+    torch.testing.assert_close(network.body[1].running_mean, maps.mean((0, 2, 3)))
+
+
 def test_a_pool_with_another_space_is_given_its_own(tmp_path):
     """The same weights fed the same pixels say the same, whatever space the set and the pool keep."""
     _, raw, pool = written(tmp_path, words=(WORD,), space=Space.raw())

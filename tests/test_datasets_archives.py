@@ -104,13 +104,13 @@ def test_links_in_zips_are_refused(tmp_path):
     refused(path, "train/a/x", "link")
 
 
-def test_links_in_directories_are_refused(tmp_path):
-    for target, name in ((tmp_path, "folder"), (tmp_path / "secret", "file")):
-        root = tmp_path / f"root-{name}"
-        root.mkdir()
-        (tmp_path / "secret").write_text("x")
-        (root / "link").symlink_to(target)
-        refused(root, "link")
+def test_links_in_directories_are_followed_to_files_and_refused_to_folders(tmp_path):
+    root = pack(tmp_path, "dir")
+    (tmp_path / "elsewhere").write_text("x")
+    (root / "link").symlink_to(tmp_path / "elsewhere")
+    assert dict(archives.members(root)) == {**FILES, "link": b"x"}
+    (root / "more").symlink_to(tmp_path)
+    refused(root, "more is a link to a folder", "cp -rL")
 
 
 def test_a_directory_itself_may_be_reached_through_a_link(tmp_path):

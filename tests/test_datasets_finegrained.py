@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
+from distillation.data.faults import Findings
 from distillation.data.spaces import Space
 from distillation.datasets import finegrained, load
 from distillation.datasets.catalogue import CATALOGUE
@@ -153,12 +154,12 @@ def test_every_reader_has_a_layout():
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_official_splits_and_labels_of_squashed_images(tmp_path, name):
     shots, *wanted, classes, paths = LAYOUTS[name](tmp_path)
-    *found, names = finegrained.READERS[name](*paths, SIZE, "auto")
+    *found, names = finegrained.READERS[name](*paths, SIZE, "auto", Findings())
     assert names == classes
     for split, rows in zip(found, wanted, strict=True):
         np.testing.assert_array_equal(split.images.numpy(), [shots[file][0] for file, _ in rows])
         assert split.labels.tolist() == [label for _, label in rows] and split.images.dtype == torch.uint8
-    grey = finegrained.READERS[name](*paths, SIZE, "grey")[0]
+    grey = finegrained.READERS[name](*paths, SIZE, "grey", Findings())[0]
     assert grey.images.shape[1:] == (1, SIZE, SIZE)
 
 
@@ -209,7 +210,11 @@ def test_a_dataset_whose_link_is_dead_says_so(tmp_path):
 @pytest.mark.parametrize(
     ("name", "at", "words"),
     [
-        ("aircraft", "fgvc-aircraft-2013b/data/images/103.jpg", r"a\.tar\.gz lacks 103\.jpg, which its split names"),
+        (
+            "aircraft",
+            "fgvc-aircraft-2013b/data/images/103.jpg",
+            r"1 faulty file: 103\.jpg is missing, which its split names: fetch a\.tar\.gz again",
+        ),
         ("aircraft", "fgvc-aircraft-2013b/data/images_variant_test.txt", r"lacks images_variant_test\.txt"),
         ("cub", "CUB_200_2011/images.txt", r"c\.tgz lacks images\.txt: fetch it again\.$"),
     ],
@@ -219,7 +224,7 @@ def test_an_archive_without_what_its_split_names_is_refused(tmp_path, name, at, 
     with tarfile.open(paths[0]) as archive:
         kept = {m.name: archive.extractfile(m).read() for m in archive.getmembers() if m.name != at}
     with pytest.raises(BadInput, match=words):
-        finegrained.READERS[name](tar(paths[0], kept), SIZE, "auto")
+        finegrained.READERS[name](tar(paths[0], kept), SIZE, "auto", Findings())
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing of use", mat(other=1)])
@@ -227,4 +232,4 @@ def test_a_broken_list_is_refused(tmp_path, content):
     *_, paths = flowers(tmp_path)
     paths[2].write_bytes(content)
     with pytest.raises(BadInput, match=r"^setid\.mat does not read as a MATLAB file with 'trnid': fetch it again\.$"):
-        finegrained.flowers(*paths, SIZE, "auto")
+        finegrained.flowers(*paths, SIZE, "auto", Findings())

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from distillation.data.faults import Findings
 from distillation.datasets import folders, pictures
 from distillation.runtime.errors import BadInput
 
@@ -69,7 +70,7 @@ def test_imagefolder_reads_directories_and_archives_alike(tmp_path, tree, kind, 
     path = write(tmp_path / "root", contents | clutter)
     if kind != "dir":
         path = shutil.make_archive(tmp_path / "packed", kind, path)
-    same_as(tree, folders.imagefolder(path, None, "auto"))
+    same_as(tree, folders.imagefolder(path, None, "auto", Findings()))
 
 
 def test_the_order_of_an_archive_does_not_matter(tmp_path, tree):
@@ -78,18 +79,18 @@ def test_the_order_of_an_archive_does_not_matter(tmp_path, tree):
             entry = tarfile.TarInfo(name)
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
-    same_as(tree, folders.imagefolder(tmp_path / "set.tar", None, "auto"))
+    same_as(tree, folders.imagefolder(tmp_path / "set.tar", None, "auto", Findings()))
 
 
 def test_many_batches_keep_their_order(tmp_path, tree, monkeypatch):
     monkeypatch.setattr(pictures, "BATCH", 1)
     monkeypatch.setattr(pictures, "AHEAD", 2)
-    same_as(tree, folders.imagefolder(write(tmp_path, files(tree)), None, "auto"))
+    same_as(tree, folders.imagefolder(write(tmp_path, files(tree)), None, "auto", Findings()))
 
 
 def refused(path, *words, size=None):
     with pytest.raises(BadInput) as caught:
-        folders.imagefolder(path, size, "auto")
+        folders.imagefolder(path, size, "auto", Findings())
     assert all(word in str(caught.value) for word in words), caught.value
     assert "\n" not in str(caught.value)
 
@@ -131,7 +132,7 @@ def test_an_empty_directory_is_one_sentence(tmp_path):
 def test_images_that_agree_but_are_no_squares_need_a_size(tmp_path):
     contents = {f"{split}/{c}/1.png": image(4, 8)[1] for split in ("train", "test") for c in "ab"}
     refused(write(tmp_path, contents), "8x4", "set the dataset's pixels")
-    train, _, _ = folders.imagefolder(tmp_path, 4, "auto")
+    train, _, _ = folders.imagefolder(tmp_path, 4, "auto", Findings())
     assert train.images.shape == (2, 3, 4, 4)
 
 
@@ -157,7 +158,7 @@ def test_sixteen_bits_are_refused_rather_than_cut(tmp_path, tree):
 @pytest.mark.parametrize(("colour", "channels"), [("auto", 1), ("grey", 1), ("rgb", 3)])
 def test_grey_files(tmp_path, colour, channels):
     contents = {f"{split}/{c}/1.png": image(channels=1) for split in ("train", "test") for c in "ab"}
-    train, _, _ = folders.imagefolder(write(tmp_path, files(contents)), None, colour)
+    train, _, _ = folders.imagefolder(write(tmp_path, files(contents)), None, colour, Findings())
     assert train.images.shape == (2, channels, 6, 6)
     for c in range(channels):
         np.testing.assert_array_equal(train.images[0, c], contents["train/a/1.png"][0])
@@ -166,10 +167,10 @@ def test_grey_files(tmp_path, colour, channels):
 def test_mixed_colours_are_rgb_and_grey_is_luma(tmp_path):
     contents = {f"{split}/{c}/1.png": image() for split in ("train", "test") for c in "ab"}
     contents["test/b/1.png"] = image(channels=1)
-    train, test, _ = folders.imagefolder(write(tmp_path, files(contents)), None, "auto")
+    train, test, _ = folders.imagefolder(write(tmp_path, files(contents)), None, "auto", Findings())
     assert train.images.shape[1] == test.images.shape[1] == 3
     np.testing.assert_array_equal(test.images[1], np.broadcast_to(contents["test/b/1.png"][0], (3, 6, 6)))
-    train, _, _ = folders.imagefolder(tmp_path, None, "grey")
+    train, _, _ = folders.imagefolder(tmp_path, None, "grey", Findings())
     luma = contents["train/a/1.png"][0] @ np.array([0.299, 0.587, 0.114])
     np.testing.assert_allclose(train.images[0, 0], luma, atol=1)
 
@@ -223,7 +224,9 @@ def test_tinyimagenet(tmp_path):
     contents = {f"train/{wnid}/images/{wnid}_{i}.JPEG": image(8, 8) for wnid in ("n02", "n01") for i in (1, 0)}
     contents |= {f"val/images/val_{i}.JPEG": image(8, 8, channels=1 if i == 2 else 3) for i in range(3)}
     notes = "".join(f"val_{i}.JPEG\t{wnid}\t0\t0\t7\t7\n" for i, wnid in enumerate(("n02", "n01", "n02")))
-    train, test, classes = folders.tinyimagenet(tiny(tmp_path / "tiny.zip", files(contents), notes), None, "auto")
+    train, test, classes = folders.tinyimagenet(
+        tiny(tmp_path / "tiny.zip", files(contents), notes), None, "auto", Findings()
+    )
     assert classes == ["n01", "n02"]
     wanted = [contents[f"train/{wnid}/images/{wnid}_{i}.JPEG"][0] for wnid in classes for i in (0, 1)]
     np.testing.assert_array_equal(train.images.permute(0, 2, 3, 1), wanted)

@@ -285,7 +285,12 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(download.process, "begin", lambda: None)  # the code does not stand in this folder
     monkeypatch.delenv("DVC_ROOT", raising=False)
-    sections = {"dataset": DIGITS, "sources": {"small": {"name": "digits", "pixels": 4}}, "targets": {}}
+    sections = {
+        "dataset": DIGITS,
+        "method": {"ipc": 1},
+        "sources": {"small": {"name": "digits", "pixels": 4}},
+        "targets": {},
+    }
     (tmp_path / "params.yaml").write_text(json.dumps(sections))
     return tmp_path
 
@@ -316,7 +321,7 @@ def test_the_raw_folder_lies_under_the_root_of_dvc(project, cifar10, monkeypatch
     root = project / "elsewhere"
     shutil.copytree(cifar10, root / "data/raw")
     monkeypatch.setenv("DVC_ROOT", str(root))
-    Path("params.yaml").write_text(json.dumps({"dataset": {**DIGITS, "name": "cifar10"}}))
+    Path("params.yaml").write_text(json.dumps({"dataset": {**DIGITS, "name": "cifar10"}, "method": {"ipc": 1}}))
     assert guarded(download.run, "dataset") == 0
     assert RealSet.load("data/real/dataset").info["name"] == "cifar10"
 
@@ -337,6 +342,19 @@ def test_a_full_disk_leaves_what_was_there(project, monkeypatch, capsys, before)
     assert "No space left" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in Path("data").rglob("*") if path.is_file()} == kept
     assert not list(Path("data").rglob("*.partial"))
+
+
+def test_a_class_with_fewer_images_than_ipc_is_refused_before_teachers_are_trained(project, folder_archive, capsys):
+    (folder_archive / "train/a/1.png").unlink()
+    dataset = {**DIGITS, "name": "imagefolder", "archive": str(folder_archive)}
+    for ipc, status in ((2, 2), (1, 0)):
+        Path("params.yaml").write_text(json.dumps({"dataset": dataset, "method": {"ipc": ipc}}))
+        assert guarded(download.run, "dataset") == status
+        assert Path("data/real/dataset").exists() == (status == 0)
+        assert capsys.readouterr().err == (status == 2) * (
+            "error: method.ipc is 2, but imagefolder has fewer training images of 'a' (1): set it to 1 or less, or add "
+            "images.\n"
+        )
 
 
 def test_the_archive_of_a_source_is_pinned(project, folder_archive, capsys):

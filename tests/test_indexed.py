@@ -141,7 +141,7 @@ def test_the_stage_reads_an_archive_from_a_copy_of_the_repository(tmp_path, tree
     packed = shutil.make_archive(tmp_path / "packed", "gztar", tree)
     dataset = {**DIGITS, "name": "imagefolder", "archive": packed, "pixels": SIZE, "form": "index"}
     (tmp_path / "copy").mkdir()
-    (tmp_path / "copy/params.yaml").write_text(json.dumps({"dataset": dataset}))
+    (tmp_path / "copy/params.yaml").write_text(json.dumps({"dataset": dataset, "method": {"ipc": 1}}))
     monkeypatch.chdir(tmp_path / "copy")
     monkeypatch.setattr(download.process, "begin", lambda: None)  # the code does not stand in this folder
     assert guarded(download.run, "dataset") == 0
@@ -214,10 +214,10 @@ def test_reading_again_repairs_what_was_unpacked(tmp_path, tree):
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        (b"  ./test/a/24.png", b"  ./test/a/none.png", "lists test/a/none.png, which cannot be read"),
+        (b"  ./test/a/24.png", b"  ./test/a/none.png", "test/a/none.png cannot be read"),
         (b"  ./test/a/24.png", b" test/a/24.png", "line 2 of another form"),
         (b"./test/a/24.png", b"../test/a/24.png", "leads out of it"),
-        (b"./test/a/24.png", b"./test/a/new.png", "lists test/a/new.png with another sha256"),
+        (b"./test/a/24.png", b"./test/a/new.png", "test/a/new.png has another sha256 than its line"),
     ],
 )
 def test_a_wrong_listing_is_one_sentence(tmp_path, tree, old, new, words):

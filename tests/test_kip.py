@@ -12,7 +12,7 @@ from distillation.methods.kip import Settings, ntk
 from distillation.params import validate
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
-from tests.helpers.data import CLASSES, IPC, SIZE, noise_set
+from tests.helpers.data import CLASSES, IPC, SIZE, noise_set, uneven_set
 from tests.helpers.methods import GUIDANCE, SETTINGS, method_of, run
 from tests.helpers.pools import pool_in
 
@@ -92,7 +92,7 @@ def test_the_kernel_of_identical_images_has_finite_gradients():
 def reference(method, images, targets, update):
     """L as it is written, by an explicit inverse, in float64."""
     problem, ridge = method.problem, method.settings.ridge
-    index = problem.pick(method.batch, problem.draws("batch", update)).flatten()
+    index = torch.cat(problem.batch(method.settings.batch_real, problem.draws("batch", update)))
     wanted = torch.eye(CLASSES).double()[problem.data.train.labels[index]] - 1 / CLASSES
     kernel = ntk(images, depth=method.settings.depth)
     inverse = torch.linalg.inv(kernel + ridge * kernel.trace() / len(images) * torch.eye(len(images)).double())
@@ -217,3 +217,14 @@ def test_what_cannot_work_is_refused_in_one_sentence():
         method.images[0] = torch.nan
     with pytest.raises(BadInput, match="^the kernel of 6 images is singular or not finite at ridge 1e-06: "):
         method.advance()
+
+
+def test_every_class_gives_what_it_has(capsys):
+    method = method_in({"data": uneven_set(2, 3, 12)})
+    assert (
+        "note: method.kip.batch_real is 7, but the dataset has fewer images of 'a' (2), 'b' (3)"
+        in capsys.readouterr().err
+    )
+    loss = reference(method, method.images.detach().double(), method.targets.double(), 0)
+    assert float(method.advance().metrics["loss"]) == pytest.approx(float(loss), rel=1e-6)
+    assert method.batch == 2 + 3 + 7

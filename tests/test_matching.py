@@ -7,14 +7,13 @@ import torch
 import torch.nn.functional as F
 
 from distillation.augment.siamese import apply, augment_batch, draw
-from distillation.data.real import RealSet, Split
 from distillation.methods.driver import updates
 from distillation.methods.families.gradient_distances import DISTANCES, SETTLING
 from distillation.methods.families.matching import LOOPS, Settings, image_gradient, loops
 from distillation.networks.build import build
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
-from tests.helpers.data import CLASSES, IPC, SIZE, noise_set
+from tests.helpers.data import CLASSES, IPC, uneven_set
 from tests.helpers.methods import COMMON, MATCHING, method_of
 
 NESTED = {**MATCHING, "outer": 3, "inner": 2}
@@ -73,9 +72,9 @@ class Plain:
         if any(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules()):
             network.train()
             with torch.no_grad():
-                network(self.real(self.problem.pick(min(SETTLING, 7), draws).flatten()))
+                network(self.real(torch.cat(self.problem.batch(min(SETTLING, 7), draws))))
             network.eval()
-        chosen = self.problem.pick(7, draws)
+        chosen = self.problem.batch(7, draws)
         ops, numbers = draw(self.method.strategy, CLASSES, 1, draws)
         images, loss = self.images.clone().requires_grad_(), 0
         for c in range(CLASSES):
@@ -83,7 +82,7 @@ class Plain:
             def seen(x, c=c):
                 return apply(x, self.method.strategy, ops[c].expand(len(x)), numbers[c].double().expand(len(x), -1))
 
-            labels = torch.full((7,), c)
+            labels = torch.full((len(chosen[c]),), c)
             real = [g.detach() for g in gradient(network, seen(self.real(chosen[c])), labels)]
             mine = seen(images[c * IPC : (c + 1) * IPC])
             ours = gradient(network, mine, labels[:IPC], create_graph=True)
@@ -211,14 +210,27 @@ def test_vectors_are_left_out_and_layer_norms_are_not():
     assert float(DISTANCES["per_output"](a, b)) == pytest.approx(2 * 3, abs=1e-4)
 
 
-def test_few_images_of_a_class_are_all_taken():
-    draws = generator(0, "few")
-    images = torch.randint(0, 256, (CLASSES * 3, 3, SIZE, SIZE), dtype=torch.uint8, generator=draws)
-    split = Split(images, torch.arange(CLASSES).repeat(3))
-    data = RealSet(split, split, noise_set().space, noise_set().info)
-    method = matching("dc", data=data)
-    assert method.batch == 3
-    assert method.advance().image_grad_ready
+@pytest.mark.parametrize("name", ["dc", "dsa"])
+@pytest.mark.parametrize("network", ["ConvNetW8D2", "ConvNetW8D2BN"])
+def test_every_class_gives_what_it_has(name, network, capsys):
+    """With 2, 3 and 12 images and a batch of 7, the classes give 2, 3 and 7, in the plain loop too."""
+    method = doubled(matching(name, data=uneven_set(2, 3, 12), network=network))
+    said = capsys.readouterr().err
+    assert said == (
+        f"note: method.{name}.batch_real is 7, but the dataset has fewer images of 'a' (2), 'b' (3): these give all that "
+        "they have.\n"
+    )
+    encode = type(method.problem.data).encode
+    plain = Plain(method)
+    plain.real = lambda index: encode(method.problem.data, method.problem.data.train.images[index]).double()
+    expected = plain.run()
+    for unit in updates(method):
+        if unit.updated:
+            torch.testing.assert_close(method.images.detach(), expected[unit.updates - 1], rtol=1e-9, atol=1e-9)
+    settled = (2 + 3 + 7) * method.updates if "BN" in network else 0
+    real = (2 + 3 + 7) * method.updates
+    trained = method.settings.iterations * 2 * 2 * CLASSES * IPC  # gaps, epochs
+    assert method.cost().record()["images_forward"] == real + settled + method.updates * CLASSES * IPC + trained
 
 
 def test_cost_counts_every_pass():

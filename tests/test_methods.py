@@ -15,7 +15,7 @@ from distillation.networks.build import build
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
 from distillation.training.selection import herding, k_center, k_means
-from tests.helpers.data import CLASSES, IPC, SIZE
+from tests.helpers.data import CLASSES, IPC, SIZE, uneven_set
 from tests.helpers.methods import GUIDANCE, method_of, run
 from tests.helpers.pools import pool_in
 
@@ -29,7 +29,7 @@ def dm_reference(method):
     draws = problem.draws("iteration", method.at)
     network = build(problem.settings.network, *problem.data.shape, draws).double()
     network.train()
-    chosen = problem.pick(method.batch, draws)
+    chosen = problem.batch(method.settings.batch_real, draws)
     ops, numbers = draw(problem.strategy, CLASSES, 1, draws)
     images = method.images.detach().double().requires_grad_()
     mean, std = (problem.data.space.tensors[k].double().view(1, 3, 1, 1) for k in ("mean", "std"))
@@ -41,7 +41,7 @@ def dm_reference(method):
     reals = [(problem.data.train.images[chosen[c]].double() / 255 - mean) / std for c in range(CLASSES)]
     synthetic = [images[c * IPC : (c + 1) * IPC] for c in range(CLASSES)]
     if "BN" in problem.settings.network:
-        real = network.embed(torch.cat([seen(x, c) for c, x in enumerate(reals)])).view(CLASSES, method.batch, -1)
+        real = network.embed(torch.cat([seen(x, c) for c, x in enumerate(reals)])).split([len(x) for x in reals])
         fake = network.embed(torch.cat([seen(x, c) for c, x in enumerate(synthetic)])).view(CLASSES, IPC, -1)
         loss = sum(((real[c].mean(0) - fake[c].mean(0)) ** 2).sum() for c in range(CLASSES))
     else:
@@ -53,8 +53,9 @@ def dm_reference(method):
 
 @pytest.mark.parametrize("network", ["ConvNetW8D2", "ConvNetW8D2BN", "ConvNetW8D2NN"])
 @pytest.mark.parametrize("augment", ["auto", "none", "rotate", "color_crop"])
-def test_dm_agrees_with_a_float64_reference(network, augment):
-    method = method_of("dm", network=network, augment=augment)
+@pytest.mark.parametrize("sizes", [(12, 12, 12), (2, 3, 12)])
+def test_dm_agrees_with_a_float64_reference(network, augment, sizes):
+    method = method_of("dm", data=uneven_set(*sizes), network=network, augment=augment)
     for _ in range(2):
         loss, gradient = dm_reference(method)
         step = method.advance()
@@ -116,7 +117,7 @@ def test_a_method_gives_ipc_images_of_each_class_and_leaves_the_global_generator
 
 @pytest.mark.parametrize("name", ["random", "herding", "kcenter", "kmeans"])
 def test_more_images_than_a_class_has_are_refused(name, tmp_path):
-    with pytest.raises(BadInput, match="the smallest class has 12"):
+    with pytest.raises(BadInput, match=r"'a' \(12\)"):
         method = method_of(name, pool_in(tmp_path), ipc=13)
         method.advance()
         method.result()
@@ -296,3 +297,15 @@ def test_a_pt_file_of_another_layout_is_refused(tmp_path, content):
 def test_an_unknown_method_says_which_there_are():
     with pytest.raises(BadInput, match="dm.*random"):
         methods.load("dmm")
+
+
+def test_dm_counts_and_names_classes_that_give_less(capsys):
+    method = method_of("dm", data=uneven_set(2, 3, 12))
+    assert (
+        "note: method.dm.batch_real is 7, but the dataset has fewer images of 'a' (2), 'b' (3)"
+        in capsys.readouterr().err
+    )
+    method.advance()
+    assert method.cost().record()["images_forward"] == 2 + 3 + 7 + CLASSES * IPC
+    method_of("dm")
+    assert capsys.readouterr().err == ""

@@ -82,7 +82,7 @@ def test_chunks_join_in_order():
 def test_random_images_of_each_class_are_different_ones_of_it():
     data = noise_set()
     chosen = data.sample([0, 5, 40], generator(0, "some"))
-    assert [len(indices) for indices in chosen] == [0, 5, 12] and data.smallest_class == 12
+    assert [len(indices) for indices in chosen] == [0, 5, 12]
     for label, indices in enumerate(chosen):
         assert (data.train.labels[indices] == label).all() and len(indices.unique()) == len(indices)
     draws = generator(0, "some")

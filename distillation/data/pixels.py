@@ -1,10 +1,12 @@
 """One encoded image to 8-bit pixels: decoded in memory, resized and recoloured with PIL."""
 
 import io
+import re
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
 
+from distillation.data.faults import Faulty
 from distillation.runtime.errors import BadInput
 
 if TYPE_CHECKING:
@@ -20,10 +22,28 @@ def opened(
 ) -> Image.Image:
     """Decodes an image to mode L (grey) or RGB.
 
+    Args:
+        name: the file's name, for messages.
+        content: as in ``decoded``.
+        size: as in ``decoded``.
+        colour: as in ``decoded``.
+        squash: as in ``decoded``.
+
+    Raises:
+        BadInput: as ``decoded`` raises Faulty.
+    """
+    try:
+        return decoded(content, size, colour, squash)
+    except Faulty as fault:
+        raise BadInput(f"{name} {fault}: replace or remove it.") from fault
+
+
+def decoded(content: bytes, size: int | None = None, colour: str = "auto", squash: bool = False) -> Image.Image:
+    """Decodes an image to mode L (grey) or RGB.
+
     Transparency is dropped, and the orientation that a camera noted is ignored, as in torchvision's ImageFolder.
 
     Args:
-        name: the file's name, for messages.
         content: the file's bytes.
         size: pixels of a side: the shorter side is resized to it (Lanczos) and the central square kept. None keeps the
             pixels as they are.
@@ -31,25 +51,30 @@ def opened(
         squash: resizes each side by itself, which keeps all of an image but not its proportions.
 
     Raises:
-        BadInput: the image does not decode, has too many pixels or 16-bit ones.
+        Faulty: the image does not decode, has too many pixels or 16-bit ones.
     """
+    if not content:
+        raise Faulty("does not decode as an image (it is empty)")
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > Image.MAX_IMAGE_PIXELS:  # pyright: ignore[reportOperatorIssue]  # PIL's limit
-                raise BadInput(f"{name} has {image.width}x{image.height} pixels, which only a bomb has: it is refused.")
+                raise Faulty(f"has {image.width}x{image.height} pixels, which only a bomb has")
             if image.mode not in GREY + COLOUR:
-                raise BadInput(f"{name} has pixels of kind {image.mode}: images should be grey or RGB with 8 bits.")
+                raise Faulty(f"has pixels of kind {image.mode}, where images should be grey or RGB with 8 bits")
             return shaped(image, size, colour, squash)
-    except BadInput:
-        raise
-    except MemoryError:
+    except (Faulty, MemoryError):
         raise
     except Exception as error:  # PIL's decoders raise nearly anything on damaged data
-        raise BadInput(f"{name} does not decode as an image ({error}): replace or remove it.") from error
+        raise Faulty(f"does not decode as an image ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    """The message of a decoder in one line, without the object that stands for the file in it."""
+    return " ".join(re.sub(r"<[^<>]* at 0x[0-9a-f]+>", "", str(error)).split()) or type(error).__name__
 
 
 def shaped(image: Image.Image, size: int | None, colour: str, squash: bool = False) -> Image.Image:
-    """Converts an image to another size and colour; the arguments are those of ``opened``."""
+    """Converts an image to another size and colour; the arguments are those of ``decoded``."""
     if colour == "auto":
         colour = "grey" if image.mode in GREY else "rgb"
     image = image.convert("L" if colour == "grey" else "RGB")

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from distillation.data import valid
+from distillation.data.faults import NAMED, shown
 from distillation.data.indexed import IndexedImages
 from distillation.data.spaces import Space
 from distillation.runtime import tensors
+from distillation.runtime.errors import BadInput
 
 FILE = "dataset.safetensors"
 
@@ -69,7 +71,8 @@ class RealSet:
             - ``flip``: whether a mirrored image keeps its class;
             - ``stats``: ``published`` or ``computed``;
             - ``files``: name and sha256 of each source file;
-            - ``index`` (name of the folder of the images) and ``colour`` (see ``pixels.opened``), if images stay in files.
+            - ``index`` (name of the folder of the images) and ``colour`` (see ``pixels.opened``), if images stay in files;
+            - ``skipped``: fault of each faulty file by its name, if any was skipped.
     """
 
     train: Split
@@ -113,6 +116,11 @@ class RealSet:
         return not isinstance(self.train.images, IndexedImages)
 
     @property
+    def skipped(self) -> dict[str, dict[str, str]]:
+        """The entry ``skipped`` of the record, for other records; empty if no file was skipped."""
+        return {"skipped": self.info["skipped"]} if "skipped" in self.info else {}
+
+    @property
     def classes(self) -> list[str]:
         """The names of the classes, in label order."""
         return self.info["classes"]
@@ -128,10 +136,18 @@ class RealSet:
         labels = self.train.labels.cpu()
         return [torch.nonzero(labels == c).squeeze(1) for c in range(len(self.classes))]
 
-    @property
-    def smallest_class(self) -> int:
-        """The number of training images of the class that has fewest."""
-        return min(map(len, self.members))
+    def shorter(self, count: int) -> dict[str, int]:
+        """The numbers of training images of the classes that have fewer than ``count``, by name."""
+        sizes = {name: len(members) for name, members in zip(self.classes, self.members, strict=True)}
+        return {name: size for name, size in sizes.items() if size < count}
+
+    def require(self, ipc: int) -> None:
+        """Raises BadInput if a class has fewer than ``ipc`` training images, from which a selection of so many is drawn."""
+        if short := self.shorter(ipc):
+            raise BadInput(
+                f"method.ipc is {ipc}, but {self.info['name']} has fewer training images of {listed(short)}: set it to "
+                f"{min(short.values())} or less, or add images."
+            )
 
     def sample(self, counts: Sequence[int], draws: torch.Generator) -> list[Tensor]:
         """Draws different random training images of each class.
@@ -145,6 +161,12 @@ class RealSet:
         """
         orders = [torch.randperm(len(members), generator=draws) for members in self.members]
         return [members[order[:n]] for members, order, n in zip(self.members, orders, counts, strict=True)]
+
+
+def listed(sizes: Mapping[str, int]) -> str:
+    """The first ten classes by name with the numbers of their images, and how many more there are."""
+    first = [f"'{shown(name)}' ({size})" for name, size in list(sizes.items())[:NAMED]]
+    return ", ".join(first) + (f" and {len(sizes) - NAMED:,} more classes" if len(sizes) > NAMED else "")
 
 
 def loaded(folder: Path, device: str) -> RealSet:

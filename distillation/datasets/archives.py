@@ -1,5 +1,10 @@
-"""Members of a directory, tar, zip or listing, one after the other in memory: nothing is extracted to the disk here."""
+"""Members of a directory, tar, zip or listing, one after the other in memory: nothing is extracted to the disk here.
 
+One set of rules holds for all four. What only hostile hands or a broken archive have is refused at once: names that lead
+out, names twice, bombs. A single file that cannot be read is a fault, which others than the reader judge.
+"""
+
+import codecs
 import gzip
 import hashlib
 import lzma
@@ -11,19 +16,24 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NoReturn, Self
 
+from distillation.data.faults import Faulty, Findings, add, shown
 from distillation.runtime.errors import BadInput
-from distillation.runtime.files import read_bytes, regular, unpacked_limit
+from distillation.runtime.files import regular, unpacked_limit
 
 Filter = Callable[[str], object]  # of a member's name; the member is read if the value is true
 Member = tuple[str, bytes]  # name and content
 
 TOTAL = 256 << 30  # house: bytes of all members together, more than ImageNet's
 MEMBER = 4 << 30  # house: bytes of one member, which is held in memory
+NAME = 255  # bytes of a file's name, at most, on the file systems of Linux
 
-_LISTED = re.compile(r"([0-9a-f]{64}) [ *](.+)")
+_LISTED = re.compile(r"(\\?)([0-9a-fA-F]{64}) [ *](.+)")
+_ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}  # of sha256sum, in a line that begins with a backslash
+_BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _OPENERS = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\x00": lzma.open}
 # Errors of the three libraries on damaged bytes; their OSError names no file.
 _BROKEN = (
@@ -40,37 +50,90 @@ _BROKEN = (
 )
 
 
-def members(path: str | Path, selects: Filter = lambda name: True) -> Iterator[Member]:
+@dataclass(frozen=True)
+class _Entry:
+    """One entry of a directory, archive or listing.
+
+    Attributes:
+        name: its relative name with ``/``; bytes that are not UTF-8 are surrogates.
+        read: function that returns the content of a file.
+        size: bytes of the content.
+        folder: whether it is a folder.
+        fault: why its content must not be read; empty if it may.
+    """
+
+    name: str
+    read: Callable[[], bytes] = bytes
+    size: int = 0
+    folder: bool = False
+    fault: str = ""
+
+    def content(self, largest: int) -> bytes:
+        """Reads the content.
+
+        Raises:
+            Faulty: it is not to be read, or larger than ``largest`` bytes.
+        """
+        if fault := self.fault or _misnamed(self.name):
+            raise Faulty(fault)
+        if self.size > largest:
+            raise Faulty(f"has {self.size:,} bytes, where a file of its kind may have {largest:,}")
+        return self.read()
+
+
+def members(
+    path: str | Path,
+    selects: Filter = lambda name: True,
+    findings: Findings | None = None,
+    largest: int | None = None,
+) -> Iterator[Member]:
     """Yields (name, bytes) of each regular file of a directory, archive or listing that ``selects`` names.
 
     A directory is walked in sorted order, an archive is read in its own order. A listing is the output of ``sha256sum``
-    for files in its own folder; each file is verified against its line.
+    for files in its own folder; each file is verified against its line. Links in a directory or listing are followed to
+    files. A backslash in a zip separates folders, as in those that some programs of Windows write.
 
     Args:
         path: directory, archive or listing.
-        selects: function of a relative name with ``/``; the file is read if the value is true.
+        selects: function of a relative name with ``/``; the file is read if the value is true; it may raise Faulty.
+        findings: what receives folders and faulty files: links in archives, links to nothing, devices, sparse files, names
+            that are not UTF-8 or that no file can have, files that are too large or cannot be read, and, of a listing,
+            those that differ from their line. None refuses the first of them.
+        largest: bytes that a file may have; None: ``MEMBER``.
 
     Raises:
-        BadInput: the path is missing or no archive; it is cut short, corrupt or encrypted; it holds a link, a device,
-            a repeated, absolute or climbing name, or so much that it can only be a bomb; a listed file is missing or
-            differs from its line.
+        BadInput: the path is missing or no archive; it is cut short, corrupt or encrypted; it holds a repeated, absolute
+            or climbing name, a link to a folder, or so much that it can only be a bomb; or a file is faulty and there are
+            no ``findings``.
     """
     path = Path(path)
-    if path.is_dir():
-        yield from _directory(path, selects)
-    elif lists(path):
-        yield from _listing(path, selects)
-    elif path.is_file():
+    try:
+        yield from _members(path, selects, findings, MEMBER if largest is None else largest)
+    except _BROKEN as error:
+        if path.is_dir() or lists(path):
+            raise
+        raise BadInput(f"{path} is no archive, or a broken one ({error}): fetch or pack it again.") from error
+
+
+def _members(path: Path, selects: Filter, findings: Findings | None, largest: int) -> Iterator[Member]:
+    check = _Names(path)
+    for entry in _entries(path):
+        name = check(entry)
+        if entry.folder:
+            if findings is not None:
+                findings.folders.add(name)
+            continue
         try:
-            yield from _zip(path, selects) if _starts(path, b"PK\x03\x04") else _tar(path, selects)
-        except _BROKEN as error:
-            raise BadInput(f"{path} is no archive, or a broken one ({error}): fetch or pack it again.") from error
-    else:
-        regular(path, "it should be a directory, a .zip, .tar, .tar.gz or .tar.xz file, or a listing")
+            content = entry.content(largest) if selects(name) else None
+        except Faulty as fault:
+            add(findings, name, fault, f"{path}: ")
+        else:
+            if content is not None:
+                yield name, content
 
 
 def digest(path: str | Path) -> str:
-    """Computes the SHA-256 (hex) of a file, or of the sorted names and contents of a directory.
+    """Computes the SHA-256 (hex) of a file, or of the sorted names and contents of a directory, faulty files left out.
 
     Raises:
         BadInput: as ``members``.
@@ -80,7 +143,7 @@ def digest(path: str | Path) -> str:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     total = hashlib.sha256()
-    for name, content in members(path):
+    for name, content in members(path, findings=Findings()):
         total.update(f"{len(name.encode())} {name} {len(content)} ".encode())
         total.update(content)
     return total.hexdigest()
@@ -88,78 +151,117 @@ def digest(path: str | Path) -> str:
 
 def lists(path: str | Path) -> bool:
     """Whether a path is a listing (see ``members``)."""
-    return Path(path).is_file() and _LISTED.match(_start(path, 80).decode(errors="replace")) is not None
+    if not Path(path).is_file():
+        return False
+    start = _start(path, 160)  # a line's sum in UTF-16, twice as long
+    return _LISTED.match(start.decode(_encoding(start), errors="replace")) is not None
 
 
-def _listing(path: Path, selects: Filter) -> Iterator[Member]:
-    check = _Members(path)
-    with open(path, encoding="utf-8", errors="replace") as lines:
+def _entries(path: Path) -> Iterator[_Entry]:
+    if path.is_dir():
+        return _directory(path)
+    regular(path, "it should be a directory, a .zip, .tar, .tar.gz or .tar.xz file, or a listing")
+    if lists(path):
+        return _listing(path)
+    return _zip(path) if _starts(path, b"PK\x03\x04") else _tar(path)
+
+
+def _listing(path: Path) -> Iterator[_Entry]:
+    encoding = _encoding(_start(path, 4))
+    with open(path, encoding=encoding, errors="replace" if encoding == "utf-16" else "surrogateescape") as lines:
         for number, line in enumerate(lines, 1):
             if not (match := _LISTED.fullmatch(line.rstrip("\n"))):
                 raise BadInput(f"{path} has line {number} of another form: it should be what sha256sum prints.")
-            sha256, name = match.groups()
-            check(name, folder=False, regular=True, size=0)
-            if selects(name := _plain(name)):
-                yield name, _listed(path, name, sha256)
+            escaped, sha256, name = match.groups()
+            if escaped:
+                name = re.sub(r"\\[\\nr]", lambda escape: _ESCAPES[escape[0]], name)
+            yield _of_file(path.parent / name, name, sha256.lower())
 
 
-def _listed(path: Path, name: str, sha256: str) -> bytes:
-    """The content of a file beside the listing ``path``."""
-    try:
-        content = read_bytes(path.parent / name)
-    except OSError as error:
-        raise BadInput(
-            f"{path} lists {name}, which cannot be read ({error.strerror}): list the files again."
-        ) from error
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise BadInput(f"{path} lists {name} with another sha256 than it has: list the files again, or put it back.")
-    return content
+def _encoding(start: bytes) -> str:
+    """The encoding of a text by its first bytes: some programs of Windows write a mark, or UTF-16."""
+    return next((encoding for mark, encoding in _BOMS.items() if start.startswith(mark)), "utf-8")
 
 
-def _directory(root: Path, selects: Filter) -> Iterator[Member]:
+def _directory(root: Path) -> Iterator[_Entry]:
     for folder, folders, files in os.walk(root, onerror=_raise):
         folders.sort()
-        for name in [*folders, *files]:
-            file = Path(folder, name)
-            if stat.S_IFMT(file.lstat().st_mode) not in (stat.S_IFDIR, stat.S_IFREG):
-                raise BadInput(f"{file} is a link or a device: {root} should hold regular files only.")
+        for name in folders:
+            place = Path(folder, name)
+            if place.is_symlink():
+                raise BadInput(f"{shown(str(place))} is a link to a folder: put the folder itself there (`cp -rL`).")
+            yield _Entry(place.relative_to(root).as_posix(), folder=True)
         for name in sorted(files):
-            file = Path(folder, name)
-            if selects(relative := file.relative_to(root).as_posix()):
-                yield relative, file.read_bytes()
+            place = Path(folder, name)
+            yield _of_file(place, place.relative_to(root).as_posix())
 
 
-def _zip(path: Path, selects: Filter) -> Iterator[Member]:
+def _of_file(place: Path, name: str, sha256: str | None = None) -> _Entry:
+    """The entry of a file on the disk, which should have the digest ``sha256`` if there is one; links are followed."""
+
+    def read() -> bytes:
+        try:
+            content = place.read_bytes()
+        except OSError as error:
+            raise Faulty(f"cannot be read ({error.strerror})") from error
+        if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+            raise Faulty("has another sha256 than its line: list the files again, or put it back")
+        return content
+
+    try:
+        status = place.stat()
+    except (OSError, ValueError) as error:  # ValueError: a byte of zero
+        return _Entry(name, fault=f"cannot be read ({getattr(error, 'strerror', error)})")
+    return _Entry(name, read, status.st_size, fault="" if stat.S_ISREG(status.st_mode) else "is no regular file")
+
+
+def _zip(path: Path) -> Iterator[_Entry]:
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         if (total := sum(entry.file_size for entry in entries)) > _limit(path):
             raise _bomb(path, total)
-        check = _Members(path)
+        if any(entry.flag_bits & 1 for entry in entries):
+            raise BadInput(f"{path} is encrypted: pack it again without a password.")
         for entry in entries:
+            name = _name_in_zip(entry).replace("\\", "/")
             kind = stat.S_IFMT(entry.external_attr >> 16)
-            check(entry.filename, entry.is_dir(), kind in (0, stat.S_IFREG), entry.file_size)
-            if entry.flag_bits & 1:
-                raise BadInput(f"{path} is encrypted: pack it again without a password.")
-        for entry in entries:
-            if not entry.is_dir() and selects(name := _plain(entry.filename)):
-                yield name, archive.read(entry)
+            fault = "" if kind in (0, stat.S_IFREG) else "is a link or a device: pack the file itself"
+            yield _Entry(name, lambda entry=entry: archive.read(entry), entry.file_size, name.endswith("/"), fault)
 
 
-def _tar(path: Path, selects: Filter) -> Iterator[Member]:
+def _name_in_zip(entry: zipfile.ZipInfo) -> str:
+    """The name as it is stored, which zipfile cuts at a byte of zero, and takes for DOS's cp437 unless it is marked UTF-8."""
+    name = entry.orig_filename
+    return name if entry.flag_bits & 0x800 else name.encode("cp437").decode("utf-8", "surrogateescape")
+
+
+def _tar(path: Path) -> Iterator[_Entry]:
     opener = next((opener for start, opener in _OPENERS.items() if _starts(path, start)), open)
-    check = _Members(path)
     with opener(path, "rb") as unpacked:
         stream = _Bounded(unpacked, path)
-        with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as archive:  # pyright: ignore[reportCallIssue, reportArgumentType]  # a stream is only read
+        with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header, encoding="utf-8") as archive:  # pyright: ignore[reportCallIssue, reportArgumentType]  # a stream is only read
             while (entry := archive.next()) is not None:
-                check(entry.name, entry.isdir(), entry.isreg() and not entry.issparse(), entry.size)
-                if entry.isreg() and selects(name := _plain(entry.name)):
-                    content = archive.extractfile(entry)
-                    assert content is not None  # it is a regular file
-                    yield name, content.read()
+                yield _Entry(entry.name, _reader(archive, entry), entry.size, entry.isdir(), _fault_in_tar(entry))
                 archive.members.clear()  # tarfile keeps every header, which adds up over a million of them
         while stream.read(1 << 20):  # to the end, where the compressed formats keep their checksum
             pass
+
+
+def _reader(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> Callable[[], bytes]:
+    def read() -> bytes:
+        content = archive.extractfile(entry)
+        assert content is not None  # it is a regular file
+        return content.read()
+
+    return read
+
+
+def _fault_in_tar(entry: tarfile.TarInfo) -> str:
+    if entry.issym() or entry.islnk():
+        return "is a link: pack the files themselves (`tar --dereference --hard-dereference`)"
+    if entry.issparse():
+        return "is a sparse file: pack it whole (`tar` without `--sparse`)"
+    return "" if entry.isreg() else "is no regular file"
 
 
 class _Header(tarfile.TarInfo):
@@ -191,24 +293,40 @@ class _Bounded:
         return content
 
 
-class _Members:
-    """A check of each member of an archive before anything of it is used."""
+class _Names:
+    """A check of the name of each entry before anything of it is used."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.seen = path, set()
 
-    def __call__(self, name: str, folder: bool, regular: bool, size: int) -> None:
-        if PurePosixPath(name).is_absolute() or ".." in name.split("/") or "\\" in name or "\0" in name:
-            raise BadInput(f"{self.path} holds '{name}', which leads out of it: pack it again with relative names.")
-        if folder:
-            return
-        if not regular:
-            raise BadInput(f"{self.path} holds '{name}', a link or a device: pack regular files only.")
-        if size > MEMBER:
-            raise BadInput(f"{self.path} holds '{name}' of {size:,} bytes: a member may have {MEMBER:,}.")
-        if (plain := _plain(name)) in self.seen:
-            raise BadInput(f"{self.path} holds '{name}' twice: pack it again.")
-        self.seen.add(plain)
+    def __call__(self, entry: _Entry) -> str:
+        """Returns the plain name of an entry.
+
+        Raises:
+            BadInput: it leads out, no file can have it, or another file has it.
+        """
+        name = entry.name
+        if PurePosixPath(name).is_absolute() or ".." in re.split(r"[/\\]", name):
+            raise BadInput(
+                f"{self.path} holds '{shown(name)}', which leads out of it: pack it again with relative names."
+            )
+        if not name or "\0" in name:
+            raise BadInput(f"{self.path} holds '{shown(name)}', a name that no file can have: pack it again.")
+        plain = str(PurePosixPath(name))
+        if not entry.folder:
+            if plain in self.seen:
+                raise BadInput(f"{self.path} holds '{shown(name)}' twice: pack it again.")
+            self.seen.add(plain)
+        return plain
+
+
+def _misnamed(name: str) -> str:
+    """What is wrong with the name of a file, as the end of a sentence, or nothing."""
+    try:
+        longest = max(len(part.encode()) for part in name.split("/"))
+    except UnicodeEncodeError:
+        return "has a name that is not UTF-8: rename it, or pack it again with names in UTF-8"
+    return f"has a name of {longest} bytes, where a file system takes {NAME}" if longest > NAME else ""
 
 
 def _limit(path: Path) -> int:
@@ -219,10 +337,6 @@ def _limit(path: Path) -> int:
 def _bomb(path: Path, total: int) -> BadInput:
     packed = path.stat().st_size
     return BadInput(f"{path} unpacks from {packed:,} to {total:,} bytes or more, as only a bomb does: it is refused.")
-
-
-def _plain(name: str) -> str:
-    return str(PurePosixPath(name))
 
 
 def _starts(path: Path, start: bytes) -> bool:

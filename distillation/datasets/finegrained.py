@@ -12,15 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
+from distillation.data.faults import Faulty, Findings
 from distillation.data.real import Split
 from distillation.datasets import archives, pictures
-from distillation.datasets.folders import Place, splits
+from distillation.datasets.folders import LARGEST, Place, splits
 from distillation.runtime.errors import BadInput
 
 Splits = tuple[Split, Split, list[str]]  # train, test and the class names
 
 
-def aircraft(archive: Path, size: int | None, colour: str) -> Splits:
+def aircraft(archive: Path, size: int | None, colour: str, findings: Findings) -> Splits:
     """Reads FGVC-Aircraft 2013b, its 100 variants: train and val together (6,667) for training, test (3,333)."""
     lists = {"images_variant_trainval.txt": "train", "images_variant_test.txt": "test"}
     notes, places = _named(archive, lists), {}
@@ -28,10 +29,10 @@ def aircraft(archive: Path, size: int | None, colour: str) -> Splits:
         for line in _lines(notes, name, archive):
             number, _, variant = line.partition(" ")
             places[f"{number}.jpg"] = Place(split, variant, number)
-    return _read(archive, places, size, colour)
+    return _read(archive, places, size, colour, findings)
 
 
-def cub(archive: Path, size: int | None, colour: str) -> Splits:
+def cub(archive: Path, size: int | None, colour: str, findings: Findings) -> Splits:
     """Reads CUB-200-2011: 5,994 train and 5,794 test images, by train_test_split.txt."""
     lists = ("images.txt", "train_test_split.txt")
     notes, places = _named(archive, lists), {}
@@ -39,20 +40,20 @@ def cub(archive: Path, size: int | None, colour: str) -> Splits:
     for number, name in names.items():
         label, _, file = name.rpartition("/")
         places[file] = Place("train" if trains[number] == "1" else "test", label, file)
-    return _read(archive, places, size, colour)
+    return _read(archive, places, size, colour, findings)
 
 
-def dogs(images: Path, lists: Path, size: int | None, colour: str) -> Splits:
+def dogs(images: Path, lists: Path, size: int | None, colour: str, findings: Findings) -> Splits:
     """Reads Stanford Dogs: 12,000 train and 8,580 test images, by lists.tar. All are training images of ImageNet."""
     notes, places = _named(lists, ("train_list.mat", "test_list.mat")), {}
     for split in ("train", "test"):
         for name in _items(_mat(notes, f"{split}_list.mat", lists, "file_list")):
             label, _, file = name.rpartition("/")
             places[file] = Place(split, label, file)
-    return _read(images, places, size, colour)
+    return _read(images, places, size, colour, findings)
 
 
-def flowers(images: Path, labels: Path, sets: Path, size: int | None, colour: str) -> Splits:
+def flowers(images: Path, labels: Path, sets: Path, size: int | None, colour: str, findings: Findings) -> Splits:
     """Reads Oxford Flowers-102: the official train (1,020) and test (6,149) images; val is left out, as in MKDT.
 
     The training images of KRR-ST are not known.
@@ -62,10 +63,12 @@ def flowers(images: Path, labels: Path, sets: Path, size: int | None, colour: st
         for number in _mat(_file(sets), sets.name, sets, key).ravel().tolist():
             file = f"image_{number:05d}.jpg"
             places[file] = Place(split, f"{label_of[number - 1]:03d}", file)
-    return _read(images, places, size, colour)
+    return _read(images, places, size, colour, findings)
 
 
-def cars(train: Path, test: Path, devkit: Path, test_labels: Path, size: int | None, colour: str) -> Splits:
+def cars(
+    train: Path, test: Path, devkit: Path, test_labels: Path, size: int | None, colour: str, findings: Findings
+) -> Splits:
     """Reads Stanford Cars: 8,144 train and 8,041 test images, with the test labels that were published later."""
     notes = _named(devkit, ("cars_train_annos.mat", "cars_meta.mat")) | _file(test_labels)
     names = _items(_mat(notes, "cars_meta.mat", devkit, "class_names"))
@@ -77,25 +80,34 @@ def cars(train: Path, test: Path, devkit: Path, test_labels: Path, size: int | N
     members = (
         (f"{split}/{name.rpartition('/')[2]}", content)
         for split, archive in (("train", train), ("test", test))
-        for name, content in archives.members(archive, _is_photograph)
+        for name, content in archives.members(archive, _is_photograph, findings, LARGEST)
     )
-    return _split(train, members, places, size, colour)
+    return _split(train, members, places, size, colour, findings)
 
 
-def _read(archive: Path, places: Mapping[str, Place], size: int | None, colour: str) -> Splits:
+def _read(archive: Path, places: Mapping[str, Place], size: int | None, colour: str, findings: Findings) -> Splits:
     """Reads the images of an archive that ``places`` (by file name) lists."""
-    members = archives.members(archive, _is_photograph)
-    return _split(archive, ((name.rpartition("/")[2], content) for name, content in members), places, size, colour)
+    members = archives.members(archive, _is_photograph, findings, LARGEST)
+    named = ((name.rpartition("/")[2], content) for name, content in members)
+    return _split(archive, named, places, size, colour, findings)
 
 
 def _split(
-    path: Path, members: Iterable[tuple[str, bytes]], places: Mapping[str, Place], size: int | None, colour: str
+    path: Path,
+    members: Iterable[tuple[str, bytes]],
+    places: Mapping[str, Place],
+    size: int | None,
+    colour: str,
+    findings: Findings,
 ) -> Splits:
     images = ((name, content) for name, content in members if name in places)
-    arrays = pictures.decode(images, size, "rgb" if colour == "auto" else colour, squash=True)
-    if missing := places.keys() - arrays.keys():
-        raise BadInput(f"{path} lacks {min(missing)}, which its split names: fetch it again.")
-    return splits(path, arrays, places)
+    arrays = pictures.decode(images, size, "rgb" if colour == "auto" else colour, squash=True, findings=findings)
+    known = {name.rpartition("/")[2] for name in findings.faults}
+    for name in places.keys() - arrays.keys():
+        if name.rpartition("/")[2] not in known:
+            findings.add(name, Faulty("is missing, which its split names"))
+    findings.settle(path, f"fetch {path.name} again, or set the dataset's `faulty` to skip")
+    return splits(path, arrays, {name: places[name] for name in arrays}, places)
 
 
 def _is_photograph(name: str) -> bool:

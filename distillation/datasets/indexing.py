@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from distillation.console.progress import Progress
+from distillation.data.faults import Faulty, Findings
 from distillation.data.indexed import IndexedImages
-from distillation.data.pixels import opened
+from distillation.data.pixels import decoded
 from distillation.data.real import Split
 from distillation.datasets import archives, folders, pictures
 from distillation.datasets.catalogue import INDEXED
@@ -69,37 +70,44 @@ def needs_index(settings: "DatasetSettings", paths: list[Path]) -> bool:
 
 def _extent(settings: "DatasetSettings", path: Path) -> tuple[int, int]:
     """The number of images, and their pixels of a side: of the first image if the settings name no pixels."""
-    names, side = _names(path), settings.pixels
-    if names and side is None:
-        first = next(archives.members(path, names[0].__eq__))
-        side = max(opened(*first).size)
-    return len(names), side or 0
+    count, side = _count(path), settings.pixels
+    return count, side or _first_side(path)
 
 
-def _names(path: Path) -> list[str]:
-    """The names of all images, without reading one."""
+def _count(path: Path) -> int:
+    """The number of images, faulty ones among them that are no fault of their names, without reading one."""
     names = []
-    for _ in archives.members(path, lambda name: folders.belongs(name) and names.append(name)):
+    for _ in archives.members(path, lambda name: folders.belongs(name) and names.append(name), Findings()):
         pass
-    return names
+    return len(names)
 
 
-def read(path: Path, size: int, colour: str, folder: Path) -> Index:
+def _first_side(path: Path) -> int:
+    """The longer side of the first image that decodes, in pixels; 0 if none does."""
+    for _, content in folders.images(path, Findings()):
+        with contextlib.suppress(Faulty):
+            return max(decoded(content).size)
+    return 0
+
+
+def read(path: Path, size: int, colour: str, folder: Path, findings: Findings) -> Index:
     """Indexes an imagefolder.
 
     Args:
         path: directory, archive or listing.
-        size: as in ``pixels.opened``.
-        colour: as in ``pixels.opened``.
+        size: as in ``pixels.decoded``.
+        colour: as in ``pixels.decoded``.
         folder: the folder in which a folder of the index's name will hold the images, or link to them.
+        findings: as in ``folders.imagefolder``.
 
     Raises:
         BadInput: as ``folders.imagefolder``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / f"{path.name}.lock"), _files_of(path, folder) as (keep, put):
-        digests, counts, channels = _scan(path, size, colour, keep)
-        names, labels, classes = folders.ordered(path, folders.places(path, digests))
+        digests, counts, channels = _scan(path, size, colour, keep, findings)
+        findings.settle(path)
+        names, labels, classes = folders.ordered(path, folders.places(path, digests), folders.expected(findings))
         name = _name_of(digests, names)
         put(folder / name)
 
@@ -112,7 +120,7 @@ def read(path: Path, size: int, colour: str, folder: Path) -> Index:
 
 
 def _scan(
-    path: Path, size: int, colour: str, keep: Callable[[str, bytes], None]
+    path: Path, size: int, colour: str, keep: Callable[[str, bytes], None], findings: Findings
 ) -> tuple[dict[str, bytes], np.ndarray, int]:
     """Decodes each image once.
 
@@ -120,7 +128,8 @@ def _scan(
         path: as in ``read``.
         size: as in ``read``.
         colour: as in ``read``.
-        keep: function that is called with each file's name and content.
+        keep: function that is called with the name and content of each image that decodes.
+        findings: as in ``read``.
 
     Returns:
         The SHA-256 (32 bytes) of each image by name, the histograms (3, 256) of the training images' channels, and the
@@ -128,13 +137,13 @@ def _scan(
     """
 
     def look(name: str, content: bytes) -> tuple[bytes, np.ndarray]:
+        picture = decoded(content, size, colour)
         keep(name, content)
-        picture = opened(name, content, size, colour)
         return hashlib.sha256(content).digest(), np.reshape(picture.histogram(), (-1, 256))
 
     digests, counts, channels = {}, np.zeros((3, 256), np.int64), 1
-    with Progress(f"index {path.name}", len(_names(path)), unit="image") as bar:
-        for name, (digest, histogram) in pictures.in_order(archives.members(path, folders.belongs), look):
+    with Progress(f"index {path.name}", _count(path), unit="image") as bar:
+        for name, (digest, histogram) in pictures.in_order(folders.images(path, findings), look, findings):
             digests[name] = digest
             channels = max(channels, len(histogram))
             if folders.trains(name):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from distillation.data import valid
+from distillation.data.faults import Findings
 from distillation.data.indexed import IndexedImages
 from distillation.data.real import RealSet, Split
 from distillation.data.spaces import Space
@@ -28,20 +29,18 @@ def read(settings: "DatasetSettings", raw_root: str | Path) -> RealSet:
     Raises:
         BadInput: a file is missing or damaged and cannot be downloaded, or the images form no dataset (see the readers).
     """
-    dataset = CATALOGUE[settings.name]
+    dataset, findings = CATALOGUE[settings.name], Findings(skip=settings.faulty == "skip")
     if settings.name == "imagefolder":
         paths = [Path(settings.archive)]
-        files = [{"name": paths[0].name, "sha256": archives.digest(paths[0])}]
     else:
         paths = [fetch(file, Path(raw_root) / settings.name) for file in dataset.files]
-        files = [_record(file, path) for file, path in zip(dataset.files, paths, strict=True)]
     if indexing.needs_index(settings, paths):
         size: Any = settings.pixels  # an index has one
-        index = indexing.read(paths[0], size, settings.colour, Path(raw_root) / "images")
+        index = indexing.read(paths[0], size, settings.colour, Path(raw_root) / "images", findings)
         (train, test, classes), statistics = index.splits, lambda: normalise.moments(index.counts)
         form = {"index": index.name, "colour": settings.colour}
     else:
-        train, test, classes = _splits(settings, paths)
+        train, test, classes = _splits(settings, paths, findings)
         statistics, form = lambda: normalise.statistics(train.images), {}
     classes = list(dataset.classes or classes or ())
     _check(settings.name, train, test, classes)
@@ -53,19 +52,29 @@ def read(settings: "DatasetSettings", raw_root: str | Path) -> RealSet:
         "size": train.images.shape[-1],
         "flip": dataset.flip if settings.flip == "auto" else settings.flip,
         "stats": stats,
-        "files": files,
+        "files": _records(dataset, paths),
         **form,
+        **({"skipped": findings.ordered()} if findings.faults else {}),
     }
     return RealSet(train, test, space, info)
 
 
-def _splits(settings: "DatasetSettings", paths: list[Path]) -> tuple[Split, Split, list[str] | None]:
+def _splits(
+    settings: "DatasetSettings", paths: list[Path], findings: Findings
+) -> tuple[Split, Split, list[str] | None]:
     encoded = {**folders.READERS, **finegrained.READERS}
     if settings.name in encoded:
-        return encoded[settings.name](*paths, settings.pixels, settings.colour)
+        return encoded[settings.name](*paths, settings.pixels, settings.colour, findings)
     splits = arrays.READERS[settings.name](*paths)
     train, test = (Split(pictures.reshape(s.images, settings.pixels, settings.colour), s.labels) for s in splits)
     return train, test, None
+
+
+def _records(dataset: "Dataset", paths: list[Path]) -> list[dict[str, str]]:
+    """Name and sha256 of each file that was read; ``dataset`` knows those of published files, but not of an archive."""
+    if not dataset.files:
+        return [{"name": path.name, "sha256": archives.digest(path)} for path in paths]
+    return [_record(file, path) for file, path in zip(dataset.files, paths, strict=True)]
 
 
 def _record(file: "File", path: Path) -> dict[str, str]:

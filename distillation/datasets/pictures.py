@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from distillation.data.pixels import opened, planes, shaped
+from distillation.data.faults import Faulty, Findings, add
+from distillation.data.pixels import decoded, planes, shaped
 from distillation.runtime.errors import BadInput
 
 BATCH = 1 << 20  # house: bytes of images that one thread decodes at a time
@@ -20,25 +21,31 @@ Result = TypeVar("Result")
 
 
 def decode(
-    members: Iterable[tuple[str, bytes]], size: int | None = None, colour: str = "auto", squash: bool = False
+    members: Iterable[tuple[str, bytes]],
+    size: int | None = None,
+    colour: str = "auto",
+    squash: bool = False,
+    findings: Findings | None = None,
 ) -> dict[str, np.ndarray]:
     """Decodes images.
 
     Args:
         members: (name, bytes) pairs; they are read only a little ahead of the decoding threads.
-        size: as in ``pixels.opened``; if None, all images must be squares of one size.
-        colour: as in ``pixels.opened``.
-        squash: as in ``pixels.opened``.
+        size: as in ``pixels.decoded``; if None, all images must be squares of one size.
+        colour: as in ``pixels.decoded``.
+        squash: as in ``pixels.decoded``.
+        findings: what receives faulty images; None refuses the first.
 
     Returns:
         uint8 arrays by name, (H, W) of grey images and (H, W, 3) of coloured ones.
 
     Raises:
-        BadInput: an image does not decode, has too many pixels or 16-bit ones, or differs in size from the others.
+        BadInput: an image does not decode, has too many pixels or 16-bit ones, and there are no ``findings``; or it
+            differs in size from the others.
     """
     arrays = {}
     for name, pixels in in_order(
-        members, lambda name, content: np.asarray(opened(name, content, size, colour, squash))
+        members, lambda name, content: np.asarray(decoded(content, size, colour, squash)), findings
     ):
         arrays[name] = pixels
         _check_side(name, pixels, *next(iter(arrays.items())))
@@ -69,18 +76,38 @@ def reshape(images: torch.Tensor, size: int | None = None, colour: str = "auto")
 
 
 def in_order(
-    members: Iterable[tuple[str, bytes]], work: Callable[[str, bytes], Result]
+    members: Iterable[tuple[str, bytes]], work: Callable[[str, bytes], Result], findings: Findings | None = None
 ) -> Iterator[tuple[str, Result]]:
-    """Yields (name, work(name, content)) in the order of ``members``, computed by threads."""
+    """Yields (name, work(name, content)) in the order of ``members``, computed by threads; ``findings`` as in ``decode``."""
+
+    def done(batch: list[tuple[str, bytes]]) -> list[tuple[str, Result | Faulty]]:
+        return [(name, _attempt(work, name, content)) for name, content in batch]
+
     Image.init()  # not thread-safe
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         waiting = deque()
         for batch in _batches(members):
-            waiting.append(pool.submit(lambda batch: [(name, work(name, content)) for name, content in batch], batch))
+            waiting.append(pool.submit(done, batch))
             if len(waiting) == AHEAD:
-                yield from waiting.popleft().result()
+                yield from _sound(waiting.popleft().result(), findings)
         for future in waiting:
-            yield from future.result()
+            yield from _sound(future.result(), findings)
+
+
+def _attempt(work: Callable[[str, bytes], Result], name: str, content: bytes) -> Result | Faulty:
+    try:
+        return work(name, content)
+    except Faulty as fault:
+        return fault
+
+
+def _sound(results: list[tuple[str, Result | Faulty]], findings: Findings | None) -> Iterator[tuple[str, Result]]:
+    """Yields the results of sound files."""
+    for name, result in results:
+        if isinstance(result, Faulty):
+            add(findings, name, result)
+        else:
+            yield name, result
 
 
 def _batches(members: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:

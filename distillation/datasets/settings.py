@@ -26,6 +26,8 @@ class DatasetSettings(Section):
         zca: whether images are whitened by ZCA instead of normalised by channel.
         form: ``whole`` (all pixels in memory) or ``index`` (images stay in files and are decoded when they are used);
             ``auto``: index above 8 GB of pixels, see ``indexing``.
+        faulty: whether a dataset with image files that cannot be used is refused, or read without them; its record and
+            the report name them.
     """
 
     name: str
@@ -36,6 +38,7 @@ class DatasetSettings(Section):
     stats: Literal["published", "computed"]
     zca: bool
     form: Literal["auto", "whole", "index"]
+    faulty: Literal["refuse", "skip"]
 
     @model_validator(mode="before")
     @classmethod
@@ -103,7 +106,14 @@ class SourceSettings(DatasetSettings):
     stats: Literal["published", "computed"] = "published"
     zca: bool = False
     form: Literal["auto", "whole", "index"] = "auto"
+    faulty: Literal["refuse", "skip"] = "refuse"
     sha256: str | None = None
+
+
+class Chosen(Section):
+    """The setting of ``method`` that the dataset itself must suit: ``ipc``, images that are chosen of each class."""
+
+    ipc: int = Field(ge=1)
 
 
 def check_content(settings: SourceSettings, path: str, sha256: str | None = None) -> None:

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from distillation.data.distilled import DistilledSet
 from distillation.data.real import RealSet
-from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
 from distillation.training.selection import k_means
 
@@ -128,7 +127,5 @@ def _joined(chosen: Iterable[Tensor]) -> Chosen:
 
 
 def _enough(data: RealSet, ipc: int) -> list[Tensor]:
-    smallest = min(map(len, data.members))
-    if ipc > smallest:
-        raise BadInput(f"method.ipc is {ipc}, but the smallest class has {smallest} images.")
+    data.require(ipc)
     return data.members

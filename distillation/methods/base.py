@@ -1,5 +1,6 @@
 """The contract of a distillation method: its settings, its problem, and its result."""
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from distillation.augment.strategy import operations, resolve
 from distillation.bounds import Count, Weight, Whole
 from distillation.data.distilled import DistilledSet
 from distillation.data.indexed import indices_on
-from distillation.data.real import RealSet
+from distillation.data.real import RealSet, listed
 from distillation.data.spaces import Space
 from distillation.methods.cost import Cost, Outline
 from distillation.networks.build import Network, build, flops
@@ -208,9 +209,29 @@ class Problem:
         Raises:
             BadInput: a class has fewer.
         """
-        if count > (smallest := self.data.smallest_class):
-            raise BadInput(f"{count} images of each class are asked for, but the smallest class has {smallest}.")
+        if short := self.data.shorter(count):
+            raise BadInput(f"{count} images of each class are drawn, but the dataset has fewer of {listed(short)}.")
         return torch.stack(self.data.sample([count] * self.classes, draws))
+
+    def batch(self, count: int, draws: torch.Generator) -> list[Tensor]:
+        """Draws the indices (n,) of n different training images of each class, on the CPU.
+
+        n is ``count``, or what the class has if that is less, as in the code of DC, DSA and DM.
+        """
+        return self.data.sample([count] * self.classes, draws)
+
+    def batch_sizes(self, count: int) -> list[int]:
+        """Returns the number of images of each class that ``batch`` draws."""
+        return [min(count, len(members)) for members in self.data.members]
+
+    def note_short(self, count: int) -> None:
+        """Prints a note that names the classes of which ``batch`` draws fewer than ``count`` images, if there are any."""
+        if short := self.data.shorter(count):
+            print(
+                f"note: method.{self.settings.name}.batch_real is {count}, but the dataset has fewer images of "
+                f"{listed(short)}: these give all that they have.",
+                file=sys.stderr,
+            )
 
     def real(self, indices: Tensor) -> Tensor:
         """Returns the training images (N, C, S, S) at ``indices`` (N,), float32 in the dataset's space, on the device."""

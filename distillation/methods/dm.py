@@ -29,7 +29,7 @@ class Settings(Section):
         iterations: updates of the images.
         lr_img: learning rate of the images.
         momentum: of the images.
-        batch_real: real images of each class in an update, or as many as the smallest class has.
+        batch_real: real images of each class in an update, or as many as it has.
     """
 
     iterations: Count
@@ -47,7 +47,8 @@ class DM(ImageMethod[Settings]):
         super().__init__(problem, settings)
         self.total = settings.iterations
         self.optimizer = torch.optim.SGD([self.images], settings.lr_img, settings.momentum)
-        self.batch = min(settings.batch_real, problem.data.smallest_class)
+        self.sizes = problem.batch_sizes(settings.batch_real)
+        problem.note_short(settings.batch_real)
         self.network = problem.network(problem.draws("network")).requires_grad_(False)
         if not has_features(self.network):
             raise BadInput(f"method.network is {problem.settings.network}, which has no features that DM could match.")
@@ -58,27 +59,35 @@ class DM(ImageMethod[Settings]):
         """Computes the gradient of L under a fresh random network."""
         problem, draws = self.problem, self.problem.draws("iteration", self.at)
         initialise(self.network, draws)
-        real = problem.real(problem.pick(self.batch, draws).flatten())
+        real = problem.real(torch.cat(problem.batch(self.settings.batch_real, draws)))
         augmentation = draw(problem.strategy, problem.classes, 1, draws)
         with torch.no_grad():
-            targets = self._means(real, *augmentation)
-        loss = (targets - self._means(self.images, *augmentation)).square().sum()
+            targets = self._means(real, self.sizes, *augmentation)
+        synthetic = self._means(self.images, [problem.settings.ipc] * problem.classes, *augmentation)
+        loss = (targets - synthetic).square().sum()
         (self.images.grad,) = torch.autograd.grad(loss, self.images)
         self.at += 1
         return StepResult(image_grad_ready=True, metrics={"loss": loss.detach() / problem.classes})
 
-    def _means(self, images: Tensor, ops: Tensor, numbers: Tensor) -> Tensor:
-        """Returns mean features (classes, F) of images in the order of their classes, each class under its one augmentation."""
-        count = len(images) // self.problem.classes
-        ops, numbers = ops.repeat_interleave(count), numbers[:, 0].repeat_interleave(count, 0)
-        augmented = apply(images, self.problem.strategy, ops, numbers)
-        features = self.problem.features(self.embed, augmented, len(images) if self.whole_batch else None)
-        return features.float().view(self.problem.classes, count, -1).mean(1)
+    def _means(self, images: Tensor, sizes: list[int], ops: Tensor, numbers: Tensor) -> Tensor:
+        """Returns mean features (classes, F) of images, each class under its one augmentation.
+
+        Args:
+            images: (N, C, S, S) in the order of their classes.
+            sizes: number of images of each class.
+            ops: (classes,) operation of each class.
+            numbers: (classes, 1, P) its parameters.
+        """
+        place = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+        augmented = apply(images, self.problem.strategy, ops[place], numbers[place, 0])
+        features = self.problem.features(self.embed, augmented, len(images) if self.whole_batch else None).float()
+        if len(set(sizes)) == 1:
+            return features.view(self.problem.classes, sizes[0], -1).mean(1)
+        return torch.stack([part.mean(0) for part in features.split(sizes)])
 
     def cost(self) -> Cost:
         """Counts the passes of the updates so far."""
-        real = self.batch * self.problem.classes
-        return _cost(self.problem.forward_flops(), self.at, real, len(self.images))
+        return _cost(self.problem.forward_flops(), self.at, sum(self.sizes), len(self.images))
 
     @classmethod
     def holds(cls, common: Common, settings: Settings, outline: Outline) -> dict[str, float]:

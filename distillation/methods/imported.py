@@ -19,7 +19,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote
 
 import torch
@@ -28,15 +28,20 @@ from torch import Tensor
 
 from distillation.data import npz, valid
 from distillation.data.distilled import DistilledSet
+from distillation.data.faults import Findings
 from distillation.data.pickled import unpickled
 from distillation.data.spaces import Space
 from distillation.datasets.archives import members
+from distillation.datasets.folders import LARGEST, is_clutter
 from distillation.datasets.pictures import decode, stack
 from distillation.methods.base import Problem, SelectionMethod
 from distillation.params import Section
 from distillation.runtime.errors import BadInput
 from distillation.runtime.files import regular
 from distillation.runtime.tensors import opened_foreign
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PAIRS = {"x_syn.pt": "y_syn.pt", "images_best.pt": "labels_best.pt"}
 RATE = "lr_best.pt"
@@ -200,11 +205,29 @@ def _tensor(path: Path) -> Tensor:
 
 
 def _pictures(folder: Path, classes: Sequence[str], channels: int) -> dict[str, Tensor]:
-    arrays = decode(members(folder, lambda name: "/" in name))
+    findings = Findings()
+    files = members(folder, lambda name: "/" in name and not is_clutter(name), findings, LARGEST)
+    arrays = decode(files, findings=findings)
+    findings.settle(folder, "mend or remove them")
     if not arrays:
         raise BadInput(f"{folder} has no images: they should lie in folders, one a class.")
     labels = [_class_of(Path(name).parent.name, classes, folder) for name in arrays]
+    if channels == 1:
+        arrays = {name: _grey(folder / name, pixels) for name, pixels in arrays.items()}
     return {"images": stack(list(arrays.values()), channels), "labels": torch.tensor(labels)}
+
+
+def _grey(path: Path, pixels: "np.ndarray") -> "np.ndarray":
+    """The one channel (H, W) of an image (H, W, 3) that many programs store as RGB although it is grey.
+
+    Raises:
+        BadInput: it has colours.
+    """
+    if pixels.ndim == 3 and (pixels != pixels[:, :, :1]).any():
+        raise BadInput(
+            f"{path} has colours, but the dataset is grey: set dataset.colour to rgb, or make the images grey."
+        )
+    return pixels if pixels.ndim == 2 else pixels[:, :, 0]
 
 
 def _class_of(name: str, classes: Sequence[str], folder: Path) -> int:

@@ -6,7 +6,7 @@ Kernel ridge regression from the synthetic images X and their labels Y should pr
 
 K is the neural tangent kernel of an infinitely wide fully connected network with ReLU, in closed form (the published
 colab's: one hidden layer, variance 2 of weights and 0.01 of biases), so that nothing is random but the real batch, the
-same number of every class. y_t and the first Y are one-hot less 1 / C. In float64 throughout, as published.
+same number of every class that has so many. y_t and the first Y are one-hot less 1 / C. In float64 throughout, as published.
 
 ``labels`` fixed moves X alone (the colab), learnt also Y (the second paper), both by Adam at the same rate. solved leaves Y
 until X has moved and then takes, at once, those labels that fit the whole training set best: with ``iterations`` 0,
@@ -40,7 +40,7 @@ class Settings(Section):
     Attributes:
         iterations: updates.
         lr: learning rate of Adam.
-        batch_real: real images of each class in an update, or as many as the smallest class has.
+        batch_real: real images of each class in an update, or as many as it has.
         depth: hidden layers of the infinitely wide network.
         ridge: λ relative to the mean diagonal of the kernel.
         labels: fixed, learnt with the images, or solved for at the end.
@@ -99,7 +99,8 @@ class KIP(ImageMethod[Settings]):
         self.targets = problem.centred(self.labels).requires_grad_(settings.labels == "learnt")
         self.leaves = [leaf for leaf in (self.images, self.targets) if leaf.requires_grad]
         self.optimizer = torch.optim.Adam(self.leaves, settings.lr)
-        self.batch = min(settings.batch_real, problem.data.smallest_class)
+        self.batch = sum(problem.batch_sizes(settings.batch_real))
+        problem.note_short(settings.batch_real)
 
     @property
     def updates(self) -> int:
@@ -112,7 +113,7 @@ class KIP(ImageMethod[Settings]):
         if update == self.settings.iterations:
             self._solve()
             return StepResult(image_grad_ready=False)
-        index = self.problem.pick(self.batch, self.problem.draws("batch", update)).flatten()
+        index = torch.cat(self.problem.batch(self.settings.batch_real, self.problem.draws("batch", update)))
         targets = self.problem.centred(self.problem.data.train.labels[index.to(self.images.device)])
         loss = (self._predictions(self.problem.real(index)) - targets).square().mean() / 2
         gradients = torch.autograd.grad(loss, self.leaves)
@@ -131,7 +132,7 @@ class KIP(ImageMethod[Settings]):
     def _solve(self) -> None:
         """Sets the labels (K_XX + λ I) K_tX⁺ y_t, of all training images t, which minimise the squared error."""
         data, images = self.problem.data, self.images.double()
-        parts = torch.arange(len(data.train)).split(self.batch * self.problem.classes)
+        parts = torch.arange(len(data.train)).split(self.batch)
         kernels = [ntk(self.problem.real(part).double(), images, self.settings.depth) for part in parts]
         weights = torch.linalg.lstsq(torch.cat(kernels), self.problem.centred(data.train.labels).double()).solution
         kernel = ntk(images, depth=self.settings.depth)
@@ -141,8 +142,8 @@ class KIP(ImageMethod[Settings]):
     def cost(self) -> Cost:
         """Counts the products of the kernels and of their gradients; no image passes through a network."""
         updates = min(self.at, self.settings.iterations)
-        data, batch = self.problem.data, self.batch * self.problem.classes
-        return _cost(data.shape, len(self.images), updates, batch, (self.at - updates) * len(data.train))
+        data = self.problem.data
+        return _cost(data.shape, len(self.images), updates, self.batch, (self.at - updates) * len(data.train))
 
     @classmethod
     def holds(cls, common: Common, settings: Settings, outline: Outline) -> dict[str, float]:

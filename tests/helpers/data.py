@@ -1,5 +1,7 @@
 """Small sets of real images."""
 
+from dataclasses import replace
+
 import torch
 
 from distillation.data.real import RealSet, Split
@@ -16,6 +18,7 @@ DIGITS = {  # a section of params.yaml
     "stats": "published",
     "zca": False,
     "form": "auto",
+    "faulty": "refuse",
 }
 
 # The record of a DistilledSet of `noise_set`'s classes.
@@ -32,6 +35,13 @@ def noise_set(per_class: int = 12, space: Space | None = None) -> RealSet:
     split = Split(images, torch.arange(CLASSES).repeat(per_class))
     info = {"name": "noise", "classes": ["a", "b", "c"], "channels": 3, "size": SIZE, "flip": True}
     return RealSet(split, _copied(split), space or Space.normalised([0.4, 0.5, 0.6], [0.2, 0.25, 0.3]), info)
+
+
+def uneven_set(*sizes: int) -> RealSet:
+    """``noise_set`` with as many training images of each class as ``sizes`` names, and all test images."""
+    whole = noise_set(max(sizes))
+    kept = torch.cat([members[:size] for members, size in zip(whole.members, sizes, strict=True)]).sort().values
+    return replace(whole, train=Split(whole.train.images[kept], whole.train.labels[kept]))
 
 
 def ramp_set(per_class: int = 20) -> RealSet:

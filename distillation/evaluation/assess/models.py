@@ -156,7 +156,7 @@ def _feature_distances(real: Tensor | None, distilled: Tensor | None) -> dict[st
 def _network(pool: Pool, model: Model, data: RealSet, real: Sequence[Tensor], chunk: int) -> "Network | Foreign":
     """Returns the network of ``model`` in eval mode, its weights ready for gradients.
 
-    Batch norms of random networks take their statistics from 16 real images of each class, as DC's do.
+    Batch norms of random networks take their statistics from 16 real images of each class, or all that it has, as DC's do.
     """
     if model.kept != "fresh":
         member = next(m for m in pool.members if (m.word, m.index, m.kept) == (model.word, model.index, model.kept))
@@ -166,8 +166,8 @@ def _network(pool: Pool, model: Model, data: RealSet, real: Sequence[Tensor], ch
     if norms:
         for module in norms:
             module.momentum = None  # the mean over the chunks
-        few = min(SETTLING, *map(len, real))
-        images = _real(data, torch.stack([indices[:few] for indices in real], 1).flatten(), pool)
+        few = [indices[place : place + 1] for place in range(SETTLING) for indices in real]  # classes in turn
+        images = _real(data, torch.cat(few), pool)
         with torch.no_grad():
             for part in images.tensor_split(-(-len(images) // chunk)):
                 network(part)

@@ -8,7 +8,6 @@ from torch import Tensor
 from distillation.methods.base import Common, Problem, SelectionMethod, StepResult
 from distillation.networks.chunks import in_chunks
 from distillation.params import Section
-from distillation.runtime.errors import BadInput
 
 if TYPE_CHECKING:
     from distillation.data.distilled import DistilledSet
@@ -31,8 +30,7 @@ class Coreset(SelectionMethod[CoresetSettings]):
         super().__init__(problem, settings)
         self.total = problem.classes
         self.chosen: list[int] = []
-        if problem.settings.ipc > (smallest := problem.data.smallest_class):
-            raise BadInput(f"method.ipc is {problem.settings.ipc}, but the smallest class has {smallest} images.")
+        problem.data.require(problem.settings.ipc)
 
     @classmethod
     def takes_real(cls, common: Common) -> bool:

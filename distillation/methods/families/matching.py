@@ -47,7 +47,7 @@ class Settings(Section):
         lr_img: learning rate of the images.
         momentum: of the images (the official code's; the paper states plain SGD).
         lr_net: learning rate of the networks, whose SGD has no momentum.
-        batch_real: real images of each class in an update, or as many as the smallest class has.
+        batch_real: real images of each class in an update, or as many as it has.
         batch_train: synthetic images in a step of the network.
         distance: per_output, as published; mse (squared, of the whole gradient) or cos (one, of the whole gradient).
     """
@@ -113,7 +113,8 @@ class Matching(ImageMethod[Settings]):
         self.outer, inner = loops(problem.settings, settings)
         self.optimizer = torch.optim.SGD([self.images], settings.lr_img, settings.momentum)
         self.strategy = problem.strategy if self.siamese else "none"
-        self.batch = min(settings.batch_real, problem.data.smallest_class)
+        self.batch, self.settling = settings.batch_real, min(SETTLING, settings.batch_real)
+        problem.note_short(settings.batch_real)
         self.epoch = math.ceil(len(self.images) / settings.batch_train)
         self.round = 1 + inner * self.epoch  # units from one update to the next under the same network
         self.iteration = (self.outer - 1) * self.round + 1
@@ -168,13 +169,13 @@ class Matching(ImageMethod[Settings]):
         """
         if self.norms:
             self.network.train()
-            self.network(self.problem.real(self.problem.pick(min(SETTLING, self.batch), draws).flatten()))
+            self.network(self.problem.real(torch.cat(self.problem.batch(self.settling, draws))))
             self.network.eval()
 
     def _differentiate(self, draws: torch.Generator) -> tuple[Tensor, Tensor]:
         """Returns the gradient of L by the images, and L; each class has one drawn augmentation."""
         problem, ipc = self.problem, self.problem.settings.ipc
-        chosen = problem.pick(self.batch, draws)
+        chosen = problem.batch(self.batch, draws)
         ops, numbers = draw(self.strategy, problem.classes, 1, draws)
         seen = apply(self.images, self.strategy, ops.repeat_interleave(ipc), numbers[:, 0].repeat_interleave(ipc, 0))
         parameters = {name: value.detach() for name, value in self.network.named_parameters()}
@@ -182,8 +183,9 @@ class Matching(ImageMethod[Settings]):
         gradients, total = [], 0.0
         parts = zip(chosen, ops, numbers, seen.detach().split(ipc), self.labels.split(ipc), strict=True)
         for indices, op, row, images, labels in parts:
-            real = apply(problem.real(indices), self.strategy, op.expand(self.batch), row.expand(self.batch, -1))
-            target = self._gradient(real, labels[:1].expand(self.batch))
+            count = len(indices)
+            real = apply(problem.real(indices), self.strategy, op.expand(count), row.expand(count, -1))
+            target = self._gradient(real, labels[:1].expand(count))
             gradient, distance = self.match(images, parameters, buffers, labels, target)
             gradients.append(gradient)
             total = total + distance.detach()
@@ -231,9 +233,9 @@ class Matching(ImageMethod[Settings]):
         """Counts the passes of the units so far."""
         full, place = divmod(self.at, self.iteration)
         updates = full * self.outer + math.ceil(place / self.round)
-        real, synthetic = updates * self.batch * self.problem.classes, updates * len(self.images)
+        real, synthetic = updates * sum(self.problem.batch_sizes(self.batch)), updates * len(self.images)
         trained = (self.at - updates) * len(self.images) // self.epoch
-        settling = updates * min(SETTLING, self.batch) * self.problem.classes if self.norms else 0
+        settling = updates * sum(self.problem.batch_sizes(self.settling)) if self.norms else 0
         forward, backward = real + synthetic + trained + settling, real + synthetic + trained
         return Cost.of_passes(self.problem.forward_flops(), forward, backward, second=synthetic)
 
