@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 
-from distillation.bounds import PROCESSORS, WEEK
+from distillation.bounds import PROCESSORS, WEEK, Count
 from distillation.runtime.errors import BadInput
 
 if TYPE_CHECKING:
@@ -228,6 +228,12 @@ def _schema_at(schema: type[BaseModel], location: tuple[int | str, ...]) -> type
             break
         schema = field.annotation
     return schema
+
+
+class Images(Section):
+    """``ipc``: images of each class in the random and k-means sets, as many as in the distilled one; the dataset has them."""
+
+    ipc: Count
 
 
 class Compute(Section):

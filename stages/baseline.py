@@ -19,7 +19,7 @@ from distillation import paths
 from distillation.data.real import RealSet
 from distillation.evaluation import cells, classify
 from distillation.evaluation.sets import affords_all_pixels
-from distillation.evaluation.settings import Draws, EvaluateCommon, Images, training_settings
+from distillation.evaluation.settings import Draws, EvaluateCommon, training_settings
 from distillation.runtime import process, stage
 from distillation.runtime.errors import guarded
 
@@ -33,7 +33,7 @@ def run(protocol: str) -> None:
     params = parameters.load()
     common = params.fields("evaluate", EvaluateCommon)
     draws = params.fields("evaluate", Draws).draws
-    ipc = params.fields("method", Images).ipc
+    ipc = params.fields("method", parameters.Images).ipc
     compute = params.section("compute", parameters.Compute)
     settings, _ = training_settings(params, protocol, "hard")
     data = RealSet.load(paths.DATASET)

@@ -20,7 +20,7 @@ from typing import Any
 from distillation import params
 from distillation.data.faults import counted, summary
 from distillation.datasets.load import read
-from distillation.datasets.settings import Chosen, DatasetSettings, SourceSettings, check_content
+from distillation.datasets.settings import DatasetSettings, SourceSettings, check_content
 from distillation.runtime import process
 from distillation.runtime.errors import BadInput, guarded
 from distillation.runtime.files import atomic_output
@@ -36,7 +36,7 @@ def run(key: str) -> None:
     settings = parameters.section(key.replace("/", "."), schema)
     dataset = read(settings, process.root() / "data/raw")
     if key == "dataset":
-        dataset.require(parameters.fields("method", Chosen).ipc)
+        dataset.require(parameters.fields("method", params.Images).ipc)
     if isinstance(settings, SourceSettings):
         check_content(
             settings, key.replace("/", "."), dataset.info["files"][0]["sha256"] if dataset.info["files"] else None

@@ -21,7 +21,7 @@ from distillation import params as parameters
 from distillation import paths
 from distillation.data.real import RealSet
 from distillation.evaluation import carried, kd
-from distillation.evaluation.settings import Images, Students
+from distillation.evaluation.settings import Students
 from distillation.evaluation.transfer_settings import Distilling, Pretrain
 from distillation.runtime import process
 from distillation.runtime.errors import guarded
@@ -54,7 +54,7 @@ def run(sets: str, target: str, teachers: str) -> None:
     if sets == "distilled":
         rows = carried.distilled(students, ["kd"])
     else:
-        ipc = params.fields("method", Images).ipc
+        ipc = params.fields("method", parameters.Images).ipc
         rows = carried.noise(students, ipc * len(data.classes)) + carried.real(data, ipc, students, ["kd"])
 
     def job_of(cell: carried.Cell, start: "Task | None") -> kd.Job:
@@ -69,7 +69,7 @@ def run(sets: str, target: str, teachers: str) -> None:
             **carried.of_network(cell, start, students),
         )
 
-    info = {"settings": settings.model_dump(), "teacher": kd.about(pool)}
+    info = {"settings": settings.model_dump(), "teacher": kd.about(pool), **target_data.skipped}
     carried.produce(
         f"{STAGES[sets]}@{target}",
         paths.REPORTS / "kd" / sets / target,

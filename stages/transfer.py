@@ -17,7 +17,7 @@ from distillation import params as parameters
 from distillation import paths
 from distillation.data.real import RealSet
 from distillation.evaluation import carried, transfer
-from distillation.evaluation.settings import Images, Students
+from distillation.evaluation.settings import Students
 from distillation.evaluation.transfer_settings import Pretrain, Transfer
 from distillation.runtime import process
 from distillation.runtime.errors import guarded
@@ -48,7 +48,7 @@ def run(sets: str, target: str) -> None:
         rows = carried.distilled(students, settings.protocols)
     else:
         rows = carried.from_scratch(students, settings.protocols)
-        rows += carried.real(data, params.fields("method", Images).ipc, students, settings.protocols)
+        rows += carried.real(data, params.fields("method", parameters.Images).ipc, students, settings.protocols)
 
     def job_of(cell: carried.Cell, start: "Task | None") -> transfer.Job:
         """Job of a cell; ``start`` is the task that pre-trains its network, None for fresh weights."""
@@ -59,10 +59,11 @@ def run(sets: str, target: str) -> None:
             **carried.of_network(cell, start, students),
         )
 
+    info = {"settings": settings.model_dump(), **target_data.skipped}
     carried.produce(
         f"{STAGES[sets]}@{target}",
         paths.REPORTS / "transfer" / sets / target,
-        lambda out, tasks: carried.write(out, rows, tasks, target, {"settings": settings.model_dump()}),
+        lambda out, tasks: carried.write(out, rows, tasks, target, info),
         transfer.transfer,
         rows,
         job_of,

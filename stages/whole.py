@@ -42,7 +42,12 @@ def run() -> None:
     ]
 
     def write(folder: Path, tasks: "list[Task]") -> None:
-        info = {"labels": "hard", "images": {"whole": len(data.train)}, "settings": settings.model_dump()}
+        info = {
+            "labels": "hard",
+            "images": {"whole": len(data.train)},
+            "settings": settings.model_dump(),
+            **data.skipped,
+        }
         cells.write(folder, rows, tasks, data.classes, info)
 
     jobs = cells.jobs("whole", rows, training, paths.DATASET, data.shape)

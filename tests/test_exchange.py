@@ -29,7 +29,7 @@ from distillation.training.loop import Training
 from distillation.training.losses import loss_of
 from distillation.training.settings import LabelSettings
 from tests.helpers.clones import ROOT
-from tests.helpers.data import CLASSES, IPC, SIZE, noise_set
+from tests.helpers.data import CLASSES, IPC, SIZE, noise_set, ramp_set
 from tests.helpers.methods import method_of
 
 HARD = {
@@ -337,6 +337,41 @@ def test_sre2ls_folders_are_classes_by_number(tmp_path):
     (tmp_path / "set/new002").rename(tmp_path / "set/new003")
     with pytest.raises(BadInput, match=r"^set has the class 'new003', but the dataset's are a, b, c\.$"):
         imported("set")
+
+
+def folder_of(images, name="pngs"):
+    """A folder of PNGs, IPC of each class, of arrays (H, W) or (H, W, 3)."""
+    for i, array in enumerate(images):
+        path = Path(name, "abc"[i // IPC], f"{i}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(array).save(path)
+    return name
+
+
+def test_grey_images_in_files_of_three_channels_are_those_of_one():
+    grey = np.random.default_rng(0).integers(0, 256, (COUNT, SIZE, SIZE), np.uint8)
+    one = imported(folder_of(grey, "one"), data=ramp_set())
+    three = imported(folder_of(np.repeat(grey[..., None], 3, -1), "three"), data=ramp_set())
+    assert one.images.shape == (COUNT, 1, SIZE, SIZE) and torch.equal(one.images, three.images)
+
+
+def test_images_with_colours_are_refused_where_the_dataset_is_grey():
+    colours = np.random.default_rng(0).integers(0, 256, (COUNT, SIZE, SIZE, 3), np.uint8)
+    with pytest.raises(
+        BadInput, match=r"^pngs/a/0\.png has colours, but the dataset is grey: set dataset\.colour to rgb, or make"
+    ):
+        imported(folder_of(colours), data=ramp_set())
+
+
+def test_all_faulty_images_of_a_folder_are_named_and_clutter_is_none():
+    folder = Path(folder_of(np.zeros((COUNT, SIZE, SIZE, 3), np.uint8)))
+    for name in ("Thumbs.db", ".DS_Store"):
+        (folder / "a" / name).write_bytes(b"no image")
+    assert len(imported(str(folder)).images) == COUNT
+    for name in ("a/x.png", "b/y.png"):
+        (folder / name).write_bytes(b"")
+    with pytest.raises(BadInput, match=r"^pngs has 2 faulty files: a/x\.png .*; b/y\.png .*: mend or remove them\.$"):
+        imported(str(folder))
 
 
 class Code:

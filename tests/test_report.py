@@ -555,3 +555,20 @@ def test_the_best_of_tests_stands_beside_the_last_epoch_and_is_marked(made):
     shown = text(page.render(page.context(found)))
     assert "chosen on the test set" in shown and "tested every 50 epochs" in shown and "optimistic" in shown
     assert shown.index(f"{ours['mean']:.2f} ±") < shown.index(f"{best['ConvNet']['mean']:.2f} ±")
+
+
+def test_skipped_files_are_named_and_each_dataset_once(made):
+    assert "Skipped files" not in rendered(made)
+    faults = {f"train/a/{n:02}.png": "does not decode as an image (it is empty)" for n in range(12)}
+    for path in ("reports/whole/info.json", "models/teachers/main/pool.json"):
+        _json(made / path, json.loads((made / path).read_text()) | {"skipped": faults})
+    other = made / "models/teachers/other"
+    shutil.copytree(made / "models/teachers/main", other)
+    info = json.loads((other / "pool.json").read_text())
+    _json(other / "pool.json", info | {"dataset": "imagefolder", "skipped": {"<b>.png": "is no regular file"}})
+    page_ = rendered(made, pools=("main", "other"))
+    shown = text(page_)
+    assert "dataset digits: 12 faulty files train/a/00.png does not decode as an image (it is empty)" in shown
+    assert "train/a/09.png" in shown and "train/a/10.png" not in shown and "and more 2 files" in shown
+    assert "imagefolder, source of the pool other: 1 faulty file &lt;b&gt;.png is no regular file" in shown
+    assert shown.count("12 faulty files") == 1

@@ -256,6 +256,10 @@ def test_a_stage_reads_only_the_parameters_it_tracks(clone):
 BAD = [
     ({"method.name": "dmm"}, "method.name is 'dmm', but the methods are"),
     ({"method.ipc": 0}, "method.ipc is 0"),
+    (
+        {"method.ipc": 145},
+        "method.ipc is 145, but digits has 1,442 training images of 10 classes: set it to 144 or less",
+    ),
     ({"method.alpha": "abc"}, "method.alpha is 'abc'"),
     ({"method.name": "random", "method.alpha": 10.0}, "method.alpha is above 0, but random has no image gradient"),
     ({"dataset.name": "cifar11"}, "dataset.name is 'cifar11'"),

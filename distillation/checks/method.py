@@ -20,6 +20,7 @@ def check(params: Params, shape: Shape, pools: Pools) -> None:
     _, shard_common = of_a_shard(method, common, settings)
     native = facts(params.value("dataset.name"))
     method.check(shard_common, settings, native.classes if native else None)
+    _enough(common, params.value("dataset.name"))
     check_guided(method, common)
     for path, pool in {"method.teacher": common.teacher, "method.guidance.teacher": common.guidance.teacher}.items():
         check_pool(path, pool, pools)
@@ -52,6 +53,16 @@ def _settings(params: Params) -> tuple[Common, Section]:
     for name in names:
         params.section(f"method.{name}", methods.load(name).Settings)
     return common, params.section(f"method.{common.name}", methods.load(common.name).Settings)
+
+
+def _enough(common: Common, dataset: str) -> None:
+    """Raises BadInput if a class of a published dataset certainly has too few images; of others download knows it."""
+    entry = CATALOGUE[dataset]
+    if entry.images and entry.count and common.ipc > (mean := entry.images // entry.count):
+        raise BadInput(
+            f"method.ipc is {common.ipc}, but {dataset} has {entry.images:,} training images of {entry.count} classes: set "
+            f"it to {mean} or less."
+        )
 
 
 def _teacher(params: Params, method: type[Method], common: Common, pool: PoolSettings) -> None:

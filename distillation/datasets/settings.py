@@ -110,12 +110,6 @@ class SourceSettings(DatasetSettings):
     sha256: str | None = None
 
 
-class Chosen(Section):
-    """The setting of ``method`` that the dataset itself must suit: ``ipc``, images that are chosen of each class."""
-
-    ipc: int = Field(ge=1)
-
-
 def check_content(settings: SourceSettings, path: str, sha256: str | None = None) -> None:
     """Checks that the archive of a source is pinned: DVC tracks its parameters, not its file.
 

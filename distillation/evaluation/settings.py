@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from distillation.bounds import Copies, Count, Whole
+from distillation.bounds import Copies, Whole
 from distillation.params import Params, Section, shown
 from distillation.runtime.errors import BadInput
 from distillation.training.settings import LabelSettings, LessonSettings, OnlineSettings, RegressionSettings
@@ -56,12 +56,6 @@ class Draws(Section):
     """``draws``: the number of random sets in the mean of the random row."""
 
     draws: Copies
-
-
-class Images(Section):
-    """``ipc``: images of each class in the random and k-means sets, as many as in the distilled one."""
-
-    ipc: Count
 
 
 class Saving(Section):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from distillation.console import format as words
 from distillation.methods.base import weighs
-from distillation.report import assessments, figures, pictures, tables, transfers
+from distillation.report import assessments, figures, pictures, skipped, tables, transfers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,6 +61,7 @@ def context(artefacts: "Artefacts") -> dict[str, Any]:
         "cost": _cost(artefacts),
         "size": _size(artefacts),
         "labels": _labels(artefacts),
+        "skipped": skipped.sections(artefacts),
         "parameters": _parameters(artefacts),
     }
 

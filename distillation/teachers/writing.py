@@ -34,6 +34,7 @@ def write(out: Path, pool: str, settings: PoolSettings, data: RealSet, tasks: Se
     info = {
         "pool": pool,
         "dataset": data.info["name"],
+        **data.skipped,
         **shared,
         "shape": [*shared["shape"], len(shared["classes"] or [])],
         "objective": settings.objective,
