@@ -87,7 +87,7 @@ def test_nothing_of_an_archive_is_written(tmp_path):
 @pytest.mark.parametrize("name", ["/etc/passwd", "../up", "a/../../up", "a\\..\\up"])
 @pytest.mark.parametrize("kind", ["tar.gz", "zip"])
 def test_names_that_lead_out_are_refused(tmp_path, kind, name):
-    refused(pack(tmp_path, kind, {name: b"x"}), name)
+    refused(pack(tmp_path, kind, {name: b"x"}), name.replace("\\", "/") if kind == "zip" else name, "leads out of it")
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
