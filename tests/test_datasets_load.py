@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import math
 import shutil
 import tarfile
 from dataclasses import replace
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from distillation import checks
 from distillation.data.real import RealSet, Split
 from distillation.data.spaces import Space
 from distillation.datasets import load, normalise
@@ -25,8 +27,13 @@ from distillation.params import validate
 from distillation.runtime.errors import BadInput, guarded
 from stages import download
 from tests.helpers.data import DIGITS
+from tests.helpers.parameters import product_params
 
 SUBSET = Path(__file__).parents[2] / "shared/data/cifar10-jpeg-10pct.tar.xz"
+
+
+def pair(mean, std, **more):
+    return {"mean": mean, "std": std, **more}
 
 
 def source(**values):
@@ -78,7 +85,22 @@ def test_a_source_needs_a_name_only_and_a_dataset_everything():
         ({"name": "cifar10", "pixels": 0}, ("sources.it.pixels", "0")),
         ({"name": "cifar10", "pixels": "32"}, ("sources.it.pixels", "'32'")),
         ({"name": "cifar10", "colour": "red"}, ("sources.it.colour", "'auto', 'rgb' or 'grey'")),
-        ({"name": "cifar10", "stats": "imagenet"}, ("sources.it.stats", "'published' or 'computed'")),
+        ({"name": "cifar10", "stats": "imagenet"}, ("sources.it.stats is 'imagenet'", "published, computed", "svhn")),
+        ({"name": "cifar10", "stats": "digits"}, ("sources.it.stats is 'digits'", "statistics are published")),
+        ({"name": "cifar10", "stats": [0.5, 0.5]}, ("sources.it.stats", "{mean: [...], std: [...]}")),
+        ({"name": "cifar10", "stats": {}}, ("sources.it.stats", "1 or 3 channels")),
+        ({"name": "cifar10", "stats": {"mean": [0.5]}}, ("sources.it.stats", "1 or 3 channels")),
+        ({"name": "cifar10", "stats": pair([0.5], [0.2], eps=0.1)}, ("sources.it.stats", "1 or 3 channels")),
+        ({"name": "cifar10", "stats": pair([0.5] * 3, [0.2])}, ("sources.it.stats", "1 or 3 channels")),
+        ({"name": "cifar10", "stats": pair([0.5] * 2, [0.2] * 2)}, ("sources.it.stats", "1 or 3 channels")),
+        ({"name": "cifar10", "stats": pair([True], [0.2])}, ("sources.it.stats", "1 or 3 channels")),
+        ({"name": "cifar10", "stats": pair([128], [64])}, ("sources.it.stats", "divide those of 0 to 255 by 255")),
+        ({"name": "cifar10", "stats": pair([0.5], [0])}, ("sources.it.stats", "std above 0")),
+        ({"name": "cifar10", "stats": pair([math.nan], [0.2])}, ("sources.it.stats", "means of 0 to 1")),
+        (
+            {"name": "cifar10", "stats": "svhn", "zca": True},
+            ("sources.it.zca", "set stats to published or zca to false"),
+        ),
         ({"name": "cifar10", "zca": 1}, ("sources.it.zca", "boolean")),
         ({"name": "cifar10", "root": "x"}, ("sources.it.root is not a setting",)),
     ],
@@ -91,6 +113,34 @@ def test_a_wrong_setting_is_one_sentence(values, words):
 
 
 # Statistics
+
+
+PUBLISHED = {  # as the code that the entry names has them
+    "mnist": ("DC", None, (0.1307,), (0.3081,)),
+    "fashionmnist": ("DC", None, (0.2861,), (0.3530,)),
+    "svhn": ("DC", None, (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
+    "cifar10": ("DC", None, (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "cifar100": ("DC", None, (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "tinyimagenet": ("DC", None, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "imagenette": ("MTT", None, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "imagenet64": ("APM", None, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "aircraft": ("KRR-ST", 32, (0.4804, 0.5116, 0.5349), (0.2021, 0.1953, 0.2297)),
+    "flowers": ("KRR-ST", 32, (0.4344, 0.3030, 0.2955), (0.2811, 0.2318, 0.2607)),
+    "cub": ("KRR-ST", 32, (0.4857, 0.4995, 0.4324), (0.2145, 0.2098, 0.2496)),
+    "dogs": ("KRR-ST", 32, (0.4765, 0.4516, 0.3911), (0.2490, 0.2435, 0.2479)),
+    "cars": ("KRR-ST", 32, (0.4706, 0.4600, 0.4548), (0.2746, 0.2740, 0.2831)),
+}
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_every_dataset_has_the_statistics_of_the_code_that_it_names(name):
+    dataset = CATALOGUE[name]
+    if name not in PUBLISHED:
+        assert (dataset.stats, dataset.resized, dataset.origin) == (None, {}, "")
+        return
+    code, size, mean, std = PUBLISHED[name]
+    assert dataset.origin.startswith(code)
+    assert dataset.statistics(size or dataset.size or 128) == (mean, std)
 
 
 @settings(max_examples=30, deadline=None)
@@ -201,6 +251,47 @@ def test_computed_statistics_are_those_of_the_training_images(cifar10):
     encoded = found.encode(found.train.images)
     torch.testing.assert_close(encoded.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(encoded.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("stats", "expected", "recorded"),
+    [
+        ("svhn", ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)), "svhn"),
+        ("aircraft", ((0.4804, 0.5116, 0.5349), (0.2021, 0.1953, 0.2297)), "aircraft"),  # at the size of the images
+        (pair([0.5, 0.25, 0], [0.5, 0.25, 0.1]), ((0.5, 0.25, 0.0), (0.5, 0.25, 0.1)), "given"),
+    ],
+)
+def test_statistics_of_another_dataset_or_given_ones(cifar10, stats, expected, recorded):
+    found = load.read(source(name="cifar10", stats=stats), cifar10)
+    assert found.space.same(Space.normalised(*expected))
+    assert found.info["stats"] == recorded
+
+
+STRANGERS = [
+    ({"stats": "mnist"}, "stats has a mean and std of 1 channels, but the images of cifar10 have 3"),
+    ({"stats": pair([0.5], [0.2])}, "stats has a mean and std of 1 channels, but the images of cifar10 have 3"),
+    ({"stats": "svhn", "colour": "grey"}, "stats has a mean and std of 3 channels, but the images of cifar10 have 1"),
+    (
+        {"stats": "flowers", "size": 48},
+        "stats is flowers, whose mean and std are published for 32, 64, 224 pixels, but",
+    ),
+]
+
+
+@pytest.mark.parametrize(("values", "sentence"), STRANGERS)
+def test_statistics_that_do_not_fit_the_images_are_one_sentence(cifar10, values, sentence):
+    with pytest.raises(BadInput, match=sentence):
+        load.read(source(name="cifar10", **values), cifar10)
+
+
+@pytest.mark.parametrize("section", ["dataset", "sources", "targets"])
+@pytest.mark.parametrize(("values", "sentence"), STRANGERS)
+def test_statistics_that_do_not_fit_are_refused_by_check(section, values, sentence):
+    entry = {"name": "cifar10", **values}
+    params = product_params({"dataset": {**DIGITS, **entry}} if section == "dataset" else {section: {"it": entry}})
+    path = section if section == "dataset" else f"{section}.it"
+    with pytest.raises(BadInput, match=rf"^{path}\.{sentence}"):
+        checks.dataset.check(params)
 
 
 def test_size_and_colour_of_a_published_set(cifar10):

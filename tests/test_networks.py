@@ -132,7 +132,10 @@ CONVNETS = st.tuples(
 RESNETS = st.tuples(
     *map(
         st.sampled_from,
-        (("ResNet10", "ResNet18", "ResNet50"), ("", "W32", "W64"), ("", "IN", "BN"), ("", "_AP"), ("", "_P2")),
+        (
+            *(("ResNet10", "ResNet18", "ResNet50"), ("", "W32", "W64"), ("", "IN", "BN"), ("", "_AP"), ("", "_P2")),
+            ("", "_He"),
+        ),
     )
 ).map("".join)
 OTHERS = st.sampled_from(
@@ -172,6 +175,7 @@ def test_every_convnet_runs_or_says_why_not(word, channels, size):
         ("VGG11IN", "VGG11"),
         ("ResNet18IN_P2_AP", "ResNet18_AP_P2"),
         ("ResNet18BN_P2W64", "ResNet18BN_P2"),
+        ("ResNet18_He0_P2BN", "ResNet18BN_P2_He0"),
         ("ResNet10BNW32", "ResNet10W32BN"),
         ("MobileNetV2BN", "MobileNetV2"),
     ],
@@ -201,6 +205,9 @@ def test_spellings(word, spelling):
         ("ResNet18W32-64", "names no network"),
         ("ResNet18D3", "names no network"),
         ("ResNet18W32W32", "says its widths twice"),
+        ("ResNet18BN_He_He0", "says its init twice"),
+        ("ResNet10BN_He0", "names no network"),
+        ("ConvNet_He", "names no network"),
     ],
 )
 def test_words_that_name_nothing(word, sentence):
@@ -265,9 +272,81 @@ def test_initialising_again_forgets_training():
         assert torch.equal(value, start[name]), name
 
 
-def test_resnet10_alone_begins_with_silent_branches():
-    assert all(not block.branch[-1].weight.any() for block in made("ResNet10").body if hasattr(block, "branch"))
-    assert all(block.branch[-1].weight.all() for block in made("ResNet18").body if hasattr(block, "branch"))
+DRAWN = {  # standard deviations of convolutions (outputs, inputs, k, k): PyTorch's default, and kaiming_normal by fan out
+    "default": lambda weight: (3 * weight[0].numel()) ** -0.5,
+    "he": lambda weight: (2 / weight[:, 0].numel()) ** 0.5,
+}
+
+
+@pytest.mark.parametrize(
+    ("word", "size", "stem", "rest"),
+    [
+        ("ResNet18BN", 32, "default", "default"),
+        ("ResNet18", 224, "default", "default"),
+        ("ResNet10BN_P2", 32, "default", "default"),
+        ("ResNet18BN_He", 32, "default", "he"),
+        ("ResNet18BN_P2_He", 64, "default", "he"),
+        ("ResNet18BN_P2_He0", 64, "default", "he"),
+        ("ResNet18BN_He", 224, "he", "he"),
+        ("ResNet10BN_P2_He", 64, "default", "he"),
+        ("ResNet50BN_He", 32, "default", "he"),
+        ("ResNet18BN_AP_He", 32, "default", "he"),
+    ],
+)
+def test_convolutions_are_drawn_as_the_word_says(word, size, stem, rest):
+    weights = [module.weight.detach() for module in made(word, 3, size).modules() if isinstance(module, nn.Conv2d)]
+    for weight, rule in zip(weights, [stem, *[rest] * (len(weights) - 1)], strict=True):
+        # six standard errors of the standard deviation of as many numbers
+        tolerance = 6 * (2 * weight.numel()) ** -0.5
+        assert float(weight.std()) == pytest.approx(DRAWN[rule](weight), rel=tolerance)
+        assert abs(float(weight.mean())) < 6 * DRAWN[rule](weight) * weight.numel() ** -0.5
+        largest = float(weight.abs().max())
+        if rule == "default":
+            assert largest <= weight[0].numel() ** -0.5, "a uniform distribution ends here"
+        else:
+            assert largest > 3 * DRAWN["he"](weight), "a normal one does not"
+
+
+@pytest.mark.parametrize("size", [32, 224])
+def test_he_is_the_initialisation_of_torchvision(size):
+    from torchvision.models import resnet18
+
+    torch.manual_seed(0)
+    published = resnet18(num_classes=10)
+    if size == 32:  # as SRe2L, CDA and SC-DD put it in
+        published.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    ours = made("ResNet18BN_He", 3, size)
+    for name in ("weight", "bias"):
+        pairs = [
+            [getattr(module, name) for module in network.modules() if getattr(module, name, None) is not None]
+            for network in (ours, published)
+        ]
+        by_shape = [sorted(parts, key=lambda part: tuple(part.shape)) for parts in pairs]
+        for one, other in zip(*by_shape, strict=True):
+            assert one.shape == other.shape
+            tolerance = 8 * one.numel() ** -0.5  # both are samples
+            assert float(one.std(correction=0)) == pytest.approx(float(other.std(correction=0)), rel=tolerance)
+
+
+def silent(word):
+    return [not block.branch[-1].weight.any() for block in made(word).body if hasattr(block, "branch")]
+
+
+def test_resnet10_and_he0_alone_begin_with_silent_branches():
+    for word in ("ResNet10", "ResNet10BN_P2_He", "ResNet18BN_P2_He0", "ResNet50BN_He0"):
+        assert all(silent(word)), word
+    for word in ("ResNet18", "ResNet18BN_He", "ResNet50BN_He"):
+        assert not any(silent(word)), word
+
+
+def test_the_words_of_old_results_draw_the_weights_that_they_drew():
+    convolution = made("ResNet18BNW8").body[3].branch[0].weight
+    draws = generator(0, "test")
+    sizes = [weight.shape for weight in made("ResNet18BNW8").parameters() if weight.dim() == 4]
+    for shape in sizes[:2]:
+        bound = shape[1:].numel() ** -0.5
+        drawn = torch.empty(shape).uniform_(-bound, bound, generator=draws)
+    assert torch.equal(convolution, drawn)
 
 
 def test_running_statistics_move_in_training_only():

@@ -156,7 +156,15 @@ def test_rows_start_from_the_same_values_whatever_params_yaml_held():
 
 
 @pytest.mark.parametrize(
-    "name", ["clom-contrastive/cifar100-cos", "clom-pool/dsa", "apm/cifar10-1000", "matching/dc-mnist-1"]
+    "name",
+    [
+        "clom-contrastive/cifar100-cos",
+        "clom-pool/dsa",
+        "apm/cifar10-1000",
+        "matching/dc-mnist-1",
+        "scdd/cda-tinyimagenet-50",
+        "krr-transfer/krr_st-imagenet64",
+    ],
 )
 def test_the_overrides_lead_to_the_row_and_back(name):
     wanted = of(rows.find(name), "published")
@@ -280,6 +288,52 @@ def test_rows_of_transfer_are_measured_target_by_target():
     targets = ("cifar100", "cifar10", "aircraft", "flowers", "cub", "dogs")
     assert paths == [f"transfer.{t}.finetune.distilled.ConvNetW128-256-512BN" for t in targets]
     assert len(rows.metrics(row.recipe, overlay.quick(row.settings))) == 6
+
+
+CIFAR10 = "cifar10"
+TINY_SRE2L = {"mean": [0.4802, 0.4481, 0.3975], "std": [0.2302, 0.2265, 0.2262]}
+KRR_ST = {  # by dataset and pixels
+    ("cifar10", 32): {"mean": [0.4914, 0.4822, 0.4465], "std": [0.2470, 0.2435, 0.2616]},
+    ("cifar10", 64): {"mean": [0.4914, 0.4821, 0.4465], "std": [0.2469, 0.2433, 0.2614]},
+    ("cifar100", 64): {"mean": [0.5070, 0.4865, 0.4409], "std": [0.2671, 0.2562, 0.2760]},
+    ("tinyimagenet", 64): {"mean": [0.4802, 0.4481, 0.3975], "std": [0.2770, 0.2691, 0.2821]},
+    ("imagenet64", 64): {"mean": [0.4810, 0.4574, 0.4078], "std": [0.2633, 0.2560, 0.2708]},
+}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "method", "dataset", "stats"),
+    [
+        ("scdd", None, "cifar100", CIFAR10),
+        ("scdd", None, "tinyimagenet", TINY_SRE2L),
+        ("scdd-objectives", None, "cifar100", CIFAR10),
+        ("krr-transfer", "mtt", "cifar100", CIFAR10),
+        ("krr-transfer", "mtt", "tinyimagenet", "published"),
+        ("krr-transfer", "dsa", "tinyimagenet", "published"),
+        ("krr-transfer", "krr_st", "cifar100", "published"),
+        ("krr-transfer", "krr_st", "tinyimagenet", KRR_ST["tinyimagenet", 64]),
+        ("krr-transfer", "krr_st", "imagenet64", KRR_ST["imagenet64", 64]),
+        ("krr-kd", "krr_st", "tinyimagenet", KRR_ST["tinyimagenet", 64]),
+        ("krr-kd", "mtt", "tinyimagenet", "published"),
+        ("matching", None, "cifar100", "published"),
+        ("clom", None, "cifar100", "published"),
+    ],
+)
+def test_a_row_normalises_as_the_code_of_its_paper(recipe, method, dataset, stats):
+    found = [
+        row.settings["dataset.stats"]
+        for row in rows.rows(recipe)
+        if row.settings["dataset.name"] == dataset and method in (None, row.settings["method.name"])
+    ]
+    assert found and all(each == stats for each in found)
+
+
+@pytest.mark.parametrize("recipe", ["krr-transfer", "krr-kd"])
+def test_targets_are_normalised_as_in_the_code_of_krr_st(recipe):
+    for row in rows.rows(recipe):
+        size = {"cifar100": 32}.get(row.settings["dataset.name"], 64)
+        for entry in row.settings["targets"].values():
+            assert entry.get("stats", "published") == KRR_ST.get((entry["name"], size), "published")
 
 
 def test_fine_grained_targets_have_published_statistics_at_the_size_of_their_source():

@@ -2,7 +2,7 @@
 
 from distillation.checks.sections import names
 from distillation.datasets.catalogue import facts
-from distillation.datasets.settings import DatasetSettings, SourceSettings, check_content
+from distillation.datasets.settings import DatasetSettings, SourceSettings, check_content, statistics_of
 from distillation.networks import names as networks
 from distillation.params import Params
 from distillation.runtime.errors import BadInput
@@ -20,10 +20,23 @@ def check(params: Params) -> Shape:
         BadInput: a section is wrong.
     """
     settings = params.section("dataset", DatasetSettings)
+    _check_statistics("dataset", settings)
     for section in ("sources", "targets"):
         for name in names(params, section):
-            check_content(params.section(f"{section}.{name}", SourceSettings), f"{section}.{name}")
+            source = params.section(f"{section}.{name}", SourceSettings)
+            check_content(source, f"{section}.{name}")
+            _check_statistics(f"{section}.{name}", source)
     return shape_of(settings)
+
+
+def _check_statistics(path: str, settings: DatasetSettings) -> None:
+    """Raises BadInput if ``stats`` does not fit the images, as far as their shape is known."""
+    channels, size = shape_of(settings)
+    if channels and size and not settings.zca:
+        try:
+            statistics_of(settings, channels, size)
+        except BadInput as error:
+            raise BadInput(f"{path}.{error}") from error
 
 
 def shape_of(settings: DatasetSettings) -> Shape:

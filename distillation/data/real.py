@@ -69,7 +69,7 @@ class RealSet:
             - ``name``, ``channels``, ``size`` (pixels of a side);
             - ``classes``: their names, in label order;
             - ``flip``: whether a mirrored image keeps its class;
-            - ``stats``: ``published`` or ``computed``;
+            - ``stats``: where mean and std are from: ``published``, ``computed``, ``given`` or the name of a dataset;
             - ``files``: name and sha256 of each source file;
             - ``index`` (name of the folder of the images) and ``colour`` (see ``pixels.opened``), if images stay in files;
             - ``skipped``: fault of each faulty file by its name, if any was skipped.

@@ -1,11 +1,10 @@
 """Static facts about every dataset: shape, classes, statistics, files.
 
-URLs, sizes and checksums are those that torchvision and tensorflow-datasets verify. Means and standard deviations are
-the ones that DC, DSA and DM train with (Zhao et al., ICLR 2021, ICML 2021, WACV 2023: official code); Imagenette and
-ImageNet-64 take ImageNet's, as there. Datasets without a published pair have none here.
+URLs, sizes and checksums are those that torchvision and tensorflow-datasets verify. Each entry names the code that its
+means and standard deviations are of (``origin``); datasets without a published pair have none here. Other code has other
+pairs for the same images: the recipes name them where a paper's numbers were made with them (``dataset.stats``).
 
-The five fine-grained datasets have the pairs of KRR-ST (Lee et al., ICLR 2024: official code), one for each size of its
-training. The green mean of flowers is 0.3030 at 32 px but 0.3830 at 64 and 224 px, as in that code.
+The green mean of flowers is 0.3030 at 32 px but 0.3830 at 64 and 224 px, as in KRR-ST's code.
 """
 
 from collections.abc import Sequence
@@ -13,6 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std of each channel of pixels in [0, 1]
+
+# The official code of each paper, by the repository and file that the statistics are in.
+_DC = "DC, DSA and DM (VICO-UoE/DatasetCondensation, utils.py)"
+_APM = "APM (mchen725/DD_APM, utils.py): ImageNet's"
+_MTT = "MTT (GeorgeCazenavette/mtt-distillation, utils.py): ImageNet's"
+_KRR_ST = "KRR-ST (db-Lee/selfsup_dd, data/augmentation.py)"
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 DIGITS = tuple("0123456789")
@@ -51,6 +56,7 @@ class Dataset:
         flip: whether a mirrored image keeps its class.
         stats: published (mean, std) of each channel of pixels in [0, 1], or None.
         resized: published (mean, std) for images of one size, by pixels of a side.
+        origin: the code that ``stats`` and ``resized`` are of; empty if there are none.
         terms: the authors' terms of use.
         files: its files, in the order of its reader's arguments.
     """
@@ -63,6 +69,7 @@ class Dataset:
     flip: bool = True
     stats: Statistics | None = None
     resized: dict[int, Statistics] = field(default_factory=dict)
+    origin: str = ""
     terms: str = "No licence is stated by its authors."
     files: tuple[File, ...] = ()
 
@@ -259,6 +266,7 @@ CATALOGUE = {
         images=60_000,
         flip=False,
         stats=((0.1307,), (0.3081,)),
+        origin=_DC,
         terms="CC BY-SA 3.0.",
         files=_idx(
             _MNIST_FOLDERS,
@@ -274,6 +282,7 @@ CATALOGUE = {
         _FASHION,
         images=60_000,
         stats=((0.2861,), (0.3530,)),
+        origin=_DC,
         terms="MIT (Zalando SE).",
         files=_idx(
             _FASHION_FOLDERS,
@@ -290,6 +299,7 @@ CATALOGUE = {
         images=73_257,
         flip=False,
         stats=((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
+        origin=_DC,
         terms="For non-commercial use only.",
         files=(
             _one(
@@ -312,6 +322,7 @@ CATALOGUE = {
         _CIFAR10,
         images=50_000,
         stats=((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+        origin=_DC,
         files=(
             _one(
                 _CIFAR,
@@ -327,6 +338,7 @@ CATALOGUE = {
         _CIFAR100,
         images=50_000,
         stats=((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
+        origin=_DC,
         files=(
             _one(
                 _CIFAR,
@@ -357,6 +369,7 @@ CATALOGUE = {
         count=200,
         images=100_000,
         stats=IMAGENET,
+        origin=_DC,
         terms=_OF_IMAGENET,
         files=(
             _one(
@@ -373,6 +386,7 @@ CATALOGUE = {
         _IMAGENETTE,
         images=9_469,
         stats=IMAGENET,
+        origin=_MTT,
         terms=_OF_IMAGENET,
         files=(
             _one(
@@ -390,6 +404,7 @@ CATALOGUE = {
         [str(number) for number in range(1, 1001)],
         images=1_281_167,
         stats=IMAGENET,
+        origin=_APM,
         terms=_OF_IMAGENET,
         files=(
             File(
@@ -422,6 +437,7 @@ CATALOGUE = {
             64: ((0.4797, 0.5108, 0.5341), (0.2117, 0.2049, 0.2380)),
             224: ((0.4797, 0.5109, 0.5342), (0.2204, 0.2135, 0.2451)),
         },
+        origin=_KRR_ST,
         terms=f"{_RESEARCH}, exclusively.",
         files=(_one(_AIRCRAFT, "fgvc-aircraft-2013b.tar.gz", 2753340328, "md5:d4acdd33327262359767eeaa97a4f732"),),
     ),
@@ -435,6 +451,7 @@ CATALOGUE = {
             64: ((0.4344, 0.3830, 0.2955), (0.2878, 0.2390, 0.2674)),
             224: ((0.4344, 0.3830, 0.2955), (0.2928, 0.2449, 0.2726)),
         },
+        origin=_KRR_ST,
         files=(
             _one(
                 _FLOWERS,
@@ -466,6 +483,7 @@ CATALOGUE = {
             64: ((0.4856, 0.4995, 0.4324), (0.2218, 0.2170, 0.2564)),
             224: ((0.4856, 0.4994, 0.4324), (0.2295, 0.2250, 0.2635)),
         },
+        origin=_KRR_ST,
         terms=f"{_RESEARCH}.",
         files=(
             File(
@@ -486,6 +504,7 @@ CATALOGUE = {
             64: ((0.4765, 0.4517, 0.3911), (0.2551, 0.2495, 0.2539)),
             224: ((0.4765, 0.4517, 0.3912), (0.2617, 0.2564, 0.2607)),
         },
+        origin=_KRR_ST,
         terms=_OF_IMAGENET,
         files=(
             _one(
@@ -507,6 +526,7 @@ CATALOGUE = {
             64: ((0.4707, 0.4601, 0.4549), (0.2836, 0.2826, 0.2914)),
             224: ((0.4707, 0.4601, 0.4549), (0.2927, 0.2917, 0.3001)),
         },
+        origin=_KRR_ST,
         files=tuple(
             File(name, size, f"sha256:{digest}", page=_CARS_PAGE)
             for name, size, digest in (

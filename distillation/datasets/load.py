@@ -14,12 +14,13 @@ from distillation.data.spaces import Space
 from distillation.datasets import archives, arrays, finegrained, folders, indexing, normalise, pictures
 from distillation.datasets.catalogue import CATALOGUE
 from distillation.datasets.downloads import fetch
+from distillation.datasets.settings import statistics_of
 from distillation.runtime.errors import BadInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from distillation.datasets.catalogue import Dataset, File
+    from distillation.datasets.catalogue import File
     from distillation.datasets.settings import DatasetSettings
 
 
@@ -44,7 +45,7 @@ def read(settings: "DatasetSettings", raw_root: str | Path) -> RealSet:
         statistics, form = lambda: normalise.statistics(train.images), {}
     classes = list(dataset.classes or classes or ())
     _check(settings.name, train, test, classes)
-    space, stats = _space(settings, dataset, train.images, statistics)
+    space, stats = _space(settings, train.images, statistics)
     info = {
         "name": settings.name,
         "classes": classes,
@@ -101,15 +102,14 @@ def _check(name: str, train: Split, test: Split, classes: list[str]) -> None:
 
 def _space(
     settings: "DatasetSettings",
-    dataset: "Dataset",
     images: Tensor | IndexedImages,
     statistics: "Callable[[], tuple[Sequence[float], Sequence[float]]]",
 ) -> tuple[Space, str]:
-    """The Space, and whether its statistics are ``computed`` (by the function ``statistics``) or ``published``."""
+    """The Space, and where its statistics are from: ``computed`` by the function, ``given``, ``published`` or a dataset."""
     if settings.zca:
         assert isinstance(images, torch.Tensor)  # the settings refuse zca of an index
         return normalise.whitening(images), "computed"
-    published = dataset.statistics(images.shape[-1])
-    if settings.stats == "published" and published and dataset.channels == images.shape[1]:
-        return Space.normalised(*published), "published"
-    return Space.normalised(*statistics()), "computed"
+    pair = statistics_of(settings, images.shape[1], images.shape[-1])
+    if pair is None:
+        return Space.normalised(*statistics()), "computed"
+    return Space.normalised(*pair), settings.stats if isinstance(settings.stats, str) else "given"

@@ -1,15 +1,45 @@
 """The sections of params.yaml that name a dataset."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import ConfigDict, Field, PlainValidator, ValidationInfo, field_validator, model_validator
 
 from distillation.bounds import LARGEST
-from distillation.datasets.catalogue import CATALOGUE, INDEXED, facts
+from distillation.datasets.catalogue import CATALOGUE, INDEXED, Statistics, facts
 from distillation.params import Section
 from distillation.runtime.errors import BadInput
 
 NONE = "data/none"
+
+
+def _stats(value: object) -> str | Statistics:
+    """Validates the setting ``stats``: a word as it is, two lists as (mean, std)."""
+    described = [name for name, dataset in CATALOGUE.items() if dataset.stats or dataset.resized]
+    if isinstance(value, dict):
+        return _given(value)
+    if isinstance(value, str) and value in ("published", "computed", *described):
+        return value
+    raise ValueError(
+        f"should be published, computed, a dataset whose statistics are published ({', '.join(described)}), or "
+        "{mean: [...], std: [...]} of pixels in [0, 1]"
+    )
+
+
+def _given(value: dict) -> Statistics:
+    """Validates two lists of statistics: of 1 or 3 channels, in the range that pixels in [0, 1] can have."""
+    mean, std = lists = [value.get(key) for key in ("mean", "std")]
+    numbers = all(isinstance(each, list) and all(type(number) in (int, float) for number in each) for each in lists)
+    if value.keys() != {"mean", "std"} or not numbers or not len(mean) == len(std) in (1, 3):
+        raise ValueError("should be {mean: [...], std: [...]} with a number for each of 1 or 3 channels")
+    if not all(0 <= number <= 1 for number in mean) or not all(0 < number <= 0.5 for number in std):
+        raise ValueError(
+            "should have means of 0 to 1 and std above 0 and up to 0.5, as pixels in [0, 1] have them: divide those of 0 "
+            "to 255 by 255"
+        )
+    return tuple(map(float, mean)), tuple(map(float, std))
+
+
+Stats = Annotated[str | Statistics, PlainValidator(_stats)]
 
 
 class DatasetSettings(Section):
@@ -21,8 +51,9 @@ class DatasetSettings(Section):
         pixels: of a side, to resize to; None keeps the native ones (Imagenette's vary: it needs a number).
         colour: ``grey`` or ``rgb`` converts; ``auto`` keeps the files' own, and RGB if they are mixed.
         flip: whether a mirrored image keeps its class, which augmentations respect; ``auto``: the catalogue's value.
-        stats: ``published``: the published mean and std of the channels, if there are any for those channels, else
-            computed ones; ``computed``: those of the training images. The record of the dataset holds which it was.
+        stats: ``published``: the catalogue's mean and std of the channels, if there are any for those channels, else
+            computed ones; ``computed``: those of the training images; the name of a dataset of the catalogue: that one's;
+            ``{mean: [...], std: [...]}``: these, of pixels in [0, 1]. The record of the dataset holds which it was.
         zca: whether images are whitened by ZCA instead of normalised by channel.
         form: ``whole`` (all pixels in memory) or ``index`` (images stay in files and are decoded when they are used);
             ``auto``: index above 8 GB of pixels, see ``indexing``.
@@ -35,7 +66,7 @@ class DatasetSettings(Section):
     pixels: int | None = Field(ge=4, le=LARGEST)
     colour: Literal["auto", "rgb", "grey"]
     flip: Literal["auto"] | bool
-    stats: Literal["published", "computed"]
+    stats: Stats
     zca: bool
     form: Literal["auto", "whole", "index"]
     faulty: Literal["refuse", "skip"]
@@ -74,6 +105,13 @@ class DatasetSettings(Section):
             raise ValueError(f"{info.data['name']}'s images differ in size: it should be a number of pixels")
         return pixels
 
+    @field_validator("zca")
+    @classmethod
+    def _instead_of_statistics(cls, zca: bool, info: ValidationInfo) -> bool:
+        if zca and info.data.get("stats", "published") not in ("published", "computed"):
+            raise ValueError("whitening takes the place of stats: set stats to published or zca to false")
+        return zca
+
     @field_validator("form")
     @classmethod
     def _where_images_are_files(cls, form: str, info: ValidationInfo) -> str:
@@ -103,11 +141,38 @@ class SourceSettings(DatasetSettings):
     pixels: int | None = Field(default=None, ge=4, le=LARGEST)
     colour: Literal["auto", "rgb", "grey"] = "auto"
     flip: Literal["auto"] | bool = "auto"
-    stats: Literal["published", "computed"] = "published"
+    stats: Stats = "published"
     zca: bool = False
     form: Literal["auto", "whole", "index"] = "auto"
     faulty: Literal["refuse", "skip"] = "refuse"
     sha256: str | None = None
+
+
+def statistics_of(settings: DatasetSettings, channels: int, size: int) -> Statistics | None:
+    """The (mean, std) that settings without ZCA give images of this shape; None if they are to be computed.
+
+    Args:
+        settings: of the dataset.
+        channels: of its images.
+        size: pixels of a side.
+
+    Raises:
+        BadInput: ``stats`` names or gives statistics that such images do not have.
+    """
+    if settings.stats == "computed":
+        return None
+    given = settings.name if settings.stats == "published" else settings.stats
+    pair = CATALOGUE[given].statistics(size) if isinstance(given, str) else given
+    if pair and len(pair[0]) == channels:
+        return pair
+    if settings.stats == "published":
+        return None
+    if pair:
+        raise BadInput(
+            f"stats has a mean and std of {len(pair[0])} channels, but the images of {settings.name} have {channels}."
+        )
+    sizes = ", ".join(map(str, CATALOGUE[str(given)].resized))
+    raise BadInput(f"stats is {given}, whose mean and std are published for {sizes} pixels, but not for {size}.")
 
 
 def check_content(settings: SourceSettings, path: str, sha256: str | None = None) -> None:

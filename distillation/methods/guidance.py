@@ -10,8 +10,9 @@ times the gradient of its loss joins the method's own. Three losses (``method.gu
 - ``cos``, the ratio with the cosine distance of features, for teachers of any classes, or of none.
 
 The real batch of the ratios is drawn uniformly with replacement from the whole training set, un-augmented. Teachers are
-in eval mode. The published code leaves them in train mode, which is the same for networks with instance norm or none;
-with batch norm, batches then change a teacher's predictions and its statistics.
+in eval mode, as in CLOM's code, which tests them before they guide and leaves them so. CLoM's leaves them in train mode,
+which is the same for networks with instance norm or none; with batch norm, batches then change a teacher's predictions
+and its statistics.
 """
 
 from collections import Counter

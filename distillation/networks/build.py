@@ -83,20 +83,29 @@ def build(name: str, channels: int, size: int, classes: int, generator: torch.Ge
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
     """Draws all weights of ``network`` anew from the CPU ``generator``, in place: the same numbers on every device.
 
-    The distributions are PyTorch's defaults, which the published runs used: weights and biases of convolutions and linear
-    layers U(-1/sqrt(fan_in), 1/sqrt(fan_in)), norms 1 and 0 with fresh running statistics. ``Residual.settle`` follows.
+    The distributions are PyTorch's defaults, as in the official code of DC, DSA, DM, MTT and APM: weights and biases of
+    convolutions and linear layers U(-1/sqrt(fan_in), 1/sqrt(fan_in)), norms 1 and 0 with fresh running statistics. The
+    convolutions of ResNets whose name has ``_He`` are drawn from N(0, 2 / fan_out), as in that of SRe2L, CDA, SC-DD and
+    KRR-ST, but for a 3x3 stem. ``Residual.settle`` follows.
     """
     for module in network.modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
+        if isinstance(module, resnet.HeConv2d):
+            deviation = (2 / module.weight[:, 0].numel()) ** 0.5
+            module.weight.copy_(_empty(module.weight).normal_(0, deviation, generator=generator))
+        elif isinstance(module, (nn.Conv2d, nn.Linear)):
             bound = module.weight[0].numel() ** -0.5
             for parameter in module.parameters(recurse=False):
-                values = torch.empty(parameter.shape, dtype=torch.float32, device="cpu")
-                parameter.copy_(values.uniform_(-bound, bound, generator=generator))
+                parameter.copy_(_empty(parameter).uniform_(-bound, bound, generator=generator))
         elif isinstance(module, _NORMS):
             module.reset_parameters()
     for module in network.modules():
         if isinstance(module, resnet.Residual):
             module.settle()
+
+
+def _empty(parameter: Tensor) -> Tensor:
+    """Memory of the parameter's shape on the CPU, in float32 whatever the network's type is."""
+    return torch.empty(parameter.shape, dtype=torch.float32, device="cpu")
 
 
 class Named(Protocol):

@@ -14,7 +14,9 @@ family              tokens
 ``VGG11``           norm ``IN``, ``BN``
 ``ResNet10/18/50``  ``W64`` channels of the stem and the first stage, doubled by each of the next three;
                     norm ``IN``, ``BN``; ``_AP``: stride 1 and average pooling in place of stride 2;
-                    ``_P2``: the 3x3 stem padded by 2 (KRR-ST) at any image size
+                    ``_P2``: the 3x3 stem padded by 2 (KRR-ST) at any image size;
+                    initial weights ``_He``: as torchvision draws them (SRe2L, CDA, SC-DD, KRR-ST),
+                    ``_He0``: the same with silent branches (not ResNet10, whose branches are always so)
 ``MobileNetV2``     none (batch norm, expansion 2)
 ``AlexCifarNet``    none
 ``LeNet``, ``MLP``  none
@@ -29,7 +31,7 @@ from dataclasses import dataclass
 
 from distillation.runtime.errors import BadInput
 
-_RESNET = {"norm": ("IN", "BN"), "pooling": ("", "_AP"), "stem": ("", "_P2")}
+_RESNET = {"norm": ("IN", "BN"), "pooling": ("", "_AP"), "stem": ("", "_P2"), "init": ("", "_He", "_He0")}
 _CHOICES = {
     "ConvNet": {
         "activation": ("AR", "AS", "AL", "ASwish"),
@@ -38,7 +40,7 @@ _CHOICES = {
     },
     "AlexNet": {"norm": ("NN", "IN", "BN")},
     "VGG11": {"norm": ("IN", "BN")},
-    "ResNet10": _RESNET,
+    "ResNet10": {**_RESNET, "init": ("", "_He")},
     "ResNet18": _RESNET,
     "ResNet50": _RESNET,
     "MobileNetV2": {"norm": ("BN",)},
@@ -54,13 +56,14 @@ _LONGEST = 100  # letters of a name: twelve blocks of five digits each; it is pa
 _USUAL = """
     ConvNet ConvNetBN ConvNetNN ConvNetLN ConvNetGN ConvNetD1 ConvNetD2 ConvNetD4 ConvNetD5 ConvNetW32 ConvNetW64
     ConvNetW256 ConvNetAS ConvNetAL ConvNetASwish ConvNetASwishBN ConvNetMP ConvNetNP ConvNetW128-256-512BN AlexNet
-    AlexNetIN AlexNetBN VGG11 VGG11BN ResNet10 ResNet10BN ResNet10BN_P2 ResNet10W32BN ResNet18 ResNet18BN
-    ResNet18_AP ResNet18BN_AP ResNet18BN_P2 ResNet50 ResNet50BN MobileNetV2 AlexCifarNet LeNet MLP
+    AlexNetIN AlexNetBN VGG11 VGG11BN ResNet10 ResNet10BN ResNet10BN_P2 ResNet10BN_P2_He ResNet10W32BN ResNet18
+    ResNet18BN ResNet18_AP ResNet18BN_AP ResNet18BN_P2 ResNet18BN_He ResNet18BN_P2_He ResNet18BN_P2_He0 ResNet50
+    ResNet50BN ResNet50BN_He MobileNetV2 AlexCifarNet LeNet MLP
 """
 GRAMMAR = (
     "ConvNet with D<blocks>, W<width> or W<width>-<width>-..., AR|AS|AL|ASwish, IN|BN|LN|GN|NN and AP|MP|NP "
-    "(as ConvNetD4W64BN), AlexNet or AlexNetIN|BN, VGG11 or VGG11BN, ResNet10|18|50 with W<width>, BN, _AP and _P2, "
-    "MobileNetV2, AlexCifarNet, LeNet or MLP"
+    "(as ConvNetD4W64BN), AlexNet or AlexNetIN|BN, VGG11 or VGG11BN, ResNet10|18|50 with W<width>, BN, _AP, _P2 and "
+    "_He|_He0, MobileNetV2, AlexCifarNet, LeNet or MLP"
 )
 
 
@@ -75,6 +78,7 @@ class Spec:
         norm: token of the table above.
         pooling: token of the table above.
         stem: ``_P2`` or empty.
+        init: ``_He``, ``_He0`` or empty.
     """
 
     family: str
@@ -83,6 +87,7 @@ class Spec:
     norm: str = ""
     pooling: str = ""
     stem: str = ""
+    init: str = ""
 
 
 def parse(name: str) -> Spec:

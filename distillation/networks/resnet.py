@@ -2,8 +2,12 @@
 
 Stem: 3x3, stride 1, no pooling below 128 pixels; the original 7x7, stride 2 with 3x3 maximum pooling from there on;
 ``_P2`` the 3x3 stem padded by 2 at any size (KRR-ST's teachers and ResNet10). ``W32`` halves all widths. ``_AP`` uses
-average pooling in place of stride 2 and keeps the last maps whole (DC's condensing network). ResNet10 begins
-with silent branches: the scale of each block's last norm is 0 (KRR-ST).
+average pooling in place of stride 2 and keeps the last maps whole (DC's condensing network).
+
+``_He`` draws the convolutions from N(0, 2 / fan_out), fan_out = outputs · kernel area (He et al., 2015), as torchvision does
+and with it SRe2L, CDA, SC-DD and KRR-ST. Their 3x3 stem is put in afterwards and keeps PyTorch's default, as here; DC, DSA,
+DM, MTT and APM have the default throughout. ResNet10, and ``_He0``, begin with silent branches: the scale of each block's
+last norm is 0 (KRR-ST: its ResNet10 and the ResNet18 that teaches by knowledge distillation).
 """
 
 from torch import Tensor, nn
@@ -31,6 +35,10 @@ def body(spec: Spec, channels: int, size: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+class HeConv2d(nn.Conv2d):
+    """A convolution without bias whose weights begin from N(0, 2 / fan_out); ``build.initialise`` draws them."""
+
+
 class Residual(nn.Module):
     """A block: the sum of a branch and a shortcut, then ReLU; the branches of ResNet50 are bottlenecks (1x1, 3x3, 1x1).
 
@@ -43,28 +51,29 @@ class Residual(nn.Module):
         super().__init__()
         bottleneck = spec.family == "ResNet50"
         self.channels = 4 * width if bottleneck else width
-        self.silent = spec.family == "ResNet10"
+        self.silent = spec.family == "ResNet10" or spec.init == "_He0"
         step, pool = (1, [nn.AvgPool2d(2)]) if spec.pooling and stride == 2 else (stride, [])
-        squeeze = [_conv(inside, width, 1), norm(spec.norm, width), nn.ReLU(inplace=True)] if bottleneck else []
+        squeeze = [_conv(spec, inside, width, 1), norm(spec.norm, width), nn.ReLU(inplace=True)] if bottleneck else []
         self.branch = nn.Sequential(
             *squeeze,
-            _conv(width if bottleneck else inside, width, 3, step),
+            _conv(spec, width if bottleneck else inside, width, 3, step),
             norm(spec.norm, width),
             nn.ReLU(inplace=True),
             *pool,
-            _conv(width, self.channels, 1 if bottleneck else 3),
+            _conv(spec, width, self.channels, 1 if bottleneck else 3),
             norm(spec.norm, self.channels),
         )
         self.shortcut = nn.Identity()
         if stride != 1 or inside != self.channels:
-            self.shortcut = nn.Sequential(_conv(inside, self.channels, 1, step), *pool, norm(spec.norm, self.channels))
+            projection = _conv(spec, inside, self.channels, 1, step)
+            self.shortcut = nn.Sequential(projection, *pool, norm(spec.norm, self.channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, inside, H, W) to (N, channels, H / stride, W / stride)."""
         return F.relu(self.branch(x) + self.shortcut(x))
 
     def settle(self) -> None:
-        """Completes the default initialisation: silences the branch if the block is ``silent``."""
+        """Completes the initialisation: silences the branch if the block is ``silent``."""
         if self.silent:
             scale = self.branch[-1].weight
             assert isinstance(scale, Tensor)
@@ -75,11 +84,12 @@ def _stem(spec: Spec, channels: int, size: int) -> list[nn.Module]:
     """The layers before the first block."""
     width = spec.widths[0]
     if size >= LARGE and not spec.stem:
-        first = nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False)
+        first = _conv(spec, channels, width, 7, 2)
         return [first, norm(spec.norm, width), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
     first = nn.Conv2d(channels, width, 3, padding=2 if spec.stem else 1, bias=False)
     return [first, norm(spec.norm, width), nn.ReLU(inplace=True)]
 
 
-def _conv(inside: int, outside: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inside, outside, kernel, stride, kernel // 2, bias=False)
+def _conv(spec: Spec, inside: int, outside: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    kind = HeConv2d if spec.init else nn.Conv2d
+    return kind(inside, outside, kernel, stride, kernel // 2, bias=False)

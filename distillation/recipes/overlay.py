@@ -35,9 +35,9 @@ def quick(settings: Mapping[str, Any]) -> dict[str, Any]:
     small = {path: _small(path, value, rule) for path, value in settings.items()}
     small |= {path: value for path, value in rule["instead"].items() if path in settings}
     size = next(size for size in rule["sizes"] if all(_fits(network, size) for network in _network_names(small)))
-    small |= {"dataset.name": rule["dataset"], "dataset.pixels": size}
+    stands_in = {"name": rule["dataset"], "pixels": size, "stats": "published"}
+    small |= {f"dataset.{key}": value for key, value in stands_in.items()}
     for section in _MAPS:
-        stands_in = {"name": rule["dataset"], "pixels": size}
         small[section] = {name: {**entry, **stands_in} for name, entry in settings[section].items()}
     return small
 

@@ -1,6 +1,6 @@
 """Barlow Twins (Zbontar et al. 2021): outputs of two views agree in every dimension, and no two dimensions agree.
 
-Defaults are solo-learn's for CIFAR, of which KRR-ST's targets seem to be (a ResNet18BN_P2, whose stem is solo-learn's).
+Defaults are solo-learn's for CIFAR, of which KRR-ST's targets seem to be (a ResNet18BN_P2_He, whose stem is solo-learn's).
 """
 
 from collections.abc import Sequence
