@@ -73,6 +73,9 @@ def test_the_weights_of_clom_are_those_of_its_table():
         ("matching/dm-fashionmnist-1", 71.5, 0.5, (None, None)),
         ("apm-shards/cifar10-10", 83.3, None, (None, None)),
         ("scdd/scdd-cifar100-50", 53.4, 1.1, (None, None)),
+        ("mtt/cifar10-10", 65.3, 0.7, (None, None)),
+        ("mtt/cifar100-50", 47.7, 0.2, (None, None)),
+        ("mtt/tinyimagenet-10", 23.2, 0.2, (None, None)),
         ("scdd/cda-tinyimagenet-100", 53.2, None, (None, None)),
     ],
 )
@@ -275,6 +278,28 @@ def test_the_section_shows_what_is_measured_and_keeps_every_row():
     assert claims.section([]).shown.empty
 
 
+def test_a_claim_that_was_chosen_on_the_test_set_is_marked_beside_what_is_measured(capsys):
+    row, other = rows.find("mtt/cifar10-50"), rows.find("matching/dc-cifar10-10")
+    content = claims.section([result(row, 0, 70.0), result(other, 0, 44.0)])
+    shown = content.shown.set_index("row")["claimed"]
+    assert shown[row.name] == "71.6 ± 0.2 (best on test)" and shown[other.name] == "44.9 ± 0.5"
+    assert content.values.set_index("row")["claimed_best_test"][row.name]
+    assert "marked (best on test) was chosen on the test set" in content.note
+    recipes.listing("mtt")
+    assert capsys.readouterr().out.count("(best on test)") == len(rows.rows("mtt"))
+
+
+def test_mtt_whitens_where_its_table_says_so_and_else_normalises_as_its_code():
+    found = {row.name: (row.settings["dataset.zca"], row.settings["dataset.stats"]) for row in rows.rows("mtt")}
+    assert [name for name, (zca, _) in found.items() if not zca] == [
+        "mtt/cifar10-50",
+        "mtt/cifar100-10",
+        "mtt/tinyimagenet-10",
+    ]
+    assert {name for name, (_, stats) in found.items() if stats != "published"} == {"mtt/cifar100-10"}
+    assert found["mtt/cifar100-10"][1] == "cifar10"
+
+
 def test_one_result_alone_is_held_against_its_claim(monkeypatch, tmp_path, capsys):
     row = rows.find("matching/dc-cifar10-10")
     monkeypatch.setattr(compare.results, "read", lambda names, every: [result(row, 0, 44.0)])
@@ -307,6 +332,7 @@ KRR_ST = {  # by dataset and pixels
         ("scdd", None, "cifar100", CIFAR10),
         ("scdd", None, "tinyimagenet", TINY_SRE2L),
         ("scdd-objectives", None, "cifar100", CIFAR10),
+        ("mtt", None, "tinyimagenet", "published"),
         ("krr-transfer", "mtt", "cifar100", CIFAR10),
         ("krr-transfer", "mtt", "tinyimagenet", "published"),
         ("krr-transfer", "dsa", "tinyimagenet", "published"),

@@ -106,7 +106,7 @@ def _target(name: str, scale: str, seed: int) -> parameters.Params:
 
 def _claimed(row: rows.Row) -> str:
     accuracies = [
-        f"{metric.removeprefix('evaluate.')} {claim.mean:g}" + ("" if claim.std is None else f" ± {claim.std:g}")
+        f"{metric.removeprefix('evaluate.')} {rows.written(claim.mean, claim.std, claim.best_test)}"
         for metric, claim in row.claims.items()
     ]
     return ", ".join(accuracies) or "unknown"

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 NOTE = (
     "Percent of the full test set after the last epoch. Claimed: mean ± standard deviation as published. Measured: the mean "
     "over sets (method.seed) × networks, and its standard deviation between sets (sd sets) and between the networks of one "
-    "set (sd nets). z is the difference in its standard errors; blank where the claim has no spread or does not say over how "
-    "many sets × networks, or where one set only is measured. A quick row ran small, on digits, and is no reproduction. Who "
+    f"set (sd nets). A claim marked{rows.BEST_TEST} was chosen on the test set; nothing measured was. z is the difference "
+    "in its standard errors; blank where the claim has no spread or does not say over how many sets × networks, or where "
+    "one set only is measured. A quick row ran small, on digits, and is no reproduction. Who "
     "claims it, and what is unknown, stands in claims.csv."
 )
 _COLUMNS = ("of", "claimed", "measured", "difference", "z", "over", "sd sets", "sd nets", "claimed over")
@@ -61,6 +62,7 @@ def _line(
         "claimed_sets": claim and claim.sets,
         "claimed_networks": claim and claim.networks,
         "claimed_by": claim and claim.paper,
+        "claimed_best_test": claim and claim.best_test,
         "source": claim and f"{claim.source}; {claim.note}",
         "unknown": row.recipe.unknown,
         "mean": measurement and measurement.mean,
@@ -74,11 +76,10 @@ def _line(
 
 
 def _shown(line: dict[str, Any]) -> dict[str, str]:
-    claimed, std = _number(line["claimed_mean"]) or "unknown", line["claimed_std"]
     return {
         "row": line["row"] + " (quick)" * (line["scale"] != PUBLISHED),
         "of": line["metric"].removeprefix("evaluate.standard."),
-        "claimed": claimed if std is None else f"{claimed} ± {std:g}",
+        "claimed": _claimed(line),
         "measured": f"{line['mean']:.2f}",
         "difference": _number(line["difference"], "+.2f"),
         "z": _number(line["z"], "+.1f"),
@@ -87,6 +88,12 @@ def _shown(line: dict[str, Any]) -> dict[str, str]:
         "sd nets": _number(line["between_networks"], ".2f"),
         "claimed over": f"{line['claimed_sets']} × {line['claimed_networks']}" if line["claimed_sets"] else "",
     }
+
+
+def _claimed(line: dict[str, Any]) -> str:
+    if line["claimed_mean"] is None:
+        return "unknown"
+    return rows.written(line["claimed_mean"], line["claimed_std"], line["claimed_best_test"])
 
 
 def _number(value: float | None, form: str = "g") -> str:

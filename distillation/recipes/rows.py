@@ -17,6 +17,7 @@ from distillation.runtime.errors import BadInput
 
 FOLDER = Path(__file__).resolve().parents[2] / "recipes"
 SCALES, CLAIMS = "scales", "claims.csv"
+BEST_TEST = " (best on test)"  # the mark of a claim that is chosen on the test set
 _CLAIM, _NO_CLAIM = "claim.", "claim"
 
 
@@ -52,11 +53,13 @@ class Source(Section):
     Attributes:
         paper, table, method: values of the columns of that name.
         sets, networks: numbers of sets, and of networks on each, that a published spread covers; None if not stated.
+        best_test: whether the published accuracy is the best of several tests on the test set.
     """
 
     paper: str
     table: str
     method: str | None = None
+    best_test: bool = False
     sets: int | None = None
     networks: int | None = None
 
@@ -102,6 +105,7 @@ class Claim:
         mean, std: percent; ``std`` is None if not stated.
         sets, networks: numbers of sets, and of networks on each, behind them; None if not stated.
         paper, source, note: columns of claims.csv.
+        best_test: whether it is the best of several tests on the test set.
     """
 
     mean: float
@@ -111,6 +115,7 @@ class Claim:
     paper: str
     source: str
     note: str
+    best_test: bool
 
 
 @dataclass(frozen=True)
@@ -202,6 +207,11 @@ def metrics(recipe: Recipe, settings: Mapping[str, Any]) -> list[str]:
     return [recipe.metric.format(network=n, target=t) for n in settings["evaluate.networks"] for t in targets]
 
 
+def written(mean: float, std: float | None, best_test: bool) -> str:
+    """The text of a claimed accuracy, with its spread and mark if it has them."""
+    return f"{mean:g}" + ("" if std is None else f" ± {std:g}") + BEST_TEST * best_test
+
+
 def _read(path: Path) -> Any:
     return parse(path.read_text(encoding="utf-8"))
 
@@ -285,7 +295,7 @@ def _claims(recipe: Recipe, columns: dict[str, Any], networks: Sequence[str]) ->
             if line := _line(query):
                 std = float(line["std"]) if line["std"] else None
                 stated = (source.sets, source.networks) if std is not None else (None, None)
-                origin = (line["paper"], line["source"], line["note"])
+                origin = (line["paper"], line["source"], line["note"], source.best_test)
                 claims[recipe.metric.format(network=network)] = Claim(float(line["mean"]), std, *stated, *origin)
                 break
     return claims
