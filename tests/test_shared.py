@@ -16,6 +16,7 @@ from distillation.runtime.random import generator
 from distillation.training.optimizers import optimizer_state, restore_optimizer, set_rate
 from distillation.training.schedules import cosine, drop_times, stepped, warmup_cosine
 from tests.helpers.data import CLASSES, SIZE, noise_set
+from tests.helpers.parameters import product_params
 from tests.helpers.pools import pool_in
 
 
@@ -35,6 +36,11 @@ def test_warming_up_reaches_1_and_the_cosine_follows():
 def test_milestones_are_numbers_or_fractions():
     assert drop_times([3, 0.5, 0.01], 20) == [3, 10, 1]
     assert [stepped(epoch, 4, [0.5, 3], 0.1) for epoch in range(4)] == pytest.approx([1, 1, 0.1, 0.01])
+
+
+@pytest.mark.parametrize(("epochs", "drops"), [(150, [50, 100]), (30, [10, 20])])
+def test_a_default_teacher_drops_its_rate_at_the_published_epochs_and_that_of_digits_at_thirds(epochs, drops):
+    assert drop_times(product_params().value("objectives.supervised.milestones"), epochs) == drops
 
 
 def test_an_optimiser_goes_on_with_its_state_and_its_own_settings():
