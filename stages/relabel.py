@@ -2,8 +2,8 @@
 
     python -m stages.relabel
 
-Reads   params.yaml: relabel.kind, relabel.<kind>, relabel.teacher, relabel.control, compute.threads; data/distilled;
-        data/real/dataset; models/teachers/<relabel.teacher>
+Reads   params.yaml: relabel.kind, relabel.<kind>, relabel.teacher, relabel.control, relabel.pixels, compute.threads;
+        data/distilled; data/real/dataset; models/teachers/<relabel.teacher>
 Writes  data/relabeled: distilled.safetensors, info.json, metrics.json; control.safetensors if a teacher labels;
         teachers.safetensors (kind online) or distilled.labels.safetensors and control.labels.safetensors (fkd)
 """
@@ -36,7 +36,7 @@ def run() -> None:
     jobs = {}
     if hasattr(kind, "jobs"):
         flip = RealSet.load(paths.DATASET).info["flip"]
-        jobs = kind.jobs(settings, paths.POOLS / common.teacher, flip, common.control)
+        jobs = kind.jobs(settings, paths.POOLS / common.teacher, flip, common.control, common.pixels)
 
     def write(folder: Path, tasks: list) -> None:
         device.prepare(compute.threads)

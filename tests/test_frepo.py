@@ -125,7 +125,7 @@ def test_networks_learn_a_batch_of_the_moved_set_by_adam_and_are_replaced():
     (regressor,) = method.pool
     plain = build(WORD, 3, SIZE, CLASSES, method.problem.draws("pool", 0))
     optimizer = torch.optim.Adam(plain.parameters(), 0.01)
-    for update in range(4):
+    for update in range(5):  # one more than pool_steps, as the official code compares the count by >
         method.advance()
         method.apply()
         order = torch.randperm(COUNT, generator=method.problem.draws("batch", update))[:4]
@@ -134,10 +134,10 @@ def test_networks_learn_a_batch_of_the_moved_set_by_adam_and_are_replaced():
         optimizer.step()
         for name, value in plain.state_dict().items():
             torch.testing.assert_close(regressor.network.state_dict()[name], value)
-    assert regressor.steps == 4
+    assert regressor.steps == 5
     method.advance()
     method.apply()
-    fresh = build(WORD, 3, SIZE, CLASSES, method.problem.draws("renewed", 4))
+    fresh = build(WORD, 3, SIZE, CLASSES, method.problem.draws("renewed", 5))
     assert all(torch.equal(v, regressor.network.state_dict()[n]) for n, v in fresh.state_dict().items())
     assert regressor.steps == 0 and not regressor.optimizer.state
 
@@ -231,7 +231,7 @@ def test_students_learn_the_labels_by_the_published_protocol(tmp_path):
     training = Training(network, batch_of, count, loss_of("mse"), settings, 0, "student", True)
     optimizer = torch.optim.Adam(plain.parameters(), 0.01)
     for epoch in range(6):
-        rate = (epoch + 1) / 2 if epoch < 2 else 0.01 + 0.99 * (1 + math.cos(math.pi * (epoch - 2) / 4)) / 2
+        rate = epoch / 2 if epoch < 2 else 0.01 + 0.99 * (1 + math.cos(math.pi * (epoch - 2) / 4)) / 2
         optimizer.param_groups[0]["lr"] = 0.01 * rate
         for index in torch.randperm(COUNT, generator=generator(0, "student", "order", epoch)).split(4):
             optimizer.zero_grad()

@@ -169,7 +169,7 @@ def test_the_rate_is_torchs_cosine_after_a_linear_warmup():
         assert warmup_cosine(step, 20) == pytest.approx(schedule.get_last_lr()[0], abs=1e-12)
         optimizer.step()
         schedule.step()
-    assert [warmup_cosine(step, 20, 4) for step in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert [warmup_cosine(step, 20, 4) for step in range(5)] == [0.0, 0.25, 0.5, 0.75, 1.0]
     assert warmup_cosine(12, 20, 4) == pytest.approx(0.5) and warmup_cosine(19, 20, 4) == pytest.approx(
         (1 + math.cos(math.pi * 15 / 16)) / 2
     )
@@ -187,7 +187,7 @@ def test_pre_training_is_the_published_one_for_each_kind_of_labels(files, kind):
     name = f"student/{WORD}"
     if used_as(files / f"{kind}.safetensors") == "soft":
         optimizer = torch.optim.AdamW(network.parameters(), 0.003, weight_decay=0.01)
-        rates = [0.001, 0.002, 0.003] + [0.003 * (1 + math.cos(math.pi * t / 4)) / 2 for t in range(4)]
+        rates = [0.0, 0.001, 0.002] + [0.003 * (1 + math.cos(math.pi * t / 4)) / 2 for t in range(4)]
         order = [
             part for e in range(4) for part in torch.randperm(6, generator=generator(0, name, "order", e)).split(4)
         ]

@@ -44,7 +44,7 @@ def artefacts(
         steps = np.arange(1, 1001)
         losses = 3 * np.exp(-steps / 200) + 0.4 + 0.05 * rng.standard_normal(1000)
         _csv(root / "data/distilled/curve.csv", {"iteration": steps, "loss": losses.round(6)})
-    relabel = {"kind": "keep", "labels": "hard", "teacher": None, "bytes": made.bytes}
+    relabel = {"kind": "keep", "labels": "hard", "teacher": None, "pixels": made.pixels, "bytes": made.bytes}
     _json(
         root / "data/relabeled/info.json", relabel | {"settings": {"relabel.kind": "keep", "relabel.control": control}}
     )

@@ -13,6 +13,7 @@ from torch import nn
 from torchvision.transforms.v2 import functional as published
 
 from distillation.augment.crops import resized
+from distillation.augment.standard import resized_crop_flip
 from distillation.data.real import RealSet
 from distillation.data.spaces import Space
 from distillation.networks.build import build
@@ -30,7 +31,7 @@ from distillation.teachers.selfsupervised.model import Encoder, Moment, by_size
 from distillation.teachers.selfsupervised.optimizers import Lars, optimizer_of, rate
 from distillation.teachers.selfsupervised.settings import KnnSettings, Pretraining, ProbeSettings
 from distillation.teachers.selfsupervised.views import View, asymmetric, blurred, draw, show
-from tests.helpers.data import ramp_set
+from tests.helpers.data import noise_set, ramp_set
 from tests.helpers.selfsupervised import PROBE, PUBLISHED, RESIDUAL, WORD, pool_settings_of, section, word_of
 
 pytestmark = pytest.mark.usefixtures("own_root")
@@ -331,7 +332,7 @@ def test_dino_says_what_its_centred_teacher_says():
     center = reference.agree.center[0].double()
     taught = [each.double() for each in by_size(reference.momentum, views[:2])]
     said = [each.double() / settings.temperature for each in by_size(reference.online, views)]
-    temperature, wanted = (settings.teacher_warm + settings.teacher) / 2, 0.0  # half way through two epochs
+    temperature, wanted = settings.teacher, 0.0  # after two epochs of warm-up, of which the second has it already
     for i in (0, 1):
         p = ((taught[i] - center) / temperature).softmax(1)
         for j in {0, 1, 2} - {i}:
@@ -343,6 +344,15 @@ def test_dino_says_what_its_centred_teacher_says():
     loss.backward()
     model.before_step(moment(epoch=0))
     assert model.online.head.last_layer.weight_v.grad is None and model.learnt is model.momentum.network
+
+
+@pytest.mark.parametrize("epochs", [0, 1, 2, 50])
+def test_dinos_teacher_warms_up_as_in_its_code(epochs):
+    """From the first temperature in the first epoch to the final one in the last epoch of the warm-up."""
+    model, settings = model_of("dino", teacher_warmup=epochs)
+    published = DINOLoss(4, settings.teacher_warm, settings.teacher, epochs).teacher_temp_schedule.tolist()
+    found = [model._temperature(epoch) for epoch in range(60)]
+    assert found == pytest.approx(published + [settings.teacher] * (60 - epochs), abs=1e-7)
 
 
 def test_views_of_one_size_share_their_batch_norms():
@@ -476,24 +486,63 @@ def test_of_equal_votes_the_first_class_wins():
     assert probe.neighbours(bank, labels.T.flatten(), once, labels.amin(1), 100, settings) == 100
 
 
-def test_a_probe_learns_and_resumes():
-    known = torch.randn(60, 5, generator=draws("known"))
-    labels = (known @ torch.randn(5, 3, generator=draws("truth"))).argmax(1)
-    settings = ProbeSettings(**{**PROBE, "epochs": 20, "batch": 7})
+@pytest.mark.parametrize("augment", ["none", "rrc"])
+def test_a_probe_learns_and_resumes_between_any_two_steps(augment):
+    data, network = ramp_set(), build(WORD, 1, 8, 3, draws("body")).eval()
+    bank = probe.features(network, data, data.train, "fp32")
+    settings = ProbeSettings(**{**PROBE, "epochs": 20, "batch": 7, "augment": augment, "crop": 0.5})
+
+    def fresh():
+        seen = probe.of_bank(bank) if augment == "none" else probe.of_crops(network, data, 0.5, "fp32")
+        return probe.Probe(seen, bank.shape[1], data.train.labels, 3, settings, 0, "t")
 
     def run(stops):
-        made, losses = probe.Probe(known, labels, 3, settings, 0, "t"), []
+        made, losses = fresh(), []
         while not made.done:
-            if made.epoch in stops:
+            if made.step in stops:
                 state = copy.deepcopy(made.state_dict())
-                made = probe.Probe(known, labels, 3, settings, 0, "t")
+                made = fresh()
                 made.load_state_dict(state)
             losses.append(made.advance())
         return made.classifier, losses
 
-    (a, losses), (b, again) = run([]), run([0, 1, 12, 19])
-    assert losses == again and torch.equal(a.weight, b.weight) and losses[-1] < losses[0] / 2
-    assert (a(known).argmax(1) == labels).float().mean() > 0.9
+    (a, losses), (b, again) = run([]), run([0, 1, 9, 112, 113, 179])
+    assert losses == again and torch.equal(a.weight, b.weight) and losses[-1] < losses[8] / 2
+    assert [i for i, loss in enumerate(losses, 1) if loss is not None] == list(range(9, 181, 9))
+    assert (a(bank).argmax(1) == data.train.labels).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("augment", ["none", "rrc"])
+def test_a_probe_takes_the_steps_of_mocos_protocol(augment):
+    """A plain loop: N(0, 0.01) weights, SGD without decay, the rate a tenth from the milestone; crops anew in each step."""
+    data, network = noise_set(), build("ConvNetW4D2BN", 3, 8, 3, draws("body")).eval()
+    settings = ProbeSettings(
+        **{**PROBE, "epochs": 4, "batch": 20, "milestones": [0.5], "augment": augment, "crop": 0.3}
+    )
+    bank = probe.features(network, data, data.train, "fp32")
+    seen = probe.of_bank(bank) if augment == "none" else probe.of_crops(network, data, settings.crop, "fp32")
+    made = probe.Probe(seen, bank.shape[1], data.train.labels, 3, settings, 0, "t")
+    plain = nn.Linear(bank.shape[1], 3)
+    plain.load_state_dict(made.classifier.state_dict())
+    assert 0.005 < plain.weight.std() < 0.02 and not plain.bias.any()
+    optimizer, step = torch.optim.SGD(plain.parameters(), settings.lr, momentum=0.9), 0
+    for epoch in range(4):
+        optimizer.param_groups[0]["lr"] = settings.lr * (0.1 if epoch >= 2 else 1)
+        for index in torch.randperm(36, generator=generator(0, "t", "probe", epoch)).split(20):
+            inputs = data.train.images[index].float() / 255
+            if augment == "rrc":
+                inputs = resized_crop_flip(inputs, generator(0, "t", "probe views", step), True, 0.3)
+            with torch.no_grad():
+                known = network.embed(data.space.encode(inputs))
+            optimizer.zero_grad()
+            F.cross_entropy(plain(known), data.train.labels[index]).backward()
+            optimizer.step()
+            step += 1
+    while not made.done:
+        made.advance()
+    for ours, theirs in zip(made.classifier.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert not network.training
 
 
 # Teachers
@@ -539,7 +588,13 @@ def test_a_killed_teacher_goes_on_to_the_same_bytes(name, tmp_path, monkeypatch)
 
 
 def test_a_probe_leaves_the_network_as_it_was(tmp_path):
-    probed, record = tensors.load(made(tmp_path, "moco_v2", tag="probed").finished() / job.RESULT)
+    (plain, _), (probed, record) = (
+        tensors.load(
+            made(tmp_path, "moco_v2", tag=way, change={"probe": {**PROBE, "augment": way}}).finished() / job.RESULT
+        )
+        for way in ("none", "rrc")
+    )
+    assert not torch.equal(plain["last/classifier.weight"], probed["last/classifier.weight"])
     bare, features = tensors.load(made(tmp_path, "moco_v2", tag="bare", change={"probe": None}).finished() / job.RESULT)
     assert set(probed) - set(bare) == {"last/classifier.weight", "last/classifier.bias"}
     assert all(torch.equal(value, probed[name]) for name, value in bare.items())

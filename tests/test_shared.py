@@ -29,7 +29,7 @@ def test_half_a_cosine_has_the_bits_of_the_formula():
 
 def test_warming_up_reaches_1_and_the_cosine_follows():
     factors = [warmup_cosine(step, 10, warmup=4) for step in range(11)]
-    assert factors[:5] == [0.25, 0.5, 0.75, 1, 1] and factors[4:] == [cosine(step, 6) for step in range(7)]
+    assert factors[:5] == [0, 0.25, 0.5, 0.75, 1] and factors[4:] == [cosine(step, 6) for step in range(7)]
     assert warmup_cosine(0, 10) == 1
 
 

@@ -14,11 +14,13 @@ from distillation.augment import crops
 from distillation.augment.views import ViewSettings, draw, show
 from distillation.data.distilled import FILE, DistilledSet
 from distillation.data.spaces import Space
+from distillation.data.stored import as_read
 from distillation.datasets.normalise import whitening
 from distillation.evaluation import classify as students
 from distillation.evaluation.lessons import LESSONS
 from distillation.evaluation.sets import FromFile
-from distillation.labels import storing, teacher_batches
+from distillation.labels import kinds, storing, teacher_batches
+from distillation.labels.control import control
 from distillation.labels.kinds import fkd
 from distillation.labels.predict import picked, teacher_logits
 from distillation.labels.teacher_batches import OnlineBatches, StoredBatches
@@ -180,11 +182,11 @@ def same(a, b):
     return all(torch.equal(x, y) for x, y in zip(a.values(), b.values(), strict=True))
 
 
-def storing_jobs(pool, images, epochs, view=VIEW):
+def storing_jobs(pool, images, epochs, view=VIEW, pixels="float"):
     """The jobs that store labels of images, which are saved for them."""
     labels = torch.zeros(len(images), dtype=torch.int64)
     DistilledSet(images, labels, None, noise_set().space, RECORD).save(paths.DISTILLED / FILE)
-    return fkd.jobs(fkd.Settings(**{**FKD, **view, "epochs": epochs}), pool.folder, True, False)
+    return fkd.jobs(fkd.Settings(**{**FKD, **view, "epochs": epochs}), pool.folder, True, False, pixels)
 
 
 def store(pool, images, epochs, view=VIEW):
@@ -304,10 +306,9 @@ def test_more_epochs_reuse_those_that_are_stored(tmp_path):
 def test_labels_are_stored_anew_for_what_changes_them(tmp_path):
     pool, images = seen_pool_in(tmp_path / "pool"), images_of(4)
 
-    def folders(images=images, epochs=10, **view):
-        return [
-            task.folder for task in stage.tasks_of(storing.store, storing_jobs(pool, images, epochs, view), COMPUTE)
-        ]
+    def folders(images=images, epochs=10, pixels="float", **view):
+        jobs = storing_jobs(pool, images, epochs, view, pixels)
+        return [task.folder for task in stage.tasks_of(storing.store, jobs, COMPUTE)]
 
     one = folders()
     assert folders(epochs=20)[0] == folders(temperature=9.0)[0] == one[0], "further epochs, and how students use them"
@@ -317,6 +318,7 @@ def test_labels_are_stored_anew_for_what_changes_them(tmp_path):
         {"mode": "train"},
         {"batch": 3},
         {"images": images + 1},
+        {"pixels": "png"},
         {"epochs": 9},
     ):
         assert folders(**change)[0] != one[0], change
@@ -429,7 +431,7 @@ def test_a_pool_can_be_cut_down_to_some_of_its_members(tmp_path):
     assert torch.equal(part.network(part.members[0])(images), pool.network(pool.members[0])(images))
 
 
-def relabelled(tmp_path, monkeypatch, kind, control=True, **changes):
+def relabelled(tmp_path, monkeypatch, kind, control=True, pixels="float", **changes):
     """The stage relabel on a small distilled set, without DVC; returns the folder of its out."""
     monkeypatch.chdir(tmp_path)
     data = noise_set()
@@ -444,6 +446,12 @@ def relabelled(tmp_path, monkeypatch, kind, control=True, **changes):
             "kind": kind,
             "teacher": "main",
             "control": control,
+            "pixels": pixels,
+            "keep": {},
+            "features": {},
+            "hard": {"pick": "one"},
+            "logits": {"pick": "one"},
+            "probs": {"pick": "one", "temperature": 4.0},
             "online": {"pick": "one", "temperature": 4.0, "mode": "eval", **changes},
             "fkd": {**FKD, **changes},
         },
@@ -491,6 +499,30 @@ def test_relabelled_sets_and_their_controls_teach_students(tmp_path, monkeypatch
         torch.testing.assert_close(logits, wanted, atol=2e-3, rtol=2e-3)
 
 
+@pytest.mark.parametrize("kind", kinds.names())
+def test_teachers_and_students_see_the_images_that_are_read_from_jpegs(tmp_path, monkeypatch, kind):
+    out, pool = relabelled(tmp_path, monkeypatch, kind, pixels="jpeg"), Pool(paths.POOLS / "main")
+    before, data = DistilledSet.load(paths.DISTILLED / FILE), noise_set()
+    sets = {FILE: before} if kind == "keep" else {FILE: before, "control.safetensors": control(before, data)}
+    for name, plain in sets.items():
+        made, wanted = DistilledSet.load(out / name), as_read(plain, "jpeg")
+        assert torch.equal(made.images, wanted.images) and not torch.allclose(made.images, plain.images, atol=0.1)
+        assert made.pixels == "jpeg" and made.bytes["images"] == wanted.info["image_bytes"]
+        network = pool.network(pool.members[0])
+        logits = network(made.images)
+        if kind == "hard":
+            assert torch.equal(made.labels, logits.argmax(1))
+        elif kind in ("online", "fkd"):
+            seen, answers = LESSONS[kind](job_of(out / name, kind), "cpu", True)[0](2, 1)
+            torch.testing.assert_close(answers, network(seen), atol=2e-3, rtol=2e-3)
+        elif kind != "keep":
+            targets = {"logits": logits, "probs": (logits / 4).softmax(1), "features": network.embed(made.images)}
+            torch.testing.assert_close(made.targets, targets[kind])
+    record = files.load_json(out / "info.json")
+    assert record["pixels"] == "jpeg" and record["bytes"]["images"] == DistilledSet.load(out / FILE).bytes["images"]
+    assert (out / "control.safetensors").exists() == (kind != "keep")
+
+
 @pytest.mark.parametrize("kind", ["online", "fkd"])
 def test_a_student_is_made_anew_where_the_labels_beside_its_set_change(tmp_path, monkeypatch, kind):
     job = job_of(relabelled(tmp_path, monkeypatch, kind) / FILE, kind)
@@ -519,6 +551,7 @@ def test_stored_and_live_labels_differ_between_the_set_and_its_control(tmp_path,
 def test_kinds_that_cannot_be_are_refused():
     for change, words in [
         ({"relabel.online.mode": "test"}, "relabel.online.mode is 'test', but should be 'eval' or 'train'"),
+        ({"relabel.pixels": "jpg"}, "relabel.pixels is 'jpg', but should be 'float', 'png' or 'jpeg'"),
         ({"relabel.fkd.mix": "blend"}, "relabel.fkd.mix is 'blend'"),
         ({"relabel.fkd.crop": 0.0}, "relabel.fkd.crop is 0.0, but should be greater than 0"),
         ({"evaluate.standard.online.optimizer": "adam"}, "evaluate.standard.online.optimizer is 'adam'"),

@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from torchvision.transforms.v2.functional import resized_crop
 
 from distillation import params
-from distillation.augment.standard import crop_flip
+from distillation.augment import crops
+from distillation.augment.standard import crop_flip, resized_crop_flip
 from distillation.data.distilled import FILE, DistilledSet
 from distillation.data.spaces import Space
 from distillation.evaluation import cells
@@ -28,7 +30,9 @@ from distillation.teachers import objective
 from distillation.teachers.objectives import supervised
 from distillation.teachers.pool import Pool
 from distillation.training.accuracy import accuracy
-from distillation.training.settings import LabelSettings
+from distillation.training.loop import Training
+from distillation.training.losses import loss_of
+from distillation.training.settings import LabelSettings, SupervisedSettings
 from tests.helpers.clones import ROOT
 from tests.helpers.data import CLASSES, RECORD, noise_set, ramp_set
 from tests.helpers.pools import pool_in, settings_of
@@ -131,6 +135,99 @@ def test_crop_flip_moves_whole_pixels():
     mirrored = crop_flip(images, generator(0, "moves"), flip=True)
     same = (mirrored == moved).flatten(1).all(1)
     assert 10 < same.sum() < 40
+
+
+def test_resized_crops_are_torchvisions_of_the_same_boxes():
+    images = torch.rand(40, 3, 16, 16, generator=generator(0, "images"))
+    moved = resized_crop_flip(images, generator(0, "moves"), False, 0.08)
+    boxes = crops.resized(40, 16, (0.08, 1.0), generator(0, "moves"))
+    for image, result, box in zip(images, moved, boxes.tolist(), strict=True):
+        wanted = resized_crop(image, *box, [16, 16], antialias=True)  # PIL's, which enlarges as without
+        torch.testing.assert_close(result, wanted, atol=1e-5, rtol=1e-5)
+    mirrored = resized_crop_flip(images, generator(0, "moves"), True, 0.08)
+    same = (mirrored == moved).flatten(1).all(1)
+    assert torch.equal(mirrored[~same], moved[~same].flip(3)) and 8 < same.sum() < 32
+
+
+# SRe2L squeezes on Tiny-ImageNet by a rate that warms up and falls along a cosine, and by resized crops.
+SQUEEZE = {**SETTINGS, "schedule": "cosine", "warmup": 2, "augment": "rrc", "crop": 0.3}
+
+
+def squeeze(**changes):
+    """(a Training by the settings of a supervised teacher, its function from indices to a batch)."""
+    plain, batch_of = training()
+    settings = SupervisedSettings(**{**SQUEEZE, **changes})
+    return Training(plain.network, batch_of, 20, loss_of("ce"), settings, 0, "t", False), batch_of
+
+
+def test_squeezing_agrees_with_torchs_own_loop_and_schedules():
+    made, batch_of = squeeze()
+    plain = build("ConvNetW4D1BN", 1, 8, CLASSES, generator(0, "network"))
+    optimizer = torch.optim.SGD(plain.parameters(), 0.05, 0.9, weight_decay=0.01)
+    warmup = torch.optim.lr_scheduler.LinearLR(optimizer, 0.01, total_iters=2)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 4)
+    schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warmup, cosine], [2])
+    step = 0
+    for epoch in range(6):
+        for index in torch.randperm(20, generator=generator(0, "t", "order", epoch)).split(8):
+            x, y = batch_of(index)
+            x = resized_crop_flip(x, generator(0, "t", "augment", step), False, 0.3)
+            optimizer.zero_grad()
+            F.cross_entropy(plain(x), y).backward()
+            optimizer.step()
+            step += 1
+        schedule.step()
+    while not made.done:
+        made.advance()
+    for a, b in zip(made.network.state_dict().values(), plain.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_squeezing_resumed_between_any_two_steps_gives_the_same_bits():
+    def run(stops):
+        made, _ = squeeze()
+        while not made.done:
+            if made.step in stops:
+                state = made.state_dict()
+                state = {**state, "network": {k: v.clone() for k, v in state["network"].items()}}
+                made, _ = squeeze()
+                made.load_state_dict(state)
+            made.advance()
+        return made.network.state_dict().values()
+
+    assert all(torch.equal(x, y) for x, y in zip(run([]), run([1, 3, 7, 16]), strict=True))
+
+
+def test_steps_of_decay_without_a_warmup_are_what_they_were():
+    """A supervised teacher by steps trains to the bits of TrainSettings; its other settings have no effect."""
+    made, (plain, _) = (
+        squeeze(schedule="milestones", warmup=0, augment="crop_flip")[0],
+        training({"augment": "crop_flip"}),
+    )
+    while not made.done:
+        assert made.advance() == plain.advance()
+    weights = made.network.state_dict().values(), plain.network.state_dict().values()
+    assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"warmup": 6}, r"^teacher\.main\.supervised has a warmup of 6 epochs, which must end before epoch 6\.$"),
+        ({"schedule": "linear"}, r"^teacher\.main\.supervised\.schedule is 'linear', but should be 'cosine' or"),
+        ({"crop": 0.0}, r"^teacher\.main\.supervised\.crop is 0\.0, but should be greater than 0"),
+        ({"augment": "rcc"}, "'rcc' in the augmentation 'rcc' is none of"),
+    ],
+)
+def test_a_squeeze_that_cannot_be_is_refused(change, sentence):
+    with pytest.raises(BadInput, match=sentence):
+        settings_of({**POOL, "supervised": {**SQUEEZE, **change}})
+
+
+def test_resized_crops_are_of_teachers_alone():
+    """Elsewhere there is no setting that says how small they may be."""
+    with pytest.raises(BadInput, match="'rrc' in the augmentation 'rrc' is none of"):
+        validate(LabelSettings, {**SETTINGS, "loss": "ce", "augment": "rrc"}, "evaluate.whole")
 
 
 POOL = {

@@ -1,8 +1,9 @@
-"""The usual augmentation of real images in training: random crop and mirror, parameters per image."""
+"""The usual augmentations of real images in training: random crop or resized crop, and mirror, parameters per image."""
 
 import torch
 from torch import Tensor
 
+from distillation.augment import crops
 from distillation.augment.siamese import shifted
 
 
@@ -30,3 +31,23 @@ def crop_flip(
         return shifted(images, *moves)
     inside = shifted(torch.ones_like(images[:, :1]), *moves) > 0
     return torch.where(inside, shifted(images, *moves), pad_value)
+
+
+def resized_crop_flip(images: Tensor, generator: torch.Generator, flip: bool, crop: float) -> Tensor:
+    """Crops images at random, resizes the crops to the images' size, and mirrors half of them.
+
+    The boxes are those of torchvision's RandomResizedCrop, with areas of ``crop`` to 1; see ``crops.resized``.
+
+    Args:
+        images: (N, C, S, S).
+        generator: a CPU generator.
+        flip: whether a mirrored image keeps its class; False mirrors none.
+        crop: the least fraction of the area that is kept, in (0, 1].
+
+    Returns:
+        (N, C, S, S).
+    """
+    boxes = crops.resized(len(images), images.shape[2], (crop, 1.0), generator)
+    mirror = (torch.rand(len(images), generator=generator) < 0.5) & flip
+    images = crops.cut(images, boxes)
+    return torch.where(mirror.to(images.device)[:, None, None, None], images.flip(3), images)

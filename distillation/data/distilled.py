@@ -33,6 +33,8 @@ class DistilledSet:
             - ``chosen``, of a coreset: the indices of its images in the training split;
             - ``lr``, if the method learnt a learning rate for students;
             - ``teacher`` (pool, networks, accuracies), once a teacher has labelled the set;
+            - ``pixels`` (``png`` or ``jpeg``) and ``image_bytes``, if the images were read from files of that form (see
+              ``stored.as_read``), whose bytes these are; else they are float32 numbers as they were made;
             - ``labelling`` (the teacher's settings) and ``label_bytes``, if the labels are a file beside the set
               (``online``: the teachers; ``fkd``: their stored logits).
     """
@@ -81,9 +83,17 @@ class DistilledSet:
         return self.info["labels"]
 
     @property
+    def pixels(self) -> str:
+        """The form of the images: float, or the files that they were read from: png or jpeg."""
+        return self.info.get("pixels", "float")
+
+    @property
     def bytes(self) -> dict[str, int]:
-        """Bytes of ``images`` (4 a number) and of ``labels`` (a hard label takes one byte, above 256 classes two)."""
-        return {"images": self.images.numel() * 4, "labels": self._label_bytes()}
+        """Bytes of ``images`` and of ``labels``.
+
+        Images take 4 a number, or what their files have; a hard label takes one byte, above 256 classes two.
+        """
+        return {"images": self.info.get("image_bytes", self.images.numel() * 4), "labels": self._label_bytes()}
 
     def _label_bytes(self) -> int:
         if "label_bytes" in self.info:  # a file beside the set, whose images may have no class

@@ -13,7 +13,7 @@ LONG, STEPS = ("cifar10", "cifar100", "tinyimagenet"), {True: 10_000, False: 5_0
 
 
 class SoftSettings(Section):
-    """AdamW at a rate that rises linearly over ``warmup`` steps, then falls along half a cosine to 0."""
+    """AdamW at a rate that rises linearly from 0 over ``warmup`` steps, then falls along half a cosine to 0."""
 
     steps: Count
     batch: Count

@@ -1,18 +1,13 @@
 """The images of a set as PNGs of 8 bits a value, and what that loses."""
 
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-from PIL import Image
-
+from distillation.data.stored import EXACT, as_arrays, encoded
 from distillation.runtime.errors import BadInput
 
 if TYPE_CHECKING:
     from distillation.data.distilled import DistilledSet
-
-EXACT = 1e-2  # house: in steps of 1 / 255, above the rounding of float32 on the way through a space
 
 
 @dataclass(frozen=True)
@@ -51,11 +46,4 @@ def pngs(distilled: "DistilledSet") -> tuple[list[bytes], Loss]:
     whole = steps.round().clamp(0, 255)
     outside = (steps < -EXACT) | (steps > 255 + EXACT)
     rounded = float((steps - whole).abs().masked_fill(outside, 0).max())
-    pixels = whole.byte().permute(0, 2, 3, 1).cpu().numpy()
-    return [_png(image) for image in pixels], Loss(float(outside.float().mean()), rounded)
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    content = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)).save(content, "PNG")
-    return content.getvalue()
+    return [encoded(image, "png") for image in as_arrays(whole)], Loss(float(outside.float().mean()), rounded)

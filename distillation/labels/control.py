@@ -27,7 +27,8 @@ def control(distilled: DistilledSet, data: RealSet) -> DistilledSet:
     chosen = _random(distilled, data, generator(distilled.info["seed"], "control")).to(device)
     labels = None if distilled.labels is None else data.train.labels[chosen]
     images = distilled.space.encode(cast("Tensor", data.train.images[chosen]).float() / 255)
-    return DistilledSet(images, labels, None, distilled.space, {**distilled.info, "method": "random"})
+    info = {key: value for key, value in distilled.info.items() if key not in ("pixels", "image_bytes")}
+    return DistilledSet(images, labels, None, distilled.space, {**info, "method": "random"})
 
 
 def _random(distilled: DistilledSet, data: RealSet, draws: torch.Generator) -> Tensor:

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import field_validator
 
 from distillation.bounds import Positive
+from distillation.data.stored import Form
 from distillation.labels import kinds
 from distillation.params import Section
 
@@ -39,11 +40,14 @@ class RelabelCommon(Section):
         kind: a file of ``kinds``.
         teacher: the pool.
         control: whether random real images are labelled too, if a teacher labels.
+        pixels: the form of the images, which students and labelling teachers see: ``float`` as they were made, or as they are
+            read from ``png`` or ``jpeg``; see ``data.stored.as_read``.
     """
 
     kind: str
     teacher: str
     control: bool
+    pixels: Form
 
     @field_validator("kind")
     @classmethod

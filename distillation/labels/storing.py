@@ -11,6 +11,7 @@ from torch import Tensor
 from distillation.augment.views import ViewSettings
 from distillation.data.distilled import DistilledSet
 from distillation.data.real import loaded
+from distillation.data.stored import Form, as_read
 from distillation.labels.control import control
 from distillation.labels.predict import teacher_logits
 from distillation.labels.teacher_batches import OnlineBatches, packed
@@ -30,6 +31,7 @@ class Job:
     Attributes:
         distilled: the file of the set.
         control_from: the folder of the RealSet, if the set's control is labelled in its place; else None.
+        pixels: the form of the images, see ``data.stored.as_read``.
         teachers: the file of the pool.
         flip: whether a mirrored image keeps its class.
         views: settings of the augmentation.
@@ -42,6 +44,7 @@ class Job:
 
     distilled: Path
     control_from: Path | None
+    pixels: Form
     teachers: Path
     flip: bool
     views: ViewSettings
@@ -67,6 +70,7 @@ def store(job: Job, task: Task, device: str) -> None:
     images = DistilledSet.load(job.distilled, device)
     if job.control_from:
         images = control(images, loaded(job.control_from, device))
+    images = as_read(images, job.pixels)
     logits_of = teacher_logits(Pool(job.teachers.parent, device), images.space, job.pick, job.mode)
     seed = images.info["seed"]
     lesson = OnlineBatches(images.images, images.space, logits_of, job.views, job.batch, job.flip, seed, "fkd")

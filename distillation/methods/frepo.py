@@ -8,8 +8,9 @@ real images x:
 K = φ φ' are products of features under a network of the pool in eval mode, λ = ridge · trace K_XX / M; the second term keeps
 the labels' classes apart. y_x is one-hot less 1 / C, and so is Y at first, over √(C / 10). An update draws a network, moves X
 and Y at a rate that falls along a cosine to a tenth, and then trains that network for one step of Adam on the mean
-squared error of at most ``batch_syn`` of the new X and Y, or replaces it by a fresh one once it has had ``pool_steps``. The
-pool begins with random networks, whose counts are equally far apart.
+squared error of at most ``batch_syn`` of the new X and Y, or replaces it by a fresh one once it has had more than
+``pool_steps``, after 101 steps where 100 are set, as in the official code. The pool begins with random networks, whose
+counts are equally far apart.
 
 ``lamb`` is the optimiser of the published numbers (the official JAX code; Adam whose step has each tensor's own norm),
 at 0.0003, with a ``batch_syn`` of 1000; ``adam`` is that of the official torch code, at 0.001 with 500; its loss lacks
@@ -59,7 +60,7 @@ class Settings(Section):
         ridge: λ relative to the mean diagonal of the kernel.
         mirror: whether mirrored images join the set, if that keeps the class.
         pool: number of networks.
-        pool_steps: steps after which a network is replaced.
+        pool_steps: a network is replaced once it has had more steps than these.
         pool_lr: learning rate of the networks, by Adam.
         batch_syn: synthetic images in a step of a network.
     """
@@ -116,7 +117,7 @@ class FRePo(NetworkPoolMethod[Settings]):
         update = self.at - 1
         self._move(update)
         regressor = self._drawn(update)
-        if regressor.steps >= self.settings.pool_steps:
+        if regressor.steps > self.settings.pool_steps:
             regressor.reset(self.problem.draws("renewed", update))
             regressor.steps = 0
             return

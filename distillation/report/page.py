@@ -292,7 +292,8 @@ def _size(artefacts: "Artefacts") -> list[list[str]]:
     """Rows that compare the bytes of the relabelled set with those of the whole training set, at one byte a pixel value."""
     size = artefacts.labels["bytes"]
     total = size["images"] + size["labels"]
-    rows = [["Distilled images", words.size(size["images"])], ["Their labels", words.size(size["labels"])]]
+    form = artefacts.labels["pixels"]
+    rows = [[f"Distilled images, as {form}", words.size(size["images"])], ["Their labels", words.size(size["labels"])]]
     count = _whole_images(artefacts)
     if count:
         label = 1 if len(artefacts.images.info["classes"]) <= 256 else 2

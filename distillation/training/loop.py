@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from distillation.augment.dc import augment_dc
 from distillation.augment.siamese import augment_batch
-from distillation.augment.standard import crop_flip
+from distillation.augment.standard import crop_flip, resized_crop_flip
 from distillation.augment.strategy import resolve
 from distillation.runtime.device import autocast, compiled
 from distillation.runtime.random import generator
@@ -149,6 +149,8 @@ class Training:
         draws = self._draws("augment", self.step)
         if kind == "crop_flip":
             return crop_flip(images, draws, self.flip, pad_value=self.pad_value)
+        if kind == "rrc":
+            return resized_crop_flip(images, draws, self.flip, self.settings.crop)
         if kind.startswith("dc_"):
             return augment_dc(images, kind.removeprefix("dc_"), draws)
         return augment_batch(images, resolve("auto", self.flip) if kind == "dsa" else kind, draws)

@@ -10,9 +10,12 @@ def cosine(done: float, whole: float = 1, last: float = 0) -> float:
 
 
 def warmup_cosine(step: int, steps: int, warmup: int = 0, last: float = 0) -> float:
-    """A straight line that reaches 1 after ``warmup`` steps, then a ``cosine`` that falls to ``last`` after all ``steps``."""
+    """A line from 0 at ``step`` 0 to 1 at ``warmup``, then a ``cosine`` that falls to ``last`` after all ``steps``.
+
+    The first step of a warm-up thus moves nothing, as in ``transformers`` (KRR-ST) and ``optax`` (FRePo).
+    """
     if step < warmup:
-        return (step + 1) / warmup
+        return step / warmup
     return cosine(step - warmup, steps - warmup, last)
 
 

@@ -60,6 +60,59 @@ class TrainSettings(Section):
     _known = field_validator("augment")(known_augmentation)
 
 
+class Scheduled(Section):
+    """A learning rate that rises in a straight line and then falls along half a cosine, or in steps.
+
+    Attributes:
+        epochs: number of epochs.
+        schedule: after the warm-up the rate falls along half a ``cosine`` to 0, or by ``decay`` at ``milestones``.
+        warmup: epochs over which the rate rises from a hundredth (as in torchvision's reference training and SRe2L).
+        milestones: as in TrainSettings; counted from the first epoch, the warm-up included.
+        decay: as in TrainSettings.
+    """
+
+    epochs: Count
+    schedule: Literal["cosine", "milestones"]
+    warmup: Whole
+    milestones: list[Milestone]
+    decay: float = Field(gt=0, le=1)
+
+    @property
+    def end(self) -> int:
+        """The epoch at which the cosine is 0."""
+        return self.epochs
+
+    @model_validator(mode="after")
+    def _after_warmup(self) -> Self:
+        if self.warmup >= self.end:
+            raise ValueError(f"has a warmup of {self.warmup} epochs, which must end before epoch {self.end}")
+        return self
+
+    def factor(self, epoch: int) -> float:
+        """The factor of the learning rate in an epoch, counted from 0."""
+        if epoch < self.warmup:
+            return 0.01 + 0.99 * epoch / self.warmup
+        if self.schedule == "milestones":
+            return stepped(epoch, self.epochs, self.milestones, self.decay)
+        return cosine(min((epoch - self.warmup) / (self.end - self.warmup), 1))
+
+
+class SupervisedSettings(Scheduled, TrainSettings):
+    """Training of a supervised teacher: as TrainSettings, with the choice of a schedule and of random resized crops.
+
+    Attributes:
+        augment: as in TrainSettings, or ``rrc`` (random resized crop, and mirror).
+        crop: the least fraction of the area that ``rrc`` keeps.
+    """
+
+    crop: float = Field(gt=0, le=1)
+
+    @field_validator("augment")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return value if value == "rrc" else known_augmentation(value)
+
+
 class LabelSettings(TrainSettings):
     """Training on labels of one kind.
 
@@ -73,8 +126,8 @@ class LabelSettings(TrainSettings):
 class RegressionSettings(Section):
     """Training on label vectors that were learnt by regression, by AdamW on the squared error (as FRePo does).
 
-    The learning rate rises over ``warmup`` epochs, then falls along half a cosine to a hundredth, as in FRePo's code. That
-    code counts steps, which are epochs if all images are one ``batch``.
+    The learning rate rises from 0 over ``warmup`` epochs, then falls along half a cosine to a hundredth, as in FRePo's
+    code. That code counts steps, which are epochs if all images are one ``batch``.
 
     Attributes:
         loss: ``mse``.
@@ -109,49 +162,29 @@ class RegressionSettings(Section):
         return warmup_cosine(epoch, self.epochs, self.warmup, last=0.01)
 
 
-class LessonSettings(Section):
+class LessonSettings(Scheduled):
     """Training on a teacher's predictions for the same augmented batches, by a divergence at a temperature.
 
     Attributes:
         loss: ``kl`` or ``kl_t2``, see ``losses.divergence``.
-        epochs: number of epochs.
         optimizer: ``sgd`` or ``adamw``.
         lr: the greatest learning rate.
         momentum: of ``sgd``.
         weight_decay: of the optimiser.
-        schedule: after the warm-up the learning rate falls along half a ``cosine``, or by ``decay`` at ``milestones``.
-        warmup: epochs over which the learning rate rises from a hundredth.
         horizon: the epoch at which the cosine reaches 0; None: the last.
-        milestones: as in TrainSettings.
-        decay: as in TrainSettings.
     """
 
     loss: Literal["kl", "kl_t2"]
-    epochs: Count
     optimizer: Literal["sgd", "adamw"]
     lr: Positive
     momentum: float = Field(ge=0, lt=1)
     weight_decay: Weight
-    schedule: Literal["cosine", "milestones"]
-    warmup: Whole
     horizon: Count | None
-    milestones: list[Milestone]
-    decay: float = Field(gt=0, le=1)
 
-    @model_validator(mode="after")
-    def _after_warmup(self) -> Self:
-        if self.warmup >= (end := self.horizon or self.epochs):
-            raise ValueError(f"has a warmup of {self.warmup} epochs, which must end before epoch {end}")
-        return self
-
-    def factor(self, epoch: int) -> float:
-        """The factor of the learning rate in an epoch, counted from 0."""
-        if epoch < self.warmup:
-            return 0.01 + 0.99 * epoch / self.warmup
-        if self.schedule == "milestones":
-            return stepped(epoch, self.epochs, self.milestones, self.decay)
-        done = (epoch - self.warmup) / ((self.horizon or self.epochs) - self.warmup)
-        return cosine(min(done, 1))
+    @property
+    def end(self) -> int:
+        """The epoch at which the cosine is 0."""
+        return self.horizon or self.epochs
 
 
 class OnlineSettings(LessonSettings, ViewSettings):

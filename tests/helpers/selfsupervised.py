@@ -17,7 +17,7 @@ SMALL: dict[str, dict[str, Any]] = {  # sections of params.yaml, made small
     "dino": {"dim": 8, "hidden": 12, "out": 10, "teacher_warmup": 2, "locals": 1, "local_size": 4, "ema": 0.9},
     "barlow_twins": {"dim": 8, "hidden": 12},
 }
-PROBE = {**PUBLISHED["moco_v2"]["probe"], "epochs": 3, "lr": 0.5}
+PROBE = {**PUBLISHED["moco_v2"]["probe"], "epochs": 3, "batch": 25, "lr": 0.5}  # of 60 images: 3 steps an epoch
 KNN = {"k": 5, "temperature": 0.1}
 
 

@@ -6,6 +6,7 @@ from distillation import paths
 from distillation.augment.views import ViewSettings
 from distillation.bounds import Count
 from distillation.data.distilled import DistilledSet
+from distillation.data.stored import Form
 from distillation.labels import storing
 from distillation.labels.labelling import Files, Labelling, beside
 from distillation.labels.settings import Online
@@ -22,13 +23,14 @@ class Settings(Online, ViewSettings):
     batch: Count
 
 
-def jobs(settings: Settings, pool: Path, flip: bool, control: bool) -> dict[str, storing.Job]:
+def jobs(settings: Settings, pool: Path, flip: bool, control: bool, pixels: Form) -> dict[str, storing.Job]:
     """Returns, by label, the jobs that store the labels of the set and, with ``control``, of its control; see ``storing``."""
     views = ViewSettings(**{name: getattr(settings, name) for name in ViewSettings.model_fields})
     return {
         storing.label(name, span): storing.Job(
             distilled=paths.DISTILLED / paths.SET_FILE,
             control_from=paths.DATASET if name == paths.CONTROL_FILE else None,
+            pixels=pixels,
             teachers=pool / FILE,
             flip=flip,
             views=views,

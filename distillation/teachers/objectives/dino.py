@@ -35,7 +35,7 @@ class Settings(Pretraining):
         temperature: of the student.
         teacher: final temperature of the teacher.
         teacher_warm: first temperature of the teacher.
-        teacher_warmup: epochs over which it changes linearly.
+        teacher_warmup: epochs over which it changes linearly, the last at the final temperature.
         center: momentum of the centre that is subtracted from the teacher's outputs.
         ema: momentum of the teacher's weights at first; it rises to 1.
         frozen: epochs in which the last layer is not trained.
@@ -101,9 +101,9 @@ class DINO(Model):
         return self.agree(taught, by_size(self.online, views), self._temperature(moment.epoch))
 
     def _temperature(self, epoch: int) -> float:
-        """Returns the teacher's temperature in an epoch."""
+        """Returns the teacher's temperature in an epoch; the last of the warm-up has the final one, as in DINO's code."""
         settings = self.settings
-        fraction = min(epoch / settings.teacher_warmup, 1) if settings.teacher_warmup else 1
+        fraction = min(epoch / max(settings.teacher_warmup - 1, 1), 1) if settings.teacher_warmup else 1
         return settings.teacher_warm + fraction * (settings.teacher - settings.teacher_warm)
 
     def before_step(self, moment: Moment) -> None:

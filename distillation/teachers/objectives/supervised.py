@@ -7,7 +7,7 @@ from distillation.runtime.errors import BadInput
 from distillation.runtime.work import Task
 from distillation.teachers.objective import Job, Objective, finish, split, train, training_of
 from distillation.training.accuracy import accuracy
-from distillation.training.settings import TrainSettings
+from distillation.training.settings import SupervisedSettings
 
 if TYPE_CHECKING:
     from distillation.teachers.settings import PoolSettings
@@ -45,10 +45,10 @@ def _keep(
 
 def _reached(pool: "PoolSettings", path: str) -> None:
     """Raises BadInput if an epoch to keep lies after the end of training."""
-    epochs = cast("TrainSettings", pool.training).epochs
+    epochs = cast("SupervisedSettings", pool.training).epochs
     late = [k for k in pool.keep if isinstance(k, int) and k > epochs]
     if late:
         raise BadInput(f"{path} keeps epoch {late[0]}, but training ends after {epochs}.")
 
 
-OBJECTIVE = Objective(TrainSettings, make, check=_reached)
+OBJECTIVE = Objective(SupervisedSettings, make, check=_reached)

@@ -1,11 +1,15 @@
 """The quality of frozen features: accuracy of a vote among neighbours, and of a linear classifier."""
 
+import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distillation.augment.standard import resized_crop_flip
+from distillation.data.indexed import indices_on
 from distillation.data.real import RealSet, Split
 from distillation.networks.chunks import in_chunks
 from distillation.runtime.device import autocast
@@ -16,6 +20,8 @@ from distillation.training.schedules import stepped
 
 if TYPE_CHECKING:
     from distillation.networks.build import Network
+
+FeaturesOf = Callable[[Tensor, torch.Generator], Tensor]  # of indices (n,) and the draws of a step, to features (n, F)
 
 
 @torch.no_grad()
@@ -67,13 +73,38 @@ def neighbours(
     return 100 * int(hits) / len(queries)
 
 
+def of_bank(bank: Tensor) -> FeaturesOf:
+    """Returns a function that looks up features in a bank (N, F)."""
+    return lambda index, draws: bank[index]
+
+
+def of_crops(network: "Network", data: RealSet, crop: float, precision: str) -> FeaturesOf:
+    """Returns a function that computes features of training images of ``data``, in eval mode.
+
+    Each image is cropped, resized and mirrored (if that keeps the class) by the draws; see ``resized_crop_flip``.
+    """
+    images, flip = data.train.images, data.info["flip"]
+    network.eval()
+
+    @torch.no_grad()
+    def features_of(index: Tensor, draws: torch.Generator) -> Tensor:
+        raw = cast("Tensor", images[index.to(indices_on(images))]).float() / 255
+        encoded = data.space.encode(resized_crop_flip(raw, draws, flip, crop))
+        with autocast(encoded.device, precision):
+            return network.embed(encoded).float()
+
+    return features_of
+
+
 class Probe:
-    """A linear classifier trained on frozen features, one epoch at a time.
+    """A linear classifier trained on frozen features, one step at a time.
 
     MoCo's linear protocol: weights from N(0, 0.01²), biases 0, cross-entropy, SGD with a stepped learning rate.
 
     Args:
-        bank: (N, F) features.
+        features_of: function of indices (n,) and a generator that returns features (n, width); with ``of_crops`` the protocol
+            is MoCo's, with ``of_bank`` it lacks the augmentation.
+        width: features of an image.
         labels: (N,).
         classes: number of classes.
         settings: of the training.
@@ -82,46 +113,75 @@ class Probe:
     """
 
     def __init__(
-        self, bank: Tensor, labels: Tensor, classes: int, settings: ProbeSettings, seed: int, name: str
+        self,
+        features_of: FeaturesOf,
+        width: int,
+        labels: Tensor,
+        classes: int,
+        settings: ProbeSettings,
+        seed: int,
+        name: str,
     ) -> None:
-        self.bank, self.labels, self.settings, self.seed, self.name = bank, labels, settings, seed, name
-        self.classifier = cast("nn.Linear", nn.utils.skip_init(nn.Linear, bank.shape[1], classes))
+        self.features_of, self.labels, self.settings, self.seed, self.name = features_of, labels, settings, seed, name
+        self.classifier = cast("nn.Linear", nn.utils.skip_init(nn.Linear, width, classes))
         nn.init.normal_(self.classifier.weight, std=0.01, generator=generator(seed, name, "probe"))
         nn.init.zeros_(self.classifier.bias)
-        self.classifier.to(bank.device)
+        self.classifier.to(labels.device)
         self.optimizer = torch.optim.SGD(
             self.classifier.parameters(), settings.lr, settings.momentum, weight_decay=settings.weight_decay
         )
-        self.epoch = 0
+        self.steps_per_epoch = math.ceil(len(labels) / settings.batch)
+        self.step = 0
+        self.epoch_loss = torch.zeros((), device=labels.device)
+
+    @property
+    def epoch(self) -> int:
+        """Number of complete epochs."""
+        return self.step // self.steps_per_epoch
 
     @property
     def done(self) -> bool:
         """Whether all epochs are complete."""
         return self.epoch >= self.settings.epochs
 
-    def advance(self) -> float:
-        """Trains for one epoch; returns its mean loss."""
-        settings, count = self.settings, len(self.bank)
-        factor = stepped(self.epoch, settings.epochs, settings.milestones, settings.decay)
-        set_rate(self.optimizer, settings.lr * factor)
-        total = 0.0
-        order = torch.randperm(count, generator=generator(self.seed, self.name, "probe", self.epoch))
-        for index in order.to(self.bank.device).split(settings.batch):
-            loss = F.cross_entropy(self.classifier(self.bank[index]), self.labels[index])
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            self.optimizer.step()
-            total += loss.detach() * len(index)
-        self.epoch += 1
-        return float(total) / count
+    def advance(self) -> float | None:
+        """Takes one optimiser step; returns the mean loss of the epoch that it completes, if any."""
+        place = self.step % self.steps_per_epoch
+        if place == 0:
+            self._begin_epoch()
+            self.epoch_loss.zero_()
+        index = self.order[place * self.settings.batch : (place + 1) * self.settings.batch]
+        features = self.features_of(index, generator(self.seed, self.name, "probe views", self.step))
+        loss = F.cross_entropy(self.classifier(features), self.labels[index])
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.epoch_loss += loss.detach() * len(index)
+        self.step += 1
+        return float(self.epoch_loss) / len(self.labels) if place + 1 == self.steps_per_epoch else None
+
+    def _begin_epoch(self) -> None:
+        """Sets the rate and the order of the epoch."""
+        settings = self.settings
+        set_rate(
+            self.optimizer, settings.lr * stepped(self.epoch, settings.epochs, settings.milestones, settings.decay)
+        )
+        order = torch.randperm(len(self.labels), generator=generator(self.seed, self.name, "probe", self.epoch))
+        self.order = order.to(self.labels.device)
 
     def state_dict(self) -> dict:
-        """Returns weights, optimiser state and epoch."""
-        classifier = dict(self.classifier.state_dict())
-        return {"classifier": classifier, "optimizer": optimizer_state(self.optimizer), "epoch": self.epoch}
+        """Returns weights, optimiser state and progress."""
+        return {
+            "classifier": dict(self.classifier.state_dict()),
+            "optimizer": optimizer_state(self.optimizer),
+            "step": self.step,
+            "epoch_loss": self.epoch_loss,
+        }
 
     def load_state_dict(self, state: dict) -> None:
         """Restores what ``state_dict`` returned."""
         self.classifier.load_state_dict(state["classifier"])
         restore_optimizer(self.optimizer, state["optimizer"])
-        self.epoch = state["epoch"]
+        self.step = state["step"]
+        self.epoch_loss = state["epoch_loss"].to(self.labels.device)
+        self._begin_epoch()

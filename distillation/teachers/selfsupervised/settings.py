@@ -60,6 +60,9 @@ class ProbeSettings(Section):
         weight_decay: of weights and biases.
         milestones: epochs, or fractions of ``epochs``, after which the rate is multiplied by ``decay``.
         decay: see ``milestones``.
+        augment: ``rrc``: features of images that are cropped, resized and mirrored anew in every epoch, as in MoCo's protocol;
+            ``none``: those of the images as they are, computed once.
+        crop: the least fraction of the area that ``rrc`` keeps.
     """
 
     epochs: Count
@@ -69,6 +72,8 @@ class ProbeSettings(Section):
     weight_decay: Weight
     milestones: list[Milestone]
     decay: float = Field(gt=0, le=1)
+    augment: Literal["none", "rrc"]
+    crop: float = Field(gt=0, le=1)
 
 
 class KnnSettings(Section):

@@ -15,7 +15,7 @@ from distillation.runtime.work import LIVE, Task
 from distillation.teachers.objective import Job, Objective, finish
 from distillation.teachers.selfsupervised.loop import Loop
 from distillation.teachers.selfsupervised.model import Model
-from distillation.teachers.selfsupervised.probe import Probe, features, neighbours
+from distillation.teachers.selfsupervised.probe import Probe, features, neighbours, of_bank, of_crops
 from distillation.training.resume import complete
 
 if TYPE_CHECKING:
@@ -65,7 +65,10 @@ def make(job: Job, task: Task, device: str, model: type[Model]) -> None:
     train, test = (features(network, data, split, job.settings.precision) for split in (data.train, data.test))
     near = neighbours(train, data.train.labels, test, data.test.labels, len(data.classes), section_of(job.settings).knn)
     if settings := section_of(job.settings).probe:
-        probe = Probe(train, data.train.labels, len(data.classes), settings, job.settings.seed, job.name)
+        cropped = settings.augment == "rrc"
+        seen = of_crops(network, data, settings.crop, job.settings.precision) if cropped else of_bank(train)
+        labels, classes = data.train.labels, len(data.classes)
+        probe = Probe(seen, train.shape[1], labels, classes, settings, job.settings.seed, job.name)
         probed = state and state["probe"]
         _advance(task, probe, probed, state_dict, probe.load_state_dict, live="probe.csv")
         network.classifier.load_state_dict(probe.classifier.state_dict())
