@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
+from lightly.loss import DINOLoss
 from lightly.utils.benchmarking import knn_predict
 from torch import nn
 from torchvision.transforms.v2 import functional as published

@@ -49,6 +49,7 @@ SETTINGS = [
     ({"evaluate.assess.real": 64}, set()),
     ({"evaluate.protocols": ["standard", "common"]}, {"evaluate@common", "baseline@common", "report"}),
     ({"relabel.kind": "logits"}, {"relabel"}),
+    ({"relabel.pixels": "jpeg"}, {"relabel"}),
     ({"relabel.probs.temperature": 2.0}, set()),
     ({"teacher.main.count": 2}, {"teacher@main", "report"}),
     ({"teacher.more": {**MORE, "count": 1}}, {"teacher@more", "report"}),
