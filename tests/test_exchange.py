@@ -17,6 +17,7 @@ from distillation.commands import export
 from distillation.data import npz
 from distillation.data.distilled import DistilledSet
 from distillation.data.spaces import Space
+from distillation.data.stored import as_read
 from distillation.datasets.normalise import whitening
 from distillation.export.card import card
 from distillation.export.pictures import pngs
@@ -184,6 +185,15 @@ def test_grey_images_leave_as_grey():
     assert Image.open(io.BytesIO(images[0])).mode == "L" and loss.clipped == 0 and 0.4 < loss.rounded <= 0.5
     with pytest.raises(BadInput, match=r"^the images have 2 channels, but PNG takes 1 or 3"):
         pngs(replace(made, images=torch.rand(COUNT, 2, SIZE, SIZE)))
+
+
+def test_a_set_that_was_read_from_jpegs_leaves_as_their_pixels_and_says_so():
+    made = as_read(made_set(), "jpeg")
+    assert str(pngs(made)[1]).endswith("nothing is lost.") and not str(pngs(made_set())[1]).endswith("nothing is lost.")
+    assert f"read from JPEG files of 8 bits, {made.bytes['images']:,} bytes" in card(made, "npz", None, None)
+    assert "JPEG" not in card(made_set(), "npz", None, None)
+    found = imported(f"{exported(made, 'npz')}/distilled.npz")
+    assert found.pixels == "jpeg" and found.bytes == made.bytes and torch.equal(found.images, made.images)
 
 
 # Parquet

@@ -47,7 +47,7 @@ def card(distilled: "DistilledSet", layout: str, loss: "Loss | str | None", sour
     info = distilled.info
     count, channels, height, width = distilled.images.shape
     facts = [
-        f"- Images: {count}, {height}×{width}×{channels}, of {len(info['classes'])} classes",
+        f"- Images: {count}, {height}×{width}×{channels}, of {len(info['classes'])} classes{_form(distilled)}",
         f"- Labels: {info['labels']}{_width(distilled)}",
         f"- Made by: `{info['method']}`{_origin(info)}, seed {info['seed']}",
         *_labelled(info),
@@ -62,6 +62,16 @@ def card(distilled: "DistilledSet", layout: str, loss: "Loss | str | None", sour
         *_reuse(distilled, layout),
     ]
     return _HEAD.format(files=_FILES[layout]) + "\n" + "\n\n".join(parts) + "\n"
+
+
+def _form(distilled: "DistilledSet") -> str:
+    """Clause about the files that networks were given the images from; empty if they were given them as they were made."""
+    if distilled.pixels == "float":
+        return ""
+    size = distilled.bytes["images"]
+    return (
+        f"; networks were given them as they are read from {distilled.pixels.upper()} files of 8 bits, {size:,} bytes"
+    )
 
 
 def _width(distilled: "DistilledSet") -> str:
