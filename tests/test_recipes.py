@@ -377,6 +377,20 @@ def test_teachers_that_answer_batches_norm_as_in_the_code_of_the_dataset(dataset
     assert found == {mode}
 
 
+# SRe2L's squeeze_cifar.py; the script train_rn18.sh that SRe2L names for Tiny-ImageNet.
+CIFAR = {"epochs": 200, "batch": 128, "lr": 0.1, "weight_decay": 0.0005, "warmup": 0, "augment": "crop_flip"}
+TINY = {"epochs": 50, "batch": 256, "lr": 0.2, "weight_decay": 0.0001, "warmup": 5, "augment": "rrc", "crop": 0.08}
+
+
+@pytest.mark.parametrize("row", [*rows.rows("scdd"), *rows.rows("scdd-objectives")], ids=lambda row: row.name)
+def test_recovery_squeezes_and_stores_images_as_in_the_code_of_its_dataset(row):
+    published = {"cifar100": CIFAR, "tinyimagenet": TINY}[row.settings["dataset.name"]]
+    for key, value in {**published, "momentum": 0.9, "schedule": "cosine"}.items():
+        assert row.settings[f"objectives.supervised.{key}"] == value, key
+    assert row.settings["relabel.pixels"] == "jpeg"
+    assert {row.settings["relabel.pixels"] for row in rows.rows("apm")} == {"float"}
+
+
 @pytest.mark.parametrize(
     ("name", "steps"),
     [
