@@ -212,7 +212,7 @@ def test_what_cannot_work_is_refused_in_one_sentence():
     method = method_in()
     with torch.no_grad():
         method.targets[0] = torch.inf
-    with pytest.raises(BadInput, match="^frepo ended with labels that are not finite"):
+    with pytest.raises(BadInput, match="^the labels are not finite at the end: lower method\\.frepo\\.lr\\.$"):
         method.result()
     with pytest.raises(BadInput, match="has no features to match"):
         method_in(common={"network": "MLP"}).advance()

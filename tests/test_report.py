@@ -177,6 +177,7 @@ def rendered(root, protocols=("standard",), pools=("main",)):
 
 def rows(kind, network, accuracies, draw=None):
     frame = pd.DataFrame({"set": kind, "network": network, "seed": range(len(accuracies)), "accuracy": accuracies})
+    frame["loss"] = 0.01
     return frame if draw is None else frame.assign(draw=draw)
 
 
@@ -232,13 +233,24 @@ def test_metrics_have_the_names_that_dvc_shows(plain):
     assert json.dumps(metrics) == json.dumps(metrics, sort_keys=True)
 
 
-def test_metrics_say_null_for_a_loss_that_is_not_finite_and_nothing_for_a_method_that_selects(made):
+def test_metrics_say_nothing_of_the_loss_of_a_method_that_selects(made):
+    assert "distill" not in tables.metrics(reading.read(["standard"], ["main"], made))
+
+
+@pytest.mark.parametrize("loss", ["", "inf"])  # as rows.csv has what is not a number, and what is infinite
+def test_page_and_metrics_count_networks_that_diverged_and_leave_them_in_the_mean(made, loss):
+    path = made / "reports/evaluation/standard/rows.csv"
+    lines = path.read_text().splitlines()
+    *before, _, _ = lines[2].split(",")
+    path.write_text("\n".join([*lines[:2], ",".join([*before[:3], "10.0", "9.5", loss]), *lines[3:]]) + "\n")
+    curves = made / "reports/evaluation/standard/curves.csv"
+    curves.write_text(curves.read_text() + f"distilled,ConvNet,1,299,{loss}\n")
     found = reading.read(["standard"], ["main"], made)
-    assert "distill" not in tables.metrics(found)
-    (made / "data/distilled/curve.csv").write_text("iteration,loss\n1,2.0\n2,nan\n")
-    found = reading.read(["standard"], ["main"], made)
-    assert tables.metrics(found)["distill"] == {"loss": None}
-    assert "diverged" in text(page.render(page.context(found)))
+    (ours,) = (line for line in tables.lines_of(tables.protocol(found, "standard")) if line.set == "distilled")
+    assert (ours.n, ours.diverged, ours.low) == (3, 1, 10.0)
+    assert tables.metrics(found)["evaluate"]["standard"]["ConvNet"]["diverged"] == 1
+    assert "diverged" not in tables.metrics(found)["whole"]["ConvNet"]
+    assert text(page.render(page.context(found))).count("n = 3 1 of them diverged") == 1
 
 
 def test_page_prints_the_numbers_of_the_rows(plain):

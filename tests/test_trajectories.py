@@ -242,7 +242,7 @@ def test_what_cannot_work_is_refused_in_one_sentence(pool, tmp_path):
         method_of("mtt", pool, network="ConvNetW4D2BN")
     with pytest.raises(BadInput, match=r"^method\.network is ConvNetW8D2, but the experts of main are ConvNetW4D2: "):
         method_of("mtt", pool, network="ConvNetW8D2")
-    with pytest.raises(BadInput, match="came to nan at update 1: a smaller method.mtt.lr_lr or lr_img is wanted"):
+    with pytest.raises(BadInput, match="is nan, not above 0: lower method.mtt.lr_lr or method.mtt.lr_img"):
         run(method_in(pool, lr_net=1e30))
     plain = pool_in(tmp_path, (WORD,))
     plain.info |= {"objective": "supervised", "settings": {}}

@@ -71,11 +71,15 @@ def main_accuracy(results: "Sequence[Result]", metric: str | None = None) -> str
 
 
 def cell(result: "Result", path: str) -> str:
-    """Text like ``87.70 ± 1.33 (3)``; without a spread for one student, a dash if the result has no such accuracy."""
+    """Text like ``87.70 ± 1.33 (3)``; without a spread for one student, a dash if the result has no such accuracy.
+
+    Students that diverged are counted behind it.
+    """
     mean, std, n = (
         *(result.metrics.get(f"{path}.{key}") for key in ("mean", "std")),
         result.params.get("evaluate.seeds"),
     )
     if mean is None:
         return "–"
-    return f"{mean:.2f} ({n})" if n == 1 else f"{mean:.2f} ± {std:.2f} ({n})"
+    diverged = f", {count} diverged" if (count := result.metrics.get(f"{path}.diverged")) else ""
+    return f"{mean:.2f} ({n}{diverged})" if n == 1 else f"{mean:.2f} ± {std:.2f} ({n}{diverged})"

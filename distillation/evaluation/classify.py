@@ -1,6 +1,7 @@
 """One student: a fresh network trained on a set of images and tested on the full real test set."""
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from distillation.data.real import RealSet, loaded
 from distillation.evaluation.sets import Noise, Source, Whole
 from distillation.networks.build import build, flops
 from distillation.runtime import files, tensors
+from distillation.runtime.errors import Diverged, require_finite
 from distillation.runtime.random import generator
 from distillation.runtime.work import Task
 from distillation.training.accuracy import accuracy, class_hits
@@ -60,7 +62,11 @@ class Job:
 
 
 def train(job: Job, task: Task, device: str) -> None:
-    """Trains the student of ``job``, resuming from the last checkpoint; writes weights and record into the task."""
+    """Trains the student of ``job``, resuming from the last checkpoint; writes weights and record into the task.
+
+    A student whose loss is no longer finite stops at that epoch and is tested as it is: one of many does not end a stage, and
+    to leave it out would flatter the mean. The ``loss`` of its record tells.
+    """
     protocol, data = job.protocol, loaded(job.data, device)
     epochs, state = protocol.settings.epochs, task.start()
     training = _training(job, data, device)
@@ -73,6 +79,9 @@ def train(job: Job, task: Task, device: str) -> None:
         seen["last"] = list(finished)
         if training.epoch % every == 0:
             seen["curve"].append([training.epoch, finished[0]])
+        require_finite(
+            {"loss": finished[0]}, f"epoch {training.epoch} of {epochs}", "the learning rate of its protocol"
+        )
         if protocol.test_every and (training.epoch % protocol.test_every == 0 or training.done):
             score = accuracy(training.network, data, data.test, protocol.precision)
             seen["best"] = max(seen["best"], score)
@@ -82,16 +91,19 @@ def train(job: Job, task: Task, device: str) -> None:
         training.load_state_dict(state["training"])
         seen.update(state["seen"])
 
-    complete(
-        task,
-        state,
-        advance=advance,
-        state_dict=lambda: {"training": training.state_dict(), "seen": seen},
-        load_state_dict=load_state_dict,
-        at=lambda: training.epoch,
-        total=epochs,
-        unit="epoch",
-    )
+    try:
+        complete(
+            task,
+            state,
+            advance=advance,
+            state_dict=lambda: {"training": training.state_dict(), "seen": seen},
+            load_state_dict=load_state_dict,
+            at=lambda: training.epoch,
+            total=epochs,
+            unit="epoch",
+        )
+    except Diverged as fault:
+        print(f"{task.label}: {fault}", file=sys.stderr)
     with task.result() as folder:
         info = {"network": job.network, "seed": job.seed}
         tensors.save(folder / WEIGHTS, dict(training.network.state_dict()), info)
@@ -132,13 +144,14 @@ def _record(job: Job, training: Training, seen: dict, data: RealSet) -> dict:
     protocol = job.protocol
     hits = class_hits(training.network.eval(), data, data.test, protocol.precision)
     sizes = torch.bincount(data.test.labels.cpu(), minlength=len(data.classes))
-    gflop = 3 * training.count * protocol.settings.epochs * flops(job.network, *data.shape) / 1e9
+    gflop = 3 * training.count * training.epoch * flops(job.network, *data.shape) / 1e9
+    score = 100 * int(hits.sum()) / len(data.test)
     return {
         "network": job.network,
         "seed": job.seed,
-        "accuracy": 100 * int(hits.sum()) / len(data.test),
+        "accuracy": score,
         "class_accuracy": [100 * h / n if n else None for h, n in zip(hits.tolist(), sizes.tolist(), strict=True)],
-        **({"best_test": seen["best"]} if protocol.test_every else {}),
+        **({"best_test": max(seen["best"], score)} if protocol.test_every else {}),
         "train_accuracy": seen["last"][1],
         "loss": seen["last"][0],
         "curve": seen["curve"],

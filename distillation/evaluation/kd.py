@@ -69,12 +69,13 @@ def distill_knowledge(job: Job, task: Task, device: str) -> None:
     data, pool = loaded(job.data, device), Pool(job.teachers.parent, device)
     student = carried(job.network, data.shape, job.start, generator(job.seed, "transfer", job.network)).to(device)
     training = _training(job, student, by_the_batch(pool.network(pool.members[0])), data, device)
-    loss = run(task, training, training.count, lambda: training.at, "step")
+    lower = f"evaluate.kd.{'lr_gaussian' if isinstance(job.source, Noise) else 'lr'}"
+    loss = run(task, training, training.count, lambda: training.at, "step", lower)
     record = {
         "accuracy": accuracy(student, data, data.test, job.precision),
         "batch_accuracy": _accuracy_by_the_batch(student, data, job.precision),
         "loss": loss,
-        "steps": training.count,
+        "steps": training.at,
     }
     with task.result() as folder:
         files.save_json(folder / RECORD, record)

@@ -77,10 +77,10 @@ def pretrain(job: Job, task: Task, device: str) -> None:
     # the same seed starts from the same body on every set, so that sets are compared in pairs
     network = build(job.network, *data.shape[:2], outputs, generator(job.seed, "student", job.network)).to(device)
     name = f"student/{job.network}"
-    settings = job.settings
+    settings, lower = job.settings, f"evaluate.pretrain.{job.kind}.lr"
     if isinstance(settings, SoftSettings):
         steps = _regression(job, settings, network, batch_of, count, name, data.info["flip"], device)
-        loss = run(task, steps, steps.count, lambda: steps.at, "step")
+        loss = run(task, steps, steps.count, lambda: steps.at, "step", lower)
     else:
         training = Training(
             network,
@@ -95,7 +95,7 @@ def pretrain(job: Job, task: Task, device: str) -> None:
             job.compile,
             pad_value=data.space.pad_value(),
         )
-        loss = run(task, training, settings.epochs, lambda: training.epoch, "epoch")
+        loss = run(task, training, settings.epochs, lambda: training.epoch, "epoch", lower)
     with task.result() as folder:
         record = {"network": job.network, "seed": job.seed, "loss": loss}
         tensors.save(folder / WEIGHTS, dict(network.state_dict()), record)

@@ -1,17 +1,21 @@
 """Training one network for a number of steps whose loss is a function of the step, so that it can be interrupted anywhere."""
 
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from distillation.runtime.errors import Diverged, require_finite
 from distillation.runtime.random import generator
 from distillation.runtime.work import Task
 from distillation.training.loop import Training
 from distillation.training.optimizers import optimizer_state, restore_optimizer, set_rate
 from distillation.training.resume import complete
+
+_RECORDS = 100  # house: losses that are read in the course of a training; each waits for the device
 
 
 class Steps:
@@ -82,31 +86,39 @@ class Batches:
         return self.order[place * self.size : (place + 1) * self.size]
 
 
-def run(task: Task, training: "Steps | Training", count: int, at: Callable[[], int], unit: str) -> float:
+def run(task: Task, training: "Steps | Training", count: int, at: Callable[[], int], unit: str, lower: str) -> float:
     """Runs ``training`` to its end, resuming from the last checkpoint; returns the last loss.
 
-    Progress is shown in ``count`` units, which ``at`` counts.
+    A loss that is not finite ends it at its next record, with a sentence that names the setting to ``lower``: one network of
+    a table does not end a stage, and its row shows that loss. Progress is shown in ``count`` units, which ``at`` counts.
     """
     last: dict[str, float | Tensor] = {"loss": math.nan}
+    every = max(1, count // _RECORDS)
 
     def advance() -> dict[str, float | Tensor] | None:
         if not (finished := training.advance()):
             return None
         last["loss"] = finished[0]
+        if at() % every == 0 or at() == count:
+            last["loss"] = loss = float(finished[0])
+            require_finite({"loss": loss}, f"{unit} {at()} of {count}", lower)
         return dict(last)
 
     def load_state_dict(state: dict[str, Any]) -> None:
         training.load_state_dict(state["training"])
         last["loss"] = state["last"]
 
-    complete(
-        task,
-        task.start(),
-        advance=advance,
-        state_dict=lambda: {"training": training.state_dict(), "last": float(last["loss"])},
-        load_state_dict=load_state_dict,
-        at=at,
-        total=count,
-        unit=unit,
-    )
+    try:
+        complete(
+            task,
+            task.start(),
+            advance=advance,
+            state_dict=lambda: {"training": training.state_dict(), "last": float(last["loss"])},
+            load_state_dict=load_state_dict,
+            at=at,
+            total=count,
+            unit=unit,
+        )
+    except Diverged as fault:
+        print(f"{task.label}: {fault}", file=sys.stderr)
     return float(last["loss"])

@@ -49,8 +49,8 @@ def transfer(job: Job, task: Task, device: str) -> None:
     network = carried(job.network, data.shape, job.start, generator(job.seed, "transfer", job.network)).to(device)
     steps = job.settings.on(data.info["name"])
     training = PROTOCOLS[job.protocol](job, network, data, steps)
-    loss = run(task, training, steps, lambda: training.at, "step")
-    record = {"accuracy": accuracy(network, data, data.test, job.precision), "loss": loss, "steps": steps}
+    loss = run(task, training, steps, lambda: training.at, "step", f"evaluate.transfer.{job.protocol}.lr")
+    record = {"accuracy": accuracy(network, data, data.test, job.precision), "loss": loss, "steps": training.at}
     with task.result() as folder:
         files.save_json(folder / RECORD, record)
 

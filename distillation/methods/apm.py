@@ -40,7 +40,7 @@ from distillation.networks.build import flops, initialise
 from distillation.networks.chunks import in_chunks
 from distillation.params import Section
 from distillation.runtime.device import autocast, forget
-from distillation.runtime.errors import BadInput
+from distillation.runtime.errors import BadInput, require_finite
 from distillation.training.loop import Training
 from distillation.training.losses import loss_of
 from distillation.training.schedules import drop_times
@@ -313,6 +313,8 @@ class APM(Method[Settings]):
     def _train(self, training: Training) -> None:
         """Takes one SGD step of the student; its weights are kept ``snapshots`` times, the last time at its end."""
         if finished := training.advance():
+            moment = f"epoch {training.epoch} of {self.settings.epochs}"
+            require_finite({"the student's loss": finished[0]}, moment, "method.apm.lr_net")
             self.values["student"] = finished[0]
             if training.epoch % (self.settings.epochs // self.settings.snapshots) == 0:
                 self.snapshots.append({name: value.clone() for name, value in self.student.state_dict().items()})

@@ -38,7 +38,7 @@ from distillation.methods.families.network_pool import NetworkPoolMethod
 from distillation.methods.families.regressor import Regressor
 from distillation.methods.families.ridge import solve
 from distillation.params import Section
-from distillation.runtime.errors import BadInput
+from distillation.runtime.errors import Diverged
 from distillation.training.optimizers import set_rate
 from distillation.training.schedules import cosine
 
@@ -156,9 +156,9 @@ class FRePo(NetworkPoolMethod[Settings]):
         return regressor
 
     def result(self) -> "DistilledSet":
-        """Returns images and learnt labels; raises BadInput if those are not finite."""
+        """Returns images and learnt labels; raises Diverged if those are not finite."""
         if not self.targets.isfinite().all():
-            raise BadInput("frepo ended with labels that are not finite: a smaller method.frepo.lr is wanted.")
+            raise Diverged("the labels are not finite at the end: lower method.frepo.lr.")
         return super().result()
 
     def cost(self) -> Cost:

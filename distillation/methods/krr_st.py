@@ -43,7 +43,7 @@ from distillation.methods.families.regressor import Regressor
 from distillation.methods.families.ridge import predictions
 from distillation.networks.build import Network, build, flops
 from distillation.params import Section
-from distillation.runtime.errors import BadInput
+from distillation.runtime.errors import BadInput, Diverged
 from distillation.training.optimizers import set_rate
 
 if TYPE_CHECKING:
@@ -208,9 +208,9 @@ class KRRST(NetworkPoolMethod[Settings]):
         return Regressor(network, self.forward, optimizer, common.precision)
 
     def result(self) -> "DistilledSet":
-        """Returns raw images and learnt targets; raises BadInput if those are not finite."""
+        """Returns raw images and learnt targets; raises Diverged if those are not finite."""
         if not self.targets.isfinite().all():
-            raise BadInput("krr_st ended with targets that are not finite: a smaller method.krr_st.lr is wanted.")
+            raise Diverged("the targets are not finite at the end: lower method.krr_st.lr.")
         pool = self.problem.pool.info["pool"]
         return self.problem.labelled_set(self.images, None, self.targets, self.kind, Space.raw(), teacher=pool)
 

@@ -44,7 +44,7 @@ from distillation.methods.families.teacher_checks import require_same_inputs
 from distillation.networks.names import canonical, parse
 from distillation.params import Section
 from distillation.runtime.device import autocast, compiled
-from distillation.runtime.errors import BadInput
+from distillation.runtime.errors import BadInput, Diverged
 
 if TYPE_CHECKING:
     from distillation.data.distilled import DistilledSet
@@ -272,12 +272,12 @@ class MTT(ImageMethod[Settings]):
         return seen, self.labels[index]
 
     def apply(self) -> None:
-        """Takes the optimiser's step; raises BadInput if the learnt rate is no longer positive."""
+        """Takes the optimiser's step; raises Diverged if the learnt rate is no longer positive."""
         super().apply()
         if not (rate := self.lr.item()) > 0:  # nor when it is no number
-            raise BadInput(
-                f"the learning rate that mtt learns for its students came to {rate:.3g} at update {self.at}: a "
-                "smaller method.mtt.lr_lr or lr_img is wanted."
+            raise Diverged(
+                f"the learning rate that mtt learns for its students is {rate:.3g}, not above 0: lower "
+                "method.mtt.lr_lr or method.mtt.lr_img."
             )
 
     def result(self) -> "DistilledSet":

@@ -19,7 +19,7 @@ from distillation.methods.guidance import Guidance
 from distillation.networks.names import check
 from distillation.params import Section
 from distillation.runtime import files
-from distillation.runtime.errors import BadInput
+from distillation.runtime.errors import Diverged, require_finite
 from distillation.runtime.work import Task
 from distillation.teachers.pool import Pool
 from distillation.training.resume import complete
@@ -55,12 +55,12 @@ def distill(job: Job, task: Task, device: str) -> None:
     """Runs the method of ``job`` to its end, resuming from the last checkpoint; writes set and record into the task.
 
     Raises:
-        BadInput: the images are not finite at the end.
+        Diverged: a recorded value, or an image at the end, is not finite.
     """
     state = task.start()
     method, guidance = _method(job, device)
     done: dict[str, Any] = {"updates": 0, "curve": []}
-    every = max(1, method.updates // _POINTS)
+    every, lower = max(1, method.updates // _POINTS), rates(job.common, job.settings)
 
     def load_state_dict(state: dict[str, Any]) -> None:
         method.load_state_dict(state["method"])
@@ -71,10 +71,14 @@ def distill(job: Job, task: Task, device: str) -> None:
     units = updates(method, guidance, start=done["updates"])
 
     def advance() -> dict[str, Any]:
-        unit = next(units)
+        try:
+            unit = next(units)
+        except Diverged as fault:  # which the method found itself, as it solved or learnt
+            raise Diverged(f"update {done['updates'] + 1}: {fault}") from None
         metrics, done["updates"] = dict(unit.metrics), unit.updates
         if unit.updated and (unit.updates % every == 0 or method.at == method.total):
             metrics = {name: float(value) for name, value in metrics.items()}
+            require_finite(metrics, f"update {unit.updates} of {method.updates}", lower)
             done["curve"].append({"iteration": unit.updates, **metrics})
         return metrics
 
@@ -90,13 +94,19 @@ def distill(job: Job, task: Task, device: str) -> None:
     )
     distilled = method.result()
     if not distilled.images.isfinite().all():
-        raise BadInput(f"{job.common.name} ended with images that are not finite: a smaller learning rate is wanted.")
+        raise Diverged(f"the images are not finite at the end: lower {lower}.")
     cost = {"updates": done["updates"], **method.cost().record()}
     if guidance:
         cost = guidance.added_to(cost, method, done["updates"])
     with task.result() as folder:
         distilled.save(folder / paths.SET_FILE)
         files.save_json(folder / RECORD, {"curve": done["curve"], "cost": cost})
+
+
+def rates(common: Common, settings: Section) -> str:
+    """Names the settings to lower if the images diverge: the method's learning rates and, with guidance, alpha."""
+    fields = [name for name in type(settings).model_fields if "lr" in name.split("_")]
+    return " or ".join([*(f"method.{common.name}.{name}" for name in fields), *["method.alpha"] * common.guided])
 
 
 def _method(job: Job, device: str) -> tuple[Method, Guidance | None]:

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +32,7 @@ def context(artefacts: "Artefacts") -> dict[str, Any]:
     """Variables of the template: text, tables of text, and figures as data URIs in both colour schemes."""
     drawings = figures.drawings(artefacts)
     plots = {name: _picture(draw) for name, draw in drawings.items() if name not in ("overview", "distilled")}
-    distilled, curve = artefacts.distilled, artefacts.curve
+    distilled = artefacts.distilled
     classes = pictures.first_images(artefacts.images)
     return {
         "method": distilled["method"],
@@ -55,7 +54,6 @@ def context(artefacts: "Artefacts") -> dict[str, Any]:
             *(t for name, results in artefacts.kd.items() for t in transfers.kd_section(name, results, _cell)),
         ],
         "curves": [(name, plots[f"distill_{name}"]) for name in ("loss", "guidance") if f"distill_{name}" in plots],
-        "diverged": len(curve) > 0 and not math.isfinite(curve["loss"].iloc[-1]),
         "pools": [_pool(name, pool, plots) for name, pool in artefacts.pools.items()],
         "norms": _plotted(plots, "norms", figures.NORM_CURVES),
         "cost": _cost(artefacts),
@@ -234,7 +232,8 @@ def _sizes(artefacts: "Artefacts", name: str) -> dict[str, str]:
 def _cell(line: tables.Line | None) -> dict[str, Any] | None:
     if line is None or not line.n:
         return None
-    return {"mean": f"{line.mean:.2f}", "std": f"{line.std:.2f}" if line.n > 1 else "", "n": line.n}
+    std, diverged = f"{line.std:.2f}" if line.n > 1 else "", getattr(line, "diverged", 0)
+    return {"mean": f"{line.mean:.2f}", "std": std, "n": line.n, "diverged": diverged}
 
 
 def _gain(line: tables.Line | None) -> dict[str, str] | None:

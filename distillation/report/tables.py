@@ -56,20 +56,31 @@ def groups_of(table: pd.DataFrame, by: str | list[str]) -> Iterable[tuple[Any, p
 
 
 def summary(*rows: pd.DataFrame, column: str = "accuracy") -> pd.DataFrame:
-    """One line per set and network of the given rows: ``mean``, ``std`` (population), ``low``, ``high`` and ``n``.
+    """One line per set and network of the given rows: ``mean``, ``std`` (population), ``low``, ``high``, ``n``, ``diverged``.
+
+    ``diverged`` of the ``n`` networks ended with a loss that is not finite. They are in the mean as they were tested, near
+    chance: a mean over those that went well would be no result of the method.
 
     Sets come in the order of ``SETS``, networks in the order in which they were measured. Random images are averaged over
     draws and seeds together.
 
     Args:
-        rows: tables with the columns set, network and ``column``.
+        rows: tables with the columns set, network, loss and ``column``.
         column: the column that is summarised.
     """
     joined = pd.concat(rows, ignore_index=True)
     joined["set"] = pd.Categorical(joined["set"], list(SETS), ordered=True)
     joined["network"] = pd.Categorical(joined["network"], list(dict.fromkeys(joined["network"])), ordered=True)
-    groups = joined.groupby(["set", "network"], observed=True)[column]
-    table = groups.agg(mean="mean", std=lambda a: a.std(ddof=0), low="min", high="max", n="count").reset_index()
+    joined["diverged"] = ~joined["loss"].map(math.isfinite)
+    groups: Any = joined.groupby(["set", "network"], observed=True)
+    table = groups.agg(
+        mean=(column, "mean"),
+        std=(column, lambda a: a.std(ddof=0)),
+        low=(column, "min"),
+        high=(column, "max"),
+        n=(column, "count"),
+        diverged=("diverged", "sum"),
+    ).reset_index()
     return table.astype({"set": str, "network": str})
 
 
@@ -161,9 +172,10 @@ def metrics(artefacts: "Artefacts") -> dict[str, Any]:
     """The numbers that ``dvc metrics show`` lists: percent with two digits, under sorted names without dots.
 
     ``evaluate.PROTOCOL.NETWORK``, ``evaluate.PROTOCOL.control.NETWORK``, ``baseline.PROTOCOL.SET.NETWORK``,
-    ``whole.NETWORK`` and ``teacher.POOL.NETWORK`` (checkpoint ``last``) hold ``mean`` and ``std``. So do, if recorded,
+    ``whole.NETWORK`` and ``teacher.POOL.NETWORK`` (checkpoint ``last``) hold ``mean`` and ``std``, and ``diverged``, the
+    number of networks whose loss ended not finite, if there are any. So do, if recorded,
     ``teacher.POOL.knn.NETWORK``, by nearest neighbours of features, and ``evaluate.PROTOCOL.best_test.NETWORK``, chosen on
-    the test set. ``distill.loss`` is the last loss of a method that optimises, null if it is not finite.
+    the test set. ``distill.loss`` is the last loss of a method that optimises.
     ``assess.POOL.ASSESSMENT`` is a mean over the models. Results on a target are
     ``transfer.TARGET.PROTOCOL.SET.NETWORK`` and ``kd.TARGET.accuracy|batch_accuracy.SET.NETWORK``.
     """
@@ -182,8 +194,7 @@ def metrics(artefacts: "Artefacts") -> dict[str, Any]:
         knn = {line.network: _cell(line) for line in lines_of(neighbours(pool))}
         values["teacher"][name] = {line.network: _cell(line) for line in lines_of(last)} | ({"knn": knn} if knn else {})
     if len(artefacts.curve):
-        loss = artefacts.curve["loss"].iloc[-1]
-        values["distill"] = {"loss": _digits(loss) if math.isfinite(loss) else None}
+        values["distill"] = {"loss": _digits(artefacts.curve["loss"].iloc[-1])}
     if artefacts.transfers:
         values["transfer"] = {name: _by_protocol(measured.rows) for name, measured in artefacts.transfers.items()}
     if artefacts.kd:
@@ -218,7 +229,8 @@ def _digits(value: float) -> float:
 
 
 def _cell(line: Line) -> dict[str, float]:
-    return {"mean": round(float(line.mean), 2), "std": round(float(line.std), 2)}
+    diverged = {"diverged": int(count)} if (count := getattr(line, "diverged", 0)) else {}
+    return {"mean": round(float(line.mean), 2), "std": round(float(line.std), 2), **diverged}
 
 
 def _sorted(value: Any) -> Any:

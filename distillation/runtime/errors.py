@@ -1,12 +1,32 @@
 """Errors that users can mend, reported in one sentence."""
 
 import errno
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 
 class BadInput(Exception):
     """Invalid input of a user; the message is one sentence that names the fault and its cure."""
+
+
+class Diverged(BadInput):
+    """Numbers of a computation are no longer finite. It would end the same from its last checkpoint, which goes with it."""
+
+
+def require_finite(values: Mapping[str, float], moment: str, lower: str) -> None:
+    """Raises Diverged for the first of the recorded ``values`` that is not finite.
+
+    It reads numbers that a loop has recorded anyway, so that no step waits for the device.
+
+    Args:
+        values: numbers by name.
+        moment: where in the loop they were recorded, as ``epoch 3 of 100``.
+        lower: the settings to lower, as in params.yaml.
+    """
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise Diverged(f"{name} is {value} at {moment}: lower {lower}.")
 
 
 def guarded(run: Callable[..., object], *args: object) -> int:

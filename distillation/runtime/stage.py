@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from distillation.runtime import cost, device, tasks
+from distillation.runtime.errors import Diverged
 from distillation.runtime.files import atomic_output
 from distillation.runtime.keys import inputs_of
 from distillation.runtime.work import Task, locked_tasks
@@ -132,4 +133,8 @@ def _run(calls: list[_Call], compute: Compute) -> None:
 
 
 def _compute(call: _Call) -> None:
-    call.work(call.job, call.task, call.device)
+    try:
+        call.work(call.job, call.task, call.device)
+    except Diverged as fault:
+        call.task.forget()
+        raise Diverged(f"{call.task.label}: {fault}") from None

@@ -141,6 +141,10 @@ class Task:
         self._last = time.monotonic()
         self._cost = self._last - before
 
+    def forget(self) -> None:
+        """Removes the checkpoint: the next run starts afresh."""
+        (self.folder / _STATE).unlink(missing_ok=True)
+
     def seconds(self) -> float:
         """Seconds of work so far, including those before an interruption."""
         return self._spent + time.monotonic() - self._began
@@ -161,7 +165,7 @@ class Task:
             shutil.rmtree(partial, ignore_errors=True)
             raise
         partial.rename(self.done)
-        (self.folder / _STATE).unlink(missing_ok=True)
+        self.forget()
 
 
 @contextlib.contextmanager

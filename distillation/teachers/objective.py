@@ -13,7 +13,7 @@ from distillation.data.real import RealSet, Split
 from distillation.networks.build import build, parameters
 from distillation.params import Section
 from distillation.runtime import tensors
-from distillation.runtime.errors import BadInput
+from distillation.runtime.errors import BadInput, require_finite
 from distillation.runtime.random import generator
 from distillation.runtime.work import Task
 from distillation.training.accuracy import accuracy
@@ -70,6 +70,11 @@ class Job:
         """The prefix of the names of its random draws."""
         return f"teacher/{self.network}/{self.index}"
 
+    @property
+    def rate(self) -> str:
+        """The setting of its learning rate; its pool may have a value of its own."""
+        return f"objectives.{self.settings.objective}.lr"
+
 
 def split(data: RealSet) -> tuple[Split, Split]:
     """Splits the training images into (training, validation): every tenth image of each class is held out.
@@ -107,7 +112,7 @@ def training_of(job: Job, data: RealSet, subset: Split, device: str) -> Training
     )
 
 
-def train(task: Task, training: Training, beside: dict, after: Callable[[], None]) -> list[list[float]]:
+def train(task: Task, training: Training, beside: dict, after: Callable[[], None], lower: str) -> list[list[float]]:
     """Runs a Training to its last epoch, resuming from the last checkpoint.
 
     Args:
@@ -115,15 +120,20 @@ def train(task: Task, training: Training, beside: dict, after: Callable[[], None
         training: the Training of the job.
         beside: what a checkpoint holds beside the training; restored in place.
         after: called after each epoch.
+        lower: the setting to lower if the loss diverges.
 
     Returns:
         A row of epoch, loss and training accuracy (percent) for each epoch.
+
+    Raises:
+        Diverged: the loss of an epoch is not finite.
     """
     curve: list[list[float]] = []
 
     def advance() -> dict[str, float] | None:
         if not (finished := training.advance()):
             return None
+        require_finite({"loss": finished[0]}, f"epoch {training.epoch} of {training.settings.epochs}", lower)
         curve.append([training.epoch, *finished])
         after()
         return {"loss": finished[0], "accuracy": finished[1]}

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from distillation.runtime.errors import BadInput
+from distillation.runtime.errors import Diverged
 
 
 def predictions(synthetic: Tensor, targets: Tensor, real: Tensor, ridge: float) -> Tensor:
@@ -24,7 +24,7 @@ def predictions(synthetic: Tensor, targets: Tensor, real: Tensor, ridge: float) 
         (N, D) float64.
 
     Raises:
-        BadInput: the kernel is singular, or not finite.
+        Diverged: the kernel is singular, or not finite.
     """
     synthetic, targets, real = synthetic.double(), targets.double(), real.double()
     kernel = synthetic @ synthetic.T + 1
@@ -41,13 +41,13 @@ def solve(kernel: Tensor, targets: Tensor, weight: Tensor, ridge: float) -> Tens
         ridge: the setting that λ was computed from, for the message.
 
     Raises:
-        BadInput: the kernel is singular, or not finite.
+        Diverged: the kernel is singular, or not finite.
     """
     factor, fault = torch.linalg.cholesky_ex(kernel + torch.diag(weight.expand(len(kernel))))
     pivots, rounding = factor.diagonal().square(), len(kernel) * torch.finfo(kernel.dtype).eps
     sound = bool(pivots.min() > rounding * kernel.diagonal().max())  # False also where either is not a number
     if int(fault) or not sound:
-        raise BadInput(
+        raise Diverged(
             f"the kernel of {len(kernel)} images is singular or not finite at ridge {ridge:g}: a larger ridge or a smaller "
             "learning rate is wanted."
         )

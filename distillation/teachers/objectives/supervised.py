@@ -19,7 +19,7 @@ def make(job: Job, task: Task, device: str) -> None:
     data, settings = loaded(job.data, device), job.settings
     subset, validation = split(data) if "best" in settings.keep else (data.train, None)
     training, kept = training_of(job, data, subset, device), {}
-    curve = train(task, training, kept, lambda: _keep(kept, training, settings, data, validation))
+    curve = train(task, training, kept, lambda: _keep(kept, training, settings, data, validation), job.rate)
     finish(job, task, data, training.network, kept, curve)
 
 

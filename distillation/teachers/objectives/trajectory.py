@@ -27,7 +27,11 @@ def make(job: Job, task: Task, device: str) -> None:
     training = training_of(job, data, data.train, device)
     network = training.network
     passed = {"0": _parameters(network)}
-    curve = train(task, training, passed, lambda: passed.update({str(training.epoch): _parameters(network)}))
+
+    def keep() -> None:
+        passed[str(training.epoch)] = _parameters(network)
+
+    curve = train(task, training, passed, keep, job.rate)
     kept = {"last": {"weights": dict(network.state_dict()), "epoch": training.epoch}}
     beside = {epoch_name(int(epoch)): vector for epoch, vector in passed.items()}
     finish(job, task, data, network, kept, curve, beside=beside)

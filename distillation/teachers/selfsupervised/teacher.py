@@ -9,7 +9,7 @@ import torch
 from distillation.data.real import RealSet, loaded
 from distillation.networks.build import build
 from distillation.networks.names import any_size, embeds
-from distillation.runtime.errors import BadInput
+from distillation.runtime.errors import BadInput, require_finite
 from distillation.runtime.random import generator, seeded
 from distillation.runtime.work import LIVE, Task
 from distillation.teachers.objective import Job, Objective, finish
@@ -60,7 +60,9 @@ def make(job: Job, task: Task, device: str, model: type[Model]) -> None:
         loop.load_state_dict(state["loop"])
         curve.extend(state["curve"])
 
-    _advance(task, loop, state, state_dict, load_state_dict, lambda loss: curve.append([loop.epoch, loss, None]))
+    _advance(
+        task, loop, state, state_dict, load_state_dict, job.rate, lambda loss: curve.append([loop.epoch, loss, None])
+    )
     network = loop.model.learnt.eval()
     train, test = (features(network, data, split, job.settings.precision) for split in (data.train, data.test))
     near = neighbours(train, data.train.labels, test, data.test.labels, len(data.classes), section_of(job.settings).knn)
@@ -70,7 +72,8 @@ def make(job: Job, task: Task, device: str, model: type[Model]) -> None:
         labels, classes = data.train.labels, len(data.classes)
         probe = Probe(seen, train.shape[1], labels, classes, settings, job.settings.seed, job.name)
         probed = state and state["probe"]
-        _advance(task, probe, probed, state_dict, probe.load_state_dict, live="probe.csv")
+        rate = f"objectives.{job.settings.objective}.probe.lr"
+        _advance(task, probe, probed, state_dict, probe.load_state_dict, rate, live="probe.csv")
         network.classifier.load_state_dict(probe.classifier.state_dict())
     kept = {"last": {"weights": network.state_dict(), "epoch": loop.epoch}}
     finish(job, task, data, network, kept, curve, classifies=probe is not None, knn=near)
@@ -96,14 +99,21 @@ def _advance(
     state: dict | None,
     state_dict: Callable[[], dict],
     load_state_dict: Callable[[dict], None],
+    lower: str,
     note: Callable[[float], None] = lambda loss: None,
     live: str = LIVE,
 ) -> None:
-    """Runs a Loop or a Probe to its end; ``note`` is called with the loss of each epoch."""
+    """Runs a Loop or a Probe to its end; ``note`` is called with the loss of each epoch.
+
+    Raises:
+        Diverged: that loss is not finite; the sentence names the setting to ``lower``.
+    """
+    name = "the probe's loss" if isinstance(work, Probe) else "loss"
 
     def advance() -> dict[str, float] | None:
         if (loss := work.advance()) is None:
             return None
+        require_finite({name: loss}, f"epoch {work.epoch} of {work.settings.epochs}", lower)
         note(loss)
         return {"loss": loss}
 
