@@ -4,6 +4,7 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -19,7 +20,7 @@ from distillation.evaluation.settings import HardSettings
 from distillation.evaluation.transfer_settings import Distilling, Finetune, Linear, SoftSettings
 from distillation.methods import work
 from distillation.methods.base import Common, ImageMethod
-from distillation.params import Compute
+from distillation.params import Compute, Section
 from distillation.recipes.results import Result
 from distillation.report import tables
 from distillation.runtime import stage
@@ -30,14 +31,17 @@ from distillation.teachers import objectives
 from distillation.teachers.objective import Job
 from distillation.teachers.pool import FILE
 from distillation.teachers.settings import PoolSettings
+from distillation.training.settings import LabelSettings
 from tests.helpers.data import noise_set, ramp_set
 from tests.helpers.methods import COMMON, GUIDANCE, NETWORKS, SETTINGS
+from tests.helpers.parameters import product_params
 from tests.helpers.pools import EXPERTS, experts_in, pool_in, seen_pool_in, settings_of
 from tests.helpers.selfsupervised import PROBE, pool_settings_of
 
 torch.set_num_threads(1)
 pytestmark = pytest.mark.usefixtures("own_root")
 COMPUTE = Compute(device="cpu", workers=1, threads=1, checkpoint=0.0)
+STATE = "state.safetensors"
 
 
 @pytest.fixture
@@ -70,7 +74,7 @@ def sentence(works, jobs, modules=()):
         pass
     for task in stage.tasks_of(works, jobs, COMPUTE, modules):
         assert task.folder.is_dir() and task.finished() is None
-        assert not list(task.folder.glob("state*")), "it would resume into what is not finite"
+        assert not (task.folder / STATE).exists(), "it would resume into what is not finite"
     return str(raised.value)
 
 
@@ -180,7 +184,8 @@ def test_what_went_before_a_checkpoint_of_nan_is_not_resumed(tmp_path, spoilt):
         patch.setattr(Task, "checkpoint", kill)
         with stage.finished(work.distill, {"distill dm": job}, COMPUTE, modules):
             pass
-    assert list(task.folder.glob("state*"))  # of update 2: what it holds is not a number
+    assert (task.folder / STATE).is_file()  # of update 2: what it holds is not a number
+    spoilt(1)  # whether the run goes on from there or begins anew
     said = sentence(work.distill, {"distill dm": job}, modules)
     assert said == "distill dm: loss is nan at update 3 of 1500: lower method.dm.lr_img."
 
@@ -222,18 +227,20 @@ def test_a_probe_stops_after_its_epoch(tmp_path, spoilt):
 
 # Networks of an evaluation
 
-HARD = {
-    "loss": "ce",
-    "epochs": 40,
-    "batch": 12,
-    "lr": 0.05,
-    "momentum": 0.9,
-    "weight_decay": 0.0,
-    "milestones": [0.5],
-    "decay": 0.1,
-    "augment": "none",
-    "set_lr": False,
+SMALL = {  # of the product's settings, what makes them small: a step is an epoch of a student here
+    "evaluate.standard.hard": {"epochs": 40, "batch": 12},
+    "evaluate.pretrain.hard": {"epochs": 40, "batch": 12, "augment": "none"},
+    "evaluate.pretrain.soft": {"steps": 400, "batch": 12, "augment": "none"},
+    "evaluate.transfer.finetune": {"steps": 400, "batch": 10},
+    "evaluate.transfer.linear": {"steps": 400, "batch": 10},
+    "evaluate.kd": {"epochs": 200, "batch": 4, "augment": "none"},
 }
+
+
+def settings_at(path: str, schema: type[Section]) -> Any:
+    """The product's section at ``path``, made small, in a ``schema`` of some or all of its keys."""
+    params = product_params({f"{path}.{key}": value for key, value in SMALL[path].items()})
+    return params.fields(path, schema)
 
 
 def students(tmp_path, seeds=3, **protocol):
@@ -246,7 +253,11 @@ def students(tmp_path, seeds=3, **protocol):
     ]
     protocol = {"test_every": 0, **protocol}
     training = classify.Protocol(
-        kind="hard", settings=HardSettings(**HARD), precision="fp32", compile=False, **protocol
+        kind="hard",
+        settings=settings_at("evaluate.standard.hard", HardSettings),
+        precision="fp32",
+        compile=False,
+        **protocol,
     )
     return rows, cells.jobs("baseline@standard", rows, training, tmp_path / "real", data.shape)
 
@@ -289,6 +300,7 @@ def test_a_student_that_diverged_is_the_same_after_an_interruption_and_alone(tmp
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Task, "checkpoint", kill)
         classify.train(job, task, "cpu")
+    spoilt(2)  # as above
     classify.train(job, task, "cpu")
     texts = [(each.done / classify.RECORD).read_text() for each in (plain, task)]
     assert texts[0] == texts[1] and '"loss": NaN' in texts[0]
@@ -299,17 +311,20 @@ def test_a_student_that_diverged_is_the_same_after_an_interruption_and_alone(tmp
     assert "The same as its row" in capsys.readouterr().out
 
 
-CARRIED = {
-    "finetune": Finetune(steps=400, batch=10, lr=0.02, momentum=0.9, weight_decay=0.0, crop=0),
-    "linear": Linear(steps=400, batch=10, lr=0.2, momentum=0.9, weight_decay=0.0),
-}
+CARRIED: dict[str, type[Section]] = {"finetune": Finetune, "linear": Linear}
 SHARED = {"network": "ConvNetW4D1", "seed": 0, "precision": "fp32", "compile": False}
 
 
 @pytest.mark.parametrize("protocol", CARRIED)
 def test_a_transfer_ends_at_its_next_record(tmp_path, spoilt, capsys, protocol):
     ramp_set().save(tmp_path / "real")
-    job = transfer.Job(data=tmp_path / "real", start=None, protocol=protocol, settings=CARRIED[protocol], **SHARED)
+    job = transfer.Job(
+        data=tmp_path / "real",
+        start=None,
+        protocol=protocol,
+        settings=settings_at(f"evaluate.transfer.{protocol}", CARRIED[protocol]),
+        **SHARED,
+    )
     task = Task.of("transfer", {}, 0.0)
     spoilt(5)
     transfer.transfer(job, task, "cpu")
@@ -329,7 +344,7 @@ def test_knowledge_distillation_ends_at_its_next_record(tmp_path, spoilt, capsys
         source=Noise(8),
         kind=None,
         start=None,
-        settings=Distilling(epochs=200, batch=4, lr=0.01, lr_gaussian=0.02, weight_decay=0.0, augment="none"),
+        settings=settings_at("evaluate.kd", Distilling),
         **SHARED,
     )
     task = Task.of("kd", {}, 0.0)
@@ -339,27 +354,29 @@ def test_knowledge_distillation_ends_at_its_next_record(tmp_path, spoilt, capsys
     assert capsys.readouterr().err.endswith("kd: loss is nan at step 8 of 400: lower evaluate.kd.lr_gaussian.\n")
 
 
-PRETRAINED = {
-    "hard": (HardSettings(**HARD), "epoch 3 of 40"),
-    "soft": (SoftSettings(steps=400, batch=12, lr=0.01, weight_decay=0.0, warmup=3, augment="none"), "step 4 of 400"),
-}
+PRETRAINED = {"hard": (LabelSettings, "epoch 3 of 40"), "soft": (SoftSettings, "step 4 of 400")}
 
 
 @pytest.mark.parametrize("kind", PRETRAINED)
 def test_pre_training_ends_early_and_what_is_built_on_it_too(tmp_path, spoilt, capsys, kind):
     data = ramp_set()
     data.save(tmp_path / "real")
-    settings, moment = PRETRAINED[kind]
+    schema, moment = PRETRAINED[kind]
     source = random_choice(data, 4, 0)
     if kind == "soft":  # real images have hard labels: a set with soft ones
         source = _soft_set(tmp_path, data)
+    settings = settings_at(f"evaluate.pretrain.{kind}", schema)
     job = pretrain.Job(data=tmp_path / "real", source=source, kind=kind, settings=settings, **SHARED)
     start = Task.of("pretrain", {}, 0.0)
     spoilt(2)
     pretrain.pretrain(job, start, "cpu")
     assert f"pretrain: loss is nan at {moment}: lower evaluate.pretrain.{kind}.lr.\n" in capsys.readouterr().err
     later = transfer.Job(
-        data=tmp_path / "real", start=start, protocol="finetune", settings=CARRIED["finetune"], **SHARED
+        data=tmp_path / "real",
+        start=start,
+        protocol="finetune",
+        settings=settings_at("evaluate.transfer.finetune", Finetune),
+        **SHARED,
     )
     task = Task.of("transfer", {}, 0.0)
     transfer.transfer(later, task, "cpu")

@@ -50,7 +50,6 @@ def _compare(label: str, record: dict, row: Task) -> None:
     if (done := row.finished()) is None:
         print(f"Its row is not finished; its work would be in {row.folder}.")
     else:
-        same = repr(files.load_json(done / classify.RECORD)) == repr(
-            record
-        )  # a diverged loss equals nothing, not itself
+        finished = files.load_json(done / classify.RECORD)
+        same = repr(finished) == repr(record)  # the loss of a student that diverged equals nothing, not itself
         print(f"{'The same' if same else 'NOT the same'} as its row, whose work is in {row.folder}.")
