@@ -46,10 +46,15 @@ STATE = "state.safetensors"
 
 @pytest.fixture
 def spoilt(monkeypatch):
-    """A function of n: the n-th step of any optimiser from now on leaves parameters that are not a number."""
+    """A function of n: the n-th step of any optimiser from now on, and none before, leaves what is not a number."""
     hooks = []
 
+    def remove():
+        while hooks:
+            hooks.pop().remove()
+
     def after(steps):
+        remove()
         count = [0]
 
         def spoil(optimizer, *_):
@@ -60,12 +65,10 @@ def spoilt(monkeypatch):
                         parameter.data.fill_(math.nan)
 
         hooks.append(register_optimizer_step_post_hook(spoil))
-        return count
 
     monkeypatch.setattr(Task, "due", lambda task: True)  # a checkpoint after every unit
     yield after
-    for hook in hooks:
-        hook.remove()
+    remove()
 
 
 def sentence(works, jobs, modules=()):
@@ -220,17 +223,17 @@ def test_a_teacher_stops_after_its_epoch(tmp_path, spoilt, objective):
 def test_a_probe_stops_after_its_epoch(tmp_path, spoilt):
     settings = pool_settings_of("moco_v2", change={"probe": {**PROBE, "batch": 4}})
     make, jobs = teaching(tmp_path, settings)
-    spoilt(2 * 36 // 16 + 1)  # after the two epochs of pre-training: 36 images in batches of 16
+    spoilt(2 * (36 // 16) + 1)  # after the two epochs of pre-training: 36 images in batches of 16
     said = sentence(make, jobs, (f"{objectives.__name__}.moco_v2",))
     assert said.endswith(": the probe's loss is nan at epoch 1 of 3: lower objectives.moco_v2.probe.lr.")
 
 
 # Networks of an evaluation
 
-SMALL = {  # of the product's settings, what makes them small: a step is an epoch of a student here
+SMALL = {  # of the product's settings, what makes them small: a step is an epoch of a student
     "evaluate.standard.hard": {"epochs": 40, "batch": 12},
     "evaluate.pretrain.hard": {"epochs": 40, "batch": 12, "augment": "none"},
-    "evaluate.pretrain.soft": {"steps": 400, "batch": 12, "augment": "none"},
+    "evaluate.pretrain.soft": {"steps": 400, "warmup": 3, "batch": 12, "augment": "none"},
     "evaluate.transfer.finetune": {"steps": 400, "batch": 10},
     "evaluate.transfer.linear": {"steps": 400, "batch": 10},
     "evaluate.kd": {"epochs": 200, "batch": 4, "augment": "none"},
