@@ -37,7 +37,7 @@ def run() -> None:
         files.write_bytes(REPORTS / "figures" / name, content)
     for stale in set((REPORTS / "figures").iterdir()) - {REPORTS / "figures" / name for name in plots}:
         stale.unlink()
-    files.write_bytes(REPORTS / "index.html", html.encode())
+    files.write_bytes(REPORTS / "index.html", html.encode(errors="replace"))
     files.save_json(REPORTS / "metrics.json", tables.metrics(artefacts))
 
 

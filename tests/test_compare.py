@@ -138,6 +138,13 @@ def test_the_page_needs_nothing_else_and_escapes_names():
     assert content == page.html(sections)
 
 
+def test_names_of_results_are_one_line_in_a_terminal():
+    found = [result("a\x1b[31m\nb", None, metrics_of(1.0)), result("\udcff", None, metrics_of(2.0))]
+    lines = page.text([accuracies.section(found)]).splitlines()
+    assert len(lines) == 5  # a title, a head, two results, a note
+    assert all(line.isprintable() for line in lines)
+
+
 def git(folder, *args):
     done = subprocess.run(["git", *args], cwd=folder, check=True, capture_output=True, text=True)
     return done.stdout.strip()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from distillation.console import live, progress
 from distillation.console.live import Live
 from distillation.console.progress import History, Progress, sparkline
+from distillation.runtime.errors import BadInput, guarded
 
 numbers = st.floats(allow_nan=True, allow_infinity=True, width=32)
 
@@ -39,6 +40,17 @@ def clock(monkeypatch):
 def log(capsys):
     """What a file in stderr's place has got so far."""
     return lambda: capsys.readouterr().err
+
+
+def test_a_sentence_about_a_file_of_any_name_is_one_line(capsys):
+    def fails():
+        raise BadInput("a\nb\r\x1b[31m\u2028c\udcff has no images.")
+
+    assert guarded(fails) == 2
+    assert (
+        capsys.readouterr().err
+        == "error: a b \N{REPLACEMENT CHARACTER}[31m c\N{REPLACEMENT CHARACTER} has no images.\n"
+    )
 
 
 def terminal(monkeypatch):

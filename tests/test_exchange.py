@@ -160,12 +160,34 @@ def test_students_of_what_came_back_have_the_same_bits(layout):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_names_of_classes_may_be_anything(monkeypatch):
-    names = ["F/A-18", "100%", ".hidden"]
+@pytest.mark.parametrize(
+    "names_of_classes",
+    [["F/A-18", "100%", ".hidden"], ["$5_$10", "犬", "README.md"], ["a\nb", "c\r\x1b[31m", '"=1+1"']],
+)
+def test_names_of_classes_may_be_anything(names_of_classes):
+    names = names_of_classes
     data = noise_set()
     data = replace(data, info={**data.info, "classes": names})
     made = made_set(exact=True, classes=names)
     assert same(imported(exported(made, "folder"), data=data), made)
+
+
+@pytest.mark.parametrize("name", ["/" * 100, "\ud800", ""])
+def test_a_class_that_no_folder_can_be_called_is_refused_for_folders_alone(capsys, name):
+    made = made_set(classes=["a", name, "c"])
+    made.save("set.safetensors")
+    assert guarded(export.run, "folder", "out", "set.safetensors") == 2
+    said = capsys.readouterr().err
+    assert said.endswith("which no folder can be called: export it as npz or parquet.\n") and said.count("\n") == 1
+    assert not Path("out").exists()
+    assert guarded(export.run, "npz", "out", "set.safetensors") == 0
+
+
+def test_text_of_data_is_no_markdown_of_the_card():
+    origin, dataset = "a`b\n# c", "x](http://y) <b>\nz"
+    written = card(made_set(origin=origin, dataset=dataset, teacher="``"), "npz", None, None)
+    assert "(before: `` a`b # c ``)" in written and "- Teacher: pool ``` `` ```" in written
+    assert r"# x\](http://y) \<b\> z, distilled to 6 images" in written.splitlines()
 
 
 def test_the_same_set_gives_the_same_bytes():

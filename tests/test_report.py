@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 
 from distillation.data.distilled import DistilledSet
 from distillation.data.spaces import Space
-from distillation.report import figures, page, pictures, reading, tables
+from distillation.report import figures, lettering, page, pictures, reading, tables
 from distillation.runtime.errors import BadInput, guarded
 from stages import report
 
@@ -465,6 +465,84 @@ def test_names_are_escaped(made):
     path = made / "data/distilled/info.json"
     _json(path, json.loads(path.read_text()) | {"dataset": "<b>my & set</b>"})
     assert "&lt;b&gt;my &amp; set&lt;/b&gt;" in rendered(made)
+
+
+def named(root, *classes):
+    """Artefacts whose classes have names of somebody's data."""
+    for folder in ("distilled", "relabeled"):
+        path = root / "data" / folder / "distilled.safetensors"
+        stored = DistilledSet.load(path)
+        DistilledSet(stored.images, stored.labels, None, stored.space, stored.info | {"classes": list(classes)}).save(
+            path
+        )
+    return reading.read(["standard"], ["main"], root)
+
+
+def test_names_of_classes_never_end_the_last_stage(made, monkeypatch):
+    named(made, "$5_$10", r"$\frac{$", "犬", "a\nb\tc", "\x1b[31m", "\udcff", "", "x" * 300, "<b>", "\u202eabc")
+    monkeypatch.chdir(made)
+    monkeypatch.setattr(report.process, "begin", lambda: None)
+    assert guarded(report.run) == 0
+    assert {"distilled.png", "overview.png"} <= {path.name for path in (made / "reports/figures").iterdir()}
+    assert "<figcaption>$5_$10</figcaption>" in html(made) and "<figcaption>犬</figcaption>" in html(made)
+
+
+@pytest.fixture
+def font(tmp_path):
+    """A font of one character, the outline of 犬 a square."""
+    from fontTools.fontBuilder import FontBuilder
+    from fontTools.pens.ttGlyphPen import TTGlyphPen
+
+    pen = TTGlyphPen(None)
+    pen.moveTo((0, 0))
+    for point in ((0, 900), (900, 900), (900, 0)):
+        pen.lineTo(point)
+    pen.closePath()
+    square = pen.glyph()
+    builder = FontBuilder(1000)
+    builder.setupGlyphOrder([".notdef", "dog"])
+    builder.setupCharacterMap({ord("犬"): "dog"})
+    builder.setupGlyf({".notdef": TTGlyphPen(None).glyph(), "dog": square})
+    builder.setupHorizontalMetrics({".notdef": (500, 0), "dog": (1000, 0)})
+    builder.setupHorizontalHeader(ascent=900, descent=-100)
+    builder.setupNameTable({"familyName": "Square Sans", "styleName": "Regular"})
+    builder.setupOS2()
+    builder.setupPost()
+    builder.save(tmp_path / "SquareSans.ttf")
+    return str(tmp_path / "SquareSans.ttf")
+
+
+def texts(figure):
+    """Text to the file of its font, as the figure is written."""
+    lettering.legible(figure)
+    return {t.get_text(): t.get_fontproperties().get_file() for t in figure.findobj(matplotlib.text.Text)}
+
+
+def test_a_name_is_drawn_in_a_font_that_has_its_characters_or_by_its_number(made, monkeypatch, font, tmp_path):
+    broken = tmp_path / "Broken.ttf"
+    broken.write_bytes(b"no font")
+    found = named(made, "Щука", "犬", *"23456789")
+    monkeypatch.setattr(lettering, "installed", lambda: [str(broken), font])
+    with_font = texts(figures.images(figures.LIGHT, pictures.first_images(found.images)))
+    assert with_font["Щука"] is None and with_font["犬"] == font
+    monkeypatch.setattr(lettering, "installed", lambda: [str(broken)])
+    without = texts(figures.images(figures.LIGHT, pictures.first_images(found.images)))
+    assert without["#1"] is None and "犬" not in without
+
+
+def test_other_text_that_no_font_has_is_a_question_mark_and_a_pool_of_any_name_is_in_the_legend(monkeypatch):
+    monkeypatch.setattr(lettering, "installed", list)
+    lines = {"network": "ConvNetBN", "layer": [1, 2], "mean": [1.0, 2.0]}
+    spreads = pd.concat([pd.DataFrame({"pool": pool, **lines}) for pool in ("_own", "犬1")])
+    assert {"_own: ConvNetBN", "?1: ConvNetBN"} < set(texts(figures.norms(figures.LIGHT, spreads, "mean")))
+
+
+def test_labels_fit_their_images(monkeypatch, font):
+    monkeypatch.setattr(lettering, "installed", lambda: [font])
+    assert lettering.label("a" * 8, "") == "a" * 8 and lettering.label("a" * 9, "") == "a" * 7 + "…"
+    assert lettering.label("犬" * 4, "") == "犬" * 4 and lettering.label("犬" * 5, "") == "犬" * 3 + "…"
+    assert lettering.label("a\u0301" * 8, "") == "a\u0301" * 8  # an accent takes no room
+    assert lettering.label("a\nb\udcff", "") == "a b\N{REPLACEMENT CHARACTER}"
 
 
 def test_settings_are_listed_flat_however_deep(made):

@@ -1,7 +1,9 @@
 """Training against torch's own loop, resumed between any two steps; teachers, labels and evaluation on small data."""
 
+import csv
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -489,6 +491,20 @@ def test_accuracy_by_class_finds_two_classes_that_were_swapped(tmp_path):
     for _, row in pd.read_csv(tmp_path / "rows.csv").iterrows():
         weighted = sum(a * n for a, n in zip(table[row["set"]], sizes, strict=True)) / sum(sizes)
         assert row["accuracy"] == pytest.approx(weighted, abs=1e-3)
+
+
+@pytest.mark.parametrize("odd", ["a\nb", "a\rb", 'a"b,c', "=1+1", "\udcff"])
+def test_accuracies_by_class_keep_the_names_of_classes(tmp_path, odd):
+    names = ["001", odd, "NA"]
+    record = {"accuracy": 2.0, "train_accuracy": 1.0, "loss": 0.5, "curve": [], "steps": 1, "gflop": 1.0}
+    files.save_json(tmp_path / students.RECORD, record | {"class_accuracy": [1.0, 2.0, 3.0]})
+    cell = cells.Cell(set="distilled", source=ClassMeans(), network="ConvNet", seed=0)
+    cells.write(tmp_path, [cell], [SimpleNamespace(done=tmp_path)], names, {})
+    with open(tmp_path / "classes.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class"] for row in rows] == ["001", odd.replace("\udcff", "?"), "NA"]
+    assert [float(row["accuracy"]) for row in rows] == [1.0, 2.0, 3.0]
+    assert len(pd.read_csv(tmp_path / "classes.csv")) == 3
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ from distillation.runtime import files, process
 from distillation.runtime.errors import BadInput, guarded
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from distillation.compare.section import Section
 
 OUT = "reports/compare"
@@ -59,13 +61,17 @@ def run(names: Sequence[str], every: bool, metric: str | None, out: str) -> None
 def write(sections: "Sequence[Section]", out: Path) -> None:
     """Writes the page and the files of each section; removes a figure that an earlier comparison left."""
     for section in sections:
-        files.write_bytes(out / f"{section.name}.csv", section.values.to_csv(index=False, lineterminator="\n").encode())
+        files.write_bytes(out / f"{section.name}.csv", _csv(section.values))
         picture = out / f"{section.name}.png"
         if section.draw:
             files.write_bytes(picture, figures.png(section.draw))
         else:
             picture.unlink(missing_ok=True)
-    files.write_bytes(out / "index.html", page.html(sections).encode())
+    files.write_bytes(out / "index.html", page.html(sections).encode(errors="replace"))
+
+
+def _csv(values: "pd.DataFrame") -> bytes:
+    return values.to_csv(index=False, lineterminator="\n").encode(errors="replace")
 
 
 def main() -> int:

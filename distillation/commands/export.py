@@ -10,6 +10,7 @@ PNG, alone or in Parquet, has 8 bits; the loss is printed and noted in the card.
 """
 
 import argparse
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from distillation.export.pictures import Loss
 
 SET, DATA = f"data/relabeled/{FILE}", "data/real/dataset"
+LONGEST = 255  # bytes of a file's name on Linux's file systems
 KINDS = ("hard", "soft", "logits", "regression", "features")
 
 
@@ -60,6 +62,12 @@ def _check(distilled: DistilledSet, layout: str, path: Path, set_file: str) -> N
         raise BadInput(
             f"{set_file} has {distilled.kind} and no classes, which folders are made of: export it as npz or parquet."
         )
+    if layout == "folder" and (
+        odd := [name for name in distilled.info["classes"] if not _is_file_name(_written(name))]
+    ):
+        raise BadInput(
+            f"{set_file} has the class {odd[0]!r}, which no folder can be called: export it as npz or parquet."
+        )
     if path.exists():
         raise BadInput(f"{path} exists: name a new folder, or remove it first.")
     if file := next((parent for parent in path.parents if parent.is_file()), None):
@@ -81,8 +89,15 @@ def _folder(out: Path, distilled: DistilledSet) -> "Loss | str":
 
 
 def _written(name: str) -> str:
-    """The name of a class as the name of a folder: /, % and a leading dot are percent-encoded."""
-    return re.sub(r"[%/]|^\.", lambda match: f"%{ord(match[0]):02X}", name)
+    """The name of a class as that of a folder beside README.md: /, %, control characters, a leading dot are percent-encoded."""
+    return re.sub(r"[%/\x00-\x1f\x7f]|^\.|^R(?=EADME\.md$)", lambda match: f"%{ord(match[0]):02X}", name)
+
+
+def _is_file_name(name: str) -> bool:
+    try:
+        return 0 < len(os.fsencode(name)) <= LONGEST
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
 
 
 def _npz(out: Path, distilled: DistilledSet) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distillation.report import figures, page
+from distillation.runtime.text import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +27,8 @@ def html(sections: "Sequence[Section]") -> str:
 
 def text(sections: "Sequence[Section]") -> str:
     """Renders the titles, tables and notes of ``sections`` as plain text for a terminal."""
-    return "\n\n".join("\n".join([each.title, *_lines(each.shown), each.note]) for each in sections)
+    whole = "\n\n".join("\n".join([each.title, *_lines(each.shown), each.note]) for each in sections)
+    return "\n".join(map(one_line, whole.split("\n")))
 
 
 def _lines(table: "pd.DataFrame") -> list[str]:

@@ -1,5 +1,6 @@
 """The cells of a table, one student each: their jobs and their rows."""
 
+import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +104,10 @@ def write(out: Path, cells: Sequence[Cell], tasks: Sequence[Task], classes: Sequ
         steps, gflop = steps + record["steps"], gflop + record["gflop"]
     pd.DataFrame(rows).to_csv(out / "rows.csv", index=False, float_format="%.6g")
     pd.DataFrame(curves).to_csv(out / "curves.csv", index=False, float_format="%.6g")
-    pd.DataFrame(by_class).to_csv(out / "classes.csv", index=False, float_format="%.6g")
+    # Python's csv, before 3.13, quotes no name for a bare carriage return, and readers take it for the end of a line
+    quoting = csv.QUOTE_NONNUMERIC if any("\r" in name for name in classes) else csv.QUOTE_MINIMAL
+    table = pd.DataFrame(by_class)
+    table.to_csv(out / "classes.csv", index=False, float_format="%.6g", quoting=quoting, errors="replace")
     files.save_json(out / "info.json", {**info, "cost": {"steps": steps, "gflop": round(gflop, 1)}})
     mean = sum(row["accuracy"] for row in rows) / len(rows)
     files.save_json(out / "metrics.json", {"accuracy": round(mean, 2)})

@@ -1,8 +1,10 @@
 """README.md of an exported set: its content, its origin and its terms."""
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from distillation.datasets.catalogue import CATALOGUE
+from distillation.runtime.text import one_line
 
 if TYPE_CHECKING:
     from distillation.data.distilled import DistilledSet
@@ -22,7 +24,7 @@ configs:
 _FILES = {"parquet": "data/*.parquet", "folder": "*/*.png", "npz": "*.npz"}
 _HOLDS = {
     "folder": "`CLASS/NUMBER.png`, as `datasets.load_dataset('imagefolder', data_dir=...)` and torchvision's ImageFolder read "
-    "it; `/` and `%` in names of classes are written `%2F` and `%25`.",
+    "it; `/` and `%` in names of classes are written `%2F` and `%25`, control characters likewise.",
     "npz": "`distilled.npz`: `images` (N, C, H, W) float32, just what a network is given; `labels` and `targets` where it has "
     "them; `space.*`, the way back to raw pixels (below); `info`, a record in JSON. `numpy.load` reads it.",
     "parquet": "`data/train-00000-of-00001.parquet`, as `datasets.load_dataset` reads it: `image`, `label` where images have "
@@ -49,12 +51,12 @@ def card(distilled: "DistilledSet", layout: str, loss: "Loss | str | None", sour
     facts = [
         f"- Images: {count}, {height}×{width}×{channels}, of {len(info['classes'])} classes{_form(distilled)}",
         f"- Labels: {info['labels']}{_width(distilled)}",
-        f"- Made by: `{info['method']}`{_origin(info)}, seed {info['seed']}",
+        f"- Made by: {_code(info['method'])}{_origin(info)}, seed {info['seed']}",
         *_labelled(info),
         f"- Space of the numbers that networks are given: {distilled.space.kind}: {_SPACES[distilled.space.kind]}",
     ]
     parts = [
-        f"# {info['dataset']}, distilled to {count} images",
+        f"# {_plain(info['dataset'])}, distilled to {count} images",
         "\n".join(facts),
         f"## Files\n\n{_HOLDS[layout]}",
         *([f"## What is lost\n\n{loss}{_network_input(distilled)}"] if loss else []),
@@ -79,7 +81,7 @@ def _width(distilled: "DistilledSet") -> str:
 
 
 def _origin(info: dict[str, Any]) -> str:
-    return f" (before: `{info['origin']}`)" if "origin" in info else ""
+    return f" (before: {_code(info['origin'])})" if "origin" in info else ""
 
 
 def _labelled(info: dict[str, Any]) -> list[str]:
@@ -87,9 +89,10 @@ def _labelled(info: dict[str, Any]) -> list[str]:
     if not (teacher := info.get("teacher")):
         return []
     if isinstance(teacher, str):
-        return [f"- Teacher: pool `{teacher}`"]
+        return [f"- Teacher: pool {_code(teacher)}"]
     accuracy = "" if teacher["accuracy"] is None else f", {teacher['accuracy']} % accurate on the test set"
-    return [f"- Labelled by: {', '.join(teacher['networks'])} of the pool `{teacher['pool']}`{accuracy}"]
+    networks = ", ".join(map(_plain, teacher["networks"]))
+    return [f"- Labelled by: {networks} of the pool {_code(teacher['pool'])}{accuracy}"]
 
 
 def _network_input(distilled: "DistilledSet") -> str:
@@ -104,14 +107,27 @@ def _network_input(distilled: "DistilledSet") -> str:
 def _terms(dataset: str) -> str:
     entry = CATALOGUE.get(dataset)
     terms = entry.terms if entry else "Not known here."
-    return f"The images derive from {dataset}, whose terms hold for them too: {terms} The software that made them is under MIT."
+    origin = f"The images derive from {_plain(dataset)}, whose terms hold for them too: {terms}"
+    return f"{origin} The software that made them is under MIT."
 
 
 def _files(dataset: str, source: dict[str, Any] | None) -> str:
     if not source or source["name"] != dataset or not source.get("files"):
-        return f"Distilled from the training images of {dataset}."
-    files = "\n".join(f"- `{file['name']}`, sha256 `{file['sha256']}`" for file in source["files"])
-    return f"Distilled from the training images of {dataset}, read from:\n\n{files}"
+        return f"Distilled from the training images of {_plain(dataset)}."
+    files = "\n".join(f"- {_code(file['name'])}, sha256 `{file['sha256']}`" for file in source["files"])
+    return f"Distilled from the training images of {_plain(dataset)}, read from:\n\n{files}"
+
+
+def _code(text: str) -> str:
+    """Text of data as code in Markdown: fenced by more backticks than it has in a row."""
+    text = one_line(text)
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence} {text} {fence}" if "`" in text else f"`{text}`"
+
+
+def _plain(text: str) -> str:
+    """Text of data within Markdown: no link, no HTML, no emphasis."""
+    return re.sub(r"[\\`*\[\]<>]", r"\\\g<0>", one_line(text))
 
 
 def _reuse(distilled: "DistilledSet", layout: str) -> list[str]:

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from distillation.report import pictures, tables
+from distillation.report import lettering, pictures, tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,7 +102,9 @@ def _rendered(draw: Draw, palette: Palette, kind: str) -> bytes:
     out = io.BytesIO()
     metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
     with _style(palette):
-        draw(palette).savefig(out, format=kind, dpi=DPI, metadata=metadata, transparent=kind == "svg")
+        figure = draw(palette)
+        lettering.legible(figure)
+        figure.savefig(out, format=kind, dpi=DPI, metadata=metadata, transparent=kind == "svg")
     return out.getvalue()
 
 
@@ -128,6 +130,7 @@ def _style(palette: Palette) -> Iterator[None]:
         "legend.frameon": False,
         "lines.linewidth": 1.4,
         "svg.hashsalt": "report",
+        "text.parse_math": False,  # names are made of data: `$` is a character
     }
     with matplotlib.style.context(["default", settings]):
         yield
@@ -158,11 +161,7 @@ def _tiles(
     axes.imshow(canvas, interpolation="nearest", extent=(0, canvas.shape[1], canvas.shape[0], 0), aspect="equal")
     axes.axis("off")
     for name, x, y in names:
-        axes.text(x, y, _short(name), ha="center", va="baseline", fontsize=size, color=palette.muted)
-
-
-def _short(name: str, most: int = 8) -> str:
-    return name if len(name) <= most else name[: most - 1] + "…"
+        axes.text(x, y, name, ha="center", va="baseline", fontsize=size, color=palette.muted)
 
 
 def bars(palette: Palette, lines: "pd.DataFrame") -> Figure:
@@ -251,9 +250,11 @@ def _curves(palette: Palette, xlabel: str, ylabel: str, lines: Sequence[tuple[st
     """Figure of lines, each (label or "", colour, dash, x, y)."""
     figure = blank(WIDTH, 2.5)
     axes = figure.subplots()
+    handles = {}
     for label, colour, dash, x, y in lines:
         x, y = _thin(x), _thin(y)
-        axes.plot(x, y, dash, color=colour, label=label or None, marker="o" if len(x) == 1 else None)
+        (line,) = axes.plot(x, y, dash, color=colour, marker="o" if len(x) == 1 else None)
+        handles.setdefault(label, line)
     values = np.concatenate([np.asarray(y, float) for *_, y in lines])
     values = values[np.isfinite(values)]
     if len(values) and values.min() > 0 and values.max() > 30 * values.min():
@@ -265,8 +266,9 @@ def _curves(palette: Palette, xlabel: str, ylabel: str, lines: Sequence[tuple[st
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
     axes.grid(axis="y", color=palette.rule, linewidth=0.6)
     axes.margins(x=0.02)
-    if len({label for label, *_ in lines}) > 1:
-        axes.legend(fontsize=7.5, labelcolor=palette.ink)
+    if len(handles) > 1:
+        handles.pop("", None)
+        axes.legend(list(handles.values()), list(handles), fontsize=7.5, labelcolor=palette.ink)
     return figure
 
 

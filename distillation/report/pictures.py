@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from distillation.report import lettering
+
 if TYPE_CHECKING:
     from distillation.data.distilled import DistilledSet
 
@@ -20,10 +22,17 @@ class ClassImages:
     Attributes:
         name: of the class; empty if images have no class.
         images: arrays (size, size, 3) uint8.
+        number: of the class, from 0 on.
     """
 
     name: str
     images: list[np.ndarray]
+    number: int = 0
+
+    @property
+    def label(self) -> str:
+        """The name as figures have it: short, and ``#`` with the number where no font has its characters."""
+        return lettering.label(self.name, f"#{self.number}")
 
 
 def first_images(distilled: "DistilledSet") -> list[ClassImages]:
@@ -40,7 +49,7 @@ def first_images(distilled: "DistilledSet") -> list[ClassImages]:
     labels = distilled.labels.numpy()
     present = [c for c in range(len(distilled.info["classes"])) if (labels == c).any()]
     return [
-        ClassImages(str(distilled.info["classes"][c]), list(pixels[labels == c][:IMAGES])) for c in present[:CLASSES]
+        ClassImages(str(distilled.info["classes"][c]), list(pixels[labels == c][:IMAGES]), c) for c in present[:CLASSES]
     ]
 
 
@@ -62,7 +71,7 @@ def canvas(classes: Sequence[ClassImages], side: int = 96) -> tuple[np.ndarray, 
     Pixels are repeated, never interpolated, until an image is at least ``side`` pixels wide.
 
     Returns:
-        (H, W, 4) uint8 and a list of (name, x, y): the middle of each name's baseline.
+        (H, W, 4) uint8 and a list of (label, x, y): the middle of each label's baseline.
     """
     size = classes[0].images[0].shape[0]
     scale = max(1, -(-side // size))
@@ -77,7 +86,7 @@ def canvas(classes: Sequence[ClassImages], side: int = 96) -> tuple[np.ndarray, 
     names = []
     for i, one in enumerate(classes):
         top, left = i // line * height + head, i % line * cell
-        names.append((one.name, left + tile / 2, top - tile // 10))
+        names.append((one.label, left + tile / 2, top - tile // 10))
         for j, image in enumerate(one.images):
             place = out[top + j * cell :, left:][:tile, :tile]
             place[..., :3] = image.repeat(scale, 0).repeat(scale, 1)

@@ -5,6 +5,8 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 
+from distillation.runtime.text import one_line
+
 
 class BadInput(Exception):
     """Invalid input of a user; the message is one sentence that names the fault and its cure."""
@@ -37,12 +39,12 @@ def guarded(run: Callable[..., object], *args: object) -> int:
     try:
         run(*args)
     except BadInput as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         return 2
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
-        place = f" ({error.filename})" if error.filename else ""
+        place = f" ({one_line(str(error.filename))})" if error.filename else ""
         print(f"error: {error.strerror}{place}; nothing half-written was left behind.", file=sys.stderr)
         return 2
     return 0
