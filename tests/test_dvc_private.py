@@ -85,7 +85,7 @@ def test_a_dvc_that_lacks_something_is_one_sentence(repository, monkeypatch):
 
 
 def test_the_version_that_was_tried_is_the_one_that_is_installed():
-    assert f"\ndvc=={dvc_private.TRIED}\n" in (ROOT / "requirements.txt").read_text()
+    assert f"\ndvc=={dvc_private.TRIED} " in (ROOT / "requirements.txt").read_text()
 
 
 def test_nothing_else_imports_dvc():

@@ -16,6 +16,7 @@ from tests.helpers.clones import ROOT
 
 DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "ruamel": "ruamel-yaml", "open_clip": "open-clip-torch"}
 OPTIONAL = ("requirements-foundation.txt", "requirements-parquet.txt")
+LOCKED = ("requirements.txt", "requirements-dev.txt", *OPTIONAL)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -54,6 +55,18 @@ def test_every_import_of_a_third_party_is_a_requirement():
 
 def test_every_requirement_is_pinned():
     assert named("requirements.in") <= named("requirements.txt")
+    for file in LOCKED[1:]:
+        assert named(file.replace(".txt", ".in")) == named(file), f"{file} is not what its .in names"
+
+
+@pytest.mark.parametrize("file", LOCKED)
+def test_every_pin_has_the_hashes_of_its_files(file):
+    text = (ROOT / file).read_text()
+    pins = re.split(r"\n(?=[\w-])", re.sub(r"^(#|-r).*\n", "", text, flags=re.MULTILINE))
+    for pin in pins:
+        assert re.match(r"[\w.-]+==[\w.]+( ; [^\\]+)? \\\n( {4}--hash=sha256:[0-9a-f]{64}( \\)?\n?)+$", pin), pin[:80]
+    assert len(pins) == len(re.findall(r"^[\w.-]+==", text, flags=re.MULTILINE))
+    assert ("-r requirements.txt\n" in text) == (file != "requirements.txt")
 
 
 @pytest.fixture
