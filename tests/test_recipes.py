@@ -398,10 +398,54 @@ def test_recovery_squeezes_and_stores_images_as_in_the_code_of_its_dataset(row):
         ("krr-transfer/frepo-tinyimagenet", 40_000),
         ("krr-transfer/frepo-imagenet64", 10_000),
         ("krr-kd/frepo", 40_000),
+        ("krr-kd/frepo-mobilenet", 40_000),
+        ("krr-architectures/frepo", 40_000),
     ],
 )
 def test_sets_of_soft_labels_are_learnt_as_long_as_their_source_is_in_the_code(name, steps):
     assert rows.find(name).settings["evaluate.pretrain.soft.steps"] == steps
+
+
+@pytest.mark.parametrize(("recipe", "batch"), [("krr-kd", 128), ("krr-architectures", 256)])
+def test_mobilenet_learns_soft_labels_in_the_batches_of_the_code_and_others_in_500(recipe, batch):
+    other, mobile = (rows.find(f"{recipe}/{name}").settings for name in ("frepo", "frepo-mobilenet"))
+    assert (other["evaluate.pretrain.soft.batch"], mobile["evaluate.pretrain.soft.batch"]) == (500, batch)
+    assert mobile["evaluate.networks"] == ["MobileNetV2"] and "MobileNetV2" not in other["evaluate.networks"]
+    apart = {"evaluate.pretrain.soft.batch", "evaluate.networks"}
+    assert {key for key in other if other[key] != mobile[key]} == apart  # one set, distilled once
+
+
+def test_figure_3_has_four_networks_and_all_methods_on_fine_grained_targets():
+    measured = {}
+    for row in rows.rows("krr-architectures"):
+        measured.setdefault(row.settings["method.name"], []).extend(rows.metrics(row.recipe, row.settings))
+    networks, targets = ("VGG11BN", "AlexNetBN", "MobileNetV2", "ResNet10BN_P2"), ("aircraft", "flowers", "cub", "dogs")
+    paths = {f"transfer.{target}.finetune.distilled.{network}" for target in targets for network in networks}
+    assert set(measured) == {"krr_st", "dsa", "dm", "mtt", "frepo"}
+    assert all(len(found) == len(paths) and set(found) == paths for found in measured.values())
+    assert not any(row.claims for row in rows.rows("krr-architectures"))  # no source has the figure's numbers
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ("scdd", "give 0.005 as the rate"),
+        ("scdd", "1,000 iterations, its script has 4,000"),
+        ("scdd-objectives", "give 0.005 as the rate"),
+        ("krr-kd", "no source gives: here as CLoM"),
+        ("krr-architectures", "Cars is left out"),
+    ],
+)
+def test_what_no_source_settles_is_said_with_the_recipe(recipe, words):
+    assert words in rows.load(recipe).unknown
+
+
+def test_where_sources_disagree_a_row_has_what_is_said_to_stand():
+    settings = rows.find("scdd/scdd-cifar100-50").settings
+    assert settings["evaluate.standard.online.lr"] == 0.001
+    assert rows.find("scdd/sre2l-tinyimagenet-50").settings["method.sre2l.iterations"] == 4000
+    kd = of(rows.find("krr-kd/dm"), "published")["objectives"]["supervised"]
+    assert (kd["epochs"], kd["weight_decay"], kd["augment"]) == (150, 0.005, "none")
 
 
 def test_the_pool_of_frepo_learns_from_as_many_images_as_its_published_code_with_lamb_has_it():
