@@ -40,7 +40,7 @@ from tests.helpers.selfsupervised import PROBE, pool_settings_of
 
 torch.set_num_threads(1)
 pytestmark = pytest.mark.usefixtures("own_root")
-COMPUTE = Compute(device="cpu", workers=1, threads=1, checkpoint=0.0)
+COMPUTE = Compute(device="cpu", locks="auto", workers=1, threads=1, checkpoint=0.0)
 STATE = "state.safetensors"
 
 

@@ -658,7 +658,7 @@ IN_THE_PLACE = {
 }
 
 
-@pytest.mark.parametrize("kind", set(IN_THE_PLACE) - {"folder"})
+@pytest.mark.parametrize("kind", [kind for kind in IN_THE_PLACE if kind != "folder"])
 def test_what_is_in_the_place_of_the_folder_of_locks_is_one_sentence(locks, kind):
     IN_THE_PLACE[kind](locks)
     with pytest.raises(BadInput) as refused, device.lease_device("cuda:0", "auto", count=1):
@@ -669,7 +669,7 @@ def test_what_is_in_the_place_of_the_folder_of_locks_is_one_sentence(locks, kind
     assert "compute.locks" in str(refused.value)
 
 
-@pytest.mark.parametrize("kind", set(IN_THE_PLACE) - {"file"})
+@pytest.mark.parametrize("kind", [kind for kind in IN_THE_PLACE if kind != "file"])
 def test_what_is_in_the_place_of_a_lock_is_one_sentence(locks, kind):
     locks.mkdir()
     IN_THE_PLACE[kind](locks / "0.lock")

@@ -20,7 +20,7 @@ from distillation.runtime.errors import BadInput
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from distillation.datasets.catalogue import File
+    from distillation.datasets.catalogue import Dataset, File
     from distillation.datasets.settings import DatasetSettings
 
 
