@@ -6,8 +6,8 @@
 Published files come from data/raw/DATASET, else from the folder $DD_MIRROR, else from the network, and are then kept in
 data/raw/DATASET. An imagefolder comes from its archive.
 
-Reads   params.yaml: the section dataset and method.ipc, or sources.NAME or targets.NAME if KEY is sources/NAME or
-        targets/NAME; published files or an archive
+Reads   params.yaml: the section dataset, or sources.NAME or targets.NAME if KEY is sources/NAME or targets/NAME;
+        published files or an archive
 Writes  data/real/dataset, data/real/sources/NAME or data/real/targets/NAME: dataset.safetensors. If images stay in
         files, these are unpacked into data/raw/images, or linked there
 """
@@ -35,8 +35,6 @@ def run(key: str) -> None:
     parameters = params.load()
     settings = parameters.section(key.replace("/", "."), schema)
     dataset = read(settings, process.root() / "data/raw")
-    if key == "dataset":
-        dataset.require(parameters.fields("method", params.Images).ipc)
     if isinstance(settings, SourceSettings):
         check_content(
             settings, key.replace("/", "."), dataset.info["files"][0]["sha256"] if dataset.info["files"] else None

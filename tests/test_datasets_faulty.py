@@ -90,7 +90,7 @@ class zip_entry(zipfile.ZipInfo):
 
 
 def read(tmp_path, path, form="whole", **values):
-    section = {"name": "imagefolder", "archive": str(path), "size": SIZE, "form": form, **values}
+    section = {"name": "imagefolder", "archive": str(path), "pixels": SIZE, "form": form, **values}
     return load.read(validate(SourceSettings, section, "sources.it"), tmp_path / "raw")
 
 
@@ -143,7 +143,7 @@ def test_skipped_files_leave_the_set_as_if_they_were_not_there_and_are_recorded(
 
 def test_the_stage_says_what_it_skipped(tmp_path, monkeypatch, capsys):
     archive = str(packed(tmp_path, "tar", sound() | FAULTY))
-    dataset = {**DIGITS, "name": "imagefolder", "archive": archive, "size": SIZE, "faulty": "skip"}
+    dataset = {**DIGITS, "name": "imagefolder", "archive": archive, "pixels": SIZE, "faulty": "skip"}
     (tmp_path / "params.yaml").write_text(json.dumps({"dataset": dataset, "method": {"ipc": 1}}))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(download.process, "begin", lambda: None)  # the code does not stand in this folder
@@ -346,5 +346,5 @@ def test_a_sparse_file_of_5_gb_is_not_read(tmp_path, form, monkeypatch):
 def test_the_first_image_may_be_faulty_where_it_tells_the_size(tmp_path):
     files = {"train/ant/!.png": b"no image"} | sound()
     assert re.search(
-        r"1 faulty file: train/ant/!.png", refusal(tmp_path, packed(tmp_path, "dir", files), "auto", size=None)
+        r"1 faulty file: train/ant/!.png", refusal(tmp_path, packed(tmp_path, "dir", files), "auto", pixels=None)
     )

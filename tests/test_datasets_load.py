@@ -25,7 +25,7 @@ from distillation.datasets.catalogue import CATALOGUE, facts
 from distillation.datasets.settings import DatasetSettings, SourceSettings
 from distillation.params import validate
 from distillation.runtime.errors import BadInput, guarded
-from stages import download
+from stages import download, enough
 from tests.helpers.data import DIGITS
 from tests.helpers.parameters import product_params
 
@@ -272,7 +272,7 @@ STRANGERS = [
     ({"stats": pair([0.5], [0.2])}, "stats has a mean and std of 1 channels, but the images of cifar10 have 3"),
     ({"stats": "svhn", "colour": "grey"}, "stats has a mean and std of 3 channels, but the images of cifar10 have 1"),
     (
-        {"stats": "flowers", "size": 48},
+        {"stats": "flowers", "pixels": 48},
         "stats is flowers, whose mean and std are published for 32, 64, 224 pixels, but",
     ),
 ]
@@ -435,13 +435,19 @@ def test_a_full_disk_leaves_what_was_there(project, monkeypatch, capsys, before)
     assert not list(Path("data").rglob("*.partial"))
 
 
-def test_a_class_with_fewer_images_than_ipc_is_refused_before_teachers_are_trained(project, folder_archive, capsys):
+def test_a_class_with_fewer_images_than_ipc_is_refused_before_teachers_are_trained(
+    project, folder_archive, capsys, monkeypatch
+):
+    monkeypatch.setattr(enough.process, "begin", lambda: None)
     (folder_archive / "train/a/1.png").unlink()
     dataset = {**DIGITS, "name": "imagefolder", "archive": str(folder_archive)}
+    Path("params.yaml").write_text(json.dumps({"dataset": dataset}))
+    assert guarded(download.run, "dataset") == 0
     for ipc, status in ((2, 2), (1, 0)):
-        Path("params.yaml").write_text(json.dumps({"dataset": dataset, "method": {"ipc": ipc}}))
-        assert guarded(download.run, "dataset") == status
-        assert Path("data/real/dataset").exists() == (status == 0)
+        Path("params.yaml").write_text(json.dumps({"method": {"ipc": ipc}}))
+        capsys.readouterr()
+        assert guarded(enough.run) == status
+        assert Path("data/enough").exists() == (status == 0)
         assert capsys.readouterr().err == (status == 2) * (
             "error: method.ipc is 2, but imagefolder has fewer training images of 'a' (1): set it to 1 or less, or add "
             "images.\n"

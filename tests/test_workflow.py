@@ -34,7 +34,7 @@ SETTINGS = [
     ({"method.alpha": 1000.0}, {"distill"}),
     ({"method.dm.iterations": 30}, {"distill"}),
     ({"method.herding.features": "pixels"}, set()),
-    ({"method.ipc": 2}, {"download", "distill", "baseline@standard"}),
+    ({"method.ipc": 2}, {"enough", "distill", "baseline@standard"}),
     ({"method.seed": 1}, {"distill"}),
     ({"method.name": "random"}, {"distill"}),
     ({"method.guidance.scale": "relative"}, {"distill"}),

@@ -31,18 +31,6 @@ def check(params: Params, shape: Shape, pools: Pools) -> None:
     if common.guided:
         _guidance(params, common, shape, pools[common.guidance.teacher])
     check_network("method.network", common.network, shape)
-    _class_holds(params, common.ipc, method.takes_real(shard_common))
-
-
-def _class_holds(params: Params, ipc: int, takes_real: bool) -> None:
-    """Raises BadInput if ``ipc`` is above the smallest class, where real images are taken: by the method, or for baselines."""
-    smallest = CATALOGUE[params.value("dataset.name")].smallest_class
-    baselines = any(params.value(key) for key in ("evaluate.protocols", "targets", "evaluate.kd.teachers"))
-    if smallest and ipc > smallest and (takes_real or baselines):
-        raise BadInput(
-            f"method.ipc is {ipc}, but the smallest class of {params.value('dataset.name')} has {smallest} images at most, and "
-            "the method or its baselines take as many real ones."
-        )
 
 
 def _settings(params: Params) -> tuple[Common, Section]:
@@ -56,12 +44,12 @@ def _settings(params: Params) -> tuple[Common, Section]:
 
 
 def _enough(common: Common, dataset: str) -> None:
-    """Raises BadInput if a class of a published dataset certainly has too few images; of others download knows it."""
+    """Raises BadInput if a class of a published dataset certainly has too few images; of others the stage enough knows."""
     entry = CATALOGUE[dataset]
-    if entry.images and entry.count and common.ipc > (mean := entry.images // entry.count):
+    if (most := entry.smallest_class) and common.ipc > most:
         raise BadInput(
             f"method.ipc is {common.ipc}, but {dataset} has {entry.images:,} training images of {entry.count} classes: set "
-            f"it to {mean} or less."
+            f"it to {most} or less."
         )
 
 

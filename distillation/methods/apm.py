@@ -402,11 +402,6 @@ class APM(Method[Settings]):
         return student + Cost.of_passes(teacher, labelled + moved, moved)
 
     @classmethod
-    def takes_real(cls, common: Common) -> bool:
-        """Whether the images start from real ones."""
-        return common.init == "real"
-
-    @classmethod
     def holds(cls, common: Common, settings: Settings, outline: Outline) -> dict[str, float]:
         """Counts the images and their momentum, and the snapshots of a student."""
         channels, size, classes = outline.shape

@@ -357,11 +357,6 @@ class Method(Generic[MethodSettings]):
         return common.guided
 
     @classmethod
-    def takes_real(cls, common: Common) -> bool:
-        """Whether the method takes ``ipc`` different real images of each class, so that every class must have as many."""
-        return False
-
-    @classmethod
     def labels_of(cls, settings: MethodSettings) -> str:
         """Returns the kind of the result's labels under the method's settings."""
         return cls.kind
@@ -457,11 +452,6 @@ class ImageMethod(Method[MethodSettings]):
     def __init__(self, problem: Problem, settings: MethodSettings) -> None:
         super().__init__(problem, settings)
         self.begin()
-
-    @classmethod
-    def takes_real(cls, common: Common) -> bool:
-        """Whether the images start from real ones."""
-        return common.init == "real"
 
     @classmethod
     def holds(cls, common: Common, settings: MethodSettings, outline: Outline) -> dict[str, float]:

@@ -98,11 +98,6 @@ class KRRST(NetworkPoolMethod[Settings]):
     kind = "features"
 
     @classmethod
-    def takes_real(cls, common: Common) -> bool:
-        """Returns False: images start from real ones of whatever class."""
-        return False
-
-    @classmethod
     def reads_teachers(cls, settings: Settings) -> bool:
         """Returns True: the target model is a teacher."""
         return True

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from distillation.methods.base import Common, SelectionMethod
+from distillation.methods.base import SelectionMethod
 from distillation.params import Section
 
 if TYPE_CHECKING:
@@ -15,11 +15,6 @@ class Settings(Section):
 
 class Random(SelectionMethod[Settings]):
     """A random selection of real images."""
-
-    @classmethod
-    def takes_real(cls, common: Common) -> bool:
-        """Returns True: images are chosen."""
-        return True
 
     def result(self) -> "DistilledSet":
         """Returns ``ipc`` random images of each class with hard labels."""

@@ -60,8 +60,8 @@ class Source(Section):
     table: str
     method: str | None = None
     best_test: bool = False
-    sets: int | None = None
-    networks: int | None = None
+    sets: Count | None = None
+    networks: Count | None = None
 
 
 class Recipe(Section):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from distillation.methods.base import Common, Problem, SelectionMethod, StepResult
+from distillation.methods.base import Problem, SelectionMethod, StepResult
 from distillation.networks.chunks import in_chunks
 from distillation.params import Section
 
@@ -31,11 +31,6 @@ class Coreset(SelectionMethod[CoresetSettings]):
         self.total = problem.classes
         self.chosen: list[int] = []
         problem.data.require(problem.settings.ipc)
-
-    @classmethod
-    def takes_real(cls, common: Common) -> bool:
-        """Returns True: images are chosen."""
-        return True
 
     @classmethod
     def reads_teachers(cls, settings: CoresetSettings) -> bool:

@@ -228,11 +228,6 @@ class Recover(ImageMethod[Recovering]):
         return cost + Cost.of_passes(guides.flops(guides.members[0].word), images)
 
     @classmethod
-    def takes_real(cls, common: Common) -> bool:
-        """Returns False: images start from noise."""
-        return False
-
-    @classmethod
     def holds(cls, common: Common, settings: Recovering, outline: Outline) -> dict[str, float]:
         """Counts the images alone: they are optimised block by block."""
         return {"ipc": super().holds(common, settings, outline)["ipc"] / 3}
