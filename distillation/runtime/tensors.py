@@ -150,8 +150,5 @@ def digest(tensors: Mapping[str, Tensor], record: object) -> str:
     total = hashlib.sha256(json.dumps(record, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         total.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        content: Any = (
-            tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        )  # a buffer, without a copy
-        total.update(content)
+        total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
