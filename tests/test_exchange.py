@@ -533,10 +533,20 @@ WHITE = noise_set(space=whitening(noise_set().train.images))
             IMAGES * 255,
             "fed",
             None,
-            r"to 25\d\.\d+, .*: its images are in another space than method\.imported\.space says",
+            r"to 25\d\.\d+, .*: they diverged, or are in another space than method\.imported\.space says",
         ),
-        (IMAGES * 255, "normalised", None, "but those of raw images are 0 to 1: its images are in another space"),
-        (IMAGES * 255, "normalised", WHITE, "but those of raw images are 0 to 1: its images are in another space"),
+        (
+            IMAGES * 255,
+            "normalised",
+            None,
+            "but those of raw images are 0 to 1: they diverged, or are in another space",
+        ),
+        (
+            IMAGES * 255,
+            "normalised",
+            WHITE,
+            "but those of raw images are 0 to 1: they diverged, or are in another space",
+        ),
         (IMAGES * torch.inf, "raw", None, "images with numbers that are not finite"),
         (
             IMAGES.index_fill(0, torch.tensor(0), torch.nan),

@@ -275,7 +275,7 @@ def _check(path: Path, distilled: DistilledSet, problem: Problem) -> None:
     """Raises BadInput unless the numbers can be those of their space, and there are ``ipc`` images of each class."""
     ipc = problem.settings.ipc
     raw = distilled.space.to(distilled.images.device).decode(distilled.images)
-    valid.check_pixels(raw, valid.REACH, path, "its images are in another space than method.imported.space says")
+    valid.check_pixels(raw, valid.REACH, path, "they diverged, or are in another space than method.imported.space says")
     if distilled.kind != "hard":
         if len(distilled.images) != ipc * problem.classes:
             raise BadInput(
