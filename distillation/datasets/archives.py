@@ -56,29 +56,14 @@ class _Entry:
 
     Attributes:
         name: its relative name with ``/``; bytes that are not UTF-8 are surrogates.
-        read: function that returns the content of a file.
-        size: bytes of the content.
+        read: function of a number of bytes that returns the content of a file; it raises Faulty for a file that is larger,
+            or that cannot be read.
         folder: whether it is a folder.
-        fault: why its content must not be read; empty if it may.
     """
 
     name: str
-    read: Callable[[], bytes] = bytes
-    size: int = 0
+    read: Callable[[int], bytes] = bytes
     folder: bool = False
-    fault: str = ""
-
-    def content(self, largest: int) -> bytes:
-        """Reads the content.
-
-        Raises:
-            Faulty: it is not to be read, or larger than ``largest`` bytes.
-        """
-        if fault := self.fault or _misnamed(self.name):
-            raise Faulty(fault)
-        if self.size > largest:
-            raise Faulty(f"has {self.size:,} bytes, where a file of its kind may have {largest:,}")
-        return self.read()
 
 
 def members(
@@ -121,15 +106,35 @@ def _members(path: Path, selects: Filter, findings: Findings | None, largest: in
         name = check(entry)
         if entry.folder:
             if findings is not None:
-                findings.folders.add(name)
+                findings.folders.add(shown(name))
             continue
         try:
-            content = entry.content(largest) if selects(name) else None
+            content = _content(entry, largest) if selects(name) else None
         except Faulty as fault:
             add(findings, name, fault, f"{path}: ")
         else:
             if content is not None:
                 yield name, content
+
+
+def _content(entry: _Entry, largest: int) -> bytes:
+    """Reads a file of at most ``largest`` bytes.
+
+    Raises:
+        Faulty: its name is not one that every file system takes, or it cannot be read.
+    """
+    try:
+        longest = max(len(part.encode()) for part in entry.name.split("/"))
+    except UnicodeEncodeError as error:
+        raise Faulty("has a name that is not UTF-8: rename it, or pack it again with names in UTF-8") from error
+    if longest > NAME:
+        raise Faulty(f"has a name of {longest} bytes, where a file system takes {NAME}")
+    return entry.read(largest)
+
+
+def _check_size(size: int, largest: int) -> None:
+    if size > largest:
+        raise Faulty(f"has {size:,} bytes, where a file of its kind may have {largest:,}")
 
 
 def digest(path: str | Path) -> str:
@@ -199,8 +204,12 @@ def _directory(root: Path) -> Iterator[_Entry]:
 def _of_file(place: Path, name: str, sha256: str | None = None) -> _Entry:
     """The entry of a file on the disk, which should have the digest ``sha256`` if there is one; links are followed."""
 
-    def read() -> bytes:
+    def read(largest: int) -> bytes:
         try:
+            status = place.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise Faulty("is no regular file")
+            _check_size(status.st_size, largest)
             content = place.read_bytes()
         except OSError as error:
             raise Faulty(f"cannot be read ({error.strerror})") from error
@@ -208,11 +217,7 @@ def _of_file(place: Path, name: str, sha256: str | None = None) -> _Entry:
             raise Faulty("has another sha256 than its line: list the files again, or put it back")
         return content
 
-    try:
-        status = place.stat()
-    except (OSError, ValueError) as error:  # ValueError: a byte of zero
-        return _Entry(name, fault=f"cannot be read ({getattr(error, 'strerror', error)})")
-    return _Entry(name, read, status.st_size, fault="" if stat.S_ISREG(status.st_mode) else "is no regular file")
+    return _Entry(name, read)
 
 
 def _zip(path: Path) -> Iterator[_Entry]:
@@ -224,9 +229,17 @@ def _zip(path: Path) -> Iterator[_Entry]:
             raise BadInput(f"{path} is encrypted: pack it again without a password.")
         for entry in entries:
             name = _name_in_zip(entry).replace("\\", "/")
-            kind = stat.S_IFMT(entry.external_attr >> 16)
-            fault = "" if kind in (0, stat.S_IFREG) else "is a link or a device: pack the file itself"
-            yield _Entry(name, lambda entry=entry: archive.read(entry), entry.file_size, name.endswith("/"), fault)
+            yield _Entry(name, _reader_of_zip(archive, entry), name.endswith("/"))
+
+
+def _reader_of_zip(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[int], bytes]:
+    def read(largest: int) -> bytes:
+        if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
+            raise Faulty("is a link or a device: pack the file itself")
+        _check_size(entry.file_size, largest)
+        return archive.read(entry)
+
+    return read
 
 
 def _name_in_zip(entry: zipfile.ZipInfo) -> str:
@@ -241,27 +254,26 @@ def _tar(path: Path) -> Iterator[_Entry]:
         stream = _Bounded(unpacked, path)
         with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header, encoding="utf-8") as archive:  # pyright: ignore[reportCallIssue, reportArgumentType]  # a stream is only read
             while (entry := archive.next()) is not None:
-                yield _Entry(entry.name, _reader(archive, entry), entry.size, entry.isdir(), _fault_in_tar(entry))
+                yield _Entry(entry.name, _reader_of_tar(archive, entry), entry.isdir())
                 archive.members.clear()  # tarfile keeps every header, which adds up over a million of them
         while stream.read(1 << 20):  # to the end, where the compressed formats keep their checksum
             pass
 
 
-def _reader(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> Callable[[], bytes]:
-    def read() -> bytes:
+def _reader_of_tar(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> Callable[[int], bytes]:
+    def read(largest: int) -> bytes:
+        if entry.issym() or entry.islnk():
+            raise Faulty("is a link: pack the files themselves (`tar --dereference --hard-dereference`)")
+        if entry.issparse():
+            raise Faulty("is a sparse file: pack it whole (`tar` without `--sparse`)")
+        if not entry.isreg():
+            raise Faulty("is no regular file")
+        _check_size(entry.size, largest)
         content = archive.extractfile(entry)
         assert content is not None  # it is a regular file
         return content.read()
 
     return read
-
-
-def _fault_in_tar(entry: tarfile.TarInfo) -> str:
-    if entry.issym() or entry.islnk():
-        return "is a link: pack the files themselves (`tar --dereference --hard-dereference`)"
-    if entry.issparse():
-        return "is a sparse file: pack it whole (`tar` without `--sparse`)"
-    return "" if entry.isreg() else "is no regular file"
 
 
 class _Header(tarfile.TarInfo):
@@ -318,15 +330,6 @@ class _Names:
                 raise BadInput(f"{self.path} holds '{shown(name)}' twice: pack it again.")
             self.seen.add(plain)
         return plain
-
-
-def _misnamed(name: str) -> str:
-    """What is wrong with the name of a file, as the end of a sentence, or nothing."""
-    try:
-        longest = max(len(part.encode()) for part in name.split("/"))
-    except UnicodeEncodeError:
-        return "has a name that is not UTF-8: rename it, or pack it again with names in UTF-8"
-    return f"has a name of {longest} bytes, where a file system takes {NAME}" if longest > NAME else ""
 
 
 def _limit(path: Path) -> int:
