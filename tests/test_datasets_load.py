@@ -268,9 +268,9 @@ def test_statistics_of_another_dataset_or_given_ones(cifar10, stats, expected, r
 
 
 STRANGERS = [
-    ({"stats": "mnist"}, "stats has a mean and std of 1 channels, but the images of cifar10 have 3"),
-    ({"stats": pair([0.5], [0.2])}, "stats has a mean and std of 1 channels, but the images of cifar10 have 3"),
-    ({"stats": "svhn", "colour": "grey"}, "stats has a mean and std of 3 channels, but the images of cifar10 have 1"),
+    ({"stats": "mnist"}, "stats is the mean and std of grey images, but those of cifar10 are RGB"),
+    ({"stats": pair([0.5], [0.2])}, "stats is the mean and std of grey images, but those of cifar10 are RGB"),
+    ({"stats": "svhn", "colour": "grey"}, "stats is the mean and std of RGB images, but those of cifar10 are grey"),
     (
         {"stats": "flowers", "pixels": 48},
         "stats is flowers, whose mean and std are published for 32, 64, 224 pixels, but",

@@ -168,9 +168,8 @@ def statistics_of(settings: DatasetSettings, channels: int, size: int) -> Statis
     if settings.stats == "published":
         return None
     if pair:
-        raise BadInput(
-            f"stats has a mean and std of {len(pair[0])} channels, but the images of {settings.name} have {channels}."
-        )
+        theirs, ours = ("grey" if count == 1 else "RGB" for count in (len(pair[0]), channels))
+        raise BadInput(f"stats is the mean and std of {theirs} images, but those of {settings.name} are {ours}.")
     sizes = ", ".join(map(str, CATALOGUE[str(given)].resized))
     raise BadInput(f"stats is {given}, whose mean and std are published for {sizes} pixels, but not for {size}.")
 

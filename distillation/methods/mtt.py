@@ -19,7 +19,8 @@ and all draws are named by the update and the step, so that the walk can be take
 
 Unlike the official code, which shuffles the experts of a file and takes each once before the next file (``--load_all``: of
 all, with replacement), experts are drawn with replacement, so that an update names its own; and a rate α that falls to 0 or
-below ends the run with a sentence, where the code goes on. Neither changes an accuracy that could be measured.
+below ends the run with a sentence, where the code goes on. What either is worth was not measured. The code reports the
+best of its tests, chosen on the test set; here the last set counts.
 
 With guidance: at alpha 1 the teacher's gradient measured 0.1 to 3.5 times that of L on digits, so that alphas published for
 other methods, some thousand, would drown it. An absolute alpha of 0.1 to 1, or 1 on ``method.guidance.scale`` relative, is
