@@ -318,7 +318,7 @@ def test_he_is_the_initialisation_of_torchvision(size):
     ours = made("ResNet18BN_He", 3, size)
     for name in ("weight", "bias"):
         pairs = [
-            [getattr(module, name) for module in network.modules() if getattr(module, name, None) is not None]
+            [getattr(module, name).detach() for module in network.modules() if getattr(module, name, None) is not None]
             for network in (ours, published)
         ]
         by_shape = [sorted(parts, key=lambda part: tuple(part.shape)) for parts in pairs]

@@ -1,6 +1,6 @@
 """The sections of params.yaml that name a dataset."""
 
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, PlainValidator, ValidationInfo, field_validator, model_validator
 
@@ -27,7 +27,7 @@ def _stats(value: object) -> str | Statistics:
 
 def _given(value: dict) -> Statistics:
     """Validates two lists of statistics: of 1 or 3 channels, in the range that pixels in [0, 1] can have."""
-    mean, std = lists = [cast("Any", value.get(key)) for key in ("mean", "std")]
+    mean, std = lists = [value.get(key, []) for key in ("mean", "std")]
     numbers = all(isinstance(each, list) and all(type(number) in (int, float) for number in each) for each in lists)
     if value.keys() != {"mean", "std"} or not numbers or not len(mean) == len(std) in (1, 3):
         raise ValueError("should be {mean: [...], std: [...]} with a number for each of 1 or 3 channels")
