@@ -42,7 +42,7 @@ def relabelled(
     """
     pool = None if common.kind == "keep" else _pool(distilled, common)
     sets, beside, teacher = _seen(distilled, common), {}, None
-    if pool:
+    if pool is not None:
         labelling = Labelling(pool=pool, settings=settings, stored=stored)
         teacher = about(pool, sets[paths.SET_FILE], common.kind, settings)
         for name, each in sets.items():
