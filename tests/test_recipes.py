@@ -432,7 +432,7 @@ def test_figure_3_has_four_networks_and_all_methods_on_fine_grained_targets():
         ("scdd", "give 0.005 as the rate"),
         ("scdd", "1,000 iterations, its script has 4,000"),
         ("scdd-objectives", "give 0.005 as the rate"),
-        ("krr-kd", "no source gives: here as CLoM"),
+        ("krr-kd", "no source gives; here it is trained as CLoM"),
         ("krr-architectures", "Cars is left out"),
     ],
 )
