@@ -108,6 +108,31 @@ def test_the_readme_is_short_and_leads_with_its_two_commands():
     assert lines.index("## Run it") < lines.index("## Run the tests") < lines.index("## Results")
 
 
+PLATFORMS = (ROOT / "docs/platforms.md").read_text()
+
+
+def test_the_command_of_the_licences_lists_every_distribution_with_one():
+    script = re.search(r"python - <<'END'\n(.*?)\nEND\n", PLATFORMS, re.S)[1]
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    listed = {name: licence for name, _, licence in (line.split("\t") for line in done.stdout.splitlines())}
+    assert {"torch", "dvc", "numpy", "pytest"} <= set(listed) and all(listed.values())
+    assert listed["numpy"].startswith("BSD-3-Clause")
+
+
+def test_the_installation_without_a_gpu_leaves_out_the_gpu_and_nothing_else():
+    """The filter that the page has for requirements.txt, by the names that it keeps and drops."""
+    (script,) = set(re.findall(r"awk '(.*torchvision.*)' requirements", PLATFORMS))
+    kept = subprocess.run(["awk", script, ROOT / "requirements.txt"], check=True, capture_output=True, text=True).stdout
+    names = [set(re.findall(r"^([\w.-]+)==", text, re.M)) for text in ((ROOT / "requirements.txt").read_text(), kept)]
+    gone = names[0] - names[1]
+    assert {"torch", "torchvision", "triton", "cuda-toolkit"} < gone and "torchmetrics" not in gone
+    assert all(name in ("torch", "torchvision", "triton") or name.startswith(("nvidia-", "cuda-")) for name in gone)
+    blocks = re.split(r"\n(?=[\w-])", kept)
+    assert all("--hash=sha256:" in block for block in blocks if "==" in block), "a name without its hashes"
+    for name, version in re.findall(r"(torch|torchvision)==([\d.]+)", PLATFORMS):
+        assert f"\n{name}=={version} " in (ROOT / "requirements.txt").read_text()
+
+
 @pytest.mark.parametrize("row", ["clom/dc-clom-cifar10-10"])
 def test_the_readmes_recipe_exists(row):
     done = subprocess.run(
