@@ -297,6 +297,31 @@ def test_the_arc_cosine_kernels_have_their_closed_values(monkeypatch):
     assert kip.ntk(inputs(0.0, 90.0)).diagonal().tolist() == pytest.approx([2.0, 2.0])  # depth + 1 times the variance
 
 
+# depth: (kernel of X with Z, of X with itself), by neural-tangents 0.6.5: stax.Dense with W_std √2 and b_std 0.1, stax.Relu
+X, Z = ((0.5, -1.0, 2.0, 0.25), (1.5, 0.5, -0.5, 1.0)), ((-1.0, 0.75, 0.5, 1.25), (2.0, -2.0, 1.0, 0.0))
+NEURAL_TANGENTS = {
+    1: (
+        [[0.7288139798832239, 4.574844886358479], [0.5276269140199493, 1.7936030805690588]],
+        [[5.342500000000001, 0.495889465567061], [0.495889465567061, 3.780000000000002]],
+    ),
+    2: (
+        [[1.5247923520026243, 6.364825584502972], [1.202920105580133, 2.8879319484941712]],
+        [[8.028750000000002, 1.3480156308458549], [1.3480156308458549, 5.685000000000004]],
+    ),
+    3: (
+        [[2.3421490651994565, 7.974258153003994], [1.8973222085995933, 3.986699560216034]],
+        [[10.725000000000005, 2.2212748535534237], [2.2212748535534237, 7.600000000000007]],
+    ),
+}
+
+
+@pytest.mark.parametrize("depth", NEURAL_TANGENTS)
+def test_the_neural_tangent_kernel_has_the_numbers_of_neural_tangents(depth):
+    x, z = (torch.tensor(points, dtype=torch.float64) for points in (X, Z))
+    for found, wanted in zip((kip.ntk(x, z, depth), kip.ntk(x, depth=depth)), NEURAL_TANGENTS[depth], strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
 @pytest.mark.parametrize("ridge", [1e-6, 1e-3])
 def test_ridge_regression_is_scipys_solve(ridge):
     synthetic, targets, real = normal(12, 40), normal(12, 5, name="y"), normal(30, 40, name="t")
