@@ -250,7 +250,10 @@ def test_a_foreign_set_is_imported_as_it_is(tmp_path, kind):
     [
         ({"images": torch.zeros(6, 3, 9, 9), "labels": torch.arange(3).repeat(2)}, "are wanted"),
         ({"images": torch.zeros(6, 3, 8, 8), "labels": torch.zeros(6)}, "of each of 3 classes"),
-        ({"images": torch.zeros(6, 3, 8, 8), "labels": torch.arange(6)}, "has labels from 0 to 5, but those of 3 classes"),
+        (
+            {"images": torch.zeros(6, 3, 8, 8), "labels": torch.arange(6)},
+            "has labels from 0 to 5, but those of 3 classes",
+        ),
         ({"images": torch.full((6, 3, 8, 8), torch.nan), "labels": torch.arange(3).repeat(2)}, "not finite"),
         ({"pictures": torch.zeros(6, 3, 8, 8)}, "must hold 'images' and 'labels'"),
     ],
