@@ -57,7 +57,8 @@ SPECIAL = [float("nan"), float("inf"), True, False, None, [], {}, [1], ["x"], {"
 LIMIT = 300  # seconds of a run: a hundred times what one takes
 # what makes a run short: the most of each key, wherever it stands
 BUDGETS = {
-    **dict.fromkeys(("epochs", "iterations", "steps", "inner", "outer", "pool_steps"), 2),
+    "epochs": 1,
+    **dict.fromkeys(("iterations", "steps", "inner", "outer", "pool_steps"), 2),
     **dict.fromkeys(
         ("seeds", "draws", "count", "pool", "snapshots", "expert_epochs", "max_start", "refresh", "fresh"), 1
     ),
@@ -65,6 +66,7 @@ BUDGETS = {
     **dict.fromkeys(("dim", "hidden", "out", "prototypes", "queue", "k"), 16),
 }
 BATCHES = ("batch", "batch_real", "batch_syn", "batch_train", "batch_net", "update_syn", "chunk", "real", "splits")
+PASSES = (36, 48, 64, 131)  # images of a batch where all training images pass; 131 leaves one of digits' 1442 over
 NETWORKS = [
     *("ConvNetW4", "ConvNetW4D1", "ConvNetW4BN", "ConvNetW4GN", "ConvNetW4LN", "ConvNetW4D2NP", "ConvNetW4NNMP", "MLP"),
     *("ResNet10W4BN", "ResNet10W4", "ResNet18W4BN_AP", "ResNet10W4BN_P2", "ResNet50W2BN", "MobileNetV2", "LeNet"),
@@ -147,8 +149,10 @@ def combination(seed: int) -> dict[str, Any]:
         if key in BUDGETS and isinstance(section[key], int):
             section[key] = min(section[key], BUDGETS[key])
         if key in BATCHES and isinstance(section[key], (int, NoneType)):
-            section[key] = draws.choice((1, 2, 3, 4, 7, 8, 16, 64))
-    values["dataset"]["pixels"] = draws.choice((None, None, 8, 9, 12, 16, 28, 32))
+            whole = key != "splits" and (path[0] in ("teacher", "objectives") or path[1] in ("whole", "transfer"))
+            section[key] = draws.choice(PASSES if whole else (1, 2, 3, 4, 7, 8, 16, 64))
+    values["compute"]["threads"] = 1
+    values["dataset"]["pixels"] = draws.choice((None, None, 8, 9, 12, 16))
     values["dataset"]["colour"] = draws.choice(("auto", "auto", "rgb"))
     values["dataset"]["zca"] = draws.random() < 0.2
     pool, method, labels, tests = values["teacher"]["main"], values["method"], values["relabel"], values["evaluate"]
@@ -167,6 +171,7 @@ def combination(seed: int) -> dict[str, Any]:
     tests["networks"] = draws.sample(NETWORKS, 1)
     tests["protocols"] = draws.choice((["standard"], ["common"], ["standard", "common"], []))
     tests["assess"]["teachers"] = draws.choice(([], ["main"]))
+    tests["transfer"]["finetune"]["steps"] = 2
     for fkd in (labels["fkd"], tests["standard"]["fkd"]):
         fkd["epochs"] = 2
     if draws.random() < 0.3:
@@ -199,17 +204,18 @@ def sound(status: int, said: str) -> bool:
 
 def files(count: int, seed: int) -> None:
     """Checks ``count`` random files and prints statuses, failures and seconds."""
-    statuses, seconds = Counter(), []
+    statuses, seconds = Counter(), {}
+    checked(PRODUCT.read_bytes())  # imports the modules of all methods, which is not timed
     for each in range(seed, seed + count):
         start = time.perf_counter()
         status, said = checked(mutated(each))
-        seconds.append(time.perf_counter() - start)
+        seconds[each] = time.perf_counter() - start
         statuses[status if sound(status, said) else "failure"] += 1
         if not sound(status, said):
             print(f"seed {each}: status {status}\n{said}")
     if seconds:
-        mean = sum(seconds) / len(seconds)
-        print(f"{count} files: {dict(statuses)}; seconds mean {mean:.3f}, most {max(seconds):.3f}")
+        mean, slowest = sum(seconds.values()) / count, max(seconds, key=seconds.__getitem__)
+        print(f"{count} files: {dict(statuses)}; seconds mean {mean:.3f}, most {seconds[slowest]:.3f} (seed {slowest})")
 
 
 def stages_of(values: dict[str, Any]) -> Iterator[tuple]:
@@ -272,6 +278,7 @@ def runs(count: int, seed: int) -> None:
                 refused += 1
                 continue
             accepted += 1
+            print(f"run {accepted} of {count}: seed {each - 1}", flush=True)
             if status := run_all(values, log):
                 failed += 1
                 name = {key: values["method"][key] for key in ("name", "network", "ipc", "chunk")}
