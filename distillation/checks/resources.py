@@ -116,7 +116,7 @@ def _extent(settings: DatasetSettings, shape: Shape | None = None) -> _Extent | 
     """The extent of a dataset, with images of a ``shape`` if it is given; None if only its files tell the pixels."""
     channels, pixels = shape or shape_of(settings)
     facts = CATALOGUE[settings.name]
-    if not pixels:
+    if pixels is None:
         return None
     return _Extent(shape=(channels or 1, pixels, facts.count or 2), count=facts.images or 0)
 
