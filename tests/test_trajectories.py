@@ -243,7 +243,7 @@ def test_what_cannot_work_is_refused_in_one_sentence(pool, tmp_path):
     with pytest.raises(BadInput, match=r"^method\.network is ConvNetW8D2, but the experts of main are ConvNetW4D2: "):
         method_of("mtt", pool, network="ConvNetW8D2")
     with pytest.raises(BadInput, match="is nan, not above 0: lower method.mtt.lr_lr or method.mtt.lr_img"):
-        run(method_in(pool, lr_net=1e30))
+        run(method_in(pool, lr_net=1e9))
     plain = pool_in(tmp_path, (WORD,))
     plain.info |= {"objective": "supervised", "settings": {}}
     with pytest.raises(BadInput, match=r"^method\.teacher is 'main', whose objective is supervised: mtt retraces"):
