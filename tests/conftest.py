@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 
 import hypothesis
 import pytest
@@ -11,6 +12,10 @@ from tests.helpers.clones import Clone
 os.environ["OMP_NUM_THREADS"] = (
     "1"  # read when torch is imported: two test processes of two spinning threads each crawl
 )
+if (
+    signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+):  # as a shell starts what it puts in the background; children inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 hypothesis.settings.register_profile("any machine", deadline=None)  # a test must not fail because others work
 hypothesis.settings.load_profile("any machine")
 

@@ -419,7 +419,10 @@ def test_figure_3_has_four_networks_and_all_methods_on_fine_grained_targets():
     measured = {}
     for row in rows.rows("krr-architectures"):
         measured.setdefault(row.settings["method.name"], []).extend(rows.metrics(row.recipe, row.settings))
-    networks, targets = ("VGG11BN", "AlexNetBN", "MobileNetV2", "ResNet10BN_P2_He"), ("aircraft", "flowers", "cub", "dogs")
+    networks, targets = (
+        ("VGG11BN", "AlexNetBN", "MobileNetV2", "ResNet10BN_P2_He"),
+        ("aircraft", "flowers", "cub", "dogs"),
+    )
     paths = {f"transfer.{target}.finetune.distilled.{network}" for target in targets for network in networks}
     assert set(measured) == {"krr_st", "dsa", "dm", "mtt", "frepo"}
     assert all(len(found) == len(paths) and set(found) == paths for found in measured.values())
