@@ -12,9 +12,8 @@ from tests.helpers.clones import Clone
 os.environ["OMP_NUM_THREADS"] = (
     "1"  # read when torch is imported: two test processes of two spinning threads each crawl
 )
-if (
-    signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-):  # as a shell starts what it puts in the background; children inherit it
+# A shell starts what it puts in the background with Ctrl-C ignored, and children inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 hypothesis.settings.register_profile("any machine", deadline=None)  # a test must not fail because others work
 hypothesis.settings.load_profile("any machine")
