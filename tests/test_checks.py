@@ -250,3 +250,11 @@ def test_a_selfsupervised_pool_needs_so_many_images(key, value):
     if key == "batch":
         given["teacher.main.moco_v2"]["splits"] = 1
     assert f"teacher.main.moco_v2.{key} is {value}" in refused({**given, "method.name": "random"})
+
+
+@pytest.mark.parametrize("name", ["herding", "kcenter", "kmeans", "krr_st"])
+def test_teachers_whose_features_a_method_reads_have_some(name):
+    changes = {"method.name": name, "method.ipc": 1, "teacher.main.networks": ["MLP"]}
+    assert "method.teacher is 'main', whose first network is MLP, which has no features" in refused(changes)
+    if name != "krr_st":
+        checks.check_all(product_params({**changes, f"method.{name}.features": "pixels"}))

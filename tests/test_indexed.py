@@ -279,7 +279,8 @@ def teacher(tmp_path, settings, name, word, form):
 
 def test_a_supervised_teacher_is_the_same(tmp_path, both):
     pool = pool_settings_of("moco_v2")
-    supervised = {**SETTINGS, "epochs": 1, "batch": 5, "augment": "crop_flip"}
+    supervised = {**SETTINGS, "epochs": 1, "batch": 5, "augment": "crop_flip", "schedule": "milestones", "warmup": 0}
+    supervised["crop"] = 0.08
     settings = objectives.load("supervised").settings(**supervised)
     pool = pool.model_copy(update={"objective": "supervised", "training": settings, "keep": ["last", "best_test"]})
     made = [teacher(tmp_path, pool, "supervised", "ConvNetW4D1BN", form) for form in both]

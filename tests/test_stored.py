@@ -15,7 +15,7 @@ from distillation.datasets.normalise import whitening
 from distillation.labels.control import control
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
-from tests.helpers.data import noise_set
+from tests.helpers.data import RECORD, noise_set
 
 SPACES = {"raw": Space.raw(), "normalised": noise_set().space, "whitened": whitening(noise_set().train.images)}
 COUNT, SIDE = 5, 8
@@ -28,8 +28,7 @@ def raw_images(channels=3):
 
 
 def set_of(images, space):
-    info = {"labels": "hard", "seed": 0, "classes": ["a", "b", "c"], "method": "sre2l"}
-    return DistilledSet(images, torch.arange(len(images)) % 3, None, space, info)
+    return DistilledSet(images, torch.arange(len(images)) % 3, None, space, {**RECORD, "method": "sre2l"})
 
 
 @pytest.mark.parametrize("shape", [(SIDE, SIDE, 3), (17, 17, 3), (SIDE, SIDE, 1)])

@@ -3,7 +3,7 @@
 from distillation import methods
 from distillation.checks.dataset import Shape, check_network, described, differ, settings_of, shape_of
 from distillation.checks.sections import mapping, only
-from distillation.checks.teacher import Pools, check_pool, classifies
+from distillation.checks.teacher import Pools, check_pool, classifies, require_features
 from distillation.datasets.catalogue import CATALOGUE, facts
 from distillation.methods.base import Common, Method, check_guided, of_a_shard
 from distillation.networks.names import embeds, parse
@@ -27,7 +27,7 @@ def check(params: Params, shape: Shape, pools: Pools) -> None:
     method.check_teachers(common, settings, pools[common.teacher])
     if method.matches_features and not embeds(common.network):
         raise BadInput(f"method.network is {common.network}, which has no features that {common.name} could match.")
-    _teacher(params, method, common, pools[common.teacher])
+    _teacher(params, method, common, settings, pools[common.teacher])
     if common.guided:
         _guidance(params, common, shape, pools[common.guidance.teacher])
     check_network("method.network", common.network, shape)
@@ -53,7 +53,7 @@ def _enough(common: Common, dataset: str) -> None:
         )
 
 
-def _teacher(params: Params, method: type[Method], common: Common, pool: PoolSettings) -> None:
+def _teacher(params: Params, method: type[Method], common: Common, settings: Section, pool: PoolSettings) -> None:
     """Raises BadInput if the teachers lack something that the method itself needs."""
     if method.needs_logits or method.reads_batch_norms:
         _knows_classes(params, common, pool)
@@ -61,6 +61,8 @@ def _teacher(params: Params, method: type[Method], common: Common, pool: PoolSet
         _same_whitening(params, common, pool)
     if method.reads_batch_norms:
         _batch_norms(common, pool)
+    elif not method.needs_logits and method.reads_teachers(settings):
+        require_features(pool, f"method.teacher is {common.teacher!r}")
 
 
 def _knows_classes(params: Params, common: Common, pool: PoolSettings) -> None:

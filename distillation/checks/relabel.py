@@ -2,10 +2,9 @@
 
 from distillation.checks.dataset import Shape, differ, settings_of, shape_of
 from distillation.checks.sections import mapping, only
-from distillation.checks.teacher import Pools, check_pool, classifies
+from distillation.checks.teacher import Pools, check_pool, classifies, require_features
 from distillation.labels import kinds
 from distillation.labels.settings import RelabelCommon
-from distillation.networks.names import embeds
 from distillation.params import Params
 from distillation.runtime.errors import BadInput
 from distillation.teachers import objectives
@@ -25,12 +24,9 @@ def check(params: Params, shape: Shape, pools: Pools) -> None:
 
 def _labels(params: Params, common: RelabelCommon, shape: Shape, pool: PoolSettings) -> None:
     """Raises BadInput if the pool certainly lacks the classes, the features or the inputs that labelling needs."""
-    objective, first, path = objectives.load(pool.objective), pool.networks[0], f"relabel.teacher is {common.teacher!r}"
+    objective, path = objectives.load(pool.objective), f"relabel.teacher is {common.teacher!r}"
     if common.kind == "features":
-        if first in objective.words(pool) and not embeds(first):
-            raise BadInput(
-                f"{path}, whose first network is {first}, which has no features: choose a ConvNet or ResNet."
-            )
+        require_features(pool, path)
     elif not classifies(params, pool):
         raise BadInput(
             f"{path}, whose networks do not know the classes of the dataset, but relabel.kind {common.kind} needs them: "

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from distillation.checks.dataset import check_network, settings_of, shape_of
 from distillation.checks.sections import mapping, names, only
 from distillation.datasets.catalogue import CATALOGUE
+from distillation.networks.names import embeds
 from distillation.params import Params, validate
 from distillation.runtime.errors import BadInput
 from distillation.teachers import objectives
@@ -70,6 +71,13 @@ def check_pool(path: str, name: str, pools: Collection[str]) -> None:
     """Raises BadInput if ``name``, the value at ``path``, names no pool."""
     if name not in pools:
         raise BadInput(f"{path} is {name!r}, but the pools of the section teacher are {', '.join(pools)}.")
+
+
+def require_features(pool: PoolSettings, path: str) -> None:
+    """Raises BadInput, beginning with ``path``, if the first network of a pool certainly has no features."""
+    first = pool.networks[0]
+    if first in objectives.load(pool.objective).words(pool) and not embeds(first):
+        raise BadInput(f"{path}, whose first network is {first}, which has no features: choose a ConvNet or ResNet.")
 
 
 def classifies(params: Params, pool: PoolSettings) -> bool:

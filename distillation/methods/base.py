@@ -28,6 +28,8 @@ from distillation.teachers.pool import Pool
 from distillation.training.optimizers import optimizer_state, restore_optimizer
 
 if TYPE_CHECKING:
+    from distillation.networks.build import Network
+    from distillation.teachers.foreign import Foreign
     from distillation.teachers.settings import PoolSettings
 
 MethodSettings = TypeVar("MethodSettings", bound=Section)  # a method's own section of params.yaml
@@ -152,6 +154,18 @@ class Problem:
         """The pool of ``method.teacher``, for methods that read it (``Method.reads_teachers``)."""
         assert self.teachers is not None
         return self.teachers
+
+    @property
+    def embedder(self) -> "Network | Foreign":
+        """The first network of ``method.teacher``, for methods that read its features.
+
+        Raises:
+            BadInput: it has none.
+        """
+        first = self.pool.members[0]
+        if not self.pool.has_features(first):
+            raise BadInput(f"method.teacher is {self.pool.info['pool']!r}, whose {first.word} has no features.")
+        return self.pool.network(first)
 
     @property
     def guide_pool(self) -> Pool:

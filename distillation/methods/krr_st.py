@@ -41,15 +41,13 @@ from distillation.methods.cost import Cost, Outline
 from distillation.methods.families.network_pool import NetworkPoolMethod
 from distillation.methods.families.regressor import Regressor
 from distillation.methods.families.ridge import predictions
-from distillation.networks.build import Network, build, flops
+from distillation.networks.build import build, flops
 from distillation.params import Section
 from distillation.runtime.errors import BadInput, Diverged
 from distillation.training.optimizers import set_rate
 
 if TYPE_CHECKING:
     from distillation.data.distilled import DistilledSet
-    from distillation.teachers.foreign import Foreign
-    from distillation.teachers.pool import Pool
 
 PAD = 4  # pixels around a real image before it is cropped: the usual augmentation of CIFAR (He et al., 2016)
 LAST = 0.001  # the learning rate at the end, relative to the first
@@ -104,7 +102,7 @@ class KRRST(NetworkPoolMethod[Settings]):
 
     def __init__(self, problem: Problem, settings: Settings) -> None:
         super().__init__(problem, settings, settings.batch_real)
-        self.target_model = problem.compiled(_target_model(problem.pool).embed)
+        self.target_model = problem.compiled(problem.embedder.embed)
         self.targets = self._targets(problem.data.space.encode(self.images.detach())).requires_grad_()
         self.optimizer = torch.optim.AdamW([self.images, self.targets], settings.lr, weight_decay=0.0)
         self.pool = [self._regressor(place) for place in range(settings.pool)]
@@ -239,13 +237,6 @@ class KRRST(NetworkPoolMethod[Settings]):
 def _cost(student: int, target_model: int, real: int, taught: int, moved: int) -> Cost:
     """Returns the Cost of ``real`` images forwards, ``moved`` ones both ways, and ``taught`` through the target model."""
     return Cost.of_passes(student, real + moved, moved) + Cost.of_passes(target_model, taught)
-
-
-def _target_model(pool: "Pool") -> "Network | Foreign":
-    """Returns the first network of ``method.teacher``; raises BadInput if it has no features."""
-    if not pool.has_features(pool.members[0]):
-        raise BadInput(f"method.teacher is {pool.info['pool']!r}, whose {pool.members[0].word} has no features.")
-    return pool.network(pool.members[0])
 
 
 METHOD = KRRST

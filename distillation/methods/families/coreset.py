@@ -31,6 +31,7 @@ class Coreset(SelectionMethod[CoresetSettings]):
         self.total = problem.classes
         self.chosen: list[int] = []
         problem.data.require(problem.settings.ipc)
+        self.embed = problem.embedder.embed if settings.features == "teacher" else None
 
     @classmethod
     def reads_teachers(cls, settings: CoresetSettings) -> bool:
@@ -52,12 +53,11 @@ class Coreset(SelectionMethod[CoresetSettings]):
     @torch.no_grad()
     def _features(self, members: Tensor) -> Tensor:
         """Returns the flattened pixels of training images, or their features (N, F) under the first network of the pool."""
-        if self.settings.features == "pixels":
-            return self.problem.real(members).flatten(1)
-        problem, pool = self.problem, self.problem.pool
-        network = pool.network(pool.members[0])
+        problem, embed = self.problem, self.embed
+        if embed is None:
+            return problem.real(members).flatten(1)
         return in_chunks(
-            lambda part: network.embed(pool.take(problem.real(part), problem.data.space)),
+            lambda part: embed(problem.pool.take(problem.real(part), problem.data.space)),
             members,
             problem.settings.chunk,
         )
