@@ -22,6 +22,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from benchmarks.measure import race
+from distillation.data.faults import Findings
 from distillation.datasets import indexing
 from distillation.runtime.random import generator
 
@@ -77,11 +78,11 @@ def main(args: argparse.Namespace) -> None:
     """Prints the images a second of each contestant."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        train = indexing.read(Path(args.archive), args.size, "rgb", Path(folder)).splits[0]
+        train = indexing.read(Path(args.archive), args.size, "rgb", Path(folder), Findings()).splits[0]
         root = train.images.root
         if args.longer:
             enlarged(root, args.longer)
-            train = indexing.read(root, args.size, "rgb", Path(folder) / "again").splits[0]
+            train = indexing.read(root, args.size, "rgb", Path(folder) / "again", Findings()).splits[0]
         mask = torch.zeros(len(train), dtype=torch.bool)
         mask[torch.randperm(len(train), generator=generator(0, "images"))[: args.images]] = True
         chosen, order = train.images[mask], mask.nonzero().squeeze(1)

@@ -45,6 +45,7 @@ def expert_pool(folder: str, data: RealSet, device: torch.device) -> Pool:
     """A pool of one expert with random weights at each of three epochs, so that no two of them are equal."""
     networks = [build("ConvNet", *data.shape, generator(0, "expert", epoch)) for epoch in range(3)]
     weights = {epoch_name(epoch): parameters_to_vector(network.parameters()) for epoch, network in enumerate(networks)}
+    weights |= {f"last/{name}": value for name, value in networks[-1].state_dict().items()}
     return common.pool_in(folder, data, device, weights=weights, objective="trajectory", settings={"epochs": 2})
 
 

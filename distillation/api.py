@@ -25,6 +25,7 @@ from distillation.evaluation.settings import EvaluateCommon, HardSettings, train
 from distillation.methods.base import Common, Problem
 from distillation.methods.driver import updates
 from distillation.methods.guidance import Guidance
+from distillation.methods.work import rates
 from distillation.params import Compute, Params, load
 from distillation.recipes.results import nested
 from distillation.report.pictures import canvas, first_images
@@ -89,7 +90,7 @@ def distill(params: Params, data: RealSet, pool: Pool | None = None, guides: Poo
         guides: what guides it, if ``method.alpha`` is above zero.
 
     Raises:
-        BadInput: the method needs a pool that is not given, or makes its set in several shards.
+        BadInput: the method needs a pool that is not given, makes its set in several shards, or diverges.
     """
     common = params.fields("method", Common)
     module = methods.load(common.name)
@@ -105,7 +106,10 @@ def distill(params: Params, data: RealSet, pool: Pool | None = None, guides: Poo
     method = module.METHOD(problem, settings)
     for _ in updates(method, Guidance(problem, guides) if guides is not None and common.guided else None):
         pass
-    return method.result()
+    distilled = method.result()
+    if not distilled.images.isfinite().all():
+        raise BadInput(f"{common.name} ends with images that are not finite: lower {rates(common, settings)}.")
+    return distilled
 
 
 def evaluate(params: Params, distilled: DistilledSet, data: RealSet, protocol: str = "standard") -> pd.DataFrame:

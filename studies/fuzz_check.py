@@ -34,7 +34,21 @@ from distillation import methods
 from distillation.labels import kinds
 from distillation.runtime.errors import guarded
 from distillation.teachers import objectives
-from stages import assess, baseline, check, distill, download, evaluate, kd, relabel, report, teacher, transfer, whole
+from stages import (
+    assess,
+    baseline,
+    check,
+    distill,
+    download,
+    enough,
+    evaluate,
+    kd,
+    relabel,
+    report,
+    teacher,
+    transfer,
+    whole,
+)
 
 PRODUCT = Path(__file__).resolve().parents[1] / "params.yaml"
 WORDS = [
@@ -221,6 +235,7 @@ def files(count: int, seed: int) -> None:
 def stages_of(values: dict[str, Any]) -> Iterator[tuple]:
     """Yields (function, arguments) of all stages in order, as dvc.yaml has them."""
     yield download.run, "dataset"
+    yield (enough.run,)
     for name in values["targets"]:
         yield download.run, f"targets/{name}"
     for name in values["teacher"]:

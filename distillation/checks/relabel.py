@@ -1,6 +1,6 @@
 """Checks of the section relabel."""
 
-from distillation.checks.dataset import Shape, differ, settings_of, shape_of
+from distillation.checks.dataset import Shape, described, differ, settings_of, shape_of
 from distillation.checks.sections import mapping, only
 from distillation.checks.teacher import Pools, check_pool, classifies, require_features
 from distillation.labels import kinds
@@ -35,6 +35,5 @@ def _labels(params: Params, common: RelabelCommon, shape: Shape, pool: PoolSetti
     inputs = objective.shape(pool, shape_of(settings_of(params, pool.source)))
     if differ(shape, inputs):
         raise BadInput(
-            f"{path}, which takes {inputs[0]} channels of {inputs[1]} px, but the images of the dataset are {shape[0]} of "
-            f"{shape[1]} px."
+            f"{path}, which takes images of {described(inputs)}, but those of the dataset have {described(shape)}."
         )

@@ -24,6 +24,9 @@ BYTE = 0.5 / 255  # half a step of 8 bits, by which what was resized or rounded 
 # house: by how much optimised pixels may leave [0, 1]: many times the whole range. Numbers of 0 to 255 that are taken for
 # normalised ones reach 255 times the std, above 50.
 REACH = 16.0
+# The default of an entry that a record may lack. Readers test for the entry, so that one of null is refused: pydantic checks
+# what is given, and no default.
+ABSENT: Any = None
 
 
 class Record(BaseModel):
@@ -59,13 +62,15 @@ class SetRecord(Record):
     ipc: int = Field(ge=1)
     classes: list[str] = Field(min_length=1)
     dataset: str
-    origin: str | None = None
-    file: str | None = None
-    chosen: list[int] | None = None
-    lr: float | None = Field(default=None, gt=0)
+    origin: str = ABSENT
+    file: str = ABSENT
+    chosen: list[int] = ABSENT
+    lr: float = Field(default=ABSENT, gt=0)
     teacher: Teacher | str | None = None
-    labelling: Labelling | None = None
-    label_bytes: int | None = Field(default=None, ge=0)
+    labelling: Labelling = ABSENT
+    label_bytes: int = Field(default=ABSENT, ge=0)
+    pixels: Literal["png", "jpeg"] = ABSENT
+    image_bytes: int = Field(default=ABSENT, ge=0)
 
 
 class SourceFile(Record):
@@ -83,7 +88,9 @@ class RealRecord(Record):
     channels: Literal[1, 3]
     size: int = Field(ge=1)
     flip: bool
+    stats: str
     files: list[SourceFile] = []
+    skipped: dict[str, str] = {}
     index: str | None = None
     colour: Literal["auto", "grey", "rgb"] | None = None
 

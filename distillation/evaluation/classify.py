@@ -24,7 +24,7 @@ from distillation.training.resume import complete
 from distillation.training.settings import LabelSettings, LessonSettings, RegressionSettings
 
 WEIGHTS, RECORD = "student.safetensors", "record.json"
-_POINTS = 100  # house: of a student's curve, at most
+_POINTS = 100  # house: of a student's curve, at least, if it has as many epochs, and less than twice as many
 
 
 @dataclass(frozen=True, kw_only=True)

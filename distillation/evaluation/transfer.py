@@ -1,5 +1,7 @@
 """Transfer of a pre-trained network to another dataset: fine-tuning, or a linear layer on its features."""
 
+import math
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -60,7 +62,12 @@ def carried(network: str, shape: tuple[int, int, int], start: Task | None, draws
     fresh = build(network, *shape, draws)
     if start:
         folder = start.done
-        content, _ = tensors.load(folder / WEIGHTS)
+        content, record = tensors.load(folder / WEIGHTS)
+        if not math.isfinite(record["loss"]):
+            print(
+                f"note: {start.label} diverged, and so will what starts from it: lower lr in its section of evaluate.pretrain.",
+                file=sys.stderr,
+            )
         body = {name: value for name, value in content.items() if not name.startswith("classifier.")}
         fresh.load_state_dict({**fresh.state_dict(), **body})
     return fresh

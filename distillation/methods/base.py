@@ -28,7 +28,6 @@ from distillation.teachers.pool import Pool
 from distillation.training.optimizers import optimizer_state, restore_optimizer
 
 if TYPE_CHECKING:
-    from distillation.networks.build import Network
     from distillation.teachers.foreign import Foreign
     from distillation.teachers.settings import PoolSettings
 

@@ -25,7 +25,7 @@ from distillation.teachers.pool import Pool
 from distillation.training.resume import complete
 
 RECORD = "record.json"
-_POINTS = 500  # house: of a curve, at most; a screen shows no more
+_POINTS = 500  # house: of a curve, at least, if there are as many updates, and less than twice as many
 
 
 @dataclass(frozen=True, kw_only=True)
