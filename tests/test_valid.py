@@ -105,7 +105,11 @@ SETS = [  # kind, changed tensors, changed record, words
     ("hard", {"space.std": torch.tensor([0.2, 0.0, 0.2])}, {}, "the std"),
     ("hard", {"space.std": torch.tensor([0.2, torch.nan, 0.2])}, {}, "std with numbers that are not finite"),
     ("hard", {"space.mean": torch.zeros(1)}, {}, "is normalised, for which it should have"),
-    ("online", {}, {"labelling": None}, "its record lacks labelling"),
+    ("online", {}, {"labelling": None}, "record.labelling is None"),
+    ("hard", {}, {"lr": None}, "record.lr is None"),
+    ("hard", {}, {"origin": None}, "record.origin is None"),
+    ("hard", {}, {"pixels": 3}, "record.pixels is 3"),
+    ("hard", {}, {"image_bytes": "x"}, "record.image_bytes is 'x'"),
     ("online", {}, {"labelling": {**LABELLING, "temperature": 0.0}}, "record.labelling.temperature is 0.0"),
     ("fkd", {"targets": TARGETS["soft"]}, {}, "labels of kind fkd with targets"),
 ]

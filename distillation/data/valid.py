@@ -88,7 +88,7 @@ class RealRecord(Record):
     channels: Literal[1, 3]
     size: int = Field(ge=1)
     flip: bool
-    stats: str
+    stats: str = ABSENT
     files: list[SourceFile] = []
     skipped: dict[str, str] = {}
     index: str | None = None
