@@ -4,7 +4,6 @@ from pathlib import Path
 
 DATASET = Path("data/real/dataset")
 REAL = Path("data/real")
-RAW = Path("data/raw")
 POOLS = Path("models/teachers")
 DISTILLED = Path("data/distilled")
 RELABELED = Path("data/relabeled")
