@@ -1,1 +1,5 @@
-"""Differentiable augmentations of whole batches."""
+"""Random changes of whole batches of images on any device.
+
+``siamese`` (DSA) and ``adapt`` are differentiable: methods learn images through them. ``standard`` and ``dc`` augment the
+images on which networks train, ``views`` the batches that a student shares with its teacher.
+"""

@@ -12,7 +12,15 @@ LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in grey (ITU-R BT.601)
 
 
 def adapt(raw: Tensor, channels: int, size: int) -> Tensor:
-    """Converts raw images (N, C, H, H) to (N, channels, size, size).
+    """Converts square raw images to the channels and size that a teacher takes; see ``Pool.take``.
+
+    Args:
+        raw: (N, C, H, H), C 1 or 3 if ``channels`` differs; floating-point values in [0, 1], not normalised.
+        channels: of the result, 1 or 3 if C differs.
+        size: pixels of a side of the result.
+
+    Returns:
+        (N, channels, size, size), differentiable in ``raw``; ``raw`` itself if nothing changes.
 
     Raises:
         BadInput: as ``to_channels``.
@@ -21,10 +29,17 @@ def adapt(raw: Tensor, channels: int, size: int) -> Tensor:
 
 
 def to_channels(raw: Tensor, channels: int) -> Tensor:
-    """Converts images (N, C, H, W) from grey to RGB by repetition, or from RGB to grey by luma.
+    """Converts images from grey to RGB by repetition, or from RGB to grey by luma.
+
+    Args:
+        raw: (N, C, H, W), floating-point.
+        channels: of the result.
+
+    Returns:
+        (N, channels, H, W). RGB from grey is an expanded view of ``raw``, which shares its memory.
 
     Raises:
-        BadInput: the numbers of channels are any other pair.
+        BadInput: C and ``channels`` differ and are not 1 and 3.
     """
     if raw.shape[1] == channels:
         return raw
@@ -39,10 +54,12 @@ def to_channels(raw: Tensor, channels: int) -> Tensor:
 def resize(images: Tensor, size: int) -> Tensor:
     """Resizes square images (N, C, H, H) to (N, C, size, size), bilinearly, with antialiasing if they shrink.
 
-    The result is that of F.interpolate(mode="bilinear", antialias=True), to rounding.
+    The result equals F.interpolate(mode="bilinear", antialias=True) up to rounding. Images of this size already are
+    returned as they are.
     """
     if images.shape[2:] == (size, size):
         return images
+    # Images are square, so the weights of a column are those of a row.
     weights = _weights(images.shape[2], size, images.dtype, images.device)
     return weights @ images @ weights.T
 

@@ -1,4 +1,6 @@
-"""DC's own augmentation, for its evaluations (Zhao et al., ICLR 2021; the official code's): one operation an image.
+"""The augmentation by which DC trains the students of its evaluations (Zhao et al., ICLR 2021), as in its official code.
+
+Each image is changed by one operation:
 
 =========  =================================================================================================
 ``crop``   padded by 4 with the batch's mean colour and cut back at an offset of 0 to 7 on each axis
@@ -20,19 +22,22 @@ _PAD, _SCALE, _DEGREES, _NOISE = 4, 0.2, 45, 0.001  # the official code's param_
 
 
 def augment_dc(x: Tensor, strategy: str, generator: torch.Generator) -> Tensor:
-    """Changes each image by one operation, drawn uniformly.
+    """Changes each image by one operation of the strategy, drawn uniformly for each image.
 
     Args:
-        x: normalised square images (N, C, S, S).
-        strategy: operations such as ``crop_noise``.
+        x: normalised square images (N, C, S, S), floating-point, on any device; not changed.
+        strategy: operations such as ``crop_noise``, without the prefix ``dc_`` of the setting ``augment``.
         generator: a CPU generator, from which all draws come, operation by operation.
+
+    Returns:
+        (N, C, S, S) on the device of ``x``.
 
     Raises:
         BadInput: the strategy is unknown.
     """
     names = operations(strategy, DC_OPERATIONS)
     ops = torch.randint(len(names), (len(x),), generator=generator)
-    mean = x.mean((0, 2, 3))
+    mean = x.mean((0, 2, 3))  # of the whole batch, before any change
     changed = x.clone()
     for op, name in enumerate(names):
         indices = torch.nonzero(ops == op).squeeze(1).to(x.device)
@@ -42,6 +47,7 @@ def augment_dc(x: Tensor, strategy: str, generator: torch.Generator) -> Tensor:
 
 
 def _crop(x: Tensor, mean: Tensor, generator: torch.Generator) -> Tensor:
+    # 0 to 7 and never 8, as in the official code, although 8 would fit into the padding of both sides.
     offsets = torch.randint(2 * _PAD, (len(x), 2, 1), generator=generator).to(x.device)
     places = torch.arange(x.shape[2], device=x.device) + offsets - _PAD
     return _picked(x, places, mean.view(-1, 1, 1))
@@ -51,10 +57,13 @@ def _scale(x: Tensor, mean: Tensor, generator: torch.Generator) -> Tensor:
     size = x.shape[2]
     factors = torch.rand(len(x), 2, 1, generator=generator).double() * (2 * _SCALE) + (1 - _SCALE)
     sides = (factors * size).long().to(x.device)
+    # The official code puts the scaled image into the middle of a square canvas, as large as the largest of its sides and
+    # the image's, and keeps the middle of that. Both offsets are rounded down, which the two halves below repeat.
     larger = sides.amax(1, keepdim=True).clamp(min=size)
     moved = torch.arange(size, device=x.device) + (larger - size) // 2 - (larger - sides) // 2
     ratio = torch.full_like(sides, size, dtype=torch.float32) / sides  # float32, as PyTorch's nearest neighbour
     sources = (moved * ratio).floor().long()
+    # -1 is outside, so that ``_picked`` fills it with 0.
     return _picked(x, torch.where((moved >= 0) & (moved < sides), sources, -1), x.new_zeros(1))
 
 
@@ -65,6 +74,9 @@ def _picked(x: Tensor, places: Tensor, fill: Tensor) -> Tensor:
         x: (N, C, S, S).
         places: (N, 2, S) int64.
         fill: the value of pixels from outside, broadcast to (N, C, S, S).
+
+    Returns:
+        (N, C, S, S).
     """
     size = x.shape[2]
     rows, columns = places.clamp(0, size - 1).unbind(1)
@@ -88,10 +100,14 @@ def rotated(x: Tensor, degrees: Tensor, fill: Tensor) -> Tensor:
         x: (N, C, S, S).
         degrees: (N,) whole numbers, on the CPU.
         fill: () value of pixels from outside.
+
+    Returns:
+        (N, C, S, S).
     """
     size = x.shape[2]
     rows, columns = _positions(degrees, size)
     inside = (rows >= 0) & (rows <= size - 1) & (columns >= 0) & (columns <= size - 1)
+    # Splines interpolate only if their coefficients solve a linear system on each axis; the pixels are its right side.
     solve = _spline_matrix(size).inverse().to(x.device, x.dtype)
     coefficients = (solve @ x @ solve.T).permute(0, 2, 3, 1).reshape(-1, x.shape[1])  # a row for each pixel
     image = torch.arange(len(x), device=x.device).view(-1, 1, 1) * size**2

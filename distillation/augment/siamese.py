@@ -1,9 +1,11 @@
 """Differentiable siamese augmentation (Zhao & Bilen, ICML 2021): the same random change for real and synthetic images.
 
-One call changes a batch by exactly one operation, drawn uniformly from the strategy's. Siamese calls share one set of
-parameters among all their images, others draw one for each image. Draws and changes are separate: ``draw`` draws the
-random numbers of any number of calls, ``apply`` changes images by one operation and one row of numbers each, so
-that many calls (such as the classes of a matching step) run as one batch.
+A call is one augmentation of one batch. It changes all images by the same operation, which is drawn uniformly from those of
+the strategy. The parameters of the operation (such as the angle of ``rotate``) are shared by all images of a siamese call;
+otherwise each image has its own.
+
+Drawing is apart from applying. ``draw`` draws the random numbers of any number of calls; ``apply`` changes each image by
+one operation and one row of numbers. So many calls (such as the classes of a matching step) run as one batch.
 
 The published code leaves open whether corners are aligned in a warp (torch 1.2 did, later versions do not). It
 makes no difference: about the centre of a square image both conventions scale and rotate alike.
@@ -31,7 +33,9 @@ _CROP, _CUTOUT, _FLIP, _SCALE, _DEGREES = 0.125, 0.5, 0.5, 1.2, 15
 
 
 def draw(strategy: str, calls: int, per: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draws the random numbers of independent calls; each call takes the same amount for every operation.
+    """Draws the random numbers of independent calls, to be given to ``apply``.
+
+    A call takes the same amount of numbers whatever its operation, so that all are drawn at once.
 
     Args:
         strategy: as in ``apply``.
@@ -62,10 +66,10 @@ def apply(x: Tensor, strategy: str, ops: Tensor, u: Tensor) -> Tensor:
             clamped.
         strategy: operations such as ``color_crop_cutout_flip_scale_rotate``, or ``none``.
         ops: (N,) int64 on the CPU, so that grouping needs no wait for the device.
-        u: (N, NUMBERS) in [0, 1).
+        u: (N, NUMBERS) in [0, 1), the parameters of each image's operation; equal rows give a siamese change.
 
     Returns:
-        (N, C, S, S).
+        (N, C, S, S); ``x`` itself for ``none``.
 
     Raises:
         BadInput: the strategy is unknown, or the images are not square.
@@ -77,8 +81,9 @@ def apply(x: Tensor, strategy: str, ops: Tensor, u: Tensor) -> Tensor:
         raise BadInput(f"Augmentation takes square images, not {x.shape[2]} x {x.shape[3]}.")
     u = u.to(x.device, x.dtype)
     counts = torch.bincount(ops, minlength=len(names)).tolist()
-    if max(counts) == len(x):
+    if max(counts) == len(x):  # one operation for all, as in a single call: no sorting
         return _CHANGES[names[int(ops[0])]](x, u)
+    # Images are sorted by operation, so that each operation runs once, on a slice; then they return to their places.
     order = torch.argsort(ops, stable=True)
     back = torch.argsort(order).to(x.device)
     order = order.to(x.device)
@@ -88,12 +93,15 @@ def apply(x: Tensor, strategy: str, ops: Tensor, u: Tensor) -> Tensor:
 
 
 def augment_batch(x: Tensor, strategy: str, generator: torch.Generator) -> Tensor:
-    """Augments a batch for the training of a network: one call, with parameters of its own for each image.
+    """Augments a batch for the training of a network: one operation for the batch, each image with its own parameters.
 
     Args:
         x: as in ``apply``.
         strategy: as in ``apply``.
         generator: a CPU generator.
+
+    Returns:
+        (N, C, S, S), differentiable in ``x``.
 
     Raises:
         BadInput: as ``apply``.

@@ -10,14 +10,14 @@ DC_OPERATIONS = ("crop", "scale", "rotate", "noise")  # of DC's own evaluations,
 
 
 def operations(strategy: str, choices: Sequence[str] = OPERATIONS) -> tuple[str, ...]:
-    """Parses a strategy.
+    """Splits the name of a strategy into its operations and checks them.
 
     Args:
-        strategy: operations such as ``color_crop_cutout``, or ``none``.
-        choices: the operations that it may name.
+        strategy: operations joined by ``_``, such as ``color_crop_cutout``, or ``none``.
+        choices: the operations that it may name: those of DSA, or ``DC_OPERATIONS``.
 
     Returns:
-        The operations in their order; none for ``none``.
+        The operations in the order of the name; an empty tuple for ``none``.
 
     Raises:
         BadInput: an operation is unknown or repeated.
@@ -36,11 +36,14 @@ def operations(strategy: str, choices: Sequence[str] = OPERATIONS) -> tuple[str,
 
 
 def resolve(strategy: str, flip: bool) -> str:
-    """Replaces ``auto`` by the papers' strategy: all six operations, without flip if a mirrored image changes class.
+    """Replaces ``auto`` by the strategy of the papers: all six operations of DSA, without flip if it changes the class.
 
     Args:
-        strategy: ``auto``, or a strategy that is returned unchanged.
+        strategy: ``auto``, or a siamese strategy, which is returned unchanged even if it names flip.
         flip: whether mirrored images keep their class (digits do not).
+
+    Returns:
+        A strategy such as ``color_crop_cutout_scale_rotate``.
 
     Raises:
         BadInput: as ``operations``.
