@@ -1,7 +1,7 @@
 """Crops as boxes, drawn apart from their application, so that they can be stored and applied again.
 
-A box is (top, left, height, width) in whole pixels of the image. Parts of it that lie outside the image are padded. A crop
-is resized bilinearly to the size of the image. All boxes are drawn on the CPU. FKD stores them beside the labels
+A box is (top, left, height, width) in whole pixels of the image. Parts of it that lie outside the image are padded. A
+crop is resized bilinearly to the size of the image. All boxes are drawn on the CPU. FKD stores them beside the labels
 (``views.View``); self-supervised training draws boxes here, too, but resizes the crops with antialiasing.
 """
 
@@ -42,8 +42,8 @@ def padded(count: int, size: int, generator: torch.Generator) -> Tensor:
 def resized(count: int, size: int, area: tuple[float, float], generator: torch.Generator) -> Tensor:
     """Draws boxes of random area inside the image, with width by height from 3:4 to 4:3: random resized crops.
 
-    As in torchvision, the area and the logarithm of width by height are uniform. Ten boxes are tried for each image, and
-    the first that fits into it is taken. If none fits, the box is the whole image.
+    As in torchvision, the area and the logarithm of width by height are uniform. Ten boxes are tried for each image,
+    and the first that fits into it is taken. If none fits, the box is the whole image.
 
     Args:
         count: number of boxes.

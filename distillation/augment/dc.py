@@ -1,4 +1,4 @@
-"""The augmentation by which DC trains the students of its evaluations (Zhao et al., ICLR 2021), as in its official code.
+"""The augmentation by which DC trains the students of its evaluations (Zhao et al., ICLR 2021; the official code's).
 
 Each image is changed by one operation:
 
@@ -9,8 +9,8 @@ Each image is changed by one operation:
 ``noise``  plus 0.001 times N(0, 1)
 =========  =================================================================================================
 
-The operation is drawn uniformly from those of the strategy; sizes are in pixels for images of any size. Networks train on
-the results, but no image is learnt through them, so nothing here needs a gradient.
+The operation is drawn uniformly from those of the strategy; sizes are in pixels for images of any size. Networks train
+on the results, but no image is learnt through them, so nothing here needs a gradient.
 """
 
 import torch
@@ -57,8 +57,8 @@ def _scale(x: Tensor, mean: Tensor, generator: torch.Generator) -> Tensor:
     size = x.shape[2]
     factors = torch.rand(len(x), 2, 1, generator=generator).double() * (2 * _SCALE) + (1 - _SCALE)
     sides = (factors * size).long().to(x.device)
-    # The official code puts the scaled image into the middle of a square canvas, as large as the largest of its sides and
-    # the image's, and keeps the middle of that. Both offsets are rounded down, which the two halves below repeat.
+    # The official code puts the scaled image into the middle of a square canvas, as large as the largest of its sides
+    # and the image's, and keeps the middle of that. Both offsets are rounded down, which the two halves below repeat.
     larger = sides.amax(1, keepdim=True).clamp(min=size)
     moved = torch.arange(size, device=x.device) + (larger - size) // 2 - (larger - sides) // 2
     ratio = torch.full_like(sides, size, dtype=torch.float32) / sides  # float32, as PyTorch's nearest neighbour
@@ -93,8 +93,8 @@ def _rotate(x: Tensor, mean: Tensor, generator: torch.Generator) -> Tensor:
 def rotated(x: Tensor, degrees: Tensor, fill: Tensor) -> Tensor:
     """Rotates images about their centre by cubic splines.
 
-    Equals scipy's ``ndimage.rotate`` with its defaults (mirrored splines, a canvas that holds the whole rotated image), of
-    which the official code keeps the middle.
+    Equals scipy's ``ndimage.rotate`` with its defaults (mirrored splines, a canvas that holds the whole rotated image),
+    of which the official code keeps the middle.
 
     Args:
         x: (N, C, S, S).

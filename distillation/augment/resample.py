@@ -1,7 +1,7 @@
 """Bilinear resampling as matrices: the weight of each old pixel along a side in each new one.
 
-Two matrix products resize an image, and their gradient is deterministic on every device; the gradient of F.interpolate adds
-atomically on a GPU.
+Two matrix products resize an image, and their gradient is deterministic on every device; the gradient of F.interpolate
+adds atomically on a GPU.
 """
 
 import torch
@@ -25,7 +25,8 @@ def interpolation(start: Tensor, length: Tensor, size: int) -> Tensor:
         size: number of pixels of the side.
 
     Returns:
-        (N, 1, size, size), weights of old pixels (last axis) in new ones. The axis of length 1 broadcasts over channels.
+        (N, 1, size, size), weights of old pixels (last axis) in new ones. The axis of length 1 broadcasts over
+        channels.
     """
     steps = torch.arange(size, device=start.device, dtype=start.dtype)
     start, length = start.view(-1, 1, 1, 1), length.view(-1, 1, 1, 1)
@@ -37,8 +38,8 @@ def interpolation(start: Tensor, length: Tensor, size: int) -> Tensor:
 def antialiased(start: Tensor, length: Tensor, size: int, new: int) -> Tensor:
     """Computes the weights that resize parts of a side to ``new`` pixels with antialiasing, as PIL does.
 
-    The weights of a new pixel are a triangle around its centre. The triangle falls to 0 at a distance of one pixel: an old
-    one, or a new one if that is larger.
+    The weights of a new pixel are a triangle around its centre. The triangle falls to 0 at a distance of one pixel: an
+    old one, or a new one if that is larger.
 
     Args:
         start: (N,) first pixel of each part, floating-point.

@@ -1,11 +1,11 @@
 """Differentiable siamese augmentation (Zhao & Bilen, ICML 2021): the same random change for real and synthetic images.
 
-A call is one augmentation of one batch. It changes all images by the same operation, which is drawn uniformly from those of
-the strategy. The parameters of the operation (such as the angle of ``rotate``) are shared by all images of a siamese call;
-otherwise each image has its own.
+A call is one augmentation of one batch. It changes all images by the same operation, which is drawn uniformly from
+those of the strategy. The parameters of the operation (such as the angle of ``rotate``) are shared by all images of a
+siamese call; otherwise each image has its own.
 
-Drawing is apart from applying. ``draw`` draws the random numbers of any number of calls; ``apply`` changes each image by
-one operation and one row of numbers. So many calls (such as the classes of a matching step) run as one batch.
+Drawing is apart from applying. ``draw`` draws the random numbers of any number of calls; ``apply`` changes each image
+by one operation and one row of numbers. So many calls (such as the classes of a matching step) run as one batch.
 
 The published code leaves open whether corners are aligned in a warp (torch 1.2 did, later versions do not). It
 makes no difference: about the centre of a square image both conventions scale and rotate alike.
@@ -44,8 +44,8 @@ def draw(strategy: str, calls: int, per: int, generator: torch.Generator) -> tup
         generator: a CPU generator.
 
     Returns:
-        ``ops`` (calls,) int64, indices into the strategy's operations, and ``u`` (calls, per, NUMBERS) float32 in [0, 1),
-        both on the CPU.
+        ``ops`` (calls,) int64, indices into the strategy's operations, and ``u`` (calls, per, NUMBERS) float32, uniform
+        in [0, 1), both on the CPU.
 
     Raises:
         BadInput: the strategy is unknown.

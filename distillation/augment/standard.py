@@ -27,9 +27,8 @@ def crop_flip(
     """
     pad = round(images.shape[2] / 8) if pad is None else pad
     moves = torch.randint(-pad, pad + 1, (2, len(images)), generator=generator)
-    mirror = (
-        torch.rand(len(images), generator=generator) < 0.5
-    ) & flip  # drawn even if unused: the stream stays the same
+    # Drawn even if ``flip`` is False, so that the numbers that follow are the same.
+    mirror = (torch.rand(len(images), generator=generator) < 0.5) & flip
     images = torch.where(mirror.to(images.device)[:, None, None, None], images.flip(3), images)
     moves = moves.to(images.device)
     if pad_value is None:
@@ -42,8 +41,8 @@ def crop_flip(
 def resized_crop_flip(images: Tensor, generator: torch.Generator, flip: bool, crop: float) -> Tensor:
     """Crops images at random, resizes the crops to the images' size, and mirrors each with probability 0.5.
 
-    The boxes are distributed as in torchvision's RandomResizedCrop, with areas from ``crop`` to 1; see ``crops.resized``.
-    Crops are resized bilinearly without antialiasing.
+    The boxes are distributed as in torchvision's RandomResizedCrop, with areas from ``crop`` to 1; see
+    ``crops.resized``. Crops are resized bilinearly without antialiasing.
 
     Args:
         images: (N, C, S, S), in any space, on any device.

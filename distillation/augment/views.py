@@ -24,8 +24,8 @@ class ViewSettings(Section):
     """The distribution of the views of a batch.
 
     Attributes:
-        augment: ``none``, ``crop_flip`` (random crop with black padding of an eighth, and mirror) or ``rrc`` (random resized
-            crop, and mirror).
+        augment: ``none``, ``crop_flip`` (random crop with black padding of an eighth, and mirror) or ``rrc`` (random
+            resized crop, and mirror).
         crop: the least fraction of the area that ``rrc`` keeps.
         mix: ``none``, ``mixup`` or ``cutmix``. A fraction from Beta(alpha, alpha), one for the batch, is the weight of
             each image itself (mixup), or the area of it that stays (cutmix).
@@ -76,8 +76,8 @@ def draw(count: int, size: int, settings: ViewSettings, flip: bool, generator: t
     boxes = _boxes(count, size, settings, generator)
     weight = torch.tensor(fraction if settings.mix == "mixup" else 1.0)
     side = int(size * (1 - fraction) ** 0.5) if settings.mix == "cutmix" else 0
-    # As in CutMix, ``corner`` is the window's centre, and the image cuts off what reaches beyond it. The teacher labels the
-    # mixed image itself, so no label needs the area that remains.
+    # As in CutMix, ``corner`` is the window's centre, and the image cuts off what reaches beyond it. The teacher labels
+    # the mixed image itself, so no label needs the area that remains.
     window = torch.cat([corner - side // 2, corner + side // 2]).clamp(0, size)
     return View(boxes, mirror & flip & (settings.augment != "none"), partners, weight, window)
 

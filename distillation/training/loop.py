@@ -1,4 +1,8 @@
-"""Training of one network, one optimiser step at a time, so that it can stop between any two."""
+"""Training of one network on batches with targets, one optimiser step at a time, so that it can stop between any two.
+
+Random numbers are drawn from generators that are named by the epoch or step, never from one that runs through the whole
+training. So a checkpoint needs no generator's state, and a resumed run ends with the same bits.
+"""
 
 import math
 from collections.abc import Callable, Iterable
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Lesson(Protocol):
-    """Batches with a teacher's targets, augmented already.
+    """The protocol of batches that come augmented and with a teacher's logits as targets (``online`` and ``fkd``).
 
     Attributes:
         steps: number of batches of an epoch.
@@ -29,33 +33,43 @@ class Lesson(Protocol):
     steps: int
 
     def __call__(self, epoch: int, place: int, /) -> tuple[Tensor, Tensor]:
-        """The images (n, C, H, W) and targets (n, K) of batch ``place`` of an epoch, both counted from 0."""
+        """Returns images (n, C, H, W) and targets (n, K) of the batch ``place`` of ``epoch``, both counted from 0."""
         ...
 
 
 class Training:
     """The training of one network, which can be interrupted and resumed between any two steps.
 
+    The caller calls ``advance`` until ``done``, and may store ``state_dict`` between any two calls. A batch is made in
+    one of two ways: indices in a random order go through ``batch_of`` and the augmentation of the settings, or a
+    ``lesson`` gives finished batches. K is the number of classes, or the length of the label vectors.
+
     Args:
-        network: initialised, on its device.
-        batch_of: function of indices (n,) that returns images (n, C, H, W) and targets, (n,) or (n, K), on that device;
-            None with a ``lesson``.
+        network: an initialised module from images to logits, on its device; trained in place.
+        batch_of: function of indices (n,) int64 that returns images (n, C, H, W) in the network's space and their
+            targets on the device of the network, labels (n,) int64 or vectors (n, K) float32; None with a ``lesson``.
         count: number of images of an epoch.
-        loss: function of logits (n, K), float32, and targets.
-        settings: with a ``lesson`` LessonSettings, else one of the other two.
-        seed: seed of every draw (order, augmentation).
-        name: name of the network's draws, which tells networks of one seed apart.
-        flip: whether a mirrored image keeps its class.
-        precision: ``fp32`` or ``bf16``.
-        compile: whether the network is compiled.
-        lesson: the batches in place of ``batch_of``, order and augmentation, or None.
-        order_on: the device of the indices for ``batch_of``; None: that of the network.
+        loss: function of logits (n, K) float32 and targets that returns a mean over the batch, ().
+        settings: LessonSettings with a ``lesson``, else TrainSettings or RegressionSettings.
+        seed: seed of all random numbers (order, augmentation).
+        name: prefix of the names of their generators, which tells networks of one seed apart.
+        flip: whether a mirrored image keeps its class; False leaves mirroring out of ``dsa``, ``crop_flip`` and
+            ``rrc``.
+        precision: ``fp32``, or ``bf16`` for the network under autocast; the loss is float32 in both.
+        compile: whether the network runs through torch.compile.
+        lesson: the batches, or None.
+        order_on: the device of the indices for ``batch_of``; None: that of the network. It is the CPU for images that
+            are decoded from files (see ``indices_on``).
         pad_value: (1, C, 1, 1), the value by which the augmentation crop_flip pads; None: 0.
 
     Attributes:
+        network: the network of the arguments; its weights are those after ``step`` steps.
         step: number of steps completed.
-        steps_per_epoch: number of batches of an epoch.
+        steps_per_epoch: number of batches of an epoch, the last of which may have fewer images.
         forward: the network, compiled if so chosen.
+        optimizer: the optimiser, whose learning rate is set at the first step of each epoch.
+        epoch_loss: sum of the losses of the images of the running epoch, () float64 on the device.
+        epoch_hits: number of these images whose prediction was correct, () int64 on the device.
     """
 
     def __init__(
@@ -105,7 +119,9 @@ class Training:
         """Takes one optimiser step.
 
         Returns:
-            The mean loss of the epoch and its accuracy in percent, if the step completes one, else None.
+            None, unless the step completes an epoch; then (loss, accuracy), both means over the images of the epoch as
+            the network saw them: augmented, in training mode, with the weights of that step. The accuracy is in
+            percent; a target vector counts as the class of its greatest entry.
         """
         place = self.step % self.steps_per_epoch
         if place == 0:
@@ -117,6 +133,7 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
+        # Sums stay on the device: reading a number would make every step wait. They are read once an epoch.
         self.epoch_loss += loss.detach() * len(images)
         hard = targets if targets.ndim == 1 else targets.argmax(1)
         self.epoch_hits += (logits.detach().argmax(1) == hard).sum()
@@ -126,7 +143,7 @@ class Training:
         return float(self.epoch_loss) / self.count, 100 * int(self.epoch_hits) / self.count
 
     def _begin_epoch(self) -> None:
-        self.network.train()
+        self.network.train()  # a test between two epochs leaves it in eval mode
         self._set_order()
         self.epoch_loss.zero_()
         self.epoch_hits.zero_()
@@ -160,10 +177,11 @@ class Training:
         return generator(self.seed, self.name, purpose, index)
 
     def state_dict(self) -> dict:
-        """The state of a checkpoint: tensors and numbers by name."""
+        """Returns the state of a checkpoint: tensors (not copied) and numbers by name."""
         return {
             "network": dict(self.network.state_dict()),
             "optimizer": optimizer_state(self.optimizer),
+            # Not computed anew on resuming: set at the start of an epoch, it holds to its end.
             "lr": self.optimizer.param_groups[0]["lr"],
             "step": self.step,
             "epoch_loss": self.epoch_loss,
@@ -171,7 +189,7 @@ class Training:
         }
 
     def load_state_dict(self, state: dict) -> None:
-        """Resumes from a ``state_dict``, to the same final bits."""
+        """Restores what ``state_dict`` returned, so that training ends with the same bits as without a break."""
         self.network.load_state_dict(state["network"])
         self.step = state["step"]
         restore_optimizer(self.optimizer, state["optimizer"])
@@ -179,12 +197,13 @@ class Training:
         self.epoch_loss = state["epoch_loss"].to(self.device)
         self.epoch_hits = state["epoch_hits"].to(self.device)
         self.network.train()
-        self._set_order()
+        self._set_order()  # the order of a running epoch is drawn again, by the epoch's generator
 
 
 def _optimizer(
     parameters: Iterable[nn.Parameter], settings: "TrainSettings | RegressionSettings | LessonSettings"
 ) -> torch.optim.Optimizer:
+    # foreach: a few kernels for all parameters together instead of several for each.
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(parameters, settings.lr, weight_decay=settings.weight_decay, foreach=True)
     momentum = settings.momentum  # pyright: ignore[reportAttributeAccessIssue]  # RegressionSettings choose adamw

@@ -1,4 +1,4 @@
-"""The loop of all long work: units of seconds, progress, checkpoints between units."""
+"""The loop that runs all long work in short units: it shows progress and writes checkpoints between two units."""
 
 from collections.abc import Callable
 
@@ -18,19 +18,24 @@ def complete(
     unit: str,
     live: str = LIVE,
 ) -> None:
-    """Calls ``advance`` until ``at()`` is ``total``, from the last checkpoint of an interrupted run.
+    """Calls ``advance`` until ``at()`` is ``total``, beginning at the last checkpoint if a run was interrupted.
+
+    Progress is counted in steps that users understand, such as epochs. A unit of work may be much less, such as one
+    update of the weights, so that a checkpoint never waits for long.
 
     Args:
-        task: the task that holds the checkpoints.
-        state: the return value of ``task.start()``.
-        advance: does one unit of work, of seconds at most. Returns values to show (or an empty dict) if it increased
-            ``at()`` by one, else None.
-        state_dict: function that returns the content of a checkpoint.
-        load_state_dict: function that restores it, to the same final bits.
+        task: the started Task, in whose folder checkpoints and live values are written. It decides when one is due.
+        state: the return value of ``task.start()``: the content of the last checkpoint, or None for a fresh start.
+        advance: function that does one unit of work, of seconds at most. It returns the values to show and record by
+            name (or an empty dict) if the unit completed a step of progress, else None.
+        state_dict: function that returns the content of a checkpoint: nested dicts and lists of tensors and JSON
+            values.
+        load_state_dict: function of that content; the work that follows must give the same bits as without an
+            interruption. A tuple comes back as a list.
         at: function that returns the number of completed steps of progress.
         total: number of all steps.
-        unit: the word for one step.
-        live: name of the CSV in the task's folder that records the values.
+        unit: the word for one step, such as ``epoch``.
+        live: name of the CSV file in the task's folder that records the values of each step.
     """
     if state is not None:
         load_state_dict(state)

@@ -1,8 +1,9 @@
 """Selection of real images of a class, for the coreset methods and the baselines.
 
-Each function takes features (N, F) of the images of one class and returns the indices (count,) int64 of the selected
-images. The orders follow the definitions in DC (ICLR 2021, section 4.1) and its authors' pseudo-code in the repository's
-issues 15 and 21.
+Each function takes features (N, F) of the N images of one class, floating-point on any device, and a ``count`` of at
+most N. It returns ``count`` different indices of images, (count,) int64 on the CPU, in the order of selection
+(``k_means``: of the clusters). Herding and k-center follow the definitions in DC (ICLR 2021, section 4.1) and its
+authors' pseudo-code in issues 15 and 21 of the official repository.
 """
 
 import numpy as np
@@ -11,10 +12,14 @@ from torch import Tensor
 
 
 def herding(features: Tensor, count: int) -> Tensor:
-    """Selects greedily, without replacement, so that the mean of the selection stays close to the class mean."""
+    """Selects images one by one, each so that the mean of the selection comes closest to the mean of the class.
+
+    Distances are Euclidean; among equal ones the first image wins.
+    """
     mean = features.mean(0)
     indices, total = [], torch.zeros_like(mean)
     for i in range(1, count + 1):
+        # Sums instead of means: i times the distance of the means, which has its minimum at the same image.
         distance = (features + total - mean * i).norm(dim=1)
         distance[indices] = torch.inf
         indices.append(int(distance.argmin()))
@@ -23,18 +28,24 @@ def herding(features: Tensor, count: int) -> Tensor:
 
 
 def k_center(features: Tensor, count: int) -> Tensor:
-    """Selects the image closest to the class mean, then repeatedly the image farthest from its nearest centre."""
+    """Selects the image closest to the class mean, then repeatedly the one farthest from all selected images.
+
+    The distance of an image is the Euclidean one to the nearest image selected so far (its centre).
+    """
     indices = [int((features - features.mean(0)).norm(dim=1).argmin())]
     nearest = (features - features[indices[0]]).norm(dim=1)
     while len(indices) < count:
-        nearest[indices] = -1
+        nearest[indices] = -1  # below every distance: duplicates of a centre, at 0, may still be chosen
         indices.append(int(nearest.argmax()))
         nearest = torch.minimum(nearest, (features - features[indices[-1]]).norm(dim=1))
     return torch.tensor(indices)
 
 
 def k_means(features: Tensor, count: int, seed: int) -> Tensor:
-    """Selects the real images nearest to the centroids of ``count`` clusters, each image once."""
+    """Selects for each of ``count`` clusters the real image nearest to its centroid, no image twice.
+
+    The clusters are the best of ten runs of scikit-learn's KMeans in float64, seeded by ``seed``.
+    """
     from sklearn.cluster import KMeans  # slow to import, and rarely needed by importers of this module
     from threadpoolctl import threadpool_limits
 

@@ -1,4 +1,19 @@
-"""Settings of the training of one network."""
+"""Sections of params.yaml that describe the training of one network; ``loop.Training`` reads them.
+
+=======================  ===========================================  ============================
+class                    what is trained                              optimiser
+=======================  ===========================================  ============================
+``TrainSettings``        experts of trajectories; base of the next    SGD, steps
+``SupervisedSettings``   supervised teachers                          SGD, steps or cosine
+``LabelSettings``        students on labels stored with the images    SGD, steps
+``RegressionSettings``   students on label vectors of a regression    AdamW, warm-up and cosine
+``LessonSettings``       students on a teacher's stored logits        SGD or AdamW, steps or cosine
+``OnlineSettings``       the same, logits computed on the fly         SGD or AdamW, steps or cosine
+=======================  ===========================================  ============================
+
+Each has ``factor``, by which the loop multiplies ``lr`` in an epoch. Warm-ups and schedules change the rate once an
+epoch.
+"""
 
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -14,10 +29,10 @@ Milestone = Count | Annotated[float, Field(gt=0, lt=1)]
 
 
 def known_augmentation(value: str) -> str:
-    """Checks the ``augment`` of TrainSettings and returns it unchanged.
+    """Checks the name of an augmentation (``augment`` of TrainSettings, which lists them) and returns it unchanged.
 
     Raises:
-        BadInput: it is no augmentation.
+        BadInput: there is no such augmentation.
     """
     if value.startswith("dc_"):
         operations(value.removeprefix("dc_"), DC_OPERATIONS)
@@ -31,12 +46,13 @@ class TrainSettings(Section):
 
     Attributes:
         epochs: number of epochs.
-        batch: images of a batch.
+        batch: images of a batch; the last batch of an epoch may have fewer.
         lr: the initial learning rate.
-        momentum: of SGD.
-        weight_decay: of SGD.
-        milestones: epochs, or fractions of ``epochs``, at which the learning rate is multiplied by ``decay``.
-        decay: that factor.
+        momentum: of SGD; 0: none.
+        weight_decay: of SGD, on all parameters.
+        milestones: epochs (int), or fractions of ``epochs`` (float below 1), at which the learning rate is multiplied
+            by ``decay``.
+        decay: that factor, in (0, 1].
         augment: ``none``, ``dsa`` (all siamese operations that keep the class), ``crop_flip`` (random crop with black
             padding of an eighth, and mirror), a siamese strategy such as ``color_crop_cutout``, or DC's own such as
             ``dc_crop_scale_rotate``.
@@ -61,12 +77,14 @@ class TrainSettings(Section):
 
 
 class Scheduled(Section):
-    """A learning rate that rises in a straight line and then falls along half a cosine, or in steps.
+    """The schedule of a learning rate that may rise in a straight line, and then falls along half a cosine or in steps.
 
     Attributes:
         epochs: number of epochs.
-        schedule: after the warm-up the rate falls along half a ``cosine`` to 0, or by ``decay`` at ``milestones``.
-        warmup: epochs over which the rate rises from a hundredth (as in torchvision's reference training and SRe2L).
+        schedule: after the warm-up the rate falls along half a cosine to 0 (``cosine``), or by ``decay`` at each of the
+            ``milestones`` (``milestones``).
+        warmup: epochs over which the rate rises from a hundredth of ``lr`` to ``lr`` (as in torchvision's reference
+            training and SRe2L); 0: none.
         milestones: as in TrainSettings; counted from the first epoch, the warm-up included.
         decay: as in TrainSettings.
     """
@@ -94,6 +112,7 @@ class Scheduled(Section):
             return 0.01 + 0.99 * epoch / self.warmup
         if self.schedule == "milestones":
             return stepped(epoch, self.epochs, self.milestones, self.decay)
+        # A horizon before the last epoch (LessonSettings) leaves the rate at 0; the cosine alone would rise again.
         return cosine(min((epoch - self.warmup) / (self.end - self.warmup), 1))
 
 
@@ -114,7 +133,7 @@ class SupervisedSettings(Scheduled, TrainSettings):
 
 
 class LabelSettings(TrainSettings):
-    """Training on labels of one kind.
+    """Training of a student on labels that are stored with the images: classes, or vectors such as logits.
 
     Attributes:
         loss: ``ce``, ``l1`` or ``mse``, see ``losses.loss_of``.
@@ -124,10 +143,10 @@ class LabelSettings(TrainSettings):
 
 
 class RegressionSettings(Section):
-    """Training on label vectors that were learnt by regression, by AdamW on the squared error (as FRePo does).
+    """Training of a student on label vectors of a regression, by AdamW on the squared error (as FRePo does).
 
-    The learning rate rises from 0 over ``warmup`` epochs, then falls along half a cosine to a hundredth, as in FRePo's
-    code. That code counts steps, which are epochs if all images are one ``batch``.
+    The learning rate rises from 0 over ``warmup`` epochs, then falls along half a cosine to a hundredth of ``lr``, as
+    in FRePo's code. That code counts steps, which are epochs if all images are one ``batch``.
 
     Attributes:
         loss: ``mse``.
@@ -163,7 +182,10 @@ class RegressionSettings(Section):
 
 
 class LessonSettings(Scheduled):
-    """Training on a teacher's predictions for the same augmented batches, by a divergence at a temperature.
+    """Training of a student on a teacher's predictions for the same augmented batches (FKD, SRe2L).
+
+    The loss is a divergence at a temperature, which comes with the labels. Of FKD batches and augmentation come with
+    the labels, too, so that neither is set here.
 
     Attributes:
         loss: ``kl`` or ``kl_t2``, see ``losses.divergence``.
@@ -171,7 +193,8 @@ class LessonSettings(Scheduled):
         lr: the greatest learning rate.
         momentum: of ``sgd``.
         weight_decay: of the optimiser.
-        horizon: the epoch at which the cosine reaches 0; None: the last.
+        horizon: the epoch at which the cosine reaches 0; None: ``epochs``. SC-DD's code sets 600, three times its
+            epochs, so that the rate ends well above 0.
     """
 
     loss: Literal["kl", "kl_t2"]
@@ -188,7 +211,7 @@ class LessonSettings(Scheduled):
 
 
 class OnlineSettings(LessonSettings, ViewSettings):
-    """Training on a teacher's predictions that are computed on the fly.
+    """Training of a student on a teacher's predictions that are computed on the fly, for views drawn by ViewSettings.
 
     Attributes:
         batch: images of a batch.
