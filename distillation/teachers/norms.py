@@ -10,10 +10,16 @@ COLUMNS = ["network", "index", "checkpoint", "layer", "channel", "mean", "varian
 
 
 def statistics(weights: Mapping[str, Tensor]) -> pd.DataFrame:
-    """Returns the running mean and variance of every channel, a row each; layers count from 1 in the order of the network.
+    """Tabulates the running mean and variance of every channel of every batch norm.
 
     Args:
-        weights: tensors by ``<network>/<index>/<checkpoint>/<name>``, as in a pool's file.
+        weights: tensors by ``<network>/<index>/<checkpoint>/<name in the state dict>``, as in a pool's file; other than
+            running statistics are ignored.
+
+    Returns:
+        A table with the columns ``COLUMNS`` and a row for each channel; without batch norms it is empty. ``layer``
+        counts the batch norms of a network from 1 in the order of their names, ``channel`` from 0; ``checkpoint`` is
+        the entry of ``pool.keep``.
     """
     suffix, parts = ".running_mean", []
     for (network, index, checkpoint), names in _grouped(name for name in weights if name.endswith(suffix)).items():

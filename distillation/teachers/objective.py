@@ -1,4 +1,8 @@
-"""An objective, the job of training one teacher by it, and the result of that job."""
+"""What all objectives share: their interface, the job of making one teacher, and the writing of its result.
+
+The stage ``teacher`` creates a Job for each teacher of a pool and calls ``Objective.make`` with it and a Task. ``make``
+trains (``training_of``, ``train``) and calls ``finish``, which writes ``RESULT``; ``writing`` collects these files.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,16 +35,20 @@ Shape = tuple[int | None, int | None]  # channels and pixels of a side; None if 
 
 @dataclass(frozen=True)
 class Objective:
-    """A way to train or obtain teachers.
+    """A way to train or import teachers; each module of ``objectives`` defines one as ``OBJECTIVE``.
 
     Attributes:
-        settings: schema of its section of params.yaml; PoolSettings hold that section as ``training``.
-        make: function of a Job, its Task and a device; it trains one teacher, resuming from the last checkpoint, and calls
-            ``finish``.
-        check: function of PoolSettings and their path in params.yaml; it raises BadInput if they contradict each other.
-        classifies: function of PoolSettings: whether the teachers' outputs are the classes of their source.
-        words: function of PoolSettings: those of ``networks`` that are network names of this project.
-        shape: function of PoolSettings and the source's (channels, size); it returns those of the teachers' inputs.
+        settings: schema of its section of params.yaml; PoolSettings hold that section, validated, as ``training``.
+        make: function of a Job, its Task and the name of a device. It makes one teacher, resuming from the last
+            checkpoint, and calls ``finish``, which writes the result into the Task.
+        check: function of PoolSettings and their path in params.yaml, such as ``teacher.main``. It raises BadInput if
+            the settings contradict each other; the default accepts all.
+        classifies: function of PoolSettings that tells whether the teachers' logits are the classes of their source. If
+            not, the pool has features only.
+        words: function of PoolSettings that returns those of ``networks`` that are network names of this project, not
+            names of another library.
+        shape: function of PoolSettings and the source's Shape that returns the Shape of the teachers' inputs; the
+            default returns the source's.
     """
 
     settings: type[Section]
@@ -55,9 +63,14 @@ class Objective:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """The job of training the ``index``-th network named ``network`` on the RealSet in the folder ``data``.
+    """All that the making of one teacher reads.
 
-    ``settings`` are those of its pool, reduced to this one network.
+    Attributes:
+        data: the folder of the RealSet that it is trained on.
+        settings: the settings of its pool, reduced to this one teacher (``PoolSettings.of_one``), so that other
+            teachers may be added to the pool without training this one again.
+        network: its network name; of an imported teacher the library's name of the model.
+        index: its number among the teachers of this name, from 0.
     """
 
     data: Path
@@ -67,17 +80,24 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The prefix of the names of its random draws."""
+        """The prefix of the names of its random generators, different for each teacher of a pool."""
         return f"teacher/{self.network}/{self.index}"
 
     @property
     def rate(self) -> str:
-        """The setting of its learning rate; its pool may have a value of its own."""
+        """The key of its learning rate in params.yaml, for messages; the pool may override the value of this key."""
         return f"objectives.{self.settings.objective}.lr"
 
 
 def split(data: RealSet) -> tuple[Split, Split]:
-    """Splits the training images into (training, validation): every tenth image of each class is held out.
+    """Splits the training images for ``pool.keep`` ``best``: every tenth image of each class is held out.
+
+    Args:
+        data: the dataset; its test images are not touched.
+
+    Returns:
+        The images to train on, and those to choose the checkpoint by, both on the device of ``data``. Of a class with
+        fewer than ten images none is held out.
 
     Raises:
         BadInput: no class has ten images.
@@ -93,7 +113,17 @@ def split(data: RealSet) -> tuple[Split, Split]:
 
 
 def training_of(job: Job, data: RealSet, subset: Split, device: str) -> Training:
-    """Returns the Training of a freshly initialised network of ``job`` on the Split ``subset``."""
+    """Creates the supervised Training of a teacher: cross-entropy on the labels of real images.
+
+    Args:
+        job: the job; the section of its objective is a TrainSettings.
+        data: the dataset, for the shape of the network, the space of its inputs and the rule of mirroring.
+        subset: the images to train on, in the space of ``data``; all training images, or the first part of ``split``.
+        device: name of the device of the network; ``data`` is there already.
+
+    Returns:
+        A Training with freshly initialised weights at step 0.
+    """
     settings = job.settings
     draws = generator(settings.seed, "teacher", job.network, job.index)
     return Training(
@@ -113,17 +143,19 @@ def training_of(job: Job, data: RealSet, subset: Split, device: str) -> Training
 
 
 def train(task: Task, training: Training, beside: dict, after: Callable[[], None], lower: str) -> list[list[float]]:
-    """Runs a Training to its last epoch, resuming from the last checkpoint.
+    """Starts a Task and runs a Training to its last epoch, resuming from the last checkpoint.
 
     Args:
         task: the Task that holds the checkpoints.
-        training: the Training of the job.
-        beside: what a checkpoint holds beside the training; restored in place.
-        after: called after each epoch.
-        lower: the setting to lower if the loss diverges.
+        training: the Training of the job, at step 0.
+        beside: a dict that ``after`` fills, such as the weights kept so far. It is part of every checkpoint, and on
+            resuming it is updated in place before the first step.
+        after: function without arguments, called after each epoch and before the checkpoint that follows.
+        lower: the key in params.yaml to lower if the loss diverges, for the message.
 
     Returns:
-        A row of epoch, loss and training accuracy (percent) for each epoch.
+        A row of epoch (from 1), mean loss and training accuracy (percent) for each epoch, those before a resume
+        included.
 
     Raises:
         Diverged: the loss of an epoch is not finite.
@@ -167,19 +199,24 @@ def finish(
     beside: dict | None = None,
     **more: object,
 ) -> None:
-    """Writes a trained network as the result of its task.
+    """Tests a trained network and writes it as the result of its task, the file ``RESULT`` in ``task.done``.
+
+    The file holds the tensors of the space of ``data``, the kept weights by ``<kept>/<name in the state dict>``, and a
+    record with the entries network, index, parameters (their number), curve, kept (name, epoch and test accuracy of
+    each), classes, shape and space.
 
     Args:
         job: the job that the network was trained for.
-        task: its Task.
-        data: a RealSet in the space and shape of the network's inputs.
-        network: a network of the job's name; its weights are replaced.
-        kept: for each entry of ``settings.keep`` by name, ``weights`` (a state dict) and ``epoch``.
+        task: its Task; this call finishes it.
+        data: a RealSet in the space and shape of the network's inputs; its test images give the accuracy.
+        network: a network of the job's name on the device of ``data``; each kept state is loaded into it in turn.
+        kept: a dict with ``weights`` (a state dict) and ``epoch`` for each entry of ``settings.keep``, by
+            ``str(entry)``.
         curve: rows of epoch, loss and training accuracy (percent, or None).
-        classifies: whether the network's outputs are the classes of ``data``, so that it has a test accuracy; otherwise its
-            classifier is not stored.
-        beside: tensors by name that are stored beside the weights.
-        more: further entries of its record.
+        classifies: whether the network's logits are the classes of ``data``, so that it has a test accuracy; otherwise
+            its classifier is not stored, and accuracy and classes are None.
+        beside: tensors by name that are stored beside the weights, such as a trajectory.
+        more: further entries of the record, such as ``knn``.
     """
     record = {"network": job.network, "index": job.index, "parameters": parameters(network), "curve": curve, "kept": []}
     record |= {"classes": data.classes if classifies else None, "shape": list(data.shape[:2]), "space": data.space.kind}

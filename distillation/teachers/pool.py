@@ -1,4 +1,7 @@
-"""A pool of teachers: one file with the weights of all members, and their record."""
+"""Reading of a pool of teachers: one file with the weights of all members, and their record.
+
+Methods, labels and evaluations get their teachers from a ``Pool``; ``writing`` wrote its file.
+"""
 
 import copy
 from collections.abc import Iterable
@@ -27,7 +30,7 @@ FILE, RECORD = "teachers.safetensors", "pool.json"
 
 
 class Kept(valid.Record):
-    """A checkpoint of a network; see ``Member``."""
+    """The schema of one kept checkpoint in the record of a pool's file; see ``Member`` for its fields."""
 
     name: str
     epoch: int = Field(ge=0)
@@ -35,7 +38,7 @@ class Kept(valid.Record):
 
 
 class Entry(valid.Record):
-    """A network of a pool; see ``Member``."""
+    """The schema of one network in the record of a pool's file; see ``Member`` for its fields."""
 
     network: str
     index: int = Field(ge=0)
@@ -44,13 +47,13 @@ class Entry(valid.Record):
 
 
 class PoolRecord(valid.Record):
-    """The record of a pool's file.
+    """The schema of the record of a pool's file, as far as a Pool reads it; ``writing`` stores more.
 
     Attributes:
-        pool: its name.
+        pool: its name in params.yaml.
         classes: the names of the classes of the logits; None if the networks have features only.
         shape: (channels, pixels of a side, classes) of inputs and logits; 0 classes if they are None.
-        networks: the networks.
+        networks: the networks, each with its kept checkpoints.
     """
 
     pool: str
@@ -60,19 +63,19 @@ class PoolRecord(valid.Record):
 
 
 def epoch_name(epoch: int) -> str:
-    """Returns the name of the parameter vector of an epoch in a trajectory."""
+    """Returns the name, after network and index, of the parameter vector of an epoch in a pool of trajectories."""
     return f"trajectory/{epoch}"
 
 
 @dataclass(frozen=True)
 class Member:
-    """One set of weights: the ``index``-th network named ``word``, at the epoch kept as ``kept``.
+    """One set of weights of a pool; ``Pool.network`` loads it. A network kept at two epochs is two Members.
 
     Attributes:
-        word: the network's name, in this project's grammar or in the library's.
-        index: its number among the networks of that name.
-        kept: an entry of the pool's ``keep``.
-        epoch: the epoch of the weights.
+        word: the network's name: a network name of this project, or the library's name of a model.
+        index: its number among the networks of that name, from 0.
+        kept: the entry of the pool's ``keep`` that it was kept for: ``last``, ``best``, ``best_test`` or a number.
+        epoch: how many epochs the weights were trained; 0 if they were imported.
         accuracy: on the test set, in percent; None for a network without classes.
         library: the library that defines the network; None for one of this project.
     """
@@ -86,19 +89,26 @@ class Member:
 
 
 class Pool:
-    """The teachers in the folder ``models/teachers/<pool>``, loaded one at a time.
+    """The teachers in the folder ``models/teachers/<pool>``.
+
+    Creating a Pool reads the record and the space alone. The weights of a member are loaded when its network is first
+    used, and stay loaded.
 
     Attributes:
-        info: the record of the pool's file.
-        space: the Space of the networks' inputs.
-        shape: (channels, size, classes) of the networks' inputs and logits.
-        classes: the names of the classes of the logits; None if the networks have features only.
-        members: the Members.
-        network: cached function of a Member that returns its frozen network in eval mode, on the pool's device.
+        folder: the folder of the pool.
+        device: the device of the networks.
+        info: the record of the pool's file, JSON values by name (see ``PoolRecord``).
+        space: the Space of the networks' inputs, on ``device``.
+        shape: (channels, pixels of a side, classes) of the networks' inputs and logits; 0 classes with features only.
+        classes: the names of the classes of the logits, in their order; None if the networks have features only.
+        members: the Members, network by network.
+        network: function of a Member that returns its network, on the pool's device, in eval mode and without gradients
+            of its parameters. It is cached: all callers share one network, whose mode and weights they must leave
+            alone.
 
     Args:
         folder: the folder of the pool.
-        device: of the networks.
+        device: where the networks shall be.
 
     Raises:
         BadInput: the file is missing or damaged, or its parts do not suit each other.
@@ -122,6 +132,7 @@ class Pool:
             for kept in entry["kept"]
         ]
         self._check(names)
+        # Caches of this object, not of the class: ``keeping`` copies share them, and they are freed with the pool.
         self.network = lru_cache(maxsize=None)(self._network)
         self._shares = lru_cache(maxsize=None)(self.space.same)  # compares on the CPU: once for each space
 
@@ -138,15 +149,19 @@ class Pool:
 
     @property
     def words(self) -> list[str]:
-        """The different network names, in order."""
+        """The different network names of the members, in the order of their first members."""
         return list(dict.fromkeys(member.word for member in self.members))
 
     def keeping(self, epoch: int | str) -> "Pool":
-        """Returns the pool restricted to the members kept as ``epoch`` (``any``: all).
+        """Returns the pool restricted to the members that were kept at an epoch; this one does not change.
+
+        Args:
+            epoch: an entry of the pool's ``keep``, such as ``best`` or 50; ``any``: all members.
 
         Raises:
-            BadInput: no member was.
+            BadInput: no member was kept at it.
         """
+        # Shallow, so that both pools share the networks that are loaded.
         pool = copy.copy(self)
         pool.members = [member for member in self.members if str(epoch) in ("any", member.kept)]
         if not pool.members:
@@ -159,15 +174,19 @@ class Pool:
         return tuple(images.shape[1:3]) == self.shape[:2]
 
     def take(self, images: Tensor, space: Space, adapting: bool = False) -> Tensor:
-        """Maps images of a space to the networks' inputs; differentiable.
+        """Maps images to the networks' inputs; differentiable, so that losses on a teacher's logits reach the images.
 
         Args:
-            images: (N, C, S, S).
-            space: the Space of the images.
-            adapting: whether images of another shape are converted to grey or RGB and resized.
+            images: (N, C, S, S) floating-point numbers of ``space``, on the pool's device.
+            space: the Space of the images, such as that of a distilled set.
+            adapting: whether images of other channels or another size are converted to grey or RGB and resized.
+
+        Returns:
+            (N, channels, size, size) in the pool's space; ``images`` itself if nothing changes.
 
         Raises:
-            BadInput: the images have another shape, and ``adapting`` is False.
+            BadInput: the images have another shape than the networks' inputs, and ``adapting`` is False or cannot
+                convert their channels.
         """
         if self.fits(images):
             return images if self._shares(space) else self.space.encode(space.decode(images))
@@ -177,17 +196,35 @@ class Pool:
                 f"the teachers of {self.info['pool']} take {expected}, but the images are {shape}; for guidance, "
                 "method.guidance.adapt true adapts the images."
             )
+        # Colour and size are defined on raw pixels alone, so they change between the two spaces.
         return self.space.encode(adapt(space.decode(images), *self.shape[:2]))
 
     def draw(self, draws: torch.Generator) -> Member:
-        """Draws a Member: first a network name, uniformly, then one of the members of that name, uniformly."""
+        """Draws a Member: first a network name, uniformly, then one of the members of that name, uniformly.
+
+        All names are so equally likely, however many networks or checkpoints each of them has.
+
+        Args:
+            draws: a CPU generator.
+        """
         words = self.words
         word = words[int(torch.randint(len(words), (1,), generator=draws))]
         among = [member for member in self.members if member.word == word]
         return among[int(torch.randint(len(among), (1,), generator=draws))]
 
     def parameters(self, member: Member, epoch: int) -> Tensor:
-        """Returns all parameters (P,) of a Member of a pool of trajectories after ``epoch`` epochs; 0: before the first."""
+        """Reads the parameters of an expert at one epoch of its trajectory, for MTT.
+
+        Args:
+            member: a Member of a pool whose objective is ``trajectory``.
+            epoch: number of epochs of training; 0: the initial weights.
+
+        Returns:
+            All parameters as one vector (P,) float32 on the pool's device, in the order of ``network.parameters()``.
+
+        Raises:
+            BadInput: the file has no such epoch, or a number is not finite.
+        """
         with tensors.opened(self.folder / FILE) as view:
             name = f"{member.word}/{member.index}/{epoch_name(epoch)}"
             valid.check_names(view.names, [name], self.folder / FILE)
@@ -196,7 +233,15 @@ class Pool:
         return vector.to(self.device)
 
     def part(self, members: Iterable[Member]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Returns weights (by name) and record of a pool's file that holds only these members."""
+        """Returns the content of a pool's file that holds these members alone, to be stored beside a distilled set.
+
+        Args:
+            members: some of the pool's members.
+
+        Returns:
+            The tensors by name, on the CPU, those of the space included, and the record, as ``tensors.save`` takes
+            them.
+        """
         parts = {(member.word, member.index, member.kept) for member in members}
         networks = [
             {**entry, "kept": [k for k in entry["kept"] if (entry["network"], entry["index"], k["name"]) in parts]}
@@ -208,15 +253,19 @@ class Pool:
         return content, {**self.info, "networks": [entry for entry in networks if entry["kept"]]}
 
     def has_features(self, member: Member) -> bool:
-        """Whether a Member's network has features before its classifier."""
+        """Whether a Member's network has features before its classifier (``embed``); see ``networks.names.embeds``."""
         return member.library is not None or embeds(member.word)
 
     def first(self, word: str) -> Network | foreign.Foreign:
-        """Returns the network of the first member of a name."""
+        """Returns the network of the first member with the network name ``word``; it has to exist."""
         return self.network(next(member for member in self.members if member.word == word))
 
     def flops(self, word: str) -> int:
-        """Returns the floating-point operations of one image's forward pass through the first network of a name."""
+        """Counts the floating-point operations of one image's forward pass through the first network of a name.
+
+        They are those of torch's FlopCounterMode: a multiplication and an addition are two operations, and what is
+        neither convolution, matrix product nor attention counts nothing. Methods sum them up as their cost.
+        """
         network = self.first(word)
         image = torch.zeros(1, self.shape[0], self.shape[1], self.shape[1], device=self.device)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -229,6 +278,7 @@ class Pool:
         if member.library:
             network = foreign.build(member.library, member.word, size, classes or None)
         else:
+            # The initial weights are all replaced below, so any seed will do.
             network = build(member.word, channels, size, max(classes, 1), generator(0, "replaced"))
         if self.classes is None:
             network = foreign.headless(network)

@@ -1,4 +1,8 @@
-"""The settings of a pool of teachers: its own section of params.yaml over what it leaves out to ``pool`` and ``objectives``."""
+"""The settings of a pool of teachers, merged from three sections of params.yaml.
+
+``teacher.<pool>`` holds the pool's own values. What it leaves out comes from ``pool``, and for its objective from
+``objectives.<objective>``.
+"""
 
 from typing import Any, Literal
 
@@ -16,12 +20,13 @@ class PoolDefaults(Section):
     """The section ``pool``: defaults of every pool.
 
     Attributes:
-        count: teachers of each network name.
-        seed: names every draw.
-        keep: the epochs whose weights are kept: numbers, ``last``, ``best`` (on a tenth of the training images, held out for
-            it) and ``best_test`` (the published rule of CLOM and APM: chosen on the test set, and marked in every table).
-        precision: ``fp32`` or ``bf16``.
-        compile: whether networks are compiled.
+        count: number of teachers of each network name, which differ in their random numbers alone.
+        seed: seed of all random numbers (initial weights, order, augmentation).
+        keep: the epochs whose weights are kept: numbers of epochs, ``last``, ``best`` (highest accuracy on a tenth of
+            the training images, held out for it) and ``best_test`` (the published rule of CLOM and APM: highest
+            accuracy on the test set; marked in every table).
+        precision: ``fp32``, or ``bf16`` for networks under autocast.
+        compile: whether networks run through torch.compile in training.
     """
 
     count: Copies
@@ -30,6 +35,7 @@ class PoolDefaults(Section):
     precision: Literal["fp32", "bf16"]
     compile: bool
 
+    # ``networks`` is a field of PoolSettings alone, therefore check_fields.
     @field_validator("keep", "networks", check_fields=False)
     @classmethod
     def _once(cls, values: list) -> list:
@@ -39,13 +45,14 @@ class PoolDefaults(Section):
 
 
 class PoolSettings(PoolDefaults):
-    """The settings of a pool: each network ``count`` times, trained on ``source`` by ``objective``.
+    """The complete settings of one pool: each network ``count`` times, trained on ``source`` by ``objective``.
 
     Attributes:
-        source: ``dataset``, or ``sources/<name>`` or ``targets/<name>``.
-        objective: the name of a file of ``objectives``.
-        networks: network names.
-        training: the section of the objective, under the objective's name in params.yaml.
+        source: the dataset that the teachers are trained on: ``dataset``, or ``sources/<name>`` or ``targets/<name>``.
+        objective: the name of a module of ``objectives``, such as ``supervised``.
+        networks: network names; for an imported model the library's name of it.
+        training: the validated section of the objective, an instance of ``Objective.settings``; in params.yaml it
+            stands under the objective's name.
     """
 
     source: str = Field(pattern=r"^(dataset|(sources|targets)/[\w-]+)$")
@@ -54,7 +61,10 @@ class PoolSettings(PoolDefaults):
     training: Section
 
     def of_one(self, network: str) -> "PoolSettings":
-        """Returns the settings reduced to one teacher, so that they do not depend on the others."""
+        """Returns the settings reduced to one teacher of a network name, for its Job.
+
+        The key of its work so does not depend on which other teachers the pool has.
+        """
         return self.model_copy(update={"networks": [network], "count": 1})
 
 
@@ -63,11 +73,16 @@ COMMON = (*OWN, *PoolDefaults.model_fields)
 
 
 def pool_settings(params: Params, pool: str) -> PoolSettings:
-    """Returns the settings of ``teacher.<pool>``.
+    """Reads, merges and validates the settings of ``teacher.<pool>``.
+
+    Args:
+        params: the parameters.
+        pool: a key of the section ``teacher``.
 
     Raises:
-        BadInput: a value is wrong; the sentence names the key.
+        BadInput: a value is wrong, or values contradict each other; the sentence names the key.
     """
+    # The defaults are validated first, on their own: a wrong one is then reported by its own key, not by the pool's.
     params.section("pool", PoolDefaults)
     values, path = merged(params, pool), f"teacher.{pool}"
     chosen = values["objective"]
@@ -80,7 +95,10 @@ def pool_settings(params: Params, pool: str) -> PoolSettings:
 
 
 def merged(params: Params, pool: str) -> dict[str, Any]:
-    """Returns the keys of ``teacher.<pool>`` over the defaults, and the section of its objective under the objective's name.
+    """Merges ``teacher.<pool>`` with the defaults, without validating the values.
+
+    Returns:
+        The fields of PoolSettings by name, except for ``training``, which stands under the objective's name.
 
     Raises:
         BadInput: the pool does not name its source, objective or networks, or names unknown ones.
@@ -95,7 +113,10 @@ def merged(params: Params, pool: str) -> dict[str, Any]:
 
 
 def section_of(params: Params, pool: str, objective: str) -> Any:
-    """Returns the section of an objective, overridden by the pool's own values."""
+    """Returns ``objectives.<objective>`` overridden by ``teacher.<pool>.<objective>``, not validated.
+
+    The objective need not be the one that the pool uses: a pool may hold values for others, too.
+    """
     return _over(params.value(f"objectives.{objective}"), params.value(f"teacher.{pool}").get(objective, {}))
 
 
@@ -112,7 +133,7 @@ def _check_keys(own: Any, names: list[str], path: str) -> None:
 
 
 def _over(base: Any, changes: Any) -> Any:
-    """Returns ``base`` overridden by ``changes``, mapping by mapping."""
+    """Returns ``base`` overridden by ``changes``: mappings are merged key by key, other values replaced."""
     if not (isinstance(base, dict) and isinstance(changes, dict)):
         return changes
     return {**base, **{key: _over(base.get(key), value) for key, value in changes.items()}}

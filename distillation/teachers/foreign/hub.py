@@ -1,4 +1,4 @@
-"""Files of the Hugging Face hub."""
+"""Files of the Hugging Face hub, where timm and OpenCLIP publish their weights."""
 
 from pathlib import Path
 
@@ -12,6 +12,10 @@ from distillation.runtime.errors import BadInput
 
 def hub_file(repository: str, *names: str) -> Path:
     """Returns the path in the local cache of the first of ``names`` that a repository has, downloading it if need be.
+
+    Args:
+        repository: ``<owner>/<name>`` on the hub.
+        names: file names, the preferred one first.
 
     Raises:
         BadInput: it is neither cached nor can it be downloaded (as with HF_HUB_OFFLINE); the sentence names the remedy.

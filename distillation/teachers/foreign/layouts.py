@@ -28,9 +28,15 @@ _BLOCK = re.compile(r"layer([1-4])\.(\d{1,4})\.(conv|bn|downsample\.)(\d)\.(\w+)
 
 
 def renamed(state: Mapping[str, Tensor]) -> tuple[str | None, dict[str, Tensor]]:
-    """Returns the layout of a ResNet's state dict, and its tensors by this project's names, without projection heads.
+    """Translates the state dict of a ResNet to this project's tensor names.
 
-    For an unknown layout: None, and the tensors by their own names without ``module.``.
+    Args:
+        state: tensors by name, as ``weights.read`` returns them.
+
+    Returns:
+        The layout, a name of the table above, and the tensors by this project's names: those of the network, with the
+        classifier if there is one, without projection heads and momentum encoders. For an unknown layout None, and the
+        tensors by their own names without ``module.``; these may be this project's already.
     """
     state = {name.removeprefix("module."): value for name, value in state.items()}
     unwrapped = _unwrapped(state)
@@ -55,8 +61,9 @@ def _unwrapped(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]] | N
 
 
 def _places(weights: Mapping[str, Tensor]) -> dict[tuple[int, int], int]:
-    """Maps each (stage, block) to its index in the body: after the stem, which has a pooling if its convolution is 7x7."""
+    """Maps each (stage, block) to its index in the network's ``body``, where the blocks follow the stem."""
     blocks = {(int(match[1]), int(match[2])) for name in weights if (match := _BLOCK.fullmatch(name))}
+    # The stem is convolution, norm and ReLU; with a convolution of 7 x 7 also a pooling.
     first = 4 if weights["conv1.weight"].shape[2:3] == (7,) else 3
     return {block: first + i for i, block in enumerate(sorted(blocks))}
 

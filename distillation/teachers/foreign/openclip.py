@@ -23,14 +23,17 @@ def names() -> list[str]:
 
 
 def tags(name: str) -> list[str]:
-    """Lists the weights on the Hugging Face hub that were trained with the model's own kind of GELU."""
+    """Lists the tags on the Hugging Face hub that were trained with the model's own kind of GELU.
+
+    Others would load without an error, but with another activation than in training.
+    """
     quick = open_clip.get_model_config(name).get("quick_gelu", False)
     configs = {tag: _config(name, tag) for tag in open_clip.list_pretrained_tags_by_model(name)}
     return [tag for tag, config in configs.items() if config["hf_hub"] and config.get("quick_gelu", False) == quick]
 
 
 def expects(name: str, tag: str | None) -> tuple[int, Sequence[float], Sequence[float]]:
-    """Returns size, mean and std of the inputs; without a tag those of OpenAI's CLIP."""
+    """Returns size, mean and std of the inputs; without a tag mean and std are those of OpenAI's CLIP."""
     config = _config(name, tag) if tag else {}
     size = open_clip.get_model_config(name)["vision_cfg"]["image_size"]
     return size, config.get("mean", OPENAI_DATASET_MEAN), config.get("std", OPENAI_DATASET_STD)
@@ -39,11 +42,12 @@ def expects(name: str, tag: str | None) -> tuple[int, Sequence[float], Sequence[
 def file(name: str, tag: str) -> Path:
     """Returns the path of the weights, downloaded from the hub if need be."""
     repository, _, file_name = _config(name, tag)["hf_hub"].rpartition("/")
+    # A tag may name a file, or a repository alone, whose file then has one of OpenCLIP's two usual names.
     return hub_file(repository, *([file_name] if file_name else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]))
 
 
 def create(name: str, classes: int | None) -> nn.Module:
-    """Builds a model with random weights; it has no classes."""
+    """Builds a model with random weights; it has no classes, so ``classes`` is ignored."""
     logging.disable(logging.WARNING)  # it warns that the weights are random
     try:
         return open_clip.create_model(name, pretrained_text=False)

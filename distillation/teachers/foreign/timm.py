@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def names() -> list[str]:
-    """Lists timm's architectures, sorted, such as ``resnet18``: without tags of weights, published or not. Needs no network."""
+    """Lists timm's architectures, sorted, such as ``resnet18``, with published weights or without; works offline."""
     return timm.list_models()
 
 
 def tags(name: str) -> list[str]:
-    """Lists the tags of an architecture's published weights, such as ``a1_in1k``; empty if it has none. Needs no network."""
+    """Lists the tags of an architecture's published weights, such as ``a1_in1k``; empty if it has none; works offline."""
     return [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*")]
 
 
@@ -36,7 +36,11 @@ def expects(name: str, tag: str | None) -> tuple[int, Sequence[float], Sequence[
 
 
 def file(name: str, tag: str) -> Path:
-    """Returns the path of the weights, downloaded from the hub if need be."""
+    """Returns the path of the weights, downloaded from the hub if need be.
+
+    Raises:
+        BadInput: they are not on the hub, or cannot be downloaded.
+    """
     config = _config(name, tag)
     if not config.hf_hub_id:
         raise BadInput(f"timm's {name}.{tag} is not on the Hugging Face hub: give its file.")
@@ -60,7 +64,7 @@ def classifier(model: Any) -> tuple[str, ...]:
 
 
 def parts(model: Any) -> tuple[nn.Module, nn.Module | None]:
-    """Splits the model into what computes features and its classifier."""
+    """Splits the model, in place, into what computes features and its classifier."""
     linear = model.get_classifier()
     model.reset_classifier(0)
     return model, linear

@@ -32,7 +32,13 @@ def expects(name: str, tag: str | None) -> tuple[int, Sequence[float], Sequence[
 
 
 def file(name: str, tag: str) -> Path:
-    """Returns the path of the weights, downloaded and checked against the hash in their name."""
+    """Returns the path of the weights in torch's cache, downloading them if need be.
+
+    They are checked against the hash in the file's name, also if they were there.
+
+    Raises:
+        BadInput: they cannot be downloaded, or the file is not the published one.
+    """
     url = models.get_model_weights(name)[tag].url
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not path.is_file():
@@ -66,7 +72,7 @@ def classifier(model: nn.Module) -> tuple[str, ...]:
 
 
 def parts(model: nn.Module) -> tuple[nn.Module, nn.Module | None]:
-    """Splits the model into what computes features and its last linear layer."""
+    """Splits the model, in place, into what computes features and its last linear layer."""
     name = _last_linear(model)
     linear = model.get_submodule(name)
     model.set_submodule(name, torch.nn.Identity())

@@ -27,12 +27,16 @@ def sha256(path: str | Path) -> str:
 
 
 def read(path: str | Path) -> dict[str, Tensor]:
-    """Returns the state dict in a .safetensors file, or in a file of any other name that torch.save wrote.
+    """Reads the state dict in a .safetensors file, or in a file of any other name that torch.save wrote.
 
-    A dict under ``state_dict``, ``model`` or ``teacher`` is unwrapped, and a prefix common to all names is removed.
+    A dict under ``state_dict``, ``model`` or ``teacher`` is unwrapped. The prefixes ``module.`` and ``_orig_mod.`` are
+    removed if all names have them.
+
+    Returns:
+        Tensors by name, on the CPU.
 
     Raises:
-        BadInput: the file is broken, may hold code, or holds no state dict.
+        BadInput: the file is missing or broken, may hold code, or holds no state dict.
     """
     cure = "save its state dict as .safetensors"
     if str(path).endswith(".safetensors"):
@@ -56,13 +60,14 @@ def _is_weight(name: object, value: object) -> bool:
 
 
 def fit(network: nn.Module, state: Mapping[str, Tensor], path: str | Path, spare: tuple[str, ...] = ()) -> None:
-    """Loads a state dict into a network; tensors whose names begin with one of ``spare`` are left alone.
+    """Loads a state dict into a network, strictly: names and shapes must be the same on both sides.
 
     Args:
         network: changed in place.
         state: tensors by name.
         path: the file of ``state``, for messages.
-        spare: prefixes of tensor names.
+        spare: prefixes of tensor names that are ignored on both sides, such as that of the classifier; the network
+            keeps its own values there.
 
     Raises:
         BadInput: a name is on one side only, a tensor has another shape, or a number is not finite.
@@ -70,7 +75,7 @@ def fit(network: nn.Module, state: Mapping[str, Tensor], path: str | Path, spare
     own = network.state_dict()
     expected = {name for name in own if not name.startswith(spare)}
     weights = {name: value for name, value in state.items() if not name.startswith(spare)}
-    for name in sorted(expected ^ weights.keys()):
+    for name in sorted(expected ^ weights.keys()):  # the first, in a fixed order, stands for all
         raise BadInput(f"{path} {'lacks' if name in expected else 'has'} {name!r}, unlike the network it should fit.")
     for name, value in weights.items():
         if value.shape != own[name].shape:

@@ -1,7 +1,7 @@
-"""One file per objective: a way to train or obtain the teachers of a pool.
+"""One module for each objective, a way to make the teachers of a pool.
 
-An objective's file defines ``OBJECTIVE`` (see ``distillation.teachers.objective.Objective``): its section of params.yaml,
-and the function that trains one teacher.
+A module defines ``OBJECTIVE`` (see ``distillation.teachers.objective.Objective``): the schema of its section of
+params.yaml, and the function that makes one teacher. A new module here is found by its name; nothing registers it.
 """
 
 from typing import TYPE_CHECKING
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 def names() -> list[str]:
-    """Lists the objectives."""
+    """Lists the names of the objectives, such as ``supervised``, without importing their modules."""
     return variants.names(__name__)
 
 
 def load(name: str) -> "Objective":
-    """Returns the Objective of a name.
+    """Imports the module of an objective and returns its Objective.
 
     Raises:
-        BadInput: there is none.
+        BadInput: there is no objective of this name; the sentence lists all.
     """
     if name not in names():
         raise BadInput(f"a teacher's objective is {name!r}, but the objectives are {', '.join(names())}.")

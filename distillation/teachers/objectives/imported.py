@@ -1,4 +1,6 @@
-"""A teacher trained elsewhere: a model of torchvision, timm or OpenCLIP, or a network of this project from a file.
+"""The objective ``imported``: a teacher trained elsewhere.
+
+It is a model of torchvision, timm or OpenCLIP, or a network of this project with weights from a file.
 
 Its weights are copied into the pool, so that later stages need neither a network connection nor the file.
 """
@@ -26,21 +28,24 @@ from distillation.teachers.objective import Job, Objective, Shape, finish
 if TYPE_CHECKING:
     from distillation.teachers.settings import PoolSettings
 
-NONE = "data/none"
+NONE = "data/none"  # the value of ``file`` while no file is used
 
 
 class Settings(Section):
     """The origin of the one network in ``networks``.
 
     Attributes:
-        origin: ``from`` in params.yaml: a library, if ``networks`` holds the library's name of a model, or ``file``, if it
-            holds a network name of this project.
-        weights: the library's name of published weights; None: they are in ``file``.
-        file: a state dict, .safetensors or what torch.save wrote, with the tensor names of the library or of this project; a
-            ResNet's may also have a layout of ``foreign.layouts``.
-        sha256: of the file of the weights; required for a user's own file, so that a change of it is noticed.
-        classes: ``source`` if the outputs are the classes of the pool's source, in its order; ``none``: only the features are
-            used.
+        origin: ``from`` in params.yaml. The name of a library, if ``networks`` holds the library's name of a model;
+            ``file``, if it holds a network name of this project.
+        weights: the library's name of published weights, such as ``IMAGENET1K_V1``; None: they are in ``file``. It is
+            ignored if ``origin`` is ``file``.
+        file: path of a state dict, .safetensors or what torch.save wrote, with the tensor names of the library or of
+            this project; that of a ResNet of this project may also have a layout of ``foreign.layouts``. ``data/none``:
+            no file.
+        sha256: 64 hexadecimal digits of the file of the weights. A user's own file needs it, so that a change of it is
+            noticed; for published weights None accepts any.
+        classes: ``source`` if the logits are the classes of the pool's source, in its order; ``none`` if only the
+            features are to be used.
     """
 
     origin: Literal["torchvision", "timm", "openclip", "file"] = Field(alias="from")
@@ -62,7 +67,11 @@ class Settings(Section):
 
 @dataclass(frozen=True)
 class Sized(Space):
-    """The space of a model that takes RGB images of one size: raw images are first adapted to it."""
+    """The Space of a library's model, which takes RGB images of one size: ``encode`` adapts raw images to it first.
+
+    Attributes:
+        size: pixels of a side of the model's inputs.
+    """
 
     size: int = 0
 
@@ -77,13 +86,18 @@ def _settings(pool: "PoolSettings") -> Settings:
 
 
 def make(job: Job, task: Task, device: str) -> None:
-    """Loads the network of ``job`` and writes it as the result of its task."""
+    """Loads the network of ``job`` and writes it as the result of its task; downloads published weights if need be.
+
+    Raises:
+        BadInput: the weights are missing, are not those of ``sha256``, or do not fit the network or the classes.
+    """
     data, settings = loaded(job.data, device), _settings(job.settings)
     task.start()
     if settings.library:
         data = _as_expected(data, job, settings.library, device)
     library, tag = settings.library, settings.tag
     path = foreign.file(library, job.network, tag) if library and tag else settings.file
+    # The digest is recorded even where none is required.
     if settings.sha256 not in (None, digest := sha256(path)):
         raise BadInput(f"imported.sha256 is {settings.sha256}, but that of {path} is {digest}.")
     network = _network(job, data, path).to(device)
@@ -94,14 +108,18 @@ def make(job: Job, task: Task, device: str) -> None:
 
 
 def _as_expected(data: RealSet, job: Job, library: str, device: str) -> RealSet:
-    """Returns the RealSet in the space and shape that a library's model expects."""
+    """Returns the RealSet with the space and shape of a library's inputs; ``encode`` adapts the images when it is used."""
     size, mean, std = foreign.expects(library, job.network, _settings(job.settings).tag)
     space = Sized("normalised", Space.normalised(mean, std).to(device).tensors, size)
     return replace(data, space=space, info={**data.info, "channels": 3, "size": size})
 
 
 def _network(job: Job, data: RealSet, path: str | Path) -> Network | foreign.Foreign:
-    """Returns the network with the weights in ``path``, without its classifier unless that has the classes of ``data``."""
+    """Returns the network with the weights in ``path``; it keeps its classifier only with ``classes`` ``source``.
+
+    Raises:
+        BadInput: the weights do not fit, or the classifier has another number of classes than ``data``.
+    """
     settings, size = _settings(job.settings), data.shape[1]
     classes = len(data.classes) if settings.classes == "source" else None
     if settings.library and settings.tag:
@@ -109,7 +127,7 @@ def _network(job: Job, data: RealSet, path: str | Path) -> Network | foreign.For
     elif settings.library:
         network = foreign.from_file(settings.library, job.network, path, size, classes)
     else:
-        network = build(job.network, *data.shape, generator(0, "replaced"))
+        network = build(job.network, *data.shape, generator(0, "replaced"))  # any seed: the weights are replaced
         _, state = renamed(read(path))
         fit(network, state, path, ("classifier.",) if classes is None else ())
     if classes is None:
@@ -123,7 +141,16 @@ def _network(job: Job, data: RealSet, path: str | Path) -> Network | foreign.For
 
 
 def check(pool: "PoolSettings", path: str) -> None:
-    """Raises BadInput if the pool does not name exactly one network and one origin of its weights."""
+    """Checks that a pool names exactly one network and one origin of its weights.
+
+    Args:
+        pool: the settings of the pool.
+        path: their path in params.yaml, such as ``teacher.main``.
+
+    Raises:
+        BadInput: it does not; the library is not installed, or lacks the model or the weights; or the checksum of a
+            file is missing or wrong.
+    """
     settings = _settings(pool)
     if pool.keep != ["last"] or pool.count != 1 or len(pool.networks) != 1:
         raise BadInput(f"{path} imports one network as it is: networks should name one, count be 1 and keep be [last].")
@@ -141,6 +168,7 @@ def _check_file(settings: Settings, path: str) -> None:
     """Raises BadInput if the checksum of the file is missing or wrong; the file itself may be on another machine."""
     if settings.file == NONE:
         raise BadInput(f"{path}.imported.file should be the path of a .safetensors, .pt or .pth file.")
+    # The required digest is part of the message, so that it can be copied into params.yaml.
     digest = sha256(settings.file) if Path(settings.file).is_file() else None
     if settings.sha256 is None or digest not in (None, settings.sha256):
         that = f", {digest}" if digest else ""

@@ -1,4 +1,4 @@
-"""A teacher trained on real images and their labels."""
+"""The objective ``supervised``: a teacher trained on real images and their labels by cross-entropy."""
 
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def make(job: Job, task: Task, device: str) -> None:
-    """Trains the teacher of ``job``, resuming from the last checkpoint, and writes weights and record into the task."""
+    """Trains the teacher of ``job``, resuming from the last checkpoint, and writes weights and record into the task.
+
+    With ``best`` in ``pool.keep`` all of its checkpoints are trained without the images that are held out.
+    """
     data, settings = loaded(job.data, device), job.settings
     subset, validation = split(data) if "best" in settings.keep else (data.train, None)
     training, kept = training_of(job, data, subset, device), {}
@@ -30,7 +33,11 @@ def _keep(
     data: RealSet,
     validation: Split | None,
 ) -> None:
-    """Stores the weights of the finished epoch under every name of ``settings.keep`` that they belong to."""
+    """Copies the weights of the finished epoch into ``kept``, under every entry of ``settings.keep`` that they meet.
+
+    Of equal accuracies the earliest epoch stays. ``accuracy`` leaves the network in eval mode; the next epoch undoes
+    that.
+    """
     scored = {"best": validation, "best_test": data.test}
     for name in settings.keep:
         if name in scored:
@@ -44,7 +51,11 @@ def _keep(
 
 
 def _reached(pool: "PoolSettings", path: str) -> None:
-    """Raises BadInput if an epoch to keep lies after the end of training."""
+    """Checks that training reaches every epoch to keep.
+
+    Raises:
+        BadInput: an epoch lies after the end of training.
+    """
     epochs = cast("SupervisedSettings", pool.training).epochs
     late = [k for k in pool.keep if isinstance(k, int) and k > epochs]
     if late:

@@ -1,8 +1,9 @@
-"""An expert: a supervised teacher whose parameters after every epoch are kept for MTT.
+"""The objective ``trajectory``: an expert, a supervised teacher whose parameters after every epoch are kept for MTT.
 
-Its parameters before the first epoch and after each one are stored as one vector an epoch beside its last weights (see
-``Pool.parameters``): four bytes a parameter and epoch, each readable on its own. The published pools hold 100 experts of
-50 epochs, by SGD at 0.01 without momentum, with siamese augmentation (Cazenavette et al., CVPR 2022).
+Beside the last weights the file holds its trajectory: all parameters as one float32 vector, before the first epoch and
+after each one. These take four bytes for each parameter and epoch. ``Pool.parameters`` reads any of them alone, so that
+MTT does not load whole trajectories. The published pools hold 100 experts of 50 epochs, by SGD at 0.01 without
+momentum, with siamese augmentation (Cazenavette et al., CVPR 2022).
 """
 
 from typing import TYPE_CHECKING
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
 
 
 def make(job: Job, task: Task, device: str) -> None:
-    """Trains the expert of ``job``, resuming from the last checkpoint, and writes it and its trajectory into the task."""
+    """Trains the expert of ``job``, resuming from the last checkpoint, and writes it with its trajectory."""
     data = loaded(job.data, device)
     training = training_of(job, data, data.train, device)
     network = training.network
+    # By epoch. It starts with the initial weights; a checkpoint restores the rest in place.
     passed = {"0": _parameters(network)}
 
     def keep() -> None:
@@ -38,12 +40,16 @@ def make(job: Job, task: Task, device: str) -> None:
 
 
 def _parameters(network: nn.Module) -> Tensor:
-    """Returns all parameters (P,) as one vector on the CPU."""
+    """Returns a copy of all parameters as one vector (P,) on the CPU, so that a trajectory takes no device memory."""
     return parameters_to_vector(network.parameters()).detach().cpu()
 
 
 def _last_alone(pool: "PoolSettings", path: str) -> None:
-    """Raises BadInput if ``keep`` is not [last]."""
+    """Checks that ``keep`` is [last].
+
+    Raises:
+        BadInput: it is not.
+    """
     if pool.keep != ["last"]:
         raise BadInput(f"{path}.keep should be [last]: a pool of trajectories has every epoch beside it anyway.")
 
