@@ -1,6 +1,9 @@
-"""Barlow Twins (Zbontar et al. 2021): outputs of two views agree in every dimension, and no two dimensions agree.
+"""The objective ``barlow_twins`` (Zbontar et al. 2021): outputs of two views agree, without redundancy.
 
-Defaults are solo-learn's for CIFAR, of which KRR-ST's targets seem to be (a ResNet18BN_P2_He, whose stem is solo-learn's).
+The outputs of two views are correlated in every dimension, and those of two dimensions are not.
+
+Defaults are solo-learn's for CIFAR, of which KRR-ST's targets seem to be (a ResNet18BN_P2_He, whose stem is
+solo-learn's).
 """
 
 from collections.abc import Sequence
@@ -20,14 +23,15 @@ if TYPE_CHECKING:
 
 
 class Settings(Pretraining):
-    """The settings of Barlow Twins.
+    """The section ``barlow_twins`` of params.yaml, beside the fields of Pretraining.
 
     Attributes:
-        blur: probability of a blur in the first view and in the second.
-        off_diagonal: weight of the redundancy term; ``lambda`` in params.yaml.
+        blur: probabilities of a blur in the first view and in the second.
+        off_diagonal: weight of the squared off-diagonal entries of the cross-correlation (the redundancy term, lambda
+            in equation 1); ``lambda`` in params.yaml.
         scale: factor of the whole loss.
         dim: outputs of the projector.
-        hidden: its hidden units.
+        hidden: units of each of its hidden layers.
         probe: settings of the linear probe; None: the teacher has features only.
         knn: settings of the k-NN accuracy.
     """
@@ -42,7 +46,13 @@ class Settings(Pretraining):
 
 
 class BarlowTwins(Model):
-    """An encoder whose outputs on two views have the identity as their cross-correlation (equation 1)."""
+    """An encoder trained so that the cross-correlation of its outputs on two views is the identity (equation 1).
+
+    Args:
+        network: the network that learns.
+        settings: the section of the objective.
+        precision: ``fp32`` or ``bf16``.
+    """
 
     def __init__(self, network: "Network", settings: Settings, precision: str) -> None:
         from lightly.loss import BarlowTwinsLoss
@@ -61,11 +71,11 @@ class BarlowTwins(Model):
 
     @staticmethod
     def views(settings: Settings, size: int) -> list[View]:
-        """Returns the two asymmetric views of BYOL."""
+        """Returns the two asymmetric views of BYOL: the second alone may be solarized."""
         return asymmetric(size, settings.crop, settings.blur)
 
     def forward(self, views: Sequence[Tensor], moment: Moment) -> Tensor:
-        """Returns the scaled redundancy loss () of two views."""
+        """Returns the scaled loss () of two views, each (N, C, S, S); ``moment`` is not used."""
         return self.scale * self.redundancy(*map(self.online, views))
 
 

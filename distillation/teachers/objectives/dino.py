@@ -1,6 +1,7 @@
-"""DINO (Caron et al. 2021): the student predicts, from every view, the output of its momentum teacher on another view.
+"""The objective ``dino`` (Caron et al. 2021): the student predicts its momentum teacher's output on another view.
 
-Defaults are solo-learn's for CIFAR. The momentum teacher is the network that remains, as in the official evaluation.
+Here the student is the network that is trained, and the momentum teacher its moving average. The momentum teacher
+becomes the teacher of the pool, as in the official evaluation. Defaults are solo-learn's for CIFAR.
 """
 
 import warnings
@@ -26,22 +27,23 @@ LOCAL = 0.05, 0.4  # fraction of the image's area in a small view: --local_crops
 
 
 class Settings(Pretraining):
-    """The settings of DINO.
+    """The section ``dino`` of params.yaml, beside the fields of Pretraining; "teacher" is the momentum teacher.
 
     Attributes:
-        blur: probability of a blur in the first large view, the second, and the small ones.
-        locals: number of small views.
+        blur: probabilities of a blur in the first large view, the second, and the small ones.
+        locals: number of small views of each image, which the student alone is given; 0: none.
         local_size: pixels of a side of a small view.
-        temperature: of the student.
-        teacher: final temperature of the teacher.
-        teacher_warm: first temperature of the teacher.
-        teacher_warmup: epochs over which it changes linearly, the last at the final temperature.
-        center: momentum of the centre that is subtracted from the teacher's outputs.
-        ema: momentum of the teacher's weights at first; it rises to 1.
-        frozen: epochs in which the last layer is not trained.
+        temperature: what the student's outputs are divided by before softmax.
+        teacher: final temperature of the teacher's outputs.
+        teacher_warm: first temperature of the teacher's outputs.
+        teacher_warmup: epochs over which it changes linearly, the last of them at the final temperature; 0: it is final
+            from the start.
+        center: momentum of the moving average (the centre) that is subtracted from the teacher's outputs.
+        ema: momentum of the teacher's weights at first; it rises to 1 along half a cosine.
+        frozen: number of epochs at the beginning in which the head's last layer is not trained.
         out: outputs of the head.
-        dim: bottleneck of the head.
-        hidden: its hidden units.
+        dim: width of the head's bottleneck, before its last layer.
+        hidden: units of each of its hidden layers.
         probe: settings of the linear probe; None: the teacher has features only.
         knn: settings of the k-NN accuracy.
     """
@@ -64,7 +66,13 @@ class Settings(Pretraining):
 
 
 class DINO(Model):
-    """A student and its momentum teacher, whose outputs agree across views."""
+    """A student and its momentum teacher, trained so that their outputs agree across views.
+
+    Args:
+        network: the network of the student, of which the teacher's is a copy.
+        settings: the section of the objective.
+        precision: ``fp32`` or ``bf16``.
+    """
 
     def __init__(self, network: "Network", settings: Settings, precision: str) -> None:
         from lightly.loss import DINOLoss
@@ -92,16 +100,22 @@ class DINO(Model):
         return large + [View(settings.local_size, LOCAL, large[0].jitter, settings.blur[2])] * settings.locals
 
     def forward(self, views: Sequence[Tensor], moment: Moment) -> Tensor:
-        """Updates the momentum teacher, then returns the cross-entropy () between its outputs and the student's."""
+        """Updates the momentum teacher, then returns the cross-entropy () of its outputs and the student's.
+
+        It is a mean over all pairs of a large view (teacher) and another view (student).
+        """
         from lightly.models.utils import update_momentum
 
         update_momentum(self.online, self.momentum, towards_one(self.settings.ema, moment.done))
         with torch.no_grad():
-            taught = by_size(self.momentum, views[:2])
+            taught = by_size(self.momentum, views[:2])  # the two large views come first
         return self.agree(taught, by_size(self.online, views), self._temperature(moment.epoch))
 
     def _temperature(self, epoch: int) -> float:
-        """Returns the teacher's temperature in an epoch; the last of the warm-up has the final one, as in DINO's code."""
+        """Returns the momentum teacher's temperature in an epoch, counted from 0.
+
+        The last epoch of the warm-up has the final temperature, as in DINO's code.
+        """
         settings = self.settings
         fraction = min(epoch / max(settings.teacher_warmup - 1, 1), 1) if settings.teacher_warmup else 1
         return settings.teacher_warm + fraction * (settings.teacher - settings.teacher_warm)

@@ -108,7 +108,7 @@ def make(job: Job, task: Task, device: str) -> None:
 
 
 def _as_expected(data: RealSet, job: Job, library: str, device: str) -> RealSet:
-    """Returns the RealSet with the space and shape of a library's inputs; ``encode`` adapts the images when it is used."""
+    """Returns the RealSet with the space and shape of a library's inputs; ``encode`` then adapts its images."""
     size, mean, std = foreign.expects(library, job.network, _settings(job.settings).tag)
     space = Sized("normalised", Space.normalised(mean, std).to(device).tensors, size)
     return replace(data, space=space, info={**data.info, "channels": 3, "size": size})

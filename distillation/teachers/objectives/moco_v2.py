@@ -1,7 +1,8 @@
-"""MoCo v2 (He et al. 2020, Chen et al. 2020): recognise the other view of an image among a queue of other images' views.
+"""The objective ``moco_v2`` (He et al. 2020, Chen et al. 2020): recognise an image's other view among those of others.
 
-The default is the official CIFAR-10 demo: a linear head, no blur, batch norms over an eighth of the batch, shuffled keys.
-Learning rate and epochs are those of SC-DD's networks.
+A query, the output on one view, should be similar to its key, the momentum encoder's output on the other view, and not
+to the queue, the keys of earlier batches. The default is the official CIFAR-10 demo: a linear head, no blur, batch
+norms over an eighth of the batch, shuffled keys. Learning rate and epochs are those of SC-DD's networks.
 """
 
 from collections.abc import Sequence
@@ -25,16 +26,17 @@ if TYPE_CHECKING:
 
 
 class Settings(Pretraining):
-    """The settings of MoCo v2.
+    """The section ``moco_v2`` of params.yaml, beside the fields of Pretraining.
 
     Attributes:
-        blur: probability of a blur.
-        temperature: of the contrastive loss.
-        queue: number of negative keys.
-        ema: momentum of the key encoder.
+        blur: probability of a blur, the same in both views.
+        temperature: what cosine similarities are divided by in the contrastive loss (InfoNCE).
+        queue: number of keys of earlier batches, the negatives of every query.
+        ema: momentum of the key encoder's weights, constant.
         dim: outputs of the head.
-        hidden: its hidden units; 0: the head is linear.
-        splits: parts of a batch with batch statistics of their own.
+        hidden: its hidden units; 0: the head is linear, as in MoCo v1.
+        splits: parts of a batch with batch norm statistics of their own, as on so many GPUs; it has to divide
+            ``batch``.
         probe: settings of the linear probe; None: the teacher has features only.
         knn: settings of the k-NN accuracy.
     """
@@ -51,7 +53,13 @@ class Settings(Pretraining):
 
 
 class MoCo(Model):
-    """A query encoder, its momentum key encoder and a queue of keys."""
+    """A query encoder, its momentum key encoder and a queue of keys.
+
+    Args:
+        network: the query encoder's network; its batch norms are replaced if there are several splits.
+        settings: the section of the objective.
+        precision: ``fp32`` or ``bf16``.
+    """
 
     def __init__(self, network: "Network", settings: Settings, precision: str) -> None:
         from lightly.loss import NTXentLoss
@@ -71,12 +79,12 @@ class MoCo(Model):
 
     @property
     def learnt(self) -> "Network":
-        """The query encoder's network, with ordinary batch norms."""
+        """The query encoder's network, whose batch norms become ordinary ones, in place: training ends here."""
         return whole(self.online.network)
 
     @staticmethod
     def views(settings: Settings, size: int) -> list[View]:
-        """Returns two views of one recipe."""
+        """Returns the same recipe twice, for the query and for its key."""
         return [View(size, (settings.crop, 1.0), (0.4, 0.4, 0.4, 0.1), settings.blur)] * 2
 
     def forward(self, views: Sequence[Tensor], moment: Moment) -> Tensor:
@@ -90,13 +98,21 @@ class MoCo(Model):
         return self.contrast(queries, keys)
 
     def _keys(self, images: Tensor, draws: torch.Generator) -> Tensor:
-        """Returns the keys (N, dim) of images that were shuffled, so that batch norms leak nothing (MoCo, section 3.3)."""
+        """Returns the keys (N, dim) of images (N, C, S, S), in their order.
+
+        They pass shuffled, so that a key and its query fall into different parts of the batch and batch norms leak
+        nothing (MoCo, section 3.3).
+        """
         order = torch.randperm(len(images), generator=draws).to(images.device)
         return self.momentum(images[order])[order.argsort()]
 
 
 def check(pool: "PoolSettings", path: str) -> None:
-    """Raises BadInput if the batch cannot be divided into ``splits`` of two images or more, which have a variance."""
+    """Checks that the batch can be divided into ``splits`` of two images or more, which have a variance.
+
+    Raises:
+        BadInput: it cannot.
+    """
     settings = cast("Settings", pool.training)
     if settings.batch % settings.splits or settings.batch < 2 * settings.splits:
         raise BadInput(

@@ -1,7 +1,9 @@
-"""MoCo v3 (Chen, Xie & He 2021): recognise the other view of an image among those of the batch, in both directions.
+"""The objective ``moco_v3`` (Chen, Xie & He 2021): recognise an image's other view among those of the batch.
 
-Defaults are solo-learn's for CIFAR. As in the official code for a ResNet, projector and predictor have two layers, and the
-predictor does not end with a batch norm.
+A query, the predictor's output on one view, should be similar to its key, the momentum encoder's output on the other
+view, and not to the keys of other images. Each of the two views is query and key. Defaults are solo-learn's for CIFAR.
+As in the official code for a ResNet, projector and predictor have two layers, and the predictor does not end with a
+batch norm.
 """
 
 from collections.abc import Sequence
@@ -23,14 +25,14 @@ if TYPE_CHECKING:
 
 
 class Settings(Pretraining):
-    """The settings of MoCo v3.
+    """The section ``moco_v3`` of params.yaml, beside the fields of Pretraining.
 
     Attributes:
-        blur: probability of a blur in the first view and in the second.
-        temperature: of the contrastive loss.
-        ema: momentum of the key encoder at first; it rises to 1.
+        blur: probabilities of a blur in the first view and in the second.
+        temperature: what cosine similarities are divided by in the contrastive loss (InfoNCE).
+        ema: momentum of the key encoder's weights at first; it rises to 1 along half a cosine.
         dim: outputs of projector and predictor.
-        hidden: their hidden units.
+        hidden: units of the hidden layer of each.
         probe: settings of the linear probe; None: the teacher has features only.
         knn: settings of the k-NN accuracy.
     """
@@ -45,7 +47,13 @@ class Settings(Pretraining):
 
 
 class MoCo(Model):
-    """A query encoder with a predictor, and its momentum key encoder."""
+    """A query encoder with a predictor, and its momentum key encoder, which has none.
+
+    Args:
+        network: the query encoder's network.
+        settings: the section of the objective.
+        precision: ``fp32`` or ``bf16``; the predictor runs in float32.
+    """
 
     def __init__(self, network: "Network", settings: Settings, precision: str) -> None:
         super().__init__()
@@ -62,11 +70,11 @@ class MoCo(Model):
 
     @staticmethod
     def views(settings: Settings, size: int) -> list[View]:
-        """Returns the two asymmetric views of BYOL."""
+        """Returns the two asymmetric views of BYOL: the second alone may be solarized."""
         return asymmetric(size, settings.crop, settings.blur)
 
     def forward(self, views: Sequence[Tensor], moment: Moment) -> Tensor:
-        """Updates the key encoder, then returns the symmetric contrastive loss () of two views."""
+        """Updates the key encoder, then returns the sum () of the contrastive losses in both directions."""
         from lightly.models.utils import update_momentum
 
         update_momentum(self.online, self.momentum, towards_one(self.settings.ema, moment.done))
@@ -76,14 +84,24 @@ class MoCo(Model):
         return self._contrast(queries[0], keys[1]) + self._contrast(queries[1], keys[0])
 
     def _contrast(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Returns the cross-entropy of each query's own key among all, times twice the temperature (algorithm 1)."""
+        """Returns the contrastive loss () of queries (N, dim) and keys (N, dim) in the same order.
+
+        It is the cross-entropy of each query's own key among all keys, times twice the temperature (algorithm 1).
+        """
         temperature = self.settings.temperature
         logits = F.normalize(queries, dim=1) @ F.normalize(keys, dim=1).T / temperature
         return 2 * temperature * F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
 
 
 def _perceptron(inside: int, hidden: int, outside: int, normed: bool = True) -> nn.Module:
-    """Returns two layers without biases; ``normed``: a batch norm without weights ends them."""
+    """Builds two linear layers without biases, with batch norm and ReLU between them.
+
+    Args:
+        inside: inputs.
+        hidden: units between the layers.
+        outside: outputs.
+        normed: whether a batch norm without weights ends them.
+    """
     from lightly.models.modules.heads import ProjectionHead
 
     return ProjectionHead(

@@ -1,6 +1,8 @@
-"""SwAV (Caron et al. 2020): predict from one view of an image the prototypes that another view was assigned to.
+"""The objective ``swav`` (Caron et al. 2020): predict from one view of an image the prototypes of another view.
 
-Defaults are solo-learn's for CIFAR and, for training this short, the official ones for 200 epochs in batches of 256.
+Prototypes are learnt vectors, as centres of clusters are. Sinkhorn's iterations assign the views of a batch and of a
+queue to them softly, so that all prototypes are used alike. Defaults are solo-learn's for CIFAR and, for training this
+short, the official ones for 200 epochs in batches of 256.
 """
 
 from collections.abc import Sequence
@@ -24,20 +26,21 @@ LOCAL = 0.05, 0.14  # fraction of the image's area in a small view: --max_scale_
 
 
 class Settings(Pretraining):
-    """The settings of SwAV.
+    """The section ``swav`` of params.yaml, beside the fields of Pretraining.
 
     Attributes:
-        blur: probability of a blur.
-        locals: number of small views.
+        blur: probability of a blur, the same in all views.
+        locals: number of small views of each image, which only predict; 0: none.
         local_size: pixels of a side of a small view.
-        temperature: of the predictions.
-        epsilon: entropy weight of the assignment.
-        sinkhorn: iterations of Sinkhorn and Knopp.
+        temperature: what scores (similarities to prototypes) are divided by before softmax, in predictions.
+        epsilon: weight of the entropy of the assignment; small: nearly hard.
+        sinkhorn: number of iterations of Sinkhorn and Knopp.
         prototypes: their number.
-        queue: earlier outputs of each large view that the assignment is balanced over, beside the batch.
-        queue_start: the epoch from which the queue is used.
-        frozen: epochs in which the prototypes are not trained.
-        dim: outputs of the head.
+        queue: number of earlier outputs of each large view over which the assignment is balanced, beside the batch; 0:
+            none.
+        queue_start: the epoch, counted from 0, from which the queue is used.
+        frozen: number of epochs at the beginning in which the prototypes are not trained.
+        dim: outputs of the head, and length of a prototype.
         hidden: its hidden units.
         probe: settings of the linear probe; None: the teacher has features only.
         knn: settings of the k-NN accuracy.
@@ -60,7 +63,16 @@ class Settings(Pretraining):
 
 
 class SwAV(Model):
-    """An encoder, prototypes, and a queue (2, queue, dim) of earlier outputs."""
+    """An encoder, prototypes, and a queue of earlier outputs.
+
+    Args:
+        network: the encoder's network.
+        settings: the section of the objective.
+        precision: ``fp32`` or ``bf16``; the prototypes run in float32.
+
+    Attributes:
+        queue: (2, settings.queue, dim), the latest outputs of the two large views, the newest first; at first zeros.
+    """
 
     def __init__(self, network: "Network", settings: Settings, precision: str) -> None:
         from lightly.loss import SwaVLoss
@@ -88,9 +100,13 @@ class SwAV(Model):
         return [large] * 2 + [View(settings.local_size, LOCAL, jitter, blur)] * settings.locals
 
     def forward(self, views: Sequence[Tensor], moment: Moment) -> Tensor:
-        """Returns the swapped-prediction loss () of all views."""
+        """Returns the swapped-prediction loss () of all views, and puts the outputs of the large ones into the queue.
+
+        The assignment of each large view is predicted from all other views.
+        """
         from lightly.models.utils import normalize_weight
 
+        # Prototypes and outputs have norm 1, so that scores are cosines; the optimiser moves prototypes off the sphere.
         normalize_weight(cast("nn.Parameter", self.prototypes.weight))
         outputs = [F.normalize(output, dim=1) for output in by_size(self.online, views)]
         scores = [self.prototypes(output) for output in outputs]
@@ -102,6 +118,7 @@ class SwAV(Model):
     @torch.no_grad()
     def _enqueue(self, outputs: Tensor) -> None:
         """Puts outputs (2, N, dim) of the large views in front of the queue."""
+        # In place: the Loop's checkpoints hold this very tensor.
         self.queue.copy_(torch.cat([outputs, self.queue], 1)[:, : self.settings.queue])
 
     def before_step(self, moment: Moment) -> None:

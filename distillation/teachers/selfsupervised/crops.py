@@ -1,4 +1,7 @@
-"""Batched crops resized to any size by two matrix products: antialiased as PIL's, and the same on every device."""
+"""Crops of whole batches, resized to any size with antialiasing as PIL's, by two matrix products.
+
+``augment.crops.cut`` is another function: it resizes to the images' own size, without antialiasing, and pads.
+"""
 
 import torch
 from torch import Tensor
@@ -7,11 +10,11 @@ from distillation.augment.resample import antialiased
 
 
 def cut(images: Tensor, boxes: Tensor, size: int, mirror: Tensor) -> Tensor:
-    """Crops and resizes images.
+    """Crops images, resizes the crops and mirrors some of them.
 
     Args:
-        images: (N, C, S, S).
-        boxes: (N, 4) of top, left, height and width in pixels.
+        images: (N, C, S, S), floating-point, on any device.
+        boxes: (N, 4) of top, left, height and width in pixels, inside the images; see ``augment.crops.resized``.
         size: pixels of a side of the result.
         mirror: (N,) bool, which crops are mirrored.
 
@@ -20,5 +23,6 @@ def cut(images: Tensor, boxes: Tensor, size: int, mirror: Tensor) -> Tensor:
     """
     top, left, height, width = boxes.to(images.device, images.dtype).T
     rows, columns = (antialiased(*side, images.shape[2], size) for side in ((top, height), (left, width)))
+    # Mirroring the small weight matrices costs less than mirroring the images.
     columns = torch.where(mirror.to(images.device).view(-1, 1, 1, 1), columns.flip(2), columns)
     return rows @ images @ columns.mT

@@ -1,4 +1,8 @@
-"""Training a self-supervised model step by step, so that it can be interrupted between any two."""
+"""Training of a self-supervised model, one optimiser step at a time, so that it can be interrupted between any two.
+
+It differs from ``training.loop.Training`` in what a step needs: several views of each image, no labels, and a learning
+rate that changes with every step.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -19,18 +23,29 @@ if TYPE_CHECKING:
 
 
 class Loop:
-    """The training of one self-supervised model.
+    """The training of one self-supervised model, which can be interrupted and resumed between any two steps.
+
+    An epoch is a random order of the images. Those that do not fill its last batch are left out, other ones in each
+    epoch.
 
     Args:
-        model: a Model, on its device.
-        views: the Views of each image.
-        images: (N, C, S, S) uint8 on that device, or files that are decoded onto it.
-        encode: function from raw images in [0, 1] to the space of the network's inputs.
-        settings: the Pretraining section.
-        seed: seed of every draw (order, views, the model's own).
-        name: prefix of the draws' names.
-        flip: whether a mirrored image keeps its class.
-        compile: whether the encoders are compiled.
+        model: a Model, on its device; trained in place.
+        views: the recipes of the views; the model is given one batch of images for each, in this order.
+        images: (N, C, S, S) uint8 on that device, or files that are decoded onto it; N at least ``settings.batch``.
+        encode: function from raw images (n, C, S, S) in [0, 1] to the space of the network's inputs.
+        settings: the section of the objective.
+        seed: seed of all random numbers (order, views, the model's own).
+        name: prefix of the names of their generators.
+        flip: whether a mirrored image keeps its class; False mirrors no view.
+        compile: whether the encoders run through torch.compile.
+
+    Attributes:
+        model: the model of the arguments.
+        step: number of steps completed.
+        steps_per_epoch: number of batches of an epoch, all of them full.
+        epoch_loss: sum of the losses of the running epoch's steps, () float64 on the device.
+        tensors: all parameters and buffers of the model by name, as they were when the Loop was created. They are what
+            checkpoints hold, so models have to change their buffers in place.
     """
 
     def __init__(
@@ -69,7 +84,11 @@ class Loop:
         return self.epoch >= self.settings.epochs
 
     def advance(self) -> float | None:
-        """Takes one optimiser step; returns the mean loss of the epoch that it completes, if any."""
+        """Takes one optimiser step.
+
+        Returns:
+            The mean loss of the epoch over its steps, if this step completes one, else None.
+        """
         place = self.step % self.steps_per_epoch
         if place == 0:
             self.model.train()
@@ -102,7 +121,7 @@ class Loop:
         return generator(self.seed, self.name, purpose, index)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns weights, buffers, optimiser state and progress."""
+        """Returns weights, buffers, optimiser state and progress; tensors are not copied."""
         return {
             "model": dict(self.tensors),
             "optimizer": optimizer_state(self.optimizer),
@@ -112,7 +131,7 @@ class Loop:
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what ``state_dict`` returned."""
+        """Restores what ``state_dict`` returned, so that training ends with the same bits as without a break."""
         for name, tensor in self.tensors.items():
             tensor.copy_(state["model"][name])
         restore_optimizer(self.optimizer, state["optimizer"])

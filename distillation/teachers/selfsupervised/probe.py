@@ -1,4 +1,4 @@
-"""The quality of frozen features: accuracy of a vote among neighbours, and of a linear classifier."""
+"""The quality of frozen features: the k-NN accuracy, and a linear classifier (probe), which becomes the teacher's."""
 
 import math
 from collections.abc import Callable
@@ -26,7 +26,18 @@ FeaturesOf = Callable[[Tensor, torch.Generator], Tensor]  # of indices (n,) and 
 
 @torch.no_grad()
 def features(network: "Network", data: RealSet, split: Split, precision: str, chunk: int = 512) -> Tensor:
-    """Returns features (N, F) float32 of a split of ``data``, un-augmented, in eval mode."""
+    """Computes the features of a split, un-augmented, in eval mode, in which it leaves the network.
+
+    Args:
+        network: a network with features, on the device of the split.
+        data: the dataset, whose space the network's inputs are in.
+        split: a split of ``data``.
+        precision: ``fp32`` or ``bf16``.
+        chunk: number of images at a time.
+
+    Returns:
+        (N, F) float32 on the device, in the order of the split.
+    """
     network.eval()
 
     def embedded(images: Tensor) -> Tensor:
@@ -47,26 +58,28 @@ def neighbours(
     settings: KnnSettings,
     chunk: int = 512,
 ) -> float:
-    """Returns the k-NN accuracy in percent: queries whose nearest features in a bank vote for their class.
+    """Computes the k-NN accuracy: the percentage of queries whose nearest features in a bank vote for their class.
 
     The ``k`` most similar by cosine vote with the weight exp(cosine / temperature) (Wu et al. 2018; MoCo's CIFAR-10
     demo); among classes with equal votes the first wins.
 
-    ``lightly.utils.benchmarking.knn_predict`` predicts the same, but leaves ties open, and holds a one-hot label for each of
-    the (chunk, k) neighbours: from 1.1 times this memory (10 classes, a bank of 50,000) to 12 times (102 classes, 2,040).
+    ``lightly.utils.benchmarking.knn_predict`` predicts the same, but leaves ties open, and holds a one-hot label for
+    each of the (chunk, k) neighbours: from 1.1 times this memory (10 classes, a bank of 50,000) to 12 times (102
+    classes, 2,040).
 
     Args:
-        bank: features (N, F), N at least ``settings.k``.
-        bank_labels: their labels (N,).
-        queries: features (M, F).
-        labels: their true labels (M,).
+        bank: features (N, F) of the training images, N at least ``settings.k``.
+        bank_labels: their labels (N,) int64.
+        queries: features (M, F) of the test images.
+        labels: their true labels (M,) int64.
         classes: number of classes.
         settings: k and temperature.
-        chunk: queries at a time.
+        chunk: number of queries at a time; memory grows with ``chunk`` times N.
     """
     bank, votes, hits = F.normalize(bank, dim=1), F.one_hot(bank_labels, classes).float(), 0
     for part, truth in zip(F.normalize(queries, dim=1).split(chunk), labels.split(chunk), strict=True):
         near = (part @ bank.T).topk(settings.k, dim=1)
+        # Weights of the whole bank, 0 but for the neighbours: one matrix product then adds up the votes of each class.
         weights = torch.zeros(len(part), len(bank), device=part.device)
         weights.scatter_(1, near.indices, (near.values / settings.temperature).exp())
         hits += ((weights @ votes).argmax(1) == truth).sum()
@@ -74,14 +87,20 @@ def neighbours(
 
 
 def of_bank(bank: Tensor) -> FeaturesOf:
-    """Returns a function that looks up features in a bank (N, F)."""
+    """Returns a function for Probe that looks up features in a bank (N, F) and ignores the generator."""
     return lambda index, draws: bank[index]
 
 
 def of_crops(network: "Network", data: RealSet, crop: float, precision: str) -> FeaturesOf:
-    """Returns a function that computes features of training images of ``data``, in eval mode.
+    """Returns a function for Probe that computes features of augmented training images in eval mode.
 
-    Each image is cropped, resized and mirrored (if that keeps the class) by the draws; see ``resized_crop_flip``.
+    Each image is cropped, resized and mirrored (if that keeps the class) by the generator; see ``resized_crop_flip``.
+
+    Args:
+        network: a network with features; it is put into eval mode now.
+        data: the dataset, of whose training images the indices are.
+        crop: the least fraction of an image's area that is kept, in (0, 1].
+        precision: ``fp32`` or ``bf16``.
     """
     images, flip = data.train.images, data.info["flip"]
     network.eval()
@@ -97,19 +116,25 @@ def of_crops(network: "Network", data: RealSet, crop: float, precision: str) -> 
 
 
 class Probe:
-    """A linear classifier trained on frozen features, one step at a time.
+    """The training of a linear classifier on frozen features, one step at a time.
 
-    MoCo's linear protocol: weights from N(0, 0.01²), biases 0, cross-entropy, SGD with a stepped learning rate.
+    It can be interrupted and resumed between any two steps. It follows MoCo's linear protocol: weights from N(0,
+    0.01²), biases 0, cross-entropy, SGD with a stepped learning rate.
 
     Args:
-        features_of: function of indices (n,) and a generator that returns features (n, width); with ``of_crops`` the protocol
-            is MoCo's, with ``of_bank`` it lacks the augmentation.
-        width: features of an image.
-        labels: (N,).
+        features_of: function of indices (n,) and a generator that returns features (n, width); with ``of_crops`` the
+            protocol is MoCo's, with ``of_bank`` it lacks the augmentation.
+        width: length of an image's features.
+        labels: (N,) int64 of the training images, on the device where the classifier shall be.
         classes: number of classes.
         settings: of the training.
-        seed: seed of every draw.
-        name: prefix of the draws' names.
+        seed: seed of all random numbers.
+        name: prefix of the names of their generators.
+
+    Attributes:
+        classifier: the linear layer from features to logits.
+        step: number of steps completed.
+        steps_per_epoch: number of batches of an epoch, the last of which may have fewer images.
     """
 
     def __init__(
@@ -145,7 +170,11 @@ class Probe:
         return self.epoch >= self.settings.epochs
 
     def advance(self) -> float | None:
-        """Takes one optimiser step; returns the mean loss of the epoch that it completes, if any."""
+        """Takes one optimiser step.
+
+        Returns:
+            The mean loss of the epoch over its images, if this step completes one, else None.
+        """
         place = self.step % self.steps_per_epoch
         if place == 0:
             self._begin_epoch()
@@ -170,7 +199,7 @@ class Probe:
         self.order = order.to(self.labels.device)
 
     def state_dict(self) -> dict:
-        """Returns weights, optimiser state and progress."""
+        """Returns weights, optimiser state and progress; tensors are not copied."""
         return {
             "classifier": dict(self.classifier.state_dict()),
             "optimizer": optimizer_state(self.optimizer),
@@ -179,7 +208,7 @@ class Probe:
         }
 
     def load_state_dict(self, state: dict) -> None:
-        """Restores what ``state_dict`` returned."""
+        """Restores what ``state_dict`` returned, so that training ends with the same bits as without a break."""
         self.classifier.load_state_dict(state["classifier"])
         restore_optimizer(self.optimizer, state["optimizer"])
         self.step = state["step"]

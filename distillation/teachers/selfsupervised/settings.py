@@ -1,7 +1,7 @@
 """The settings that all self-supervised objectives share.
 
-Each objective's section ends with ``probe``, the linear classifier trained on the frozen features (None: features only),
-and ``knn``, the vote among neighbours.
+Each objective's section ends with ``probe``, the linear classifier trained on the frozen features (None: features
+only), and ``knn``, the vote among neighbours.
 """
 
 from typing import TYPE_CHECKING, Annotated, Literal, Self
@@ -16,18 +16,18 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Pretraining(Section):
-    """The settings of training without labels.
+    """The settings of training without labels that do not depend on the objective.
 
     Attributes:
         epochs: passes over the images.
         batch: images of a step; images that do not fill a batch are left out of an epoch.
-        optimizer: sgd; lars (layer-wise adaptive rates, clipped as in solo-learn, see ``trust``); adamw.
-        lr: the rate after ``warmup``, from which it falls to 0 along a cosine.
+        optimizer: ``sgd``, ``lars`` (SGD with rates adapted layer by layer, clipped as in solo-learn) or ``adamw``.
+        lr: the learning rate after ``warmup``, not scaled by the batch; it then falls to 0 along half a cosine.
         momentum: of sgd and lars.
-        weight_decay: for lars and adamw, not of biases and norms.
-        trust: lars' ratio of gradient and weight norms.
-        warmup: epochs of the linear warm-up.
-        crop: least fraction of an image's area in a large view.
+        weight_decay: of all parameters (sgd), or of all but biases and norms (lars, adamw).
+        trust: lars only: norm of a layer's step, relative to that of its weights, where it is not clipped.
+        warmup: epochs of the linear warm-up, fewer than ``epochs``; 0: none.
+        crop: least fraction of an image's area in a large view, in (0, 1].
     """
 
     epochs: Count
@@ -48,9 +48,10 @@ class Pretraining(Section):
 
 
 class ProbeSettings(Section):
-    """The settings of the linear classifier that SGD trains on frozen features of all training images, by cross-entropy.
+    """The settings of the linear probe.
 
-    It becomes the teacher's classifier: without a probe a pool has features but no logits.
+    SGD trains a linear classifier on the frozen features of all training images, by cross-entropy. It becomes the
+    teacher's classifier: without a probe a pool has features but no logits.
 
     Attributes:
         epochs: passes over the images.
@@ -60,8 +61,8 @@ class ProbeSettings(Section):
         weight_decay: of weights and biases.
         milestones: epochs, or fractions of ``epochs``, after which the rate is multiplied by ``decay``.
         decay: see ``milestones``.
-        augment: ``rrc``: features of images that are cropped, resized and mirrored anew in every epoch, as in MoCo's protocol;
-            ``none``: those of the images as they are, computed once.
+        augment: ``rrc``: features of images that are cropped, resized and mirrored anew in every epoch, as in MoCo's
+            protocol; ``none``: those of the images as they are, computed once.
         crop: the least fraction of the area that ``rrc`` keeps.
     """
 
@@ -77,7 +78,12 @@ class ProbeSettings(Section):
 
 
 class KnnSettings(Section):
-    """The settings of the vote among neighbours: their number, and the temperature of their weights."""
+    """The settings of the vote among neighbours, by which features are tested without training (k-NN accuracy).
+
+    Attributes:
+        k: number of neighbours that vote, at most the number of training images.
+        temperature: of the weight exp(cosine / temperature) of a vote.
+    """
 
     k: Count
     temperature: Positive
@@ -86,7 +92,7 @@ class KnnSettings(Section):
 if TYPE_CHECKING:
 
     class MeasuredPretraining(Pretraining):
-        """The part that the sections of all self-supervised objectives share; each declares the two in its own order."""
+        """The type of all self-supervised sections; each declares the two fields itself, at its end."""
 
         probe: ProbeSettings | None
         knn: KnnSettings

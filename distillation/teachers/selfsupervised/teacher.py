@@ -1,4 +1,4 @@
-"""A teacher trained without labels, followed by a linear classifier on its frozen features if its section has a probe."""
+"""The making of a self-supervised teacher: training without labels, k-NN accuracy and, if set, the probe."""
 
 from collections.abc import Callable
 from functools import partial
@@ -28,7 +28,13 @@ def objective(
     model: type[Model],
     check: "Callable[[PoolSettings, str], None]" = lambda pool, path: None,
 ) -> Objective:
-    """Returns the Objective that trains a Model by the settings of its section."""
+    """Creates the Objective that trains a Model; each self-supervised module calls it once.
+
+    Args:
+        settings: schema of the objective's section: a Pretraining with ``probe`` and ``knn``.
+        model: the class of the Model.
+        check: further checks of the objective, see ``Objective.check``; they follow those that all share.
+    """
 
     def sound(pool: "PoolSettings", path: str) -> None:
         _check(pool, path)
@@ -48,7 +54,21 @@ def section_of(pool: "PoolSettings") -> "MeasuredPretraining":
 
 
 def make(job: Job, task: Task, device: str, model: type[Model]) -> None:
-    """Trains the teacher of ``job`` and measures it, resuming from the last checkpoint."""
+    """Trains the teacher of ``job`` without labels, measures its features, and writes it as the result of its task.
+
+    The k-NN accuracy of its features on the test images is recorded as ``knn``. With a probe, a linear classifier is
+    trained on the frozen features and becomes the network's classifier. Both trainings resume from the last checkpoint.
+
+    Args:
+        job: the job.
+        task: its Task.
+        device: name of the device.
+        model: the class of the Model.
+
+    Raises:
+        BadInput: the settings do not suit the data.
+        Diverged: a loss is not finite.
+    """
     data, state = loaded(job.data, device), task.start()
     _fits(job, data)
     loop, curve, probe = _loop(job, data, model, device), [], None
@@ -63,6 +83,8 @@ def make(job: Job, task: Task, device: str, model: type[Model]) -> None:
     _advance(
         task, loop, state, state_dict, load_state_dict, job.rate, lambda loss: curve.append([loop.epoch, loss, None])
     )
+    # ``learnt`` may change the model, but a checkpoint of the probe still holds the Loop's own tensors, so that a
+    # resumed run restores the loop, finds it complete, and continues with the probe.
     network = loop.model.learnt.eval()
     train, test = (features(network, data, split, job.settings.precision) for split in (data.train, data.test))
     near = neighbours(train, data.train.labels, test, data.test.labels, len(data.classes), section_of(job.settings).knn)

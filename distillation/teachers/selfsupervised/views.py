@@ -1,8 +1,11 @@
 """Random views of images for self-supervised learning: whole batches at once, each image with draws of its own.
 
-A View is the recipe of one view. ``draw`` draws the random numbers of a batch on the CPU from one generator; ``show``
-applies them. An image is cropped, mirrored, its colours are jittered, and it may become grey, blurred or solarized: the
-order of SimCLR and BYOL, which the others took over.
+A View is the recipe of one view: its size and the strengths and probabilities of its changes. ``draw`` draws the random
+numbers of a batch on the CPU from one generator; ``show`` applies them. Each image is cropped and resized, and may be
+mirrored, jittered in its colours, turned to grey, blurred and solarized, in this order: that of SimCLR and BYOL, which
+the others took over.
+
+The View of ``distillation.augment.views`` is another class, of the batches that a student shares with its teacher.
 """
 
 from collections.abc import Sequence
@@ -24,9 +27,10 @@ class View:
     """The recipe of a view.
 
     Attributes:
-        size: pixels of a side.
-        area: least and largest fraction of the image's area in a crop.
-        jitter: strengths of brightness, contrast, saturation and hue.
+        size: pixels of a side of the result.
+        area: least and largest fraction of the image's area in a crop, in (0, 1].
+        jitter: strengths s of brightness, contrast and saturation, whose factors are uniform in [max(0, 1 - s), 1 + s],
+            and of the hue, which turns by [-s, s] of the circle of colours.
         blur: probability of a blur.
         solarize: probability of solarization.
     """
@@ -57,11 +61,12 @@ class Drawn:
     Attributes:
         boxes: (n, 4) int64, see ``augment.crops``.
         mirror: (n,) bool.
-        jitter: (n, 4) factors of brightness, contrast and saturation, and the turn of the hue.
-        order: order of these four, one for the batch, so that a batch stays together.
-        grey: (n,) bool.
-        sigma: (n,) pixels of the blur; 0: none.
-        solarize: (n,) bool.
+        jitter: (n, 4) factors of brightness, contrast and saturation, and the turn of the hue; 1, 1, 1 and 0 for images
+            that are not jittered.
+        order: order of these four changes (numbers 0 to 3), one for the whole batch, so that each runs once.
+        grey: (n,) bool, which images become grey.
+        sigma: (n,) standard deviation of the blur in pixels; 0: none.
+        solarize: (n,) bool, which images are solarized.
     """
 
     boxes: Tensor
@@ -74,9 +79,18 @@ class Drawn:
 
 
 def draw(view: View, count: int, size: int, flip: bool, generator: torch.Generator) -> Drawn:
-    """Draws the numbers of a ``view`` of ``count`` images of ``size`` pixels; without ``flip`` none is mirrored."""
+    """Draws the random numbers of one view of a batch.
+
+    Args:
+        view: the recipe.
+        count: number of images n.
+        size: pixels of a side of the images, before they are cropped.
+        flip: whether a mirrored image keeps its class; False mirrors none.
+        generator: a CPU generator.
+    """
     boxes = resized(count, size, view.area, generator)
     order = torch.randperm(4, generator=generator).tolist()
+    # Five decisions, four strengths and a sigma for each image, drawn whether they are used or not.
     numbers = torch.rand(10, count, generator=generator)
     mirrored, jittered, grey, blurred, solarized = numbers[:5] < torch.tensor(
         [_MIRRORED, _JITTERED, _GREY, view.blur, view.solarize]
@@ -94,7 +108,16 @@ def draw(view: View, count: int, size: int, flip: bool, generator: torch.Generat
 
 
 def show(images: Tensor, view: View, drawn: Drawn) -> Tensor:
-    """Returns the ``view`` (n, C, view.size, view.size) of images (n, C, S, S) in [0, 1] by the numbers ``drawn``."""
+    """Applies a recipe to images.
+
+    Args:
+        images: (n, C, S, S), floating-point in [0, 1], on any device.
+        view: the recipe.
+        drawn: the random numbers that ``draw`` drew for this recipe, n and S.
+
+    Returns:
+        (n, C, view.size, view.size) in [0, 1].
+    """
     images = crops.cut(images, drawn.boxes, view.size, drawn.mirror)
     for step in drawn.order:
         images = _STEPS[step](images, drawn.jitter[:, step])
@@ -107,16 +130,19 @@ def show(images: Tensor, view: View, drawn: Drawn) -> Tensor:
 def blurred(images: Tensor, sigma: Tensor) -> Tensor:
     """Images (n, C, S, S), each blurred by a Gaussian of its ``sigma`` (n,) in pixels; 0: not at all.
 
-    The kernel is a tenth as wide as the image (SimCLR, appendix A), the border mirrored; below 20 px it is one pixel. It
-    is applied as matrix products, which are the same on every device. ``kornia.filters.gaussian_blur2d`` takes 0.8 of
-    the time at 32 px and 0.6 at 96 px (benchmarks/two_views.py), but its images differ in the last bits (5e-7), and with
-    them every teacher that was trained.
+    The kernel is a tenth as wide as the image (SimCLR, appendix A), the border mirrored; below 20 px it is one pixel.
+    It is applied as matrix products, which are the same on every device. ``kornia.filters.gaussian_blur2d`` takes 0.8
+    of the time at 32 px and 0.6 at 96 px (benchmarks/two_views.py), but its images differ in the last bits (5e-7), and
+    with them every teacher that was trained.
     """
     size, reach = images.shape[2], images.shape[2] // 20
     steps = torch.arange(-reach, reach + 1, device=images.device)
+    # The softmax of a Gaussian's exponents is the Gaussian, normalised. A sigma of 0 must not divide, and so small a
+    # one leaves weight on the middle alone.
     sigma = sigma.to(images.device, images.dtype).clamp_min(1e-3).unsqueeze(1)
     kernel = torch.softmax(-0.5 * (steps / sigma).square(), 1)
     places = torch.arange(size, device=images.device)
+    # Reflected about the border pixels, at the first border and then at the last.
     sources = (places + steps.unsqueeze(1)).abs()
     sources = size - 1 - (size - 1 - sources).abs()
     taken = (sources.unsqueeze(2) == places).to(images.dtype)
