@@ -111,6 +111,8 @@ def augment_batch(x: Tensor, strategy: str, generator: torch.Generator) -> Tenso
 
 
 def _color(x: Tensor, u: Tensor) -> Tensor:
+    # In the order of the official code. Saturation is about the grey of each pixel, contrast about an image's
+    # mean.
     brightness, saturation, contrast = u[:, :, None, None, None].unbind(1)
     x = x + (brightness - 0.5) * _BRIGHTNESS
     mean = x.mean(1, keepdim=True)
@@ -122,12 +124,15 @@ def _color(x: Tensor, u: Tensor) -> Tensor:
 def _crop(x: Tensor, u: Tensor) -> Tensor:
     reach = int(x.shape[2] * _CROP + 0.5)
     down, right = (_integers(u[:, :2], 2 * reach + 1) - reach).unbind(1)
+    # The adjoint of a shift is the shift back, a gather; autograd's own would scatter.
     return _Linear.apply(x, lambda v: shifted(v, down, right), lambda v: shifted(v, -down, -right))
 
 
 def _cutout(x: Tensor, u: Tensor) -> Tensor:
     size = x.shape[2]
     side = int(size * _CUTOUT + 0.5)
+    # As in the official code: a window may reach beyond the border, and one of even side may be centred on the far
+    # border.
     centre = _integers(u[:, :2], size + 1 - side % 2)
     ahead = torch.arange(size, device=x.device) - (centre - side // 2).unsqueeze(2)
     rows, columns = ((ahead >= 0) & (ahead < side)).unbind(1)
@@ -139,6 +144,7 @@ def _flip(x: Tensor, u: Tensor) -> Tensor:
 
 
 def _scale(x: Tensor, u: Tensor) -> Tensor:
+    # Factors of the places that are sampled: above 1 the image shrinks.
     return _warped(x, torch.diag_embed(u[:, :2] * (_SCALE - 1 / _SCALE) + 1 / _SCALE))
 
 
@@ -215,9 +221,12 @@ def _gathered(g: Tensor, matrix: Tensor) -> Tensor:
     middle = (g.shape[2] - 1) / 2
     steps = torch.arange(g.shape[2], device=g.device, dtype=g.dtype) - middle
     matrix = matrix[:, None]
+    # Unlike inv, inv_ex does not wait for the device to check for singular matrices; these never are.
     inverse = torch.linalg.inv_ex(matrix).inverse
     reach_x, reach_y = inverse.abs().sum(3)[..., None, None].unbind(2)
     source_x, source_y = _moved(inverse, steps, steps[:, None])
+    # The first whole pixel inside the box that the inverse image of p's neighbourhood spans, and two more on each axis.
+    # Of these nine, the triangles below give 0 to those that p does not contribute to.
     place = torch.arange(9, device=g.device).view(9, 1, 1)
     x = (source_x - reach_x).add(middle).floor() + 1 + place % 3
     y = (source_y - reach_y).add(middle).floor() + 1 + place // 3
@@ -246,6 +255,7 @@ def _taken(x: Tensor, rows: Tensor, columns: Tensor, weight: Tensor | float = 1.
     """
     size = x.shape[2]
     inside = (rows >= 0) & (rows < size) & (columns >= 0) & (columns < size)
+    # Clamped, so that gather reads inside the image; what was outside is multiplied by 0 below.
     index = rows.clamp(0, size - 1) * size + columns.clamp(0, size - 1)
     flat_index = index.flatten(1).unsqueeze(1).expand(-1, x.shape[1], -1)
     pixels = x.flatten(2).gather(2, flat_index).view(*x.shape[:2], *index.shape[1:])

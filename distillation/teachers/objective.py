@@ -104,7 +104,7 @@ def split(data: RealSet) -> tuple[Split, Split]:
     """
     held = torch.zeros(len(data.train), dtype=torch.bool)
     for members in data.members:
-        held[members[9::10]] = True
+        held[members[9::10]] = True  # by place, not drawn: all teachers of a dataset hold out the same images
     if not held.any():
         raise BadInput("teacher keep 'best' holds out every tenth image of a class, but no class has ten; keep 'last'.")
     held = held.to(data.train.labels.device)

@@ -142,6 +142,7 @@ class Pool:
         valid.check_space(self.space, (channels, size, size), path)
         if classes != len(self.classes or ()):
             raise BadInput(f"{path} is for {classes} classes, but names {len(self.classes or ())}.")
+        # Names in a state dict contain no slash, so the last one ends ``<network>/<index>/<kept>``.
         stored = {name.rpartition("/")[0] for name in names}
         for member in self.members:
             if f"{member.word}/{member.index}/{member.kept}" not in stored:

@@ -108,6 +108,7 @@ def merged(params: Params, pool: str) -> dict[str, Any]:
     objective = own["objective"]
     if objective not in names:
         raise BadInput(f"teacher.{pool}.objective is {shown(objective)}, but the objectives are {', '.join(names)}.")
+    # Values for other objectives that the pool may hold are left out: they must not change its key.
     common = {key: value for key, value in own.items() if key in COMMON}
     return {**params.value("pool"), **common, objective: section_of(params, pool, objective)}
 

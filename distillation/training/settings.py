@@ -25,6 +25,7 @@ from distillation.bounds import Count, Positive, Weight, Whole
 from distillation.params import Section
 from distillation.training.schedules import cosine, stepped, warmup_cosine
 
+# An epoch, or a fraction of all epochs.
 Milestone = Count | Annotated[float, Field(gt=0, lt=1)]
 
 

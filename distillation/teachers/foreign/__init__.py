@@ -206,6 +206,7 @@ def from_file(library: str, name: str, path: str | Path, size: int, classes: int
     module = _module(library)
     with seeded(generator(0, "replaced")):
         model = module.create(name, classes)
+        # Without ``classes`` the classifier in the file may have any number of classes, or be missing.
         fit(model, read(path), path, module.classifier(model) if classes is None else ())
         return _wrapped(library, name, model, size)
 

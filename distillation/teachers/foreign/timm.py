@@ -25,7 +25,10 @@ def names() -> list[str]:
 
 
 def tags(name: str) -> list[str]:
-    """Lists the tags of an architecture's published weights, such as ``a1_in1k``; if any; works offline."""
+    """Lists the tags of an architecture's published weights, such as ``a1_in1k``; empty if it has none.
+
+    It needs no network connection.
+    """
     return [full.partition(".")[2] for full in timm.list_pretrained(f"{name}.*")]
 
 

@@ -44,7 +44,7 @@ def read(path: str | Path) -> dict[str, Tensor]:
             state = {name: file.get(name) for name in file.names}
     else:
         state = unpickled(path, cure)
-    for wrapper in _WRAPPERS:
+    for wrapper in _WRAPPERS:  # in turn, as one may be inside another
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
     if not isinstance(state, dict) or not state or not all(map(_is_weight, state.keys(), state.values())):

@@ -1,6 +1,6 @@
 """The objective ``barlow_twins`` (Zbontar et al. 2021): outputs of two views agree, without redundancy.
 
-The outputs of two views are correlated in every dimension, and those of two dimensions are not.
+Each dimension of the output is correlated between the two views, and different dimensions are not.
 
 Defaults are solo-learn's for CIFAR, of which KRR-ST's targets seem to be (a ResNet18BN_P2_He, whose stem is
 solo-learn's).

@@ -117,6 +117,7 @@ class DINO(Model):
         The last epoch of the warm-up has the final temperature, as in DINO's code.
         """
         settings = self.settings
+        # The epochs 0 to warm-up - 1 are warm-up - 1 steps apart.
         fraction = min(epoch / max(settings.teacher_warmup - 1, 1), 1) if settings.teacher_warmup else 1
         return settings.teacher_warm + fraction * (settings.teacher - settings.teacher_warm)
 

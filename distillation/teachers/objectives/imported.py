@@ -101,6 +101,7 @@ def make(job: Job, task: Task, device: str) -> None:
     if settings.sha256 not in (None, digest := sha256(path)):
         raise BadInput(f"imported.sha256 is {settings.sha256}, but that of {path} is {digest}.")
     network = _network(job, data, path).to(device)
+    # Its one checkpoint is ``last``, as ``check`` requires; epoch 0, since nothing is trained here.
     kept = {"last": {"weights": network.state_dict(), "epoch": 0}}
     origin = {"weights": settings.tag, "file": str(path).rpartition("/")[2], "sha256": digest}
     classifies = settings.classes == "source"

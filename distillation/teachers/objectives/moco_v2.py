@@ -100,8 +100,8 @@ class MoCo(Model):
     def _keys(self, images: Tensor, draws: torch.Generator) -> Tensor:
         """Returns the keys (N, dim) of images (N, C, S, S), in their order.
 
-        They pass shuffled, so that a key and its query fall into different parts of the batch and batch norms leak
-        nothing (MoCo, section 3.3).
+        They pass shuffled, so that a key is normalised together with other images than its query is, and batch norms
+        leak nothing (MoCo, section 3.3).
         """
         order = torch.randperm(len(images), generator=draws).to(images.device)
         return self.momentum(images[order])[order.argsort()]

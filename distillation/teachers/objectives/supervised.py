@@ -44,6 +44,7 @@ def _keep(
             score = accuracy(training.network, data, scored[name], settings.precision)
             kept_now = str(name) not in kept or score > kept[name]["score"]
         else:
+            # A number is met at the end of its epoch, ``last`` at the end of training.
             score, kept_now = None, name in ("last", training.epoch) and (name != "last" or training.done)
         if kept_now:
             weights = {key: value.detach().clone() for key, value in training.network.state_dict().items()}

@@ -71,7 +71,7 @@ class Loop:
             forget()
             for module in model.modules():
                 if isinstance(module, Encoder):
-                    module.compile(dynamic=False)
+                    module.compile(dynamic=False)  # shapes never change: batches are full, a view has one size
 
     @property
     def epoch(self) -> int:
@@ -94,6 +94,7 @@ class Loop:
             self.model.train()
             self._set_order()
             self.epoch_loss.zero_()
+        # At every step, so that a checkpoint need not hold the rate, as that of Training does.
         set_rate(self.optimizer, rate(self.settings, self.step, self.steps_per_epoch))
         index = self.order[place * self.settings.batch : (place + 1) * self.settings.batch]
         done = self.step / (self.steps_per_epoch * self.settings.epochs)

@@ -64,7 +64,7 @@ def optimizer_of(parameters: Iterable[nn.Parameter], settings: "Pretraining") ->
         return Lars(parameters, lr, momentum, decay, settings.trust)
     if settings.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr, momentum, weight_decay=decay, foreach=True)
-    groups = [
+    groups = [  # biases and weights of norms are not decayed
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]

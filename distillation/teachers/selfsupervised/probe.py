@@ -148,6 +148,7 @@ class Probe:
         name: str,
     ) -> None:
         self.features_of, self.labels, self.settings, self.seed, self.name = features_of, labels, settings, seed, name
+        # skip_init: the layer's own initial weights would be drawn from the global generator.
         self.classifier = cast("nn.Linear", nn.utils.skip_init(nn.Linear, width, classes))
         nn.init.normal_(self.classifier.weight, std=0.01, generator=generator(seed, name, "probe"))
         nn.init.zeros_(self.classifier.bias)
@@ -213,4 +214,4 @@ class Probe:
         restore_optimizer(self.optimizer, state["optimizer"])
         self.step = state["step"]
         self.epoch_loss = state["epoch_loss"].to(self.labels.device)
-        self._begin_epoch()
+        self._begin_epoch()  # rate and order of the running epoch are not stored, but follow from its number

@@ -122,7 +122,7 @@ def show(images: Tensor, view: View, drawn: Drawn) -> Tensor:
     for step in drawn.order:
         images = _STEPS[step](images, drawn.jitter[:, step])
     images = _where(drawn.grey, colours.grey(images), images)
-    if view.blur:
+    if view.blur:  # a matrix product for all images, needless if none can be blurred
         images = blurred(images, drawn.sigma)
     return _where(drawn.solarize, colours.solarize(images), images) if view.solarize else images
 
@@ -154,6 +154,7 @@ def _jitter(strengths: Sequence[float], numbers: Tensor, jittered: Tensor) -> Te
     """Returns (n, 4) factors about 1 for brightness, contrast and saturation, and the turn of the hue about 0."""
     strength = torch.tensor(strengths).unsqueeze(1)
     middle = torch.tensor([1.0, 1.0, 1.0, 0.0]).unsqueeze(1)
+    # Factors cannot be negative, a turn of the hue can.
     least = torch.where(middle > 0, (middle - strength).clamp_min(0), -strength)
     drawn = least + (middle + strength - least) * numbers
     return torch.where(jittered, drawn, middle).T
