@@ -78,8 +78,8 @@ class Model(nn.Module):
         """Returns the loss of a batch of N images, and moves momentum copies and queues on.
 
         Args:
-            views: for each recipe of ``views`` its view of all images, (N, C, size of the view, the same) in the space
-                of the data.
+            views: for each recipe of ``views`` its view of all images, (N, C, S, S) in the space of the data, where S is
+                the size of the recipe.
             moment: how far training is.
 
         Returns:
