@@ -43,10 +43,20 @@ __all__ = ["DistilledSet", "Pool", "RealSet", "distill", "evaluate", "load_datas
 
 
 def load_params(changes: Mapping[str, Any] | None = None, file: str | Path = ROOT / "params.yaml") -> Params:
-    """Loads the parameters of ``file`` with other values by dotted path, like ``{"method.ipc": 10}``.
+    """Loads all parameters, checks them, and configures torch for this process.
+
+    The checks are those of the stage ``check``. After them torch uses ``compute.threads`` CPU threads and deterministic
+    algorithms only, for the whole process: see ``device.prepare``.
+
+    Args:
+        changes: other values than the file's, by dotted path, like ``{"method.ipc": 10}``.
+        file: a YAML file with every section of the repository's params.yaml, which is the default.
+
+    Returns:
+        The checked Params, which all functions below take.
 
     Raises:
-        BadInput: a key does not exist, or a value could not work.
+        BadInput: the file is missing or no YAML, a key does not exist, or a value could not work.
     """
     changed = Params(nested(changes or {}, load(file).values))
     check_all(changed)
@@ -55,21 +65,44 @@ def load_params(changes: Mapping[str, Any] | None = None, file: str | Path = ROO
 
 
 def load_dataset(params: Params, raw: str | Path = "data/raw") -> RealSet:
-    """Reads the dataset of the section ``dataset``; what has to be downloaded is kept in ``raw``.
+    """Reads the dataset of the section ``dataset``.
+
+    Args:
+        params: the section ``dataset``: name, size, normalisation.
+        raw: folder of downloads; published files are searched in ``raw/NAME``, and downloaded into it if they are missing.
+
+    Returns:
+        The RealSet on the CPU: uint8 images of both splits, their labels, and the Space of the networks' inputs.
 
     Raises:
-        BadInput: its files are missing or damaged.
+        BadInput: a file is missing or damaged and cannot be downloaded, or the images form no dataset.
     """
     return read(params.section("dataset", DatasetSettings), raw)
 
 
 def make_pool(params: Params, data: RealSet, folder: str | Path, pool: str = "main") -> Pool:
-    """Makes the pool ``teacher.<pool>`` on ``data`` and writes it into ``folder``, as the stage ``teacher`` does."""
+    """Trains the teachers of the section ``teacher.<pool>`` on ``data`` and writes them, as the stage ``teacher`` does.
+
+    It makes ``count`` teachers of each network name of the section, one after the other in this process. An interrupted
+    call starts from the beginning: checkpoints lie in a temporary folder.
+
+    Args:
+        params: the sections ``teacher``, ``pool``, ``objectives`` and ``compute``.
+        data: the real dataset.
+        folder: where the pool's files go; it is created if needed, and an earlier pool in it is replaced.
+        pool: the key of the section ``teacher``.
+
+    Returns:
+        The Pool, read from ``folder``; its networks go onto the device of ``compute.device``.
+
+    Raises:
+        BadInput: the section is missing or invalid, or a loss of a teacher is no longer finite (Diverged).
+    """
     settings, folder = pool_settings(params, pool), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     objective, tasks = objectives.load(settings.objective), []
     with tempfile.TemporaryDirectory() as work:
-        data.save(Path(work) / "data")
+        data.save(Path(work) / "data")  # an objective reads its data from a folder, as it does in a worker process
         for network in settings.networks:
             for index in range(settings.count):
                 job = Job(data=Path(work) / "data", settings=settings.of_one(network), network=network, index=index)
@@ -81,16 +114,24 @@ def make_pool(params: Params, data: RealSet, folder: str | Path, pool: str = "ma
 
 
 def distill(params: Params, data: RealSet, pool: Pool | None = None, guides: Pool | None = None) -> DistilledSet:
-    """Distils ``data`` by ``method.name``; a set that is made in shards is the stage's business.
+    """Runs the method ``method.name`` on ``data`` to its end and returns the distilled images.
+
+    Nothing is written, and an interrupted call starts from the beginning.
 
     Args:
         params: the sections ``method`` and ``compute``.
         data: the real dataset.
-        pool: what the method reads as ``method.teacher``, if it reads one.
-        guides: what guides it, if ``method.alpha`` is above zero.
+        pool: the teachers that the method itself uses, in place of the pool that ``method.teacher`` names; None for a
+            method that uses none, such as DM.
+        guides: the teachers whose loss guides the images, in place of the pool that ``method.guidance.teacher`` names.
+            They are required if ``method.alpha`` is above zero.
+
+    Returns:
+        The DistilledSet, with ``method.ipc`` images of each class, in the space of ``data``.
 
     Raises:
-        BadInput: the method needs a pool that is not given, makes its set in several shards, or diverges.
+        BadInput: the method needs a pool or guides that are not given; or it makes its set in several shards
+            (independent parts of the set), which only the stage ``distill`` joins; or it diverges.
     """
     common = params.fields("method", Common)
     module = methods.load(common.name)
@@ -115,16 +156,25 @@ def distill(params: Params, data: RealSet, pool: Pool | None = None, guides: Poo
 def evaluate(params: Params, distilled: DistilledSet, data: RealSet, protocol: str = "standard") -> pd.DataFrame:
     """Trains ``evaluate.seeds`` students of each of ``evaluate.networks`` on a set and tests them on ``data``.
 
+    Args:
+        params: the sections ``evaluate`` and ``compute``.
+        distilled: the set that students are trained on.
+        data: the real dataset; students are tested on its test split.
+        protocol: ``standard``, the setting for the set's kind of labels, or ``common``, one setting on hard labels.
+
     Returns:
-        A row a student: set, network, seed, accuracy and train_accuracy (percent, last epoch), loss.
+        One row for each student, with the columns set (``distilled``), network, seed, accuracy and train_accuracy
+        (percent after the last epoch, on the test split and on the set's own images), and loss (of training); with
+        ``evaluate.test_every`` also best_test (percent, optimistic).
 
     Raises:
-        BadInput: the set has labels that the protocol cannot learn from, or that are a file beside the set.
+        BadInput: the protocol cannot learn from the set's labels, which is so for features; the labels are a file beside
+            the set; or a loss is no longer finite (Diverged).
     """
     common = params.fields("evaluate", EvaluateCommon)
     settings, kind = training_settings(params, protocol, distilled.kind)
     if isinstance(settings, HardSettings):
-        settings = settings.of_set(distilled.info)
+        settings = settings.of_set(distilled.info)  # the learning rate that MTT learnt, where set_lr is true
     if kind in ("online", "fkd"):
         raise BadInput(f"labels of kind {kind} are a file beside the set: run the stages relabel and evaluate.")
     training = classify.Protocol(
@@ -148,7 +198,10 @@ def evaluate(params: Params, distilled: DistilledSet, data: RealSet, protocol: s
 
 
 def plot(distilled: DistilledSet) -> Figure:
-    """A figure of the distilled images, class by class; they are clamped to 0 to 1 only here."""
+    """Draws the distilled images in a matplotlib Figure, a column for each class: at most ten classes and ten images of each.
+
+    The images are converted to raw pixels and clamped to [0, 1] for display; ``distilled`` itself is not changed.
+    """
     pixels, _ = canvas(first_images(distilled))
     figure = Figure(figsize=(pixels.shape[1] / 100, pixels.shape[0] / 100))
     axes = figure.add_axes((0, 0, 1, 1))
@@ -158,6 +211,6 @@ def plot(distilled: DistilledSet) -> Figure:
 
 
 def _device(params: Params) -> str:
-    """Without a lease: whoever opens a notebook has chosen the card."""
+    """The device of ``compute.device``: ``auto`` is ``cuda`` if there is a GPU. No GPU is leased: the user has chosen it."""
     choice = params.section("compute", Compute).device
     return ("cuda" if torch.cuda.is_available() else "cpu") if choice == "auto" else choice

@@ -1,4 +1,8 @@
-"""The bounds of numbers in params.yaml, each with its reason. What only a machine bounds is in ``checks.resources``."""
+"""The bounds of numbers in params.yaml, each with its reason. What only a machine bounds is in ``checks.resources``.
+
+The names in lower case below are types of fields of a ``Section`` (see ``params``), which pydantic checks: a number out
+of its bounds is refused by name. Bounds exclude what can only be a slip, such as a count of 10^12, and never what a paper uses.
+"""
 
 from typing import Annotated
 
@@ -13,11 +17,11 @@ DEEPEST = 1000  # layers, views, parts and inner rounds, which are unrolled: a h
 PROCESSORS = 1024  # threads or processes: more than one machine's processors run at once
 WEEK = 7 * 24 * 3600.0  # seconds between checkpoints: rarer ones save nothing that a machine lives to see
 
-Count = Annotated[int, Field(ge=1, le=MOST)]
-Whole = Annotated[int, Field(ge=0, le=MOST)]
-Positive = Annotated[float, Field(gt=0, le=GREATEST)]
-Weight = Annotated[float, Field(ge=0, le=GREATEST)]
-Width = Annotated[int, Field(ge=1, le=WIDEST)]
-Copies = Annotated[int, Field(ge=1, le=COPIES)]
-Depth = Annotated[int, Field(ge=1, le=DEEPEST)]
-Roll = Annotated[int, Field(ge=-LARGEST, le=LARGEST)]
+Count = Annotated[int, Field(ge=1, le=MOST)]  # images, steps, epochs
+Whole = Annotated[int, Field(ge=0, le=MOST)]  # a count that may be 0, a seed
+Positive = Annotated[float, Field(gt=0, le=GREATEST)]  # a learning rate, a temperature
+Weight = Annotated[float, Field(ge=0, le=GREATEST)]  # a factor that 0 switches off: weight decay, alpha
+Width = Annotated[int, Field(ge=1, le=WIDEST)]  # outputs of a layer
+Copies = Annotated[int, Field(ge=1, le=COPIES)]  # networks or sets of one kind
+Depth = Annotated[int, Field(ge=1, le=DEEPEST)]  # layers, views, parts
+Roll = Annotated[int, Field(ge=-LARGEST, le=LARGEST)]  # pixels by which images are shifted, to either side

@@ -1,4 +1,8 @@
-"""params.yaml as DVC reads it: by the same parser with the same settings."""
+"""params.yaml as DVC reads it: by the same parser (ruamel, YAML 1.2) with the same settings.
+
+``load`` reads the file into a ``Params``. A stage then takes what it needs, validated against a ``Section``: the schema
+of one section, which is defined beside the code that uses it. Whatever is wrong becomes a BadInput of one sentence.
+"""
 
 import datetime
 import math
@@ -30,12 +34,15 @@ Schema = TypeVar("Schema", bound=BaseModel)
 def parse(text: str) -> object:
     """Parses a YAML 1.2 text.
 
+    Returns:
+        Nested dicts and lists of numbers, text, booleans, dates and None; of an empty text None.
+
     Raises:
         BadInput: the text is not valid YAML, repeats a key or is nested beyond ``DEEPEST``.
     """
     yaml = YAML(typ="safe")  # not by dvc.utils.serialize: its import takes three times as long
     try:
-        _require_shallow(yaml, text)
+        _require_shallow(yaml, text)  # first: the parser would run out of Python's stack
         return yaml.load(text)
     except YAMLError as error:
         error.note = None  # pyright: ignore[reportAttributeAccessIssue]  # has one: advice on how to switch a check off
@@ -62,7 +69,12 @@ def shown(value: object) -> str:
 
 
 class Section(BaseModel):
-    """A section of params.yaml: strict types, no undeclared key, immutable, and no key that DVC's run cache overlooks."""
+    """The base of all schemas of sections of params.yaml; its fields are the keys of the section.
+
+    Types are strict: a text is no number, and an integer no text (an integer is accepted where a float is declared). A
+    key that is not declared, NaN and infinity are refused. Objects are immutable. A field may not be named ``size`` or
+    ``nfiles``, which the keys of DVC's run cache leave out.
+    """
 
     # 4096: bytes of the longest path of Linux
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, str_max_length=4096)
@@ -75,14 +87,24 @@ class Section(BaseModel):
 
 
 class Params:
-    """The values of a parameter file, and which of them were read.
+    """The values of a parameter file, and a record of which of them were read.
 
-    DVC reruns a stage only for the parameters that dvc.yaml declares for it. A test compares those with ``reads``, because
-    a stage that read another one would go stale unnoticed. Made by ``load``; a test may give a mapping.
+    The record is for tests. DVC reruns a stage only for the parameters that dvc.yaml declares for it. A test compares those
+    with ``reads``: a stage that read a parameter without declaring it would not rerun when that parameter changes.
+
+    Made by ``load``; a test may give a mapping.
 
     Attributes:
-        values: the file's nested mappings, not validated; access to them is not recorded.
-        reads: the dotted paths asked for by ``value``, ``section`` (its own path) and ``fields`` (one for each field).
+        values: the file's nested dicts, not validated; access to them is not recorded.
+        reads: set of the dotted paths that were read: by ``value`` and ``section`` the path itself, by ``fields`` one path
+            for each field.
+
+    Examples:
+        >>> params = load("params.yaml")
+        >>> params.value("method.ipc")
+        1
+        >>> params.section("compute", Compute).threads
+        2
     """
 
     def __init__(self, values: dict) -> None:
@@ -90,7 +112,7 @@ class Params:
         self.reads = set()
 
     def value(self, path: str) -> Any:
-        """Reads the value at a dotted path.
+        """Returns the value at a dotted path like ``method.ipc``, not validated: a number, text, list, dict or None.
 
         Raises:
             BadInput: the file has no such path.
@@ -106,7 +128,7 @@ class Params:
         return at
 
     def section(self, path: str, schema: type[Schema]) -> Schema:
-        """Reads and validates the section at a dotted path.
+        """Reads and validates the section at a dotted path; all its keys have to be fields of ``schema``.
 
         Raises:
             BadInput: the section is missing or invalid; the message names the key and a valid value.
@@ -114,7 +136,14 @@ class Params:
         return validate(schema, self.value(path), path)
 
     def fields(self, path: str, schema: type[Schema]) -> Schema:
-        """Reads only the fields that ``schema`` declares, as ``section`` does: a stage reads no more than it tracks."""
+        """Reads and validates only the keys of a section that ``schema`` declares; the section may have others.
+
+        For a stage that depends on a part of a section, such as the common keys of ``method``: it should not rerun for the
+        others.
+
+        Raises:
+            BadInput: as ``section``.
+        """
         return validate(schema, {name: self.value(f"{path}.{name}") for name in _aliases(schema)}, path)
 
 
@@ -123,10 +152,11 @@ def _aliases(schema: type[BaseModel]) -> list[str]:
 
 
 def load(path: str | Path = "params.yaml") -> Params:
-    """Loads a parameter file.
+    """Loads a parameter file, without validating its sections.
 
     Raises:
-        BadInput: the file is missing, not valid YAML, or not a mapping.
+        BadInput: the file is missing, too long, not UTF-8, not valid YAML, or not a mapping; or it holds values that no
+            setting can have, such as control characters.
     """
     values = parse(_text(Path(path)))
     if not isinstance(values, dict):
@@ -156,6 +186,8 @@ def _text(path: Path) -> str:
 
 def _require_plain(values: dict, path: str | Path) -> None:
     """Raises BadInput unless a file's values, with all aliases followed, are few and plain: see ``_fault``."""
+    # A YAML alias repeats a value without its text, so that a short file could hold billions of values. They are counted
+    # as often as they occur, and the count ends at the bound. A stack instead of recursion needs no bound of depth.
     total, rest = 0, [values]
     while rest:
         value = rest.pop()
@@ -171,8 +203,8 @@ def _require_plain(values: dict, path: str | Path) -> None:
 
 
 def _fault(value: object) -> str | None:
-    """A phrase for a value that no setting can have and no sentence can show, or None."""
-    if isinstance(value, int) and abs(value) >= 2**63:
+    """A phrase for a value that no setting can have and no sentence can show, or None for any other value."""
+    if isinstance(value, int) and abs(value) >= 2**63:  # tensors and JSON readers of other languages take 64 bits
         return f"an integer of {value.bit_length()} bits: 63 are the most"
     if isinstance(value, str) and any(unicodedata.category(letter) in ("Cc", "Cs") for letter in value):
         return f"the text {shown(value)}: control characters and halves of characters are no part of a setting"
@@ -182,12 +214,17 @@ def _fault(value: object) -> str | None:
 
 
 def validate(schema: type[Schema], values: object, path: str) -> Schema:
-    """Validates a section.
+    """Validates values against a schema.
+
+    Also used for the records of containers (``data.valid``), hence any pydantic class.
 
     Args:
         schema: class of the section.
-        values: content of the section.
+        values: content of the section; anything but a dict is refused.
         path: dotted path of the section, for the message.
+
+    Returns:
+        The object of ``schema``.
 
     Raises:
         BadInput: one sentence about the first invalid key.
@@ -201,6 +238,7 @@ def validate(schema: type[Schema], values: object, path: str) -> Schema:
 
 
 def _sentence(faults: "list[ErrorDetails]", schema: type[BaseModel], path: str) -> str:
+    """The sentence about the first of pydantic's faults: the key, its value, and what it should be or which keys exist."""
     fault = faults[0]
     key = ".".join([path, *(str(part) for part in fault["loc"] if not _is_union_tag(part))])
     if fault["type"] == "extra_forbidden":
@@ -208,6 +246,7 @@ def _sentence(faults: "list[ErrorDetails]", schema: type[BaseModel], path: str) 
         return f"{key} is not a setting; {key.rsplit('.', 1)[0]} has {options}."
     if fault["type"] == "missing":
         return f"{key} is missing."
+    # a union (``Count | None``) has a fault for each of its branches: all of them are what would be right
     same = [f["msg"] for f in faults if f["loc"][:1] == fault["loc"][:1]]
     expected = " or ".join(dict.fromkeys(m.removeprefix("Value error, ").removeprefix("Input ") for m in same))
     actual = "" if isinstance(fault["input"], (dict, BaseModel)) else f"is {shown(fault['input'])}, but "
@@ -222,6 +261,7 @@ def _is_union_tag(part: int | str) -> bool:
 
 
 def _schema_at(schema: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel]:
+    """The schema of the nested section at a location of pydantic's; the last one that is a section, if it leads further."""
     for part in location:
         field = next((f for n, f in schema.model_fields.items() if part in (n, f.alias)), None)
         if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
@@ -231,20 +271,29 @@ def _schema_at(schema: type[BaseModel], location: tuple[int | str, ...]) -> type
 
 
 class Images(Section):
-    """``ipc``: images of each class in the random and k-means sets, as many as in the distilled one; the dataset has them."""
+    """The part of the section ``method`` that baselines read.
+
+    Attributes:
+        ipc: images of each class in the random and k-means sets, as many as in the distilled set.
+    """
 
     ipc: Count
 
 
 class Compute(Section):
-    """Where and how stages run; only ``threads`` changes bits, and DVC tracks it alone.
+    """The section ``compute``: where and how stages run.
+
+    Only ``threads`` changes results in their last bits, as it changes the order of sums; of this section, DVC tracks it
+    alone. (The model of the device changes bits too: it enters the keys of tasks, see ``device.Environment``.)
 
     Attributes:
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        locks: absolute path of the folder of the GPUs' locks, or ``auto``: one in the system's temporary folder.
-        workers: number of worker processes.
-        threads: CPU threads of each process.
-        checkpoint: minimum seconds between two checkpoints.
+        device: ``auto`` (a GPU if there is one, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
+        locks: absolute path of the folder with the lock files of GPUs (``device.lease_device``), or ``auto``: a folder in
+            the system's temporary one.
+        workers: the most processes that a stage computes in, at least 1.
+        threads: CPU threads of each process, at least 1.
+        checkpoint: minimum seconds between two checkpoints of a task; 0: one after every unit of work that the cost of
+            checkpoints permits (``Task.due``).
     """
 
     device: str

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-DATASET = Path("data/real/dataset")
-REAL = Path("data/real")
-POOLS = Path("models/teachers")
-DISTILLED = Path("data/distilled")
-RELABELED = Path("data/relabeled")
+DATASET = Path("data/real/dataset")  # the folder of the RealSet of the section dataset
+REAL = Path("data/real")  # above it; beside it, sources/NAME and targets/NAME
+POOLS = Path("models/teachers")  # a folder for each pool
+DISTILLED = Path("data/distilled")  # the set as the method made it
+RELABELED = Path("data/relabeled")  # the set with its final labels, and its control
 REPORTS = Path("reports")
 NONE = Path("data/none")  # the value of a parameter that names a file while no file is used
 

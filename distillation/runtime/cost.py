@@ -1,4 +1,7 @@
-"""The cost of each out and the tasks behind it, kept beside the pipeline: times differ between runs, so no out holds them."""
+"""The record of costs, ``reports/cost.json``: seconds and tasks behind each out.
+
+It is no out itself, and no out holds times: they differ between runs, and DVC would take the same result for another.
+"""
 
 import sys
 from pathlib import Path
@@ -17,7 +20,13 @@ def path() -> Path:
 
 
 def read(place: Path) -> dict[str, dict[str, Any]]:
-    """Reads the record of all outs; it is empty if there is no such file.
+    """Reads the record of all outs.
+
+    Args:
+        place: the path of the record.
+
+    Returns:
+        The entry of each out (see ``record``) by the out's md5; empty if there is no such file.
 
     Raises:
         BadInput: the file is damaged.
@@ -31,7 +40,7 @@ def read(place: Path) -> dict[str, dict[str, Any]]:
 
 
 def _is_entry(entry: object) -> bool:
-    """Whether an entry has what is read of it."""
+    """Whether an entry has what other code reads of it: ``seconds``, and lists of names as ``work`` and ``reused``."""
     if not isinstance(entry, dict) or not isinstance(entry.get("seconds"), int | float):
         return False
     lists = [entry.get(name, []) for name in ("work", "reused")]
@@ -39,13 +48,15 @@ def _is_entry(entry: object) -> bool:
 
 
 def record(stage: str, out: str | Path, tasks: list[Task], reused: list[Task]) -> None:
-    """Adds ``out`` to the record: the seconds of its tasks, summed over all runs, and their folders.
+    """Adds an out to the record ``reports/cost.json``, under the md5 of its content.
 
-    An out without tasks is not recorded.
+    The entry has ``stage``; ``seconds``, the work of all its tasks, interrupted runs included; ``tasks``, their number;
+    ``device`` and ``torch``, lists of what they ran on; ``work`` and ``reused``, names of task folders. An out without
+    tasks is not recorded. A damaged record is set aside with a note on stderr, and a new one begins.
 
     Args:
         stage: name of the stage.
-        out: file or folder of the out.
+        out: file or folder of the out, which is written already.
         tasks: the finished tasks behind the out.
         reused: those of ``tasks`` that an earlier run had finished.
     """
@@ -61,7 +72,7 @@ def record(stage: str, out: str | Path, tasks: list[Task], reused: list[Task]) -
         "work": [task.folder.name for task in tasks],
         "reused": [task.folder.name for task in reused],
     }
-    with locked(work_folder().with_name("cost.lock")):
+    with locked(work_folder().with_name("cost.lock")):  # stages of several experiments add to one record
         try:
             entries = read(path())
         except BadInput as error:

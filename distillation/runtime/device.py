@@ -1,4 +1,8 @@
-"""The device of a stage: leased, deterministic, in the chosen precision."""
+"""The device of a stage: leased (one stage a GPU), deterministic, in the chosen precision.
+
+Everywhere ``choice`` is the setting ``compute.device``: ``auto`` (a GPU if there is one, else the CPU), ``cpu``, ``cuda``
+(any GPU) or ``cuda:N`` (GPU number N, from 0 on).
+"""
 
 import contextlib
 import os
@@ -30,7 +34,13 @@ class Environment:
 
 
 def environment(choice: str, threads: int) -> Environment:
-    """Describes the device that ``choice`` (auto, cpu, cuda, cuda:N) selects.
+    """Describes the device that ``choice`` selects, for the keys of tasks.
+
+    Where ``choice`` leaves the GPU open, it is the model of the first one; ``lease_device`` then leases that model only.
+
+    Args:
+        choice: the setting ``compute.device``.
+        threads: the setting ``compute.threads``.
 
     Raises:
         BadInput: ``choice`` names a GPU that this machine lacks.
@@ -48,9 +58,10 @@ def environment(choice: str, threads: int) -> Environment:
 
 @contextlib.contextmanager
 def lease_device(choice: str, locks: str, count: int | None = None) -> Iterator[torch.device]:
-    """Yields the device that ``choice`` (auto, cpu, cuda, cuda:N) selects and holds an exclusive lock on a GPU.
+    """Yields the device that ``choice`` selects; a GPU is locked while the block runs, so that no other stage uses it.
 
-    The lock holds for the whole machine: all clones, all users, and processes that see only some of its cards.
+    If all GPUs in question are locked, it waits without bound, after one line on stderr. The lock holds for the whole
+    machine: all clones, all users, and processes that see only some of its GPUs. The CPU needs no lock.
 
     Args:
         choice: the setting ``compute.device``.
@@ -58,7 +69,7 @@ def lease_device(choice: str, locks: str, count: int | None = None) -> Iterator[
         count: number of GPUs; None: those that torch sees.
 
     Raises:
-        BadInput: ``choice`` names a GPU that this machine lacks, or the folder or a file in it is none to lock in.
+        BadInput: ``choice`` names a GPU that this machine lacks, or lock files cannot be created or locked in the folder.
     """
     count = torch.cuda.device_count() if count is None else count
     if choice == "cpu" or (choice == "auto" and count == 0):
@@ -77,6 +88,7 @@ def lease_device(choice: str, locks: str, count: int | None = None) -> Iterator[
 
 
 def _model(index: int) -> str | None:
+    """The model name of GPU ``index``; None where it is not known, so that all GPUs count as one model."""
     try:
         return torch.cuda.get_device_name(index)
     except (AttributeError, AssertionError, RuntimeError):  # this torch or driver tells no name
@@ -126,10 +138,18 @@ def _no_gpu(choice: str, count: int) -> str:
 
 
 def prepare(threads: int) -> None:
-    """Configures torch so that the same inputs yield the same bits; called once in every process that computes."""
+    """Configures torch so that the same inputs yield the same bits; called once in every process that computes.
+
+    It holds for the whole process: the number of CPU threads, deterministic algorithms only (an operation that has none
+    then raises RuntimeError), no choice of cuDNN's kernels by timing, and no TF32 in products of float32.
+
+    Args:
+        threads: CPU threads of torch, the setting ``compute.threads``.
+    """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with a fixed workspace
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
+    # deterministic mode fills new tensors by default, which costs time and only helps code that reads before it writes
     torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]  # set by torch at run time
     torch.backends.cudnn.benchmark = False
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -145,11 +165,20 @@ def forget() -> None:
 
 
 def compiled(function: Callable) -> Callable:
-    """Compiles a network or function for the exact shapes of its inputs, after ``forget``."""
+    """Compiles a network or a function by ``torch.compile``, for the exact shapes of its inputs.
+
+    It calls ``forget`` first: whatever was compiled before is compiled again when it is next called.
+    """
     forget()
     return torch.compile(function, dynamic=False)
 
 
 def autocast(device: torch.device | str, precision: str) -> torch.autocast:
-    """The context of forward passes: ``fp32`` leaves them as they are, ``bf16`` lowers the operations that autocast lists."""
+    """Creates the context in which a network's forward pass runs.
+
+    Args:
+        device: the device of the network.
+        precision: ``fp32``, which changes nothing; or ``bf16``: operations for which torch's autocast deems it safe, such as
+            convolutions and products of matrices, run in bfloat16. Weights stay float32.
+    """
     return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=precision == "bf16")

@@ -1,4 +1,4 @@
-"""Errors that users can mend, reported in one sentence."""
+"""Errors that users can mend. A stage or command reports them in one sentence, without a traceback, by ``guarded``."""
 
 import errno
 import math
@@ -13,18 +13,25 @@ class BadInput(Exception):
 
 
 class Diverged(BadInput):
-    """Numbers of a computation are no longer finite. It would end the same from its last checkpoint, which goes with it."""
+    """A loss, or images, are no longer finite (NaN or infinite), so that the computation cannot go on.
+
+    The driver (``runtime.stage``) removes the task's checkpoint: a run that resumed from it would end the same way.
+    """
 
 
 def require_finite(values: Mapping[str, float], moment: str, lower: str) -> None:
     """Raises Diverged for the first of the recorded ``values`` that is not finite.
 
-    It reads numbers that a loop has recorded anyway, so that no step waits for the device.
+    For loops that train or distil. They call it with numbers that they have copied from the device anyway to record
+    them: a check of every step would make every step wait for the device.
 
     Args:
-        values: numbers by name.
+        values: losses and the like, by the name that the message gives them.
         moment: where in the loop they were recorded, as ``epoch 3 of 100``.
-        lower: the settings to lower, as in params.yaml.
+        lower: the settings to lower, as in params.yaml, for the message.
+
+    Raises:
+        Diverged: a value is NaN or infinite.
     """
     for name, value in values.items():
         if not math.isfinite(value):
@@ -32,9 +39,17 @@ def require_finite(values: Mapping[str, float], moment: str, lower: str) -> None
 
 
 def guarded(run: Callable[..., object], *args: object) -> int:
-    """Calls ``run(*args)`` and returns an exit status: 0, or 2 after one sentence on stderr.
+    """Calls ``run(*args)`` and turns errors that users can mend into one sentence on stderr.
 
-    Only a BadInput and errors of the disk (full, over quota, read-only, no permission) end in a sentence; others pass.
+    These are BadInput and errors of the disk (full, over quota, read-only, no permission). Any other exception passes with
+    its traceback: it is a fault of the code.
+
+    Args:
+        run: the body of a stage script or command.
+        *args: its arguments.
+
+    Returns:
+        The exit status of the process: 0, or 2 after such a sentence.
     """
     try:
         run(*args)

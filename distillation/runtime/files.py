@@ -1,4 +1,8 @@
-"""Files and folders that are complete or absent; files that are safe to open; JSON."""
+"""Files and folders that are complete or absent; files that are safe to open; JSON.
+
+What is written goes to a path with ``.partial`` first and is renamed when it is complete. A process that is killed
+while it writes leaves a ``.partial``, which nobody reads, and never half a file under the right name.
+"""
 
 import contextlib
 import json
@@ -23,9 +27,10 @@ _KINDS = (
 
 
 def regular(path: str | Path, cure: str = AGAIN) -> Path:
-    """Returns the path of a regular file, or of a link to one; every file that others may have made is opened after this.
+    """Returns ``path`` as a Path if a regular file, or a link to one, lies there.
 
-    A FIFO is waited for without end, and a device may have no end.
+    Every file that others may have made is checked by this before it is opened: to open a FIFO can wait for ever, and to
+    read a device may never end.
 
     Args:
         path: the file.
@@ -48,37 +53,45 @@ def regular(path: str | Path, cure: str = AGAIN) -> Path:
 
 
 def _require_file(path: Path, mode: int) -> None:
+    """Raises BadInput unless the mode (``st_mode``) of what lies at a path is that of a regular file."""
     if not stat.S_ISREG(mode):
         kind = next(name for test, name in _KINDS if test(mode))
         raise BadInput(f"{path} is {kind}, but should be a file: remove it, or name another one.")
 
 
 def read_bytes(path: Path) -> bytes:
-    """Reads a file, as ``regular`` tells one; the caller says what is to be done if it is missing.
+    """Reads a regular file; unlike ``regular`` it lets errors of the system pass, for which its caller has a better message.
 
     Raises:
-        BadInput: something else than a file lies there.
-        OSError: it cannot be read.
+        BadInput: a folder, FIFO, socket or device lies there.
+        OSError: the file is missing or cannot be read.
     """
     _require_file(path, path.stat().st_mode)
     return path.read_bytes()
 
 
 def unpacked_limit(path: str | Path) -> int:
-    """Returns the largest number of bytes that a file may honestly unpack to: RATIO times its own, or FLOOR."""
+    """Returns the most bytes that an archive may unpack to: RATIO times its own size, at least FLOOR.
+
+    A file that unpacks to more is refused as a bomb: a small file made to fill memory or disk.
+    """
     return max(FLOOR, RATIO * Path(path).stat().st_size)
 
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary path that replaces ``path`` if the block succeeds and is removed otherwise."""
+    """Yields a temporary path for a file, which replaces ``path`` atomically if the block succeeds.
+
+    If the block raises, the temporary file is removed and ``path`` stays as it was. The block has to write the file. The
+    folder is created if needed.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         yield partial
         with open(partial, "rb") as file:
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # else a power failure after the rename could leave an empty file
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -86,13 +99,17 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_output(out: str | Path) -> Iterator[Path]:
-    """Yields a temporary folder that replaces the out of a stage if the block succeeds and is removed otherwise."""
+    """Yields an empty temporary folder, which replaces ``out``, the folder of a stage's out, if the block succeeds.
+
+    If the block raises, the temporary folder is removed and ``out`` stays as it was.
+    """
     out = Path(out)
     partial = out.with_name(f"{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
+        # a folder cannot replace one that is not empty; a kill between the two leaves no out, and DVC runs the stage again
         shutil.rmtree(out, ignore_errors=True)
         partial.rename(out)
     finally:
@@ -100,7 +117,14 @@ def atomic_output(out: str | Path) -> Iterator[Path]:
 
 
 def set_aside(path: Path) -> Path:
-    """Moves a damaged file or folder to its name with ``.damaged``, in place of an earlier one; returns where it lies."""
+    """Renames a damaged file or folder, so that it is made anew and a person can still look at it.
+
+    Args:
+        path: an existing file or folder.
+
+    Returns:
+        Its new path: the same with ``.damaged`` at the end. What lay there before is replaced.
+    """
     place = path.with_name(f"{path.name}.damaged")
     if place.is_dir():
         shutil.rmtree(place)
@@ -120,10 +144,10 @@ def save_json(path: str | Path, value: object) -> None:
 
 
 def load_json(path: str | Path) -> Any:
-    """Reads a JSON file.
+    """Reads a JSON file in UTF-8.
 
     Raises:
-        BadInput: the file is missing or too large, or is no JSON.
+        BadInput: the file is missing, no regular file, larger than FLOOR, or no JSON.
     """
     if (size := regular(path).stat().st_size) > FLOOR:
         raise BadInput(f"{path} has {size:,} bytes, but no record of this pipeline has more than {FLOOR:,}: remove it.")
