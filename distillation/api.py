@@ -69,7 +69,8 @@ def load_dataset(params: Params, raw: str | Path = "data/raw") -> RealSet:
 
     Args:
         params: the section ``dataset``: name, size, normalisation.
-        raw: folder of downloads; published files are searched in ``raw/NAME``, and downloaded into it if they are missing.
+        raw: folder of downloads; published files are searched in ``raw/NAME``, and downloaded into it if they are
+            missing.
 
     Returns:
         The RealSet on the CPU: uint8 images of both splits, their labels, and the Space of the networks' inputs.
@@ -168,8 +169,8 @@ def evaluate(params: Params, distilled: DistilledSet, data: RealSet, protocol: s
         ``evaluate.test_every`` also best_test (percent, optimistic).
 
     Raises:
-        BadInput: the protocol cannot learn from the set's labels, which is so for features; the labels are a file beside
-            the set; or a loss is no longer finite (Diverged).
+        BadInput: the protocol cannot learn from the set's labels, which is so for features; the labels are a file
+            beside the set; or a loss is no longer finite (Diverged).
     """
     common = params.fields("evaluate", EvaluateCommon)
     settings, kind = training_settings(params, protocol, distilled.kind)
@@ -198,7 +199,7 @@ def evaluate(params: Params, distilled: DistilledSet, data: RealSet, protocol: s
 
 
 def plot(distilled: DistilledSet) -> Figure:
-    """Draws the distilled images in a matplotlib Figure, a column for each class: at most ten classes and ten images of each.
+    """Draws the distilled images in a matplotlib Figure: up to ten classes, and up to ten images of each.
 
     The images are converted to raw pixels and clamped to [0, 1] for display; ``distilled`` itself is not changed.
     """
@@ -211,6 +212,6 @@ def plot(distilled: DistilledSet) -> Figure:
 
 
 def _device(params: Params) -> str:
-    """The device of ``compute.device``: ``auto`` is ``cuda`` if there is a GPU. No GPU is leased: the user has chosen it."""
+    """The device of ``compute.device``: ``auto`` is ``cuda`` if there is a GPU. It is not leased: the user chose it."""
     choice = params.section("compute", Compute).device
     return ("cuda" if torch.cuda.is_available() else "cpu") if choice == "auto" else choice

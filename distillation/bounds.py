@@ -1,7 +1,8 @@
 """The bounds of numbers in params.yaml, each with its reason. What only a machine bounds is in ``checks.resources``.
 
 The names in lower case below are types of fields of a ``Section`` (see ``params``), which pydantic checks: a number out
-of its bounds is refused by name. Bounds exclude what can only be a slip, such as a count of 10^12, and never what a paper uses.
+of its bounds is refused by name. Bounds exclude what can only be a slip, such as a count of 10^12, and never what a
+paper uses.
 """
 
 from typing import Annotated

@@ -89,15 +89,16 @@ class Section(BaseModel):
 class Params:
     """The values of a parameter file, and a record of which of them were read.
 
-    The record is for tests. DVC reruns a stage only for the parameters that dvc.yaml declares for it. A test compares those
-    with ``reads``: a stage that read a parameter without declaring it would not rerun when that parameter changes.
+    The record is for tests. DVC reruns a stage only for the parameters that dvc.yaml declares for it. A test compares
+    those with ``reads``: a stage that read a parameter without declaring it would not rerun when that parameter
+    changes.
 
     Made by ``load``; a test may give a mapping.
 
     Attributes:
         values: the file's nested dicts, not validated; access to them is not recorded.
-        reads: set of the dotted paths that were read: by ``value`` and ``section`` the path itself, by ``fields`` one path
-            for each field.
+        reads: set of the dotted paths that were read: by ``value`` and ``section`` the path itself, by ``fields`` one
+            path for each field.
 
     Examples:
         >>> params = load("params.yaml")
@@ -138,8 +139,8 @@ class Params:
     def fields(self, path: str, schema: type[Schema]) -> Schema:
         """Reads and validates only the keys of a section that ``schema`` declares; the section may have others.
 
-        For a stage that depends on a part of a section, such as the common keys of ``method``: it should not rerun for the
-        others.
+        For a stage that depends on a part of a section, such as the common keys of ``method``: it should not rerun for
+        the others.
 
         Raises:
             BadInput: as ``section``.
@@ -186,8 +187,9 @@ def _text(path: Path) -> str:
 
 def _require_plain(values: dict, path: str | Path) -> None:
     """Raises BadInput unless a file's values, with all aliases followed, are few and plain: see ``_fault``."""
-    # A YAML alias repeats a value without its text, so that a short file could hold billions of values. They are counted
-    # as often as they occur, and the count ends at the bound. A stack instead of recursion needs no bound of depth.
+    # A YAML alias repeats a value without its text, so that a short file could hold billions of values. They are
+    # counted as often as they occur, and the count ends at the bound. A stack instead of recursion needs no bound of
+    # depth.
     total, rest = 0, [values]
     while rest:
         value = rest.pop()
@@ -238,7 +240,7 @@ def validate(schema: type[Schema], values: object, path: str) -> Schema:
 
 
 def _sentence(faults: "list[ErrorDetails]", schema: type[BaseModel], path: str) -> str:
-    """The sentence about the first of pydantic's faults: the key, its value, and what it should be or which keys exist."""
+    """The sentence about the first of pydantic's faults: the key, its value, and what would be right."""
     fault = faults[0]
     key = ".".join([path, *(str(part) for part in fault["loc"] if not _is_union_tag(part))])
     if fault["type"] == "extra_forbidden":
@@ -261,7 +263,7 @@ def _is_union_tag(part: int | str) -> bool:
 
 
 def _schema_at(schema: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel]:
-    """The schema of the nested section at a location of pydantic's; the last one that is a section, if it leads further."""
+    """The schema of the section at a location that pydantic reports, or of the last section on the way there."""
     for part in location:
         field = next((f for n, f in schema.model_fields.items() if part in (n, f.alias)), None)
         if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
@@ -288,8 +290,8 @@ class Compute(Section):
 
     Attributes:
         device: ``auto`` (a GPU if there is one, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
-        locks: absolute path of the folder with the lock files of GPUs (``device.lease_device``), or ``auto``: a folder in
-            the system's temporary one.
+        locks: absolute path of the folder with the lock files of GPUs (``device.lease_device``), or ``auto``: a folder
+            in the system's temporary one.
         workers: the most processes that a stage computes in, at least 1.
         threads: CPU threads of each process, at least 1.
         checkpoint: minimum seconds between two checkpoints of a task; 0: one after every unit of work that the cost of

@@ -22,15 +22,17 @@ class DistilledSet:
     Attributes:
         images: (M, C, H, W) float32, in ``space``; students train on exactly these numbers, never clamped or rescaled
             (``info['feed']`` is ``stored``).
-        labels: (M,) int64, the class of each image; None for images without a class.
-        targets: (M, K) float32 if ``info['labels']`` is ``soft`` (probabilities), ``logits``, ``regression`` (learnt
-            regression targets) or ``features``; else None.
-        space: the map between raw pixels and ``images``.
+        labels: (M,) int64, the class of each image, from 0 on; None for images without a class.
+        targets: what students learn if it is not the class: (M, K) float32, K classes, if ``info['labels']`` is
+            ``soft`` (probabilities), ``logits`` or ``regression`` (learnt regression targets); (M, F) if it is
+            ``features``; else None.
+        space: the map between raw pixels in [0, 1] and ``images``.
         info: the record.
 
-            - ``labels`` (the label kind), ``feed``, ``method``, ``seed``, ``ipc``, ``classes``, ``dataset``, always;
+            - always ``labels`` (the label kind), ``feed`` (always ``stored``), ``method`` (its name), ``seed``, ``ipc``
+              (images per class), ``classes`` (their names, in label order) and ``dataset`` (its name);
             - ``origin`` and ``file``, if the images come from another program;
-            - ``chosen``, of a coreset: the indices of its images in the training split;
+            - ``chosen``, of a coreset: the indices of its images in the training split, from 0 on;
             - ``lr``, if the method learnt a learning rate for students;
             - ``teacher`` (pool, networks, accuracies), once a teacher has labelled the set;
             - ``pixels`` (``png`` or ``jpeg``) and ``image_bytes``, if the images were read from files of that form (see
@@ -46,21 +48,26 @@ class DistilledSet:
     info: dict
 
     def save(self, path: str | Path) -> None:
-        """Writes the set as one file."""
+        """Writes the set as one safetensors file at ``path``, atomically; ``load`` reads it."""
         tensors.save(path, *self.packed())
 
     def packed(self) -> tuple[dict[str, Tensor], dict]:
-        """The tensors by name and the record, as a file holds them."""
+        """Returns the tensors by name and the record, as a file holds them; tensors that are None are left out."""
         content = {"images": self.images, "labels": self.labels, "targets": self.targets, **self.space.packed()}
         content = {name: value for name, value in content.items() if value is not None}
         return content, {**self.info, "space": self.space.kind}
 
     @classmethod
     def unpacked(cls, content: Mapping[str, Tensor], info: dict, path: str | Path) -> Self:
-        """Restores a set from what ``packed`` returns, which a file at ``path`` holds.
+        """Restores a set from what ``packed`` returned.
+
+        Args:
+            content: the tensors by name.
+            info: the record.
+            path: the file that held them, for messages; it is not read.
 
         Raises:
-            BadInput: the set is not what is described above.
+            BadInput: the set is not what is described above: see ``valid.check_set``.
         """
         valid.check_names(content, ["images"], path)
         space = Space.read(str(info.get("space")), content)
@@ -70,10 +77,14 @@ class DistilledSet:
 
     @classmethod
     def load(cls, path: str | Path, device: torch.device | str = "cpu") -> Self:
-        """Loads a file that ``save`` wrote.
+        """Loads and checks a file that ``save`` wrote.
+
+        Args:
+            path: the file.
+            device: where its tensors are loaded to.
 
         Raises:
-            BadInput: the file is missing or damaged, or as ``unpacked``.
+            BadInput: the file is missing or damaged, or the set is not what is described above.
         """
         return cls.unpacked(*tensors.load(Path(path), device), path)
 
@@ -84,14 +95,15 @@ class DistilledSet:
 
     @property
     def pixels(self) -> str:
-        """The form of the images: float, or the files that they were read from: png or jpeg."""
+        """The form in which the images are stored for students: ``float``, or files of 8 bits, ``png`` or ``jpeg``."""
         return self.info.get("pixels", "float")
 
     @property
     def bytes(self) -> dict[str, int]:
-        """Bytes of ``images`` and of ``labels``.
+        """Bytes that the ``images`` and the ``labels`` take when stored, by which sets are compared in the report.
 
-        Images take 4 a number, or what their files have; a hard label takes one byte, above 256 classes two.
+        An image takes 4 bytes a number or, of the form png or jpeg, the bytes of its file. A label takes 4 bytes a
+        target, or the bytes of the file beside the set; a hard label takes one byte, above 256 classes two.
         """
         return {"images": self.info.get("image_bytes", self.images.numel() * 4), "labels": self._label_bytes()}
 

@@ -1,4 +1,9 @@
-"""Faulty files of a dataset: they are collected, so that all are named at once, and refused or skipped together."""
+"""Faulty files of a dataset: they are collected, so that all are named at once, and refused or skipped together.
+
+A file is faulty if it cannot be used: it cannot be read, does not decode as an image, or lies in the wrong place.
+Readers raise Faulty for one and record it in the Findings of the dataset. When all files are read, ``Findings.settle``
+refuses the dataset, or skips the faulty files, by the setting ``dataset.faulty``.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,9 +22,9 @@ class Findings:
     """What the reading of a dataset found beside its images.
 
     Attributes:
-        skip: whether a dataset with faulty files is read without them.
-        faults: fault of each faulty file, by its name as ``shown`` writes it.
-        folders: names of all folders, of which some may be empty.
+        skip: whether a dataset with faulty files is read without them (``dataset.faulty: skip``).
+        faults: the fault of each faulty file, in words, by its name as ``shown`` writes it.
+        folders: names of all folders, empty ones too: a class whose folder has no image is an error.
     """
 
     skip: bool = False
@@ -31,10 +36,14 @@ class Findings:
         self.faults[shown(name)] = str(fault)
 
     def settle(self, where: object, cure: str = "mend or remove them, or set the dataset's `faulty` to skip") -> None:
-        """Ends the reading of ``where``.
+        """Ends the reading of a dataset: faulty files are refused, unless they are to be skipped.
+
+        Args:
+            where: the path of the dataset, for the message.
+            cure: an advice to the user, for the message.
 
         Raises:
-            BadInput: there are faulty files, and they are not to be skipped; it names the first ten and their number.
+            BadInput: there are faulty files, and ``skip`` is false; it names the first ten and their number.
         """
         if self.faults and not self.skip:
             raise BadInput(f"{where} has {counted(self.faults)}: {summary(self.faults)}: {cure}.")
@@ -45,10 +54,16 @@ class Findings:
 
 
 def add(findings: Findings | None, name: str, fault: Faulty, where: str = "") -> None:
-    """Records a faulty file.
+    """Records a faulty file or, where nothing collects faults, refuses it.
+
+    Args:
+        findings: what collects the faults of the dataset; None if the first faulty file is to be refused.
+        name: the file's name.
+        fault: its fault.
+        where: the beginning of the message, such as the archive's name with a colon.
 
     Raises:
-        BadInput: there are no ``findings`` that could hold it, so that the first faulty file is refused.
+        BadInput: there are no ``findings``.
     """
     if findings is None:
         raise BadInput(f"{where}{shown(name)} {fault}.") from fault
@@ -61,7 +76,7 @@ def counted(faults: Mapping[str, str]) -> str:
 
 
 def summary(faults: Mapping[str, str]) -> str:
-    """The first faults by name, and the number of others, as the middle of a sentence."""
+    """The first ten faults, sorted by name, and the number of others, as the middle of a sentence."""
     first = [f"{name} {faults[name]}" for name in sorted(faults)[:NAMED]]
     return "; ".join(first) + (f"; and {len(faults) - NAMED:,} more" if len(faults) > NAMED else "")
 

@@ -1,8 +1,8 @@
 """Images that stay in their files and are decoded when they are used: those of a dataset too large for memory.
 
 An index holds the path of each image and the SHA-256 of its file, which is verified on every read. So the index alone
-determines the bits, as the pixels of a dataset in memory do. The files may lie anywhere: ``FOLDER`` of the repository
-holds them, unpacked, or a link to them.
+determines the pixels, and DVC tracks the index, not the images. Their files lie in a folder below ``FOLDER`` of the
+repository, unpacked from an archive; or a link there leads to where they lie.
 """
 
 import hashlib
@@ -32,7 +32,8 @@ class IndexedImages:
     """Images in files, with the part of the interface of a uint8 Tensor (N, C, S, S) that stages use.
 
     ``images[indices]`` (int64) decodes those images onto the device; ``images.split(n)`` decodes all, n at a time.
-    ``images[mask]`` (bool) selects images without decoding them.
+    ``images[mask]`` (bool) selects images without decoding them. Decoding raises BadInput if a file is missing, has
+    changed since it was indexed, or does not decode.
 
     Args:
         root: the folder of the files.
@@ -60,12 +61,12 @@ class IndexedImages:
 
     @classmethod
     def read(cls, content: Mapping[str, Tensor], split: str, info: dict, device: torch.device | str) -> Self:
-        """Restores the images that ``packed`` described in a file with the record ``info``.
+        """Restores the images of a split from the file of a RealSet; no image is read yet.
 
         Args:
-            content: the file's tensors.
-            split: as in ``packed``.
-            info: the file's record, with ``index``, ``channels``, ``size`` and ``colour``.
+            content: the file's tensors, among them those of ``packed``.
+            split: ``train`` or ``test``.
+            info: the file's record, with ``index`` (name of the images' folder), ``channels``, ``size`` and ``colour``.
             device: the device of the decoded images.
 
         Raises:
@@ -82,7 +83,14 @@ class IndexedImages:
         return cls(root, paths, digests, info["channels"], info["size"], info["colour"], device)
 
     def packed(self, split: str) -> dict[str, Tensor]:
-        """The paths (UTF-8, separated by zero bytes) and digests as tensors, under names that begin with ``split``."""
+        """Returns the index as tensors that a file can hold, of which ``read`` restores it.
+
+        Args:
+            split: ``train`` or ``test``, by which the names of the tensors begin.
+
+        Returns:
+            ``{split}_paths`` (B,) uint8, all paths as UTF-8, separated by zero bytes; ``{split}_sha256`` (N, 32) uint8.
+        """
         paths = np.frombuffer("\0".join(self.paths).encode(), np.uint8)
         return {f"{split}_paths": torch.from_numpy(paths.copy()), f"{split}_sha256": self.digests}
 
@@ -96,7 +104,10 @@ class IndexedImages:
         return self._end(self._begin(index))
 
     def split(self, count: int) -> Iterator[Tensor]:
-        """Yields all images, ``count`` at a time; the next batch is decoded while one is in use."""
+        """Yields all images in their order, as uint8 Tensors of at most ``count`` images on the device.
+
+        Threads decode the next batch while the caller uses one, so two batches are in memory.
+        """
         first, *rest = torch.arange(len(self)).split(count)
         pending = self._begin(first)
         for indices in rest:
@@ -109,6 +120,7 @@ class IndexedImages:
         return self._of(torch.arange(len(self)), device)
 
     def _of(self, indices: Tensor, device: torch.device | str) -> "IndexedImages":
+        """The images with these indices (n,) int64, not decoded."""
         paths = [self.paths[i] for i in indices.tolist()]
         channels, size = self.shape[1], self.shape[2]
         return IndexedImages(self.root, paths, self.digests[indices], channels, size, self.colour, device)
@@ -122,11 +134,11 @@ class IndexedImages:
         """The decoded images (n, C, S, S) uint8, on the device."""
         out, futures = pending
         for future in futures:
-            future.result()
+            future.result()  # raises what its thread raised
         return torch.from_numpy(out).to(self.device)
 
     def _fill(self, out: np.ndarray, place: int, i: int) -> None:
-        """Decodes image ``i`` into ``out[place]``."""
+        """Decodes image ``i`` into ``out[place]``, after its digest was verified."""
         path = self.root / self.paths[i]
         try:
             content = read_bytes(path)
@@ -145,9 +157,10 @@ class IndexedImages:
 
 
 def indices_on(images: Tensor | IndexedImages) -> torch.device:
-    """The device on which indices into ``images`` cause no wait.
+    """The device on which indices into ``images`` should be, so that a loop over batches does not wait.
 
-    It is a Tensor's own device, but the CPU for images in files: decoding begins before the device finishes a batch.
+    For a Tensor it is its own device. For images in files it is the CPU, which has to read the indices: from a GPU they
+    would come only once the GPU has finished the batch before.
     """
     return torch.device("cpu") if isinstance(images, IndexedImages) else images.device
 

@@ -23,7 +23,13 @@ _BROKEN = (
 
 
 def save(path: str | Path, tensors: Mapping[str, torch.Tensor], info: Mapping[str, object]) -> None:
-    """Writes tensors by name, and ``info`` (JSON values) as text under the name ``info``."""
+    """Writes tensors and a record as one npz file; not atomically, as ``export`` writes into a temporary folder.
+
+    Args:
+        path: the file; its folder has to exist.
+        tensors: tensors by name, of types that numpy has; none may be called ``info``.
+        info: JSON values, written as text under the name ``info``.
+    """
     arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
     with open(path, "wb") as file:
         record = np.array(json.dumps(info, sort_keys=True))
@@ -31,9 +37,17 @@ def save(path: str | Path, tensors: Mapping[str, torch.Tensor], info: Mapping[st
 
 
 def load(path: str | Path) -> tuple[dict[str, torch.Tensor], Any]:
-    """Loads the tensors of any npz file, by name, and its record, None if it has none.
+    """Loads any npz file, whoever made it.
 
-    No array is made before its file is known to hold as many bytes as its header promises.
+    An npz is a zip of one npy file for each array. Its headers are compared with the sizes of the files before arrays
+    are
+    made: a header alone could make numpy allocate more than the memory.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The tensors by name, on the CPU, and the record that ``save`` wrote; None if the file has no ``info``.
 
     Raises:
         BadInput: the file is missing, is no npz file or a damaged one, is a bomb, or holds other values than numbers.

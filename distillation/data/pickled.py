@@ -1,4 +1,7 @@
-"""Files of torch.save, loaded without running any code that they could hold."""
+"""Files of torch.save (pickles), loaded without running any code that they could hold.
+
+They come from other programs: images of ``method.imported`` and weights of imported teachers.
+"""
 
 import argparse
 import re
@@ -21,11 +24,14 @@ _ALLOWED += [(_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "
 
 
 def unpickled(path: str | Path, cure: str) -> Any:
-    """Loads tensors, numbers, text, and lists and dicts of them, onto the CPU.
+    """Loads a file of torch.save onto the CPU: tensors, numbers, text, and lists, tuples and dicts of them, nested.
 
     Args:
-        path: a file of torch.save.
-        cure: the end of the message, an advice to the user.
+        path: a file of torch.save, in its zip format or the older one.
+        cure: the end of the message if the file does not load, an advice to the user.
+
+    Returns:
+        What was saved.
 
     Raises:
         BadInput: the file is missing, damaged or a bomb, holds objects that could run code, or tensors that are not
@@ -55,7 +61,8 @@ def _refuse_bombs(path: str | Path) -> None:
 
 
 def _tensors(content: object) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yields each tensor in nested dicts and lists, with the last key or place that leads to it; a stack bounds no depth."""
+    """Yields each tensor in nested dicts, lists and tuples, with the last key or place that leads to it."""
+    # a stack, where recursion would bound the depth
     stack, seen = [("a value", content)], set()
     while stack:
         name, value = stack.pop()
@@ -75,7 +82,7 @@ def _named(key: object) -> str:
 
 
 def _fault(message: str) -> str:
-    """The middle of a sentence about the message of the unpickler."""
+    """The middle of a sentence that says what the unpickler's message means."""
     if "TorchScript" in message:
         return "is a TorchScript archive, which holds code, and is refused"
     if match := re.search(r"GLOBAL ([\w.]+)", message):

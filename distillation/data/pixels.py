@@ -20,7 +20,7 @@ COLOUR = ("RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr")
 def opened(
     name: object, content: bytes, size: int | None = None, colour: str = "auto", squash: bool = False
 ) -> Image.Image:
-    """Decodes an image to mode L (grey) or RGB.
+    """Decodes an image as ``decoded`` does, where one faulty image ends the work (Faulty becomes BadInput).
 
     Args:
         name: the file's name, for messages.
@@ -29,8 +29,11 @@ def opened(
         colour: as in ``decoded``.
         squash: as in ``decoded``.
 
+    Returns:
+        The image, of mode L (grey) or RGB.
+
     Raises:
-        BadInput: as ``decoded`` raises Faulty.
+        BadInput: the image does not decode, has too many pixels or 16-bit ones.
     """
     try:
         return decoded(content, size, colour, squash)
@@ -39,16 +42,20 @@ def opened(
 
 
 def decoded(content: bytes, size: int | None = None, colour: str = "auto", squash: bool = False) -> Image.Image:
-    """Decodes an image to mode L (grey) or RGB.
+    """Decodes the bytes of an image file to 8-bit pixels, grey or RGB, and resizes it to a square.
 
     Transparency is dropped, and the orientation that a camera noted is ignored, as in torchvision's ImageFolder.
 
     Args:
-        content: the file's bytes.
-        size: pixels of a side: the shorter side is resized to it (Lanczos) and the central square kept. None keeps the
-            pixels as they are.
-        colour: ``auto`` (as the file is), ``grey`` (ITU-R 601 luma) or ``rgb``.
-        squash: resizes each side by itself, which keeps all of an image but not its proportions.
+        content: the file's bytes, in one of ``FORMATS``.
+        size: pixels of a side of the square; None keeps height and width as they are.
+        colour: ``auto`` (grey if the file is, else RGB), ``grey`` (ITU-R 601 luma) or ``rgb``.
+        squash: how an image that is no square becomes one. False: the central square is cut out and resized. True:
+            height and width are resized apart, which keeps all of an image but not its proportions. Both with Lanczos'
+            filter.
+
+    Returns:
+        The image, of mode L (grey) or RGB.
 
     Raises:
         Faulty: the image does not decode, has too many pixels or 16-bit ones.
@@ -74,7 +81,7 @@ def _reason(error: Exception) -> str:
 
 
 def shaped(image: Image.Image, size: int | None, colour: str, squash: bool = False) -> Image.Image:
-    """Converts an image to another size and colour; the arguments are those of ``decoded``."""
+    """Converts an open image to another size and colour, mode L or RGB; the arguments are those of ``decoded``."""
     if colour == "auto":
         colour = "grey" if image.mode in GREY else "rgb"
     image = image.convert("L" if colour == "grey" else "RGB")
@@ -86,5 +93,5 @@ def shaped(image: Image.Image, size: int | None, colour: str, squash: bool = Fal
 
 
 def planes(pixels: "np.ndarray") -> "np.ndarray":
-    """Rearranges an array (H, W) or (H, W, 3) so that it broadcasts to (C, H, W): grey fills every channel."""
+    """Rearranges pixels (H, W, 3) to (3, H, W); grey ones (H, W) stay, as they broadcast to every channel."""
     return pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

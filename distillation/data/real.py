@@ -21,14 +21,26 @@ FILE = "dataset.safetensors"
 
 @dataclass(frozen=True)
 class Split:
-    """Images (N, C, H, W) uint8, in memory or in files, and labels (N,) int64."""
+    """The training or the test images of a dataset, with their labels.
+
+    Attributes:
+        images: (N, C, H, W) uint8, raw pixels: a Tensor, or IndexedImages that are decoded when they are used.
+        labels: (N,) int64, the class of each image, from 0 on.
+    """
 
     images: Tensor | IndexedImages
     labels: Tensor
 
     @classmethod
     def read(cls, content: Mapping[str, Tensor], name: str, info: dict, device: torch.device | str) -> Self:
-        """Restores the split ``name``, onto ``device``, from the tensors of ``packed`` and the file's record ``info``."""
+        """Restores a split from the file of a RealSet.
+
+        Args:
+            content: the file's tensors, among them those of ``packed``.
+            name: ``train`` or ``test``.
+            info: the file's record.
+            device: where images in files are decoded to; images in memory stay on the device of ``content``.
+        """
         images = content.get(f"{name}_images")
         if images is None:
             images = IndexedImages.read(content, name, info, device)
@@ -58,12 +70,12 @@ class Split:
 
 @dataclass(frozen=True)
 class RealSet:
-    """Train and test splits of a dataset.
+    """A real dataset: train and test splits, and how pixels become inputs of networks.
 
     Attributes:
-        train: the training images.
-        test: the test images.
-        space: the map from raw pixels to the networks' inputs.
+        train: the training images: what methods, teachers and baselines use.
+        test: the test images, on which networks are tested; methods never see them.
+        space: the map from raw pixels in [0, 1] to the networks' inputs, such as normalisation by channel.
         info: the record.
 
             - ``name``, ``channels``, ``size`` (pixels of a side);
@@ -81,13 +93,17 @@ class RealSet:
     info: dict
 
     def save(self, folder: str | Path) -> None:
-        """Writes ``folder/dataset.safetensors``."""
+        """Writes the set as ``folder/dataset.safetensors``, atomically; of images in files only their index."""
         content = {**self.train.packed("train"), **self.test.packed("test"), **self.space.packed()}
         tensors.save(Path(folder) / FILE, content, {**self.info, "space": self.space.kind})
 
     @classmethod
     def load(cls, folder: str | Path, device: torch.device | str = "cpu") -> Self:
-        """Loads what ``save`` wrote.
+        """Loads and checks what ``save`` wrote.
+
+        Args:
+            folder: the folder of the file.
+            device: where tensors are loaded to, and images in files decoded to.
 
         Raises:
             BadInput: the file is missing or damaged, or the set is not what is described above.
@@ -107,7 +123,7 @@ class RealSet:
         return replace(self, train=self.train.to(device), test=self.test.to(device), space=self.space.to(device))
 
     def encode(self, images: Tensor) -> Tensor:
-        """Converts uint8 images (N, C, H, W) to float32 in this set's space."""
+        """Converts uint8 images (N, C, H, W) to inputs of networks: float32, divided by 255, mapped to this set's space."""
         return self.space.encode(images.float() / 255)
 
     @property
@@ -132,17 +148,17 @@ class RealSet:
 
     @cached_property
     def members(self) -> list[Tensor]:
-        """The indices (n,) int64, on the CPU, of the training images of each class, in their order."""
+        """For each class, in label order, the indices (n,) int64 on the CPU of its training images, ascending."""
         labels = self.train.labels.cpu()
         return [torch.nonzero(labels == c).squeeze(1) for c in range(len(self.classes))]
 
     def shorter(self, count: int) -> dict[str, int]:
-        """The numbers of training images of the classes that have fewer than ``count``, by name."""
+        """The classes with fewer than ``count`` training images: the number of their images by the class's name."""
         sizes = {name: len(members) for name, members in zip(self.classes, self.members, strict=True)}
         return {name: size for name, size in sizes.items() if size < count}
 
     def require(self, ipc: int) -> None:
-        """Raises BadInput if a class has fewer than ``ipc`` training images, from which a selection of so many is drawn."""
+        """Raises BadInput if a class has fewer than ``ipc`` training images, so that ``ipc`` of them cannot be selected."""
         if short := self.shorter(ipc):
             raise BadInput(
                 f"method.ipc is {ipc}, but {self.info['name']} has fewer training images of {listed(short)}: set it to "
@@ -150,27 +166,38 @@ class RealSet:
             )
 
     def sample(self, counts: Sequence[int], draws: torch.Generator) -> list[Tensor]:
-        """Draws different random training images of each class.
+        """Draws random training images of each class, without replacement.
 
         Args:
-            counts: number of images of each class; of a class with fewer, all are drawn.
+            counts: number of images for each class, in label order; of a class with fewer, all are drawn.
             draws: a CPU generator.
 
         Returns:
-            For each class the indices (n,) of its images, int64 on the CPU.
+            For each class the indices (n,) of its images in the training split, int64 on the CPU, in random order.
         """
+        # whole permutations, so that the first images drawn are the same whatever the counts
         orders = [torch.randperm(len(members), generator=draws) for members in self.members]
         return [members[order[:n]] for members, order, n in zip(self.members, orders, counts, strict=True)]
 
 
 def listed(sizes: Mapping[str, int]) -> str:
-    """The first ten classes by name with the numbers of their images, and how many more there are."""
+    """A list for a sentence: the first ten classes with the numbers of their images, and how many more there are.
+
+    Args:
+        sizes: numbers of images by the class's name, as ``RealSet.shorter`` returns them.
+    """
     first = [f"'{shown(name)}' ({size})" for name, size in list(sizes.items())[:NAMED]]
     return ", ".join(first) + (f" and {len(sizes) - NAMED:,} more classes" if len(sizes) > NAMED else "")
 
 
 def loaded(folder: Path, device: str) -> RealSet:
-    """Loads the RealSet of a folder onto the device, once a process.
+    """Loads the RealSet of a folder onto a device, for work that worker processes compute.
+
+    The two sets used last stay in memory: a process computes many tasks on the same data, one after the other.
+
+    Args:
+        folder: the folder that ``RealSet.save`` wrote.
+        device: where its images, labels and space go.
 
     Raises:
         BadInput: as ``RealSet.load``.

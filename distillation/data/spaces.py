@@ -1,4 +1,9 @@
-"""Spaces of stored pixels: raw in [0, 1], normalised per channel, or ZCA-whitened; and the inverse maps."""
+"""Spaces: what the numbers of stored images mean, and the maps between them and raw pixels.
+
+Networks do not take raw pixels but normalised (or ZCA-whitened) ones, and distilled images are optimised as such
+numbers. The Space stored with each set says how to get raw pixels back, to show images or to give them to other
+networks.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +19,14 @@ PREFIX = "space."
 class Space:
     """An invertible map from raw pixels in [0, 1], (N, C, H, W), to the networks' inputs.
 
+    ``normalised`` maps a pixel x of a channel to (x - mean) / std. ``whitened`` (ZCA) maps a flattened image x to
+    (x - mean) · matrix, so that all its numbers are nearly uncorrelated over the training images; ``inverse`` maps
+    back.
+
     Attributes:
         kind: ``raw`` (identity), ``normalised`` or ``whitened``.
-        tensors: of ``normalised`` the ``mean`` and ``std``, (C,) each, of pixels in [0, 1]; of ``whitened`` the ``mean``
-            (D,), ``matrix`` and ``inverse`` (D, D), D = C·H·W.
+        tensors: float32 by name: of ``raw`` none; of ``normalised`` the ``mean`` and ``std``, (C,) each, of pixels in
+            [0, 1]; of ``whitened`` the ``mean`` (D,), ``matrix`` and ``inverse`` (D, D), D = C·H·W.
     """
 
     kind: str
@@ -30,16 +39,16 @@ class Space:
 
     @classmethod
     def normalised(cls, mean: Sequence[float], std: Sequence[float]) -> Self:
-        """The normalisation by the mean and std of each channel, for pixels in [0, 1]."""
+        """The normalisation by the mean and std (C numbers each) of each channel of pixels in [0, 1]."""
         return cls("normalised", {"mean": torch.tensor(mean), "std": torch.tensor(std)})
 
     @classmethod
     def read(cls, kind: str, tensors: Mapping[str, Tensor]) -> Self:
-        """Restores the space that ``packed`` described among the tensors of a file."""
+        """Restores a space from a file's tensors: those of ``packed`` among them, and the kind in the file's record."""
         return cls(kind, {n.removeprefix(PREFIX): t for n, t in tensors.items() if n.startswith(PREFIX)})
 
     def packed(self) -> dict[str, Tensor]:
-        """The space's tensors, under names that begin with ``PREFIX``."""
+        """Returns the space's tensors for a file that holds others too, under names that begin with ``PREFIX``."""
         return {PREFIX + name: tensor for name, tensor in self.tensors.items()}
 
     def to(self, device: torch.device | str) -> "Space":
@@ -63,15 +72,17 @@ class Space:
         return encoded
 
     def pad_value(self) -> Tensor | None:
-        """The value (1, C, 1, 1) by which crops pad images: black, since published code pads before it normalises.
+        """The value by which random crops pad images of this space.
 
-        None stands for 0, which is black in raw images. In whitened images no number belongs to one pixel, and 0 is the
-        mean.
+        Returns:
+            Of a normalised space black, (1, C, 1, 1): published code pads raw images with 0 before it normalises them.
+            None, for which crops pad with 0, of the others: 0 is black in raw images; in whitened ones, where no
+            number belongs to one pixel, it is the mean.
         """
         return -self._channel("mean") / self._channel("std") if self.kind == "normalised" else None
 
     def same(self, other: "Space") -> bool:
-        """Whether both spaces are the same map, so that images need no conversion."""
+        """Whether both spaces are the same map: kinds and all numbers are equal, so that images need no conversion."""
         return (
             self.kind == other.kind
             and self.tensors.keys() == other.tensors.keys()

@@ -1,4 +1,8 @@
-"""A set's images as files of 8 bits a value, and back: what those see who read images that were published as files."""
+"""A distilled set's images written to files of 8 bits a value and read again, in memory.
+
+SRe2L, CDA and SC-DD publish and evaluate images that were saved as JPEG files; other methods keep float32 numbers. With
+``relabel.pixels`` (``float``, ``png``, ``jpeg``) students of any set are given either.
+"""
 
 import io
 from dataclasses import replace
@@ -22,15 +26,18 @@ EXACT = 1e-2  # house: in steps of 1 / 255, above the rounding of float32 on the
 
 
 def as_read(distilled: "DistilledSet", form: Form) -> "DistilledSet":
-    """Returns a set with the images that a reader of its files gets, in the same space.
+    """Returns a set with its images as they are after they were saved as files of 8 bits and loaded.
 
-    The raw pixels are clamped to [0, 1], truncated to 8 bits as in the code of SRe2L, CDA and SC-DD, written as a file in
-    memory, read from it and mapped to the space again. A value just below one of 256 (by ``EXACT``) is that one, so that
-    real images as PNG stay what they are. The record then has ``pixels``, the form, and ``image_bytes``, of all files.
+    The images are mapped to raw pixels, clamped to [0, 1], truncated to 8 bits as in the code of SRe2L, CDA and SC-DD,
+    written to a file in memory, read from it and mapped to the space again.
 
     Args:
-        distilled: the set.
+        distilled: the set; it is not changed.
         form: ``png``, ``jpeg`` (quality 75, colours at half the resolution), or ``float``: the set as it is.
+
+    Returns:
+        A set with these images, in the same space; its record also has ``pixels``, the form, and ``image_bytes``, the
+        bytes of all files together.
 
     Raises:
         BadInput: the images are neither grey nor RGB.
@@ -42,6 +49,8 @@ def as_read(distilled: "DistilledSet", form: Form) -> "DistilledSet":
             f"relabel.pixels is {form}, which takes 1 or 3 channels, but the images have {channels}: set float."
         )
     raw = distilled.space.decode(distilled.images).clamp(0, 1)
+    # float32 brings real pixels back just below one of the 256 values, from where truncation would make them one
+    # darker: EXACT is added first, so that real images as PNG stay what they are
     files = [encoded(image, form) for image in as_arrays((raw * 255 + EXACT).floor())]
     decoded = torch.stack([_pixels(file, channels) for file in files])
     images = distilled.space.encode(decoded.to(raw.device).float() / 255)
@@ -51,7 +60,7 @@ def as_read(distilled: "DistilledSet", form: Form) -> "DistilledSet":
 
 
 def encoded(pixels: np.ndarray, form: str) -> bytes:
-    """Returns the file of an image (H, W, 1 or 3) uint8 in the form ``png`` or ``jpeg``."""
+    """Returns the content of a file with an image (H, W, 1 or 3) uint8, in the form ``png`` or ``jpeg``."""
     grey, content = pixels.shape[2] == 1, io.BytesIO()
     options: dict[str, Any] = {"quality": QUALITY} if form == "jpeg" else {}
     if form == "jpeg" and not grey:

@@ -1,4 +1,8 @@
-"""What containers have to be: each is checked whole when it is read, whoever wrote it, before any of it is used."""
+"""What the containers DistilledSet, RealSet and Space have to be: types, shapes, ranges and records.
+
+Each is checked whole when it is read, whoever wrote it, so that other code can rely on it. In every function here,
+``path`` or ``place`` is the file or its part, for the message of the BadInput that is raised.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -18,6 +22,9 @@ if TYPE_CHECKING:
     from distillation.data.real import RealSet, Split
     from distillation.data.spaces import Space
 
+# What a set's labels are: class numbers; probabilities; logits; learnt regression targets; features of a
+# self-supervised teacher; or a file beside the set, with the teachers themselves (online) or their logits for augmented
+# batches (fkd).
 Kind = Literal["hard", "soft", "logits", "regression", "features", "online", "fkd"]
 SUM = 1e-3  # house: by how much the probabilities of an image may miss the sum 1; those of half precision miss 5e-4
 BYTE = 0.5 / 255  # half a step of 8 bits, by which what was resized or rounded leaves [0, 1]
@@ -36,7 +43,13 @@ class Record(BaseModel):
 
 
 class Labelling(Record):
-    """The settings of the teachers whose labels are a file beside a set."""
+    """The settings of the teachers whose labels are a file beside a set.
+
+    Attributes:
+        pick: whether the predictions are the mean over all teachers, or those of the first one.
+        mode: whether the teachers' batch norms use running statistics (eval) or those of the batch (train).
+        temperature: what logits are divided by before softmax.
+    """
 
     pick: Literal["mean", "one"]
     mode: Literal["eval", "train"]
@@ -44,7 +57,14 @@ class Labelling(Record):
 
 
 class Teacher(Record):
-    """The teacher that labelled a set."""
+    """The teachers that labelled a set.
+
+    Attributes:
+        pool: the name of their pool.
+        networks: their network names.
+        accuracy: their mean accuracy on the real test set, in percent; None if no teacher has one.
+        agreement: percent of the set's images to which they give the class that these were made for.
+    """
 
     pool: str
     networks: list[str]
@@ -53,7 +73,7 @@ class Teacher(Record):
 
 
 class SetRecord(Record):
-    """The record of a DistilledSet; see there."""
+    """The record of a DistilledSet, whose docstring describes the entries."""
 
     labels: Kind
     feed: Literal["stored"]
@@ -74,14 +94,14 @@ class SetRecord(Record):
 
 
 class SourceFile(Record):
-    """A file that a RealSet was read from."""
+    """A file that a RealSet was read from: its name, and its SHA-256 in hexadecimal digits."""
 
     name: str
     sha256: str
 
 
 class RealRecord(Record):
-    """The record of a RealSet; see there."""
+    """The record of a RealSet, whose docstring describes the entries."""
 
     name: str
     classes: list[str] = Field(min_length=1)
@@ -121,7 +141,7 @@ def check_set(distilled: "DistilledSet", path: "str | Path") -> None:
     count = len(images)
     if labels is not None:
         check_labels(labels, count, len(info["classes"]), path)
-    beside = kind in ("online", "fkd")
+    beside = kind in ("online", "fkd")  # labels in a file beside the set, which is not checked here
     if (targets is None) != (beside or kind == "hard"):
         raise BadInput(f"{path} has labels of kind {kind} {'with' if targets is not None else 'without'} targets.")
     if kind == "hard" and labels is None:
@@ -189,9 +209,15 @@ def check_labels(labels: Tensor, count: int, classes: int, place: "str | Path") 
 
 
 def check_targets(targets: Tensor, kind: str, count: int, classes: int, place: "str | Path") -> None:
-    """Raises BadInput unless targets of a kind are (count, classes), or (count, F) features, float32 and finite.
+    """Raises BadInput unless targets are float32, finite and of the right shape for their kind.
 
-    Soft ones are probabilities.
+    Args:
+        targets: (count, classes); of the kind features (count, F), F at least 1. Soft ones have to be probabilities: at
+            least 0, each row of sum 1.
+        kind: a Kind that has targets.
+        count: number of images.
+        classes: number of classes.
+        place: their file, for the message.
     """
     width = targets.shape[1] if kind == "features" and targets.ndim == 2 else classes
     if targets.shape != (count, width) or width < 1 or targets.dtype != torch.float32:
@@ -208,13 +234,13 @@ def check_targets(targets: Tensor, kind: str, count: int, classes: int, place: "
 
 
 def check_finite(values: Tensor, name: str, place: "str | Path") -> None:
-    """Raises BadInput if numbers are not finite."""
+    """Raises BadInput if a number is not finite; ``name`` is that of the numbers in the message, like ``targets``."""
     if values.is_floating_point() and not bool(values.isfinite().all()):
         raise BadInput(f"{place} has {name} with numbers that are not finite.")
 
 
 def check_space(space: "Space", shape: Sequence[int], place: "str | Path") -> None:
-    """Raises BadInput unless a Space is one for images of a shape (C, H, W)."""
+    """Raises BadInput unless a Space is a map of images of a shape (C, H, W): its tensors have the sizes for it."""
     channels, count = shape[0], shape[0] * shape[1] * shape[2]
     shapes: Mapping[str, Mapping[str, tuple[int, ...]]] = {
         "raw": {},
@@ -236,9 +262,11 @@ def check_space(space: "Space", shape: Sequence[int], place: "str | Path") -> No
 def check_pixels(raw: Tensor, reach: float, place: "str | Path", cure: str) -> None:
     """Raises BadInput if raw pixels lie outside [0, 1] by more than ``reach``.
 
+    It detects an imported set whose numbers are in another space than it states, such as pixels from 0 to 255.
+
     Args:
         raw: the pixels, decoded from their space.
-        reach: BYTE for stored pixels, REACH for optimised ones.
+        reach: BYTE for pixels that were stored as 8 bits, REACH for optimised ones.
         place: their file, for the message.
         cure: an advice to the user.
     """

@@ -1,7 +1,7 @@
 """The device of a stage: leased (one stage a GPU), deterministic, in the chosen precision.
 
-Everywhere ``choice`` is the setting ``compute.device``: ``auto`` (a GPU if there is one, else the CPU), ``cpu``, ``cuda``
-(any GPU) or ``cuda:N`` (GPU number N, from 0 on).
+Everywhere ``choice`` is the setting ``compute.device``: ``auto`` (a GPU if there is one, else the CPU), ``cpu``,
+``cuda`` (any GPU) or ``cuda:N`` (GPU number N, from 0 on).
 """
 
 import contextlib
@@ -36,7 +36,8 @@ class Environment:
 def environment(choice: str, threads: int) -> Environment:
     """Describes the device that ``choice`` selects, for the keys of tasks.
 
-    Where ``choice`` leaves the GPU open, it is the model of the first one; ``lease_device`` then leases that model only.
+    Where ``choice`` leaves the GPU open, it is the model of the first one; ``lease_device`` then leases only that
+    model.
 
     Args:
         choice: the setting ``compute.device``.
@@ -69,7 +70,7 @@ def lease_device(choice: str, locks: str, count: int | None = None) -> Iterator[
         count: number of GPUs; None: those that torch sees.
 
     Raises:
-        BadInput: ``choice`` names a GPU that this machine lacks, or lock files cannot be created or locked in the folder.
+        BadInput: ``choice`` names a GPU that this machine lacks, or the folder does not permit lock files.
     """
     count = torch.cuda.device_count() if count is None else count
     if choice == "cpu" or (choice == "auto" and count == 0):
@@ -178,7 +179,7 @@ def autocast(device: torch.device | str, precision: str) -> torch.autocast:
 
     Args:
         device: the device of the network.
-        precision: ``fp32``, which changes nothing; or ``bf16``: operations for which torch's autocast deems it safe, such as
+        precision: ``fp32``, which changes nothing; or ``bf16``: the operations that torch's autocast lists, such as
             convolutions and products of matrices, run in bfloat16. Weights stay float32.
     """
     return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=precision == "bf16")

@@ -12,8 +12,8 @@ def dvc_hash(path: str | Path) -> str:
         path: an existing file or folder.
 
     Returns:
-        The md5 of a file (32 hexadecimal digits); for a folder the md5 of a JSON list of its files' names and md5s, with the
-        suffix ``.dir``.
+        The md5 of a file (32 hexadecimal digits); for a folder the md5 of a JSON list of its files' names and md5s,
+        with the suffix ``.dir``.
     """
     path = Path(path)
     if path.is_file():

@@ -41,8 +41,8 @@ def require_finite(values: Mapping[str, float], moment: str, lower: str) -> None
 def guarded(run: Callable[..., object], *args: object) -> int:
     """Calls ``run(*args)`` and turns errors that users can mend into one sentence on stderr.
 
-    These are BadInput and errors of the disk (full, over quota, read-only, no permission). Any other exception passes with
-    its traceback: it is a fault of the code.
+    These are BadInput and errors of the disk (full, over quota, read-only, no permission). Any other exception passes
+    with its traceback: it is a fault of the code.
 
     Args:
         run: the body of a stage script or command.

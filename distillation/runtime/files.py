@@ -29,8 +29,8 @@ _KINDS = (
 def regular(path: str | Path, cure: str = AGAIN) -> Path:
     """Returns ``path`` as a Path if a regular file, or a link to one, lies there.
 
-    Every file that others may have made is checked by this before it is opened: to open a FIFO can wait for ever, and to
-    read a device may never end.
+    Every file that others may have made is checked by this before it is opened: to open a FIFO can wait for ever, and
+    to read a device may never end.
 
     Args:
         path: the file.
@@ -60,7 +60,7 @@ def _require_file(path: Path, mode: int) -> None:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Reads a regular file; unlike ``regular`` it lets errors of the system pass, for which its caller has a better message.
+    """Reads a regular file; other than ``regular``, it lets errors of the system pass, as its caller explains them.
 
     Raises:
         BadInput: a folder, FIFO, socket or device lies there.
@@ -82,8 +82,8 @@ def unpacked_limit(path: str | Path) -> int:
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path for a file, which replaces ``path`` atomically if the block succeeds.
 
-    If the block raises, the temporary file is removed and ``path`` stays as it was. The block has to write the file. The
-    folder is created if needed.
+    If the block raises, the temporary file is removed and ``path`` stays as it was. The block has to write the file.
+    The folder is created if needed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,8 @@ def atomic_output(out: str | Path) -> Iterator[Path]:
     partial.mkdir(parents=True)
     try:
         yield partial
-        # a folder cannot replace one that is not empty; a kill between the two leaves no out, and DVC runs the stage again
+        # a folder cannot replace one that is not empty; a kill between the two leaves no out, and DVC runs the stage
+        # again
         shutil.rmtree(out, ignore_errors=True)
         partial.rename(out)
     finally:

@@ -33,17 +33,20 @@ _UNWRITTEN = {
 
 
 def closure(*modules: str, root: Path = ROOT) -> dict[str, str]:
-    """Digests all code that running ``modules`` may run.
+    """Digests all code of this project that may run when ``modules`` are imported and used.
+
+    Keys of tasks hold it (``keys.inputs_of``), and the stage ``code`` writes it for every program, so that work is made
+    again if its own code changed, and only then. Other packages, such as torch, are no part of it.
 
     Args:
         *modules: dotted names, like ``distillation.methods.dm``.
         root: the folder that holds the packages.
 
     Returns:
-        16 hexadecimal digits by path relative to ``root``, sorted by path.
+        The digest of each file, 16 hexadecimal digits, by its path relative to ``root``; sorted by path.
 
     Raises:
-        BadInput: a file is not valid Python, or imports relatively.
+        BadInput: a module does not exist; or a file is not valid Python, or imports relatively.
     """
     todo, digests = [], {}
     for module in modules:
@@ -61,11 +64,12 @@ def closure(*modules: str, root: Path = ROOT) -> dict[str, str]:
 
 
 def module_digest(source: str) -> str:
-    """Digests the source of a module: 16 hexadecimal digits."""
+    """Digests the source text of a module, which has to be valid Python, as ``closure`` does: 16 hexadecimal digits."""
     return _digest("".join(_canonical(ast.parse(source))).encode())
 
 
 def _read(root: Path, file: Path) -> tuple[str, list[Path]]:
+    """The digest of a file and the files that it imports, parsed once a process as long as the file is the same."""
     stat = file.stat()
     return _parsed(root, file, stat.st_mtime_ns, stat.st_size)
 
@@ -86,7 +90,11 @@ def _digest(content: bytes) -> str:
 
 
 def _canonical(node: object) -> Iterator[str]:
-    """The text of a syntax tree, the same under every supported Python."""
+    """Yields the parts of a text that stands for a syntax tree, the same under every supported Python.
+
+    A node is written as ``(Name field=... field=...)`` with its fields sorted by name. Each carries its name, so that
+    two different trees have different texts.
+    """
     if isinstance(node, ast.AST):
         yield f"({type(node).__name__}"
         for field in _fields(type(node)):
@@ -109,6 +117,7 @@ def _canonical(node: object) -> Iterator[str]:
 
 @functools.cache
 def _fields(kind: type[ast.AST]) -> tuple[str, ...]:
+    """The names, sorted, of the fields of a kind of node that enter the digest: all but annotations of functions."""
     without = _UNWRITTEN
     if kind is ast.arg:
         without = without | {"annotation"}
@@ -118,7 +127,10 @@ def _fields(kind: type[ast.AST]) -> tuple[str, ...]:
 
 
 def _statements(node: ast.AST, body: list[ast.stmt]) -> list[ast.stmt]:
-    """A body without docstring, ``pass`` and ``if TYPE_CHECKING:``."""
+    """A body without docstring, ``pass`` and ``if TYPE_CHECKING:``.
+
+    ``pass`` goes, too: a function that has only a docstring needs one once the docstring is removed.
+    """
     documented = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
     if documented and body and _is_text(body[0]):
         body = body[1:]
@@ -131,14 +143,17 @@ def _is_text(statement: ast.stmt) -> bool:
 
 
 def _for_types(node: ast.AST) -> bool:
-    """Whether only type checkers read a node; what has an ``else`` runs there."""
+    """Whether a node is an ``if TYPE_CHECKING:`` without ``else``, which only type checkers read."""
     if not isinstance(node, ast.If) or node.orelse:
         return False
     return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def _constant(value: object) -> str:
-    """Type and value of a constant: 1, 1.0 and True are equal, and ``repr`` of text depends on the version of Python."""
+    """Type and value of a constant as text.
+
+    The type distinguishes 1, 1.0 and True. Text goes through JSON, as its ``repr`` depends on the version of Python.
+    """
     if isinstance(value, str):
         return f"str {json.dumps(value)}"
     if isinstance(value, bytes):
@@ -147,7 +162,11 @@ def _constant(value: object) -> str:
 
 
 def _imports(tree: ast.AST, root: Path, file: Path) -> Iterator[Path]:
-    """The project's files that a tree imports, including the ``__init__`` of every package above them."""
+    """Yields the project's files that a tree imports, including the ``__init__`` of every package above them.
+
+    Raises:
+        BadInput: it imports relatively (``from . import``).
+    """
     for node in _running(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -156,6 +175,7 @@ def _imports(tree: ast.AST, root: Path, file: Path) -> Iterator[Path]:
                 raise BadInput(
                     f"{file}, line {node.lineno}: import by full name, so that what is imported can be followed."
                 )
+            # what is imported from a package may be a module or a name in one: only an existing file counts below
             names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
         else:
             continue
@@ -179,6 +199,7 @@ def _below(name: str, package: str) -> bool:
 
 
 def _on_the_way(root: Path, name: str) -> Iterator[Path]:
+    """Yields the files that run when a dotted name is imported: packages' ``__init__`` and, if any, the module."""
     parts = name.split(".")
     for i in range(1, len(parts) + 1):
         path = root.joinpath(*parts[:i])
@@ -186,6 +207,7 @@ def _on_the_way(root: Path, name: str) -> Iterator[Path]:
 
 
 def _file(root: Path, module: str) -> Path:
+    """The file of a module or package; raises BadInput if there is none."""
     path = root.joinpath(*module.split("."))
     for file in (path.with_suffix(".py"), path / "__init__.py"):
         if file.is_file():
@@ -194,7 +216,7 @@ def _file(root: Path, module: str) -> Path:
 
 
 def _data(root: Path, package: Path) -> dict[str, str]:
-    """Digests of the files beside a package's modules, without those of editors and of Python itself."""
+    """Digests, by path, of the data files in a package's folder, without leftovers of editors and of Python itself."""
     files = sorted(f for f in package.iterdir() if f.is_file() and not f.name.startswith((".", "#")))
     files = [f for f in files if f.suffix not in _NO_DATA and not f.name.endswith("~")]
     return {f.relative_to(root).as_posix(): _digest(f.read_bytes()) for f in files}

@@ -20,19 +20,25 @@ from distillation.runtime.fingerprint import PACKAGES, closure
 
 
 def inputs_of(work: Callable, job: object, environment: object, modules: Iterable[str] = ()) -> dict:
-    """Lists all that ``work`` reads for ``job``, as JSON values.
+    """Lists all that the result of ``work`` for ``job`` depends on, as JSON values.
+
+    ``Task.of`` makes the task's key of it and stores it beside the work, where ``explain`` compares it with later ones.
 
     Args:
-        work: top-level function.
-        job: dataclass; ``described`` lists the types of its fields.
-        environment: dataclass of the machine's part in the bits.
-        modules: dotted names of the variants that ``work`` loads by name.
+        work: top-level function of (job, task, device), or a ``functools.partial`` of one.
+        job: dataclass; ``described`` lists the types that its fields may have.
+        environment: the machine's part: a ``device.Environment``, or an empty dict where the key is used on one
+            machine.
+        modules: dotted names of the modules that ``work`` imports by name, such as ``distillation.methods.dm``: the
+            code alone does not show which ones.
 
     Returns:
-        ``work`` (its name), ``code`` (path to digest), ``job`` and ``environment``.
+        A dict with ``work`` (module and name of the function), ``code`` (digests by path, see ``fingerprint.closure``),
+        ``job`` and ``environment`` (see ``described``).
 
     Raises:
         BadInput: a path of the job does not exist.
+        TypeError: a field of the job has a type that has no place in a key.
     """
     ours = [module for module in _modules_in(job) if module.split(".")[0] in PACKAGES]
     work = getattr(work, "func", work)  # of a partial, whose arguments belong to one of the modules
@@ -45,10 +51,14 @@ def inputs_of(work: Callable, job: object, environment: object, modules: Iterabl
 
 
 def described(value: object) -> object:
-    """Converts a value of a job to JSON: numbers, text, None, lists, dicts, dataclasses, settings, paths, functions.
+    """Converts a value of a job to JSON values.
 
-    A path becomes its name and the digest of its content, of which only the digest enters a key. An object with a ``key``
-    (a Task that has to finish first) becomes that key.
+    - Numbers, text, booleans and None stay. Lists, tuples and ranges become lists, dicts stay dicts.
+    - A dataclass or a section of params.yaml becomes a dict of its fields; a dataclass also has ``kind``, its class
+      name.
+    - A path becomes a dict of its name and the SHA-256 of its content, of which only the SHA-256 enters a key.
+    - An object with a text ``key`` (a Task that has to finish first) becomes ``{"key": ...}``.
+    - A function that is not nested in another becomes its module and name.
 
     Raises:
         BadInput: a path does not exist.
@@ -65,7 +75,7 @@ def described(value: object) -> object:
         return [described(item) for item in value]
     if isinstance(value, dict):
         return {str(key): described(item) for key, item in value.items()}
-    if isinstance(key := getattr(value, "key", None), str):
+    if isinstance(key := getattr(value, "key", None), str):  # before dataclasses: a Task is one
         return {"key": key}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: described(getattr(value, field.name)) for field in dataclasses.fields(value)}
@@ -76,7 +86,10 @@ def described(value: object) -> object:
 
 
 def _modules_in(value: object) -> Iterator[str]:
-    """The modules of the functions that a job holds, and of the classes of its values, whose methods the work may call."""
+    """Yields the modules of the functions that a job holds, and of the classes of its values.
+
+    The work may call these functions, and methods of these classes, without importing their modules itself.
+    """
     if inspect.isfunction(value):
         yield value.__module__
     elif isinstance(value, (list, tuple)):
@@ -93,7 +106,10 @@ def _modules_in(value: object) -> Iterator[str]:
 
 
 def key_of(inputs: object) -> str:
-    """Digests described inputs without the names of their files: 16 hexadecimal digits."""
+    """Digests what ``inputs_of`` returns, or a part of it, to 16 hexadecimal digits.
+
+    The names of files are left out: the same data under another path gives the same key.
+    """
     return digest(_nameless(inputs))
 
 
@@ -103,7 +119,10 @@ def digest(value: object) -> str:
 
 
 def content_digest(path: Path) -> str:
-    """Computes the SHA-256 of a file, or of the names and contents of all files in a folder but hidden ones.
+    """Computes the SHA-256 (64 hexadecimal digits) of a file, or of the names and contents of all files in a folder.
+
+    Hidden files (``.name``), and files in hidden folders, are left out. A file that a process has read already is read
+    again only if its size or time of change differs.
 
     Raises:
         BadInput: there is no such file or folder.
@@ -123,7 +142,10 @@ def _file_digest(path: Path) -> str:
 
 @functools.cache
 def _digest_of_state(path: Path, mtime: int, size: int) -> str:
-    """Digests a file once a process: the jobs of a stage name the same data; ``mtime`` (ns) and ``size`` key the cache."""
+    """Digests a file; the result is cached for the process, as all jobs of a stage name the same data.
+
+    ``mtime`` (ns) and ``size`` (bytes) are there for the cache alone: a file that changed has others.
+    """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -15,12 +15,16 @@ from filelock import FileLock, Timeout
 
 from distillation.runtime.errors import BadInput
 
-_POLL = 0.2  # house: seconds, short against any work that is waited for
+_POLL = 0.2  # house: seconds between two attempts, short against any work that is waited for
 
 
 @contextlib.contextmanager
 def locked(path: Path, waiting: str = "") -> Iterator[None]:
-    """Holds the lock file ``path`` while the block runs; prints ``waiting`` if another process holds it.
+    """Holds the lock file ``path`` while the block runs, after waiting, without bound, for a process that holds it.
+
+    Args:
+        path: the lock file; it and its folder are created if needed, and it stays afterwards.
+        waiting: a sentence for stderr if it has to wait; empty: none.
 
     Raises:
         BadInput: something else than a file lies in its place.
@@ -32,12 +36,14 @@ def locked(path: Path, waiting: str = "") -> Iterator[None]:
 
 @contextlib.contextmanager
 def first_free(paths: Sequence[Path], waiting: str = "", cure: str = "remove it") -> Iterator[int]:
-    """Holds the first free lock file of ``paths`` and yields its index; waits while all are held, after ``waiting``.
+    """Holds the first free one of several lock files while the block runs, and yields its index in ``paths``.
+
+    While other processes hold all of them, it waits without bound.
 
     Args:
-        paths: the lock files, which are created if needed, for all users.
-        waiting: the sentence to print before waiting.
-        cure: what to do about a path that is no lock file, for the sentence.
+        paths: the lock files, in the order in which they are tried; they are created if needed, for all users.
+        waiting: a sentence for stderr if it has to wait; empty: none.
+        cure: what to do about a path that is no lock file, for the message of BadInput.
 
     Raises:
         BadInput: something that cannot be locked is in the place of a lock file.
@@ -57,7 +63,12 @@ def first_free(paths: Sequence[Path], waiting: str = "", cure: str = "remove it"
 
 @contextlib.contextmanager
 def if_free(path: Path) -> Iterator[bool]:
-    """Holds the lock file ``path`` unless another process does, and yields whether it is held here.
+    """Tries to hold the lock file ``path`` while the block runs, without waiting.
+
+    The block runs in either case. ``clean`` uses it to leave the folders of running tasks alone.
+
+    Yields:
+        Whether it is held here: False if another process holds it.
 
     Raises:
         BadInput: as ``first_free``.
@@ -99,7 +110,7 @@ def _obstacle(path: Path, error: OSError) -> str:
 
 
 def owner(uid: int) -> str:
-    """The name of a user, or the number of one without a name."""
+    """The name of the user with a number, or ``user N`` for one without a name on this machine."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -1,7 +1,8 @@
-"""The tie of a process to the one that started it: whoever is killed, no orphan holds a GPU or writes into an out.
+"""Ending a process together with the one that started it, so that no orphan holds a GPU or writes into an out.
 
-The kernel kills a tied process when its parent ends (Linux only). That does not help a process whose parent ended before
-the tie: it has another parent by then, before and after. So the tie has to know the number of the rightful parent.
+A process is called tied if the kernel kills it when its parent ends (Linux only, ``PR_SET_PDEATHSIG``). If the parent
+ended before the tie, the kernel notices nothing: the process has another parent by then. So each tie also compares the
+number (PID) of the present parent with that of the rightful one.
 """
 
 import ctypes
@@ -17,20 +18,27 @@ _PATIENCE = 5.0  # house: seconds; DVC rewrites its record in a millisecond
 
 
 def tie(parent: int) -> None:
-    """Makes the kernel kill this process when the process ``parent`` ends, or kills it if ``parent`` has ended."""
-    _tie()
+    """Ties this process to its parent, for a worker of a stage.
+
+    If the parent has ended already, this process kills itself (SIGKILL).
+
+    Args:
+        parent: the PID of the process that started this one.
+    """
+    _tie()  # before the comparison: the parent could end between the two
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def tie_to_dvc() -> None:
-    """Ties a stage to the DVC that runs it; a stage that DVC did not start is tied to nobody.
+    """Ties a stage to the DVC process that runs it; a stage that DVC did not start is not tied.
 
-    DVC records its own number before it starts a stage, so the record holds the rightful parent even if that was killed
-    before this process had run a line.
+    Each stage calls it when its package is imported. DVC records its own PID before it starts a stage, so the record
+    holds the rightful parent even if that was killed before this process had run a line.
 
     Raises:
-        SystemExit: the parent is no DVC that runs a stage here: it has ended.
+        SystemExit: with status 2 and a sentence on stderr, if the parent is no DVC that runs a stage here: DVC has
+            ended, or a process such as a shell stands between the two.
     """
     if "DVC_STAGE" not in os.environ:
         return
@@ -45,6 +53,7 @@ def tie_to_dvc() -> None:
 
 
 def _tie() -> None:
+    """Makes the kernel kill this process when its present parent ends; does nothing on a system that cannot."""
     try:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     except (OSError, AttributeError):  # no prctl on this system: a kill of dvc alone may leave an orphan
@@ -52,9 +61,10 @@ def _tie() -> None:
 
 
 def _running_dvcs() -> set[int]:
-    """The processes that hold an out of this repository for writing: those of DVC that run a stage, as it records itself.
+    """The PIDs of the DVC processes that run a stage of this repository, by DVC's own record of who writes which out.
 
-    The file is DVC's own; tried with DVC 3.67.1. It lies in the ``.dvc`` of the copy in which DVC runs an experiment.
+    The record is ``.dvc/tmp/rwlock`` of the copy in which DVC runs the experiment; its form is private to DVC (tried
+    with 3.67.1). Empty if there is none, or none that reads within five seconds.
     """
     here = Path.cwd()
     root = next((folder for folder in (here, *here.parents) if (folder / ".dvc").is_dir()), here)

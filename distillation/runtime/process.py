@@ -1,4 +1,4 @@
-"""The start of a stage or command: it runs the code of its working directory; and where its repository is."""
+"""The start of a stage or command: a check that it runs the code of its working directory; the repository's folder."""
 
 import os
 from pathlib import Path
@@ -7,11 +7,14 @@ from distillation.runtime.errors import BadInput
 
 
 def begin() -> None:
-    """Checks whose code this process runs; the first call of every stage script and command.
+    """Checks that this process runs the code of its working directory; every stage script and command begins with it.
+
+    DVC runs a queued experiment in a copy of the repository. If the package were installed from elsewhere, that code
+    would be imported instead of the copy's, and the experiment would be recorded with one code and run with another.
 
     Raises:
-        BadInput: this folder has code of its own, as the copy of a queued experiment does, but other code was imported:
-            the experiment would be recorded with one code and run with another.
+        BadInput: the code was imported from another folder than the working directory, and the working directory has
+            code of its own or DVC started this process.
     """
     code = Path(__file__).resolve().parents[2]
     if code != Path.cwd() and ("DVC_STAGE" in os.environ or Path("distillation").is_dir()):
@@ -21,5 +24,5 @@ def begin() -> None:
 
 
 def root() -> Path:
-    """The repository's own folder, also in the copy in which DVC runs a queued experiment."""
+    """The folder of the repository itself, also while DVC runs an experiment in a copy of it (by ``DVC_ROOT``)."""
     return Path(os.environ.get("DVC_ROOT", "."))

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: one line and the status that a shell expects, at any moment, also while modules are imported."""
+"""Ctrl-C and SIGTERM end a process with one line instead of a traceback, also while its modules are imported."""
 
 import os
 import signal
@@ -6,9 +6,11 @@ from types import FrameType
 
 
 def end_in_a_sentence() -> None:
-    """Makes SIGINT and SIGTERM end this process: temporary files are removed, the status is 130 or 143.
+    """Makes SIGINT (Ctrl-C) and SIGTERM end this process by SystemExit, after one line on stderr.
 
-    A second signal kills. A signal that is ignored, as SIGINT is in a shell's background jobs, stays ignored.
+    SystemExit lets ``finally`` blocks remove temporary files. The exit status is what shells expect, 128 plus the
+    number of the signal: 130 or 143. A second signal of the same kind kills at once. A signal that is ignored, as
+    SIGINT is in a shell's background jobs, stays ignored.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:

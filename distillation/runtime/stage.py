@@ -1,4 +1,8 @@
-"""The driver of every stage that computes: it finds or computes the results of the jobs, then writes the out atomically."""
+"""The driver of every stage that computes: it finds or computes the results of all jobs, then writes the out.
+
+A job is a dataclass with all that one piece of work reads. Its task is the folder where the work keeps checkpoints and
+its result (``runtime.work``). A job whose task is finished, by whatever run, is not computed again.
+"""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -12,11 +16,15 @@ from distillation.runtime.files import atomic_output
 from distillation.runtime.keys import inputs_of
 from distillation.runtime.work import Task, locked_tasks
 
+# A top-level function of a job, its task and a device such as "cuda:0"; it writes its result into the task.
 Work = Callable[[Any, Task, str], None]
 
 
 class Compute(Protocol):
-    """The section ``compute`` of params.yaml; ``params.Compute`` describes its fields."""
+    """The section ``compute`` of params.yaml; ``params.Compute`` describes its fields.
+
+    A protocol, as this package imports none of the project but itself.
+    """
 
     device: str
     locks: str
@@ -26,13 +34,17 @@ class Compute(Protocol):
 
 
 def tasks_of(work: Work, jobs: Mapping[str, object], compute: Compute, modules: tuple[str, ...] = ()) -> list[Task]:
-    """Lists the Task of each job, in order.
+    """Lists the Task of each job, in the order of ``jobs``; nothing is computed or locked.
 
     Args:
-        work: top-level function of a job, its task and a device; it writes its result into the task.
-        jobs: dataclasses by label; a job holds all that ``work`` reads (see ``keys``).
-        compute: device, workers, threads and checkpoints.
-        modules: dotted names of the variants that ``work`` loads by name.
+        work: top-level function of a job, its task and a device (like ``cuda:0``); it writes its result into the task.
+        jobs: dataclasses by label, the name of the work in messages; a job holds all that ``work`` reads (see
+            ``keys``).
+        compute: the section ``compute``.
+        modules: dotted names of the modules that ``work`` imports by name, such as ``distillation.methods.dm``.
+
+    Raises:
+        BadInput: this machine lacks the device, or a path that a job names does not exist.
     """
     environment = device.environment(compute.device, compute.threads)
     return [
@@ -48,15 +60,22 @@ def finished(
     modules: tuple[str, ...] = (),
     before: Callable[[list], contextlib.AbstractContextManager] | None = None,
 ) -> Iterator[list[Task]]:
-    """Computes the jobs without a result; yields the finished Task of every job, locked, in order.
+    """Computes the jobs that have no result yet; yields the finished Task of every job, in the order of ``jobs``.
+
+    The tasks are locked while the block runs: nobody else computes or removes them.
 
     Args:
         work: as in ``tasks_of``.
         jobs: as in ``tasks_of``.
         compute: as in ``tasks_of``.
         modules: as in ``tasks_of``.
-        before: function of the jobs without a result; its context is entered before they are computed and provides the
-            results of other tasks that they need.
+        before: function that takes the list of the jobs without a result and returns a context manager. The context is
+            entered before these jobs are computed, and left afterwards. It is for results of other tasks that they
+            need, such as pre-trained networks: none is computed if no job needs it. It is not called if all jobs have
+            results.
+
+    Raises:
+        BadInput: as ``tasks_of``, or as ``work`` raises it; a worker was killed; or losses are not finite (Diverged).
     """
     tasks_in_order = tasks_of(work, jobs, compute, modules)
     with _finished(work, jobs, tasks_in_order, compute, before):
@@ -92,17 +111,23 @@ def produce(
     modules: tuple[str, ...] = (),
     before: Callable[[list], contextlib.AbstractContextManager] | None = None,
 ) -> None:
-    """Computes the results of all jobs, then writes the out of a stage, and records its cost under its hash.
+    """Computes the results of all jobs, then writes the out of a stage: what most stage scripts consist of.
+
+    The out is replaced as a whole once ``write`` has returned. Then its cost is added to ``reports/cost.json``.
 
     Args:
-        stage: name of the stage.
+        stage: name of the stage, for the record of costs.
         out: folder of the out.
-        write: function of an empty folder and the finished tasks; it writes the out into the folder.
-        work: as in ``finished``.
-        jobs: as in ``finished``.
-        compute: as in ``finished``.
-        modules: as in ``finished``.
+        write: function of an empty folder and the finished tasks, in the order of ``jobs``; it writes the out into the
+            folder.
+        work: as in ``tasks_of``.
+        jobs: as in ``tasks_of``.
+        compute: as in ``tasks_of``.
+        modules: as in ``tasks_of``.
         before: as in ``finished``.
+
+    Raises:
+        BadInput: as ``finished``.
     """
     tasks_in_order = tasks_of(work, jobs, compute, modules)
     reused = [task for task in tasks_in_order if task.finished()]
@@ -127,12 +152,14 @@ class _Call:
 
 
 def _run(calls: list[_Call], compute: Compute) -> None:
+    """Computes calls on one leased device, in worker processes if there are several of both."""
     with device.lease_device(compute.device, compute.locks) as target:
         for _ in tasks.map_tasks(_compute, [call.on(str(target)) for call in calls], compute.workers, compute.threads):
             pass
 
 
 def _compute(call: _Call) -> None:
+    """Runs the work of a call; if it diverges, removes its checkpoint and raises Diverged with the task's label."""
     try:
         call.work(call.job, call.task, call.device)
     except Diverged as fault:

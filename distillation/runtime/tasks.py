@@ -13,14 +13,15 @@ from distillation.runtime.errors import BadInput
 
 
 def map_tasks(run: Callable, items: Sequence, workers: int, threads: int) -> Iterator:
-    """Yields ``run(item)`` for each item, in order.
+    """Yields ``run(item)`` for each item, in order, computed by up to ``workers`` processes.
 
-    Workers die with this process, also if a signal stops it; a single worker is this process itself.
+    With one worker, or one item, this process itself computes. Workers are killed when this process ends, also if a
+    signal ends it. An exception of ``run`` is raised here. Each computing process is configured by ``device.prepare``.
 
     Args:
         run: top-level function whose result depends on its item alone.
-        items: picklable, as results must be: both cross process boundaries.
-        workers: maximum number of processes.
+        items: picklable objects; results must be picklable, too, as both are sent between processes.
+        workers: the most processes.
         threads: CPU threads of each process.
 
     Raises:
@@ -49,13 +50,14 @@ def map_tasks(run: Callable, items: Sequence, workers: int, threads: int) -> Ite
 
 
 def _begin(stage: int, threads: int) -> None:
+    """Prepares a new worker of the process ``stage`` (its PID)."""
     parent.tie(stage)
     device.prepare(threads)
 
 
 @contextlib.contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Holds SIGINT back; threads and processes that start meanwhile never see one."""
+    """Blocks SIGINT in this thread; threads and processes that start meanwhile inherit that and never receive one."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -23,17 +23,18 @@ DTYPES = (
 
 
 def save(path: str | Path, tensors: Mapping[str, Tensor], info: Mapping[str, object]) -> None:
-    """Writes tensors and their record atomically.
+    """Writes tensors and a record of what they are to one safetensors file, atomically.
 
-    The record is one metadata entry: several would be stored in an arbitrary order.
+    Equal content gives equal bytes, so that DVC sees no change. The record is JSON in the one metadata entry ``info``:
+    safetensors stores several entries in an arbitrary order.
 
     Args:
-        path: the file.
+        path: the file; its folder is created if needed.
         tensors: tensors by name, on any device.
-        info: JSON values.
+        info: the record, a dict of JSON values.
 
     Raises:
-        OSError: the disk is full.
+        OSError: the file cannot be written, as the disk is full.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as partial:
@@ -47,7 +48,14 @@ def save(path: str | Path, tensors: Mapping[str, Tensor], info: Mapping[str, obj
 
 @contextlib.contextmanager
 def opened(path: str | Path, device: torch.device | str = "cpu") -> Iterator["TensorFile"]:
-    """Opens a file that ``save`` wrote, to load single tensors of it onto ``device``.
+    """Opens a file that ``save`` wrote, to load single tensors of it; ``load`` loads all.
+
+    Args:
+        path: the file.
+        device: where tensors are loaded to.
+
+    Yields:
+        The open TensorFile; it is closed after the block.
 
     Raises:
         BadInput: the file is missing, cut short, or was not written by ``save``.
@@ -81,11 +89,18 @@ def opened_foreign(
 
 
 class TensorFile:
-    """An open file of tensors.
+    """An open safetensors file, as ``opened`` and ``opened_foreign`` yield it.
 
     Attributes:
-        info: the record.
+        info: the record, a JSON value; None if the file has none.
         names: the names of the tensors, sorted.
+
+    Args:
+        file: the open file of the library.
+        path: its path, for messages.
+
+    Raises:
+        BadInput: the record is no JSON.
     """
 
     def __init__(self, file: safe_open, path: str | Path) -> None:
@@ -95,10 +110,10 @@ class TensorFile:
         self.names: list[str] = sorted(file.keys())
 
     def get(self, name: str) -> Tensor:
-        """Loads a tensor.
+        """Loads the tensor ``name``, one of ``names``, onto the device of the file.
 
         Raises:
-            BadInput: it is not ``plain``.
+            BadInput: torch has no such type of numbers, or the tensor is not ``plain``.
         """
         try:
             tensor = self._file.get_tensor(name)
@@ -118,15 +133,18 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> tuple[dict[str
 
 
 def plain(tensor: Tensor, subject: str) -> Tensor:
-    """Returns a tensor that is an array of numbers in memory, of a type of ``DTYPES``.
+    """Returns ``tensor`` itself if it is an ordinary array of numbers in memory, of a type of ``DTYPES``.
+
+    All that is read from files passes here, so that other code need not expect anything else.
 
     Args:
         tensor: of a file that others may have made.
         subject: the beginning of the message, like "a.pt has 'images'".
 
     Raises:
-        BadInput: it is sparse, nested, quantised or without numbers, has numbers of another type, or repeats few numbers to
-            a shape that memory need not hold.
+        BadInput: it is sparse, nested, quantised or without numbers (device ``meta``), or of another type; or it is
+            larger than FLOOR in bytes and its numbers are few that strides repeat, which a copy would write out in
+            full.
     """
     if tensor.is_nested or tensor.layout != torch.strided:
         form = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
@@ -146,9 +164,18 @@ def plain(tensor: Tensor, subject: str) -> Tensor:
 
 
 def digest(tensors: Mapping[str, Tensor], record: object) -> str:
-    """Computes the SHA-256 (hexadecimal) of tensors, on any device, with their names, types and shapes, and of a JSON value."""
+    """Computes the SHA-256 of tensors and a record, for checkpoints to be verified by.
+
+    Args:
+        tensors: tensors by name, on any device; names, types, shapes and numbers all count, their order does not.
+        record: a JSON value.
+
+    Returns:
+        64 hexadecimal digits.
+    """
     total = hashlib.sha256(json.dumps(record, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         total.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        # as bytes, since numpy has no bfloat16; flat first, since a tensor without dimensions has no such view
         total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()

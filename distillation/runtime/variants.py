@@ -13,16 +13,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def names(package: str, frame: Collection[str] = ()) -> list[str]:
-    """Lists the variants in a package, sorted: all its modules but those of its frame.
+    """Lists the names of the variants in a package, sorted: the values that the parameter may have.
 
     Args:
-        package: dotted name.
-        frame: names of the modules that are no variants.
+        package: dotted name, like ``distillation.methods``.
+        frame: names of modules in it that are no variants, such as ``base``, which all variants share.
     """
     folder = ROOT.joinpath(*package.split("."))
     return sorted(file.stem for file in folder.glob("[a-z]*.py") if file.stem not in frame)
 
 
 def load(package: str, name: str) -> ModuleType:
-    """Imports the module ``name`` of ``package``, one of its ``names``."""
+    """Imports and returns the module ``name`` of ``package``; callers check first that it is one of ``names``."""
     return importlib.import_module(f"{package}.{name}")

@@ -35,27 +35,49 @@ def work_folder() -> Path:
 
 @dataclass
 class Task:
-    """One unit of work.
+    """One bounded piece of work and the folder of its files: inputs, checkpoint, result.
+
+    Work calls ``start`` once, then after each of its steps ``checkpoint`` if one is ``due``, at last ``result``. A run
+    that was killed is resumed by the next one with the same inputs.
 
     Attributes:
-        label: its name in messages.
-        folder: the folder of its files.
+        label: its name in messages, like ``teacher main ConvNet 0``; the first word begins the folder's name.
+        folder: the folder of its files; ``start`` creates it.
         inputs: all that its bits depend on (``keys.inputs_of``), written beside the work.
         every: minimum seconds between checkpoints (house: 60, little to lose and little to write).
+
+    Examples:
+        >>> step, images = task.start() or (0, images)
+        >>> while step < total:
+        ...     step, images = step + 1, advance(images)
+        ...     if task.due():
+        ...         task.checkpoint([step, images])
+        >>> with task.result() as folder:
+        ...     tensors.save(folder / "images.safetensors", {"images": images}, {})
     """
 
     label: str
     folder: Path
     inputs: dict
     every: float = 60.0
-    _last: float = field(default=0.0, init=False)
-    _cost: float = field(default=0.0, init=False)
-    _spent: float = field(default=0.0, init=False)
-    _began: float = field(default=0.0, init=False)
+    _last: float = field(default=0.0, init=False)  # the clock at the end of the last checkpoint, or at ``start``
+    _cost: float = field(default=0.0, init=False)  # seconds that the last checkpoint took
+    _spent: float = field(default=0.0, init=False)  # seconds of work of earlier runs, up to the checkpoint
+    _began: float = field(default=0.0, init=False)  # the clock at ``start``
 
     @classmethod
     def of(cls, label: str, inputs: dict, every: float = 60.0) -> "Task":
-        """Creates the task that ``inputs`` name; the folder's name ends with a digest of the environment alone."""
+        """Creates the task whose folder is named by a digest of ``inputs``; nothing is written yet.
+
+        The folder's name is the label's first word, the key of the inputs without the environment (16 digits), and a
+        digest of the environment (6 digits). The last is apart, so that ``start`` finds the same work of another device
+        or build of torch and can say so.
+
+        Args:
+            label: its name in messages.
+            inputs: what ``keys.inputs_of`` returns.
+            every: minimum seconds between checkpoints.
+        """
         environment = inputs.get("environment", {})
         key = key_of({name: value for name, value in inputs.items() if name != "environment"})
         folder = work_folder() / f"{label.split()[0]}-{key}-{digest(environment)[:6]}"
@@ -63,7 +85,10 @@ class Task:
 
     @property
     def key(self) -> str:
-        """The task's place in the key of another one that needs its result: a digest of its inputs, not of its label."""
+        """The digests in the folder's name, which stand for this task in the key of another task that reads its result.
+
+        Without the label: how a piece of work is named in messages changes no key.
+        """
         return "-".join(self.folder.name.rsplit("-", 2)[1:])
 
     @property
@@ -77,11 +102,17 @@ class Task:
         return self.folder / _DONE
 
     def finished(self) -> Path | None:
-        """The folder of the result, or None while it is not finished, or if it is damaged."""
+        """The folder of the result; None while the task is not finished, or if the result is damaged.
+
+        All files of the result are read for it, once a process.
+        """
         return self.done if self.done.exists() and not self.damage() else None
 
     def damage(self) -> str | None:
-        """The fault of the result's folder in words; None if every file is there as it was written."""
+        """The fault of the result in words, for a sentence; None if every file is there as it was written.
+
+        Call it for a result that exists: a missing one counts as damaged.
+        """
         try:
             digests = files.load_json(self.done / _DIGESTS)
         except BadInput:
@@ -96,10 +127,13 @@ class Task:
         return None
 
     def start(self) -> Any:
-        """Begins or resumes the work.
+        """Begins or resumes the work: starts its clock, writes its inputs and loads the last checkpoint.
+
+        A checkpoint that is damaged or holds NaN is set aside with a sentence on stderr, and the work starts afresh.
 
         Returns:
-            The state of the last checkpoint (see ``checkpoint``), or None for a fresh start.
+            The state that ``checkpoint`` was given last, with tensors on the CPU and tuples as lists; None for a fresh
+            start.
         """
         self._last = self._began = time.monotonic()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -132,7 +166,12 @@ class Task:
         return time.monotonic() - self._last >= max(self.every, _SPARSE * self._cost)
 
     def checkpoint(self, state: object) -> None:
-        """Writes a checkpoint atomically; ``state`` is a nested dict or list of tensors and JSON values."""
+        """Writes a checkpoint in place of the last one, atomically.
+
+        Args:
+            state: all that a resumed run needs to end with the same bits: nested dicts, lists and tuples of tensors, on
+                any device, and JSON values.
+        """
         before = time.monotonic()
         content = {}
         info = {"state": _pack(state, content), "seconds": self.seconds()}
@@ -146,12 +185,16 @@ class Task:
         (self.folder / _STATE).unlink(missing_ok=True)
 
     def seconds(self) -> float:
-        """Seconds of work so far, including those before an interruption."""
+        """Wall-clock seconds of work so far, with those of earlier runs up to their last checkpoint."""
         return self._spent + time.monotonic() - self._began
 
     @contextlib.contextmanager
     def result(self) -> Iterator[Path]:
-        """Yields a temporary folder for the result; it becomes ``done`` if the block succeeds."""
+        """Yields an empty temporary folder for the result; it becomes ``done`` if the block succeeds.
+
+        The files ``cost.json`` (seconds and environment) and ``digests.json`` (the SHA-256 of each file) are added, and
+        the checkpoint is removed. If the block raises, the folder is removed, and the checkpoint stays.
+        """
         partial = self.folder / f"{_DONE}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -170,11 +213,13 @@ class Task:
 
 @contextlib.contextmanager
 def locked_tasks(tasks: Iterable[Task]) -> Iterator[list[Task]]:
-    """Holds the locks of all ``tasks`` (one run per key at a time) and yields those that are not finished yet.
+    """Locks all ``tasks`` while the block runs and yields those that are not finished yet.
 
-    Locks are taken in one order everywhere, and before any GPU, so that two runs that share tasks cannot block each
-    other. A run that had to wait finds the work finished. Results that are damaged are set aside, with a sentence.
+    While another run holds a lock, it waits, after one line on stderr. A run that had to wait finds the work finished.
+    A damaged result is set aside, with a sentence on stderr, and its task counts as not finished.
     """
+    # Two runs that share tasks must not block each other for ever. So locks are taken in one order everywhere, that of
+    # the folders' names, and always before a GPU is leased.
     tasks = list(tasks)
     with contextlib.ExitStack() as stack:
         for task in sorted({task.folder: task for task in tasks}.values(), key=lambda task: task.folder):
@@ -189,7 +234,13 @@ def locked_tasks(tasks: Iterable[Task]) -> Iterator[list[Task]]:
 
 
 def inputs_in(folder: Path) -> dict:
-    """Reads the inputs and the label of the task in a folder.
+    """Reads what a task was made of, for ``explain``.
+
+    Args:
+        folder: the folder of a task that was started.
+
+    Returns:
+        The entries of ``keys.inputs_of``, and ``label``.
 
     Raises:
         BadInput: they are damaged: they do not give the folder's name, which is made of their digest.
@@ -203,7 +254,10 @@ def inputs_in(folder: Path) -> dict:
 
 
 def discard(folder: Path) -> None:
-    """Removes a task's folder; a kill at any moment leaves nothing that could pass for a result."""
+    """Removes a task's folder, for ``clean``.
+
+    It is renamed first, so that a kill in the middle leaves no folder with a part of a result under the task's name.
+    """
     trash = folder.with_name(f"{folder.name}.trash")
     shutil.rmtree(trash, ignore_errors=True)
     folder.rename(trash)
@@ -230,7 +284,10 @@ def _sound(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
 
 
 def _pack(value: object, content: dict[str, torch.Tensor]) -> dict:
-    """Converts a state to JSON, with every tensor moved into ``content`` and replaced by its name there."""
+    """Converts a state to JSON, with every tensor moved into ``content`` and replaced by its name there.
+
+    Dicts become lists of pairs: the keys of an optimiser's state are integers, which JSON would turn into text.
+    """
     if isinstance(value, torch.Tensor):
         name = str(len(content))
         content[name] = value
