@@ -1,1 +1,5 @@
-"""Output for people: progress, live curves, numbers as text. Every package may import it; it is in no fingerprint."""
+"""Output for people: progress, live curves, numbers as text. Every package may import it.
+
+Its modules ``progress`` and ``live`` are in no fingerprint (see ``runtime.fingerprint``): what they print is in no
+result.
+"""

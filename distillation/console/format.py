@@ -1,4 +1,4 @@
-"""Numbers and settings as text, with the same digits everywhere."""
+"""Numbers and settings as text, with the same digits everywhere, for the report, figures, cards and messages."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight",
 
 
 def value(setting: object) -> str:
-    """A setting on one line: ``–`` for None, lists and dicts separated by commas."""
+    """A setting of params.yaml on one line: ``–`` for None, ``true``, ``false``, lists and dicts separated by commas."""
     if setting is None:
         return "–"
     if isinstance(setting, bool):
@@ -19,7 +19,7 @@ def value(setting: object) -> str:
 
 
 def number(count: int) -> str:
-    """A count as a word up to twelve, in digits above."""
+    """A count, from 0 on, as a word up to twelve (``no`` for 0), in digits above."""
     return NUMBERS[count] if count < len(NUMBERS) else str(count)
 
 
@@ -39,7 +39,7 @@ def percent(percentage: float) -> str:
 
 
 def share(part: float, whole: float) -> str:
-    """A part as a percentage of the whole, with two significant digits."""
+    """A part as a percentage of the whole, which is not 0, with two significant digits."""
     return f"{100 * part / whole:.2g}{THIN}%"
 
 
@@ -54,7 +54,7 @@ def points(difference: float) -> str:
 
 
 def error(standard_error: float) -> str:
-    """The standard error behind a difference, in its unit; empty if it is not finite."""
+    """`` ± 0.3 s.e.``, to follow a difference in the same unit; empty if the standard error is not finite."""
     return f" ± {standard_error:.1f} s.e." if math.isfinite(standard_error) else ""
 
 
@@ -69,7 +69,8 @@ def arithmetic(gflop: float) -> str:
 
 
 def _scaled(amount: float, units: Sequence[str]) -> str:
+    """An amount in the first of ``units``, each 1,000 times the one before, in which it is below 1,000."""
     step = 0
-    while amount >= 999.5 and step < len(units) - 1:
+    while amount >= 999.5 and step < len(units) - 1:  # 999.5 would be rounded to 1e+03
         amount, step = amount / 1000, step + 1
     return f"{amount:.3g}{THIN}{units[step]}"

@@ -1,4 +1,4 @@
-"""A CSV that users can watch while a stage runs."""
+"""A CSV of losses that users can watch while a stage runs: ``live.csv`` in a task's folder."""
 
 import csv
 import time
@@ -17,11 +17,11 @@ EVERY = 1.0  # house: minimum seconds between two rows
 class Live:
     """A CSV file that gains a row (``step`` and the values) at most once a second.
 
-    A resumed run appends to the file; a run with other columns overwrites it. The file is part of no out: its rows depend
-    on the clock.
+    The first values determine the columns; later values of other names are left out. A resumed run appends to the file;
+    a run with other columns overwrites it. The file is part of no out: its rows depend on the clock.
 
     Args:
-        path: the file; its folder is created if needed.
+        path: the file; it and its folder are created with the first row.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -34,7 +34,8 @@ class Live:
 
         Args:
             step: number of steps so far.
-            **values: numbers or one-element tensors by column.
+            **values: numbers or one-element tensors by column; tensors are read only if a row is written, as to read
+                one waits for the device.
         """
         if not values or time.monotonic() < self._due:  # the first values give the columns
             return

@@ -1,4 +1,4 @@
-"""One progress line for a loop: rate, time left, and the curve of its first value."""
+"""One progress line for a loop: rate, time left, values such as the loss, and the curve of the first of them."""
 
 import itertools
 import math
@@ -28,10 +28,10 @@ class Progress:
     Args:
         label: the name of the loop.
         total: steps of the whole loop.
-        start: steps completed before, by an interrupted run.
-        unit: the word for one step.
-        show: False shows nothing.
-        live: path of a CSV that records the values; see ``Live``.
+        start: steps that an earlier, interrupted run completed.
+        unit: the word for one step, like ``epoch``.
+        show: whether anything is shown; a CSV is written in either case.
+        live: path of a CSV that records the values (see ``Live``); None: none is written.
 
     Example:
         >>> with Progress("distil", 1000, unit="update") as bar:
@@ -58,11 +58,12 @@ class Progress:
         self._bar.close()
 
     def advance(self, n: int = 1, **values: "float | Tensor") -> None:
-        """Counts ``n`` steps.
+        """Counts ``n`` completed steps and, if it is time, redraws the bar.
 
         Args:
             n: number of steps since the last call.
-            **values: numbers or one-element tensors by name; they are read only when they are shown.
+            **values: numbers or one-element tensors by name, such as ``loss``. A tensor is read only when it is shown,
+                as to read it waits for the device.
         """
         self._step += n
         self._bar.latest = values
@@ -71,7 +72,7 @@ class Progress:
             self._live.add(self._step, **values)
 
     def note(self, text: str) -> None:
-        """Prints a line above the bar."""
+        """Prints a line above the bar, unless the bar is not shown."""
         if not self._bar.disable:
             tqdm.write(text, file=sys.stderr)
 
@@ -141,17 +142,22 @@ class _LineFile:
 
 
 class History:
-    """A curve of at most ``size`` points over the whole loop: when it is full, pairs of neighbours become their means.
+    """A curve of bounded length over a whole loop: when it is full, pairs of neighbours are replaced by their means.
+
+    So each point is the mean of equally many values, 1, 2, 4 and so on, and the memory does not grow with the loop.
 
     Attributes:
-        values: the points.
+        values: the points, fewer than ``size``.
+
+    Args:
+        size: the length at which the curve is halved; even.
     """
 
     def __init__(self, size: int = 256) -> None:
         self.values, self._size, self._stride, self._open = [], size, 1, []
 
     def add(self, value: float) -> None:
-        """Adds the value of one step."""
+        """Adds the next value."""
         self._open.append(value)
         if len(self._open) < self._stride:
             return
@@ -163,7 +169,16 @@ class History:
 
 
 def sparkline(values: Iterable[float], width: int = WIDTH) -> str:
-    """Draws a curve as at most ``width`` block characters, lowest to highest; a mean that is not finite is a dot."""
+    """Draws a curve as a line of text.
+
+    Args:
+        values: the points of the curve, such as ``History.values``.
+        width: the most characters.
+
+    Returns:
+        A block character of eight heights for each group of neighbouring points, by their mean: the lowest mean has the
+        lowest block. A mean that is not finite is a dot. Empty without values.
+    """
     values = list(values)
     groups = min(width, len(values))
     cuts = [i * len(values) // groups for i in range(groups + 1)] if values else []

@@ -74,7 +74,7 @@ class RealSet:
 
     Attributes:
         train: the training images: what methods, teachers and baselines use.
-        test: the test images, on which networks are tested; methods never see them.
+        test: the test images, on which networks are tested.
         space: the map from raw pixels in [0, 1] to the networks' inputs, such as normalisation by channel.
         info: the record.
 
@@ -123,7 +123,7 @@ class RealSet:
         return replace(self, train=self.train.to(device), test=self.test.to(device), space=self.space.to(device))
 
     def encode(self, images: Tensor) -> Tensor:
-        """Converts uint8 images (N, C, H, W) to inputs of networks: float32, divided by 255, mapped to this set's space."""
+        """Converts uint8 images (N, C, H, W) to inputs of networks: float32 in this set's space, of the same shape."""
         return self.space.encode(images.float() / 255)
 
     @property
@@ -158,7 +158,7 @@ class RealSet:
         return {name: size for name, size in sizes.items() if size < count}
 
     def require(self, ipc: int) -> None:
-        """Raises BadInput if a class has fewer than ``ipc`` training images, so that ``ipc`` of them cannot be selected."""
+        """Raises BadInput if a class has fewer than ``ipc`` training images, for what selects so many of each."""
         if short := self.shorter(ipc):
             raise BadInput(
                 f"method.ipc is {ipc}, but {self.info['name']} has fewer training images of {listed(short)}: set it to "

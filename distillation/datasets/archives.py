@@ -1,7 +1,8 @@
 """Members of a directory, tar, zip or listing, one after the other in memory: nothing is extracted to the disk here.
 
-One set of rules holds for all four. What only hostile hands or a broken archive have is refused at once: names that lead
-out, names twice, bombs. A single file that cannot be read is a fault, which others than the reader judge.
+One set of rules holds for all four. What only a hostile or broken archive has is refused at once: names that lead out
+of it, names twice, and bombs (small files that unpack to enormous ones). A single file that cannot be read is a fault,
+which is collected (``data.faults``): the setting ``dataset.faulty`` decides about it.
 """
 
 import codecs
@@ -72,7 +73,7 @@ def members(
     findings: Findings | None = None,
     largest: int | None = None,
 ) -> Iterator[Member]:
-    """Yields (name, bytes) of each regular file of a directory, archive or listing that ``selects`` names.
+    """Yields (name, bytes) of each regular file of a directory, archive or listing for which ``selects`` is true.
 
     A directory is walked in sorted order, an archive is read in its own order. A listing is the output of ``sha256sum``
     for files in its own folder; each file is verified against its line. Links in a directory or listing are followed to
@@ -101,6 +102,7 @@ def members(
 
 
 def _members(path: Path, selects: Filter, findings: Findings | None, largest: int) -> Iterator[Member]:
+    """Yields as ``members``, but lets the errors of the libraries pass."""
     check = _Names(path)
     for entry in _entries(path):
         name = check(entry)
@@ -133,12 +135,20 @@ def _content(entry: _Entry, largest: int) -> bytes:
 
 
 def _check_size(size: int, largest: int) -> None:
+    """Raises Faulty for a file of more than ``largest`` bytes."""
     if size > largest:
         raise Faulty(f"has {size:,} bytes, where a file of its kind may have {largest:,}")
 
 
 def digest(path: str | Path) -> str:
-    """Computes the SHA-256 (hex) of a file, or of the sorted names and contents of a directory, faulty files left out.
+    """Computes the SHA-256 that pins the content of a dataset: that of ``sha256sum`` for a file.
+
+    Args:
+        path: an archive or a listing (the file itself is digested), or a directory: names, lengths and contents of its
+            files, in sorted order, faulty ones left out.
+
+    Returns:
+        64 hexadecimal digits.
 
     Raises:
         BadInput: as ``members``.
@@ -155,7 +165,7 @@ def digest(path: str | Path) -> str:
 
 
 def lists(path: str | Path) -> bool:
-    """Whether a path is a listing (see ``members``)."""
+    """Whether a path is a listing: a text file whose first line is one that ``sha256sum`` prints."""
     if not Path(path).is_file():
         return False
     start = _start(path, 160)  # a line's sum in UTF-16, twice as long
@@ -163,6 +173,7 @@ def lists(path: str | Path) -> bool:
 
 
 def _entries(path: Path) -> Iterator[_Entry]:
+    """Yields all entries of a path, by the kind that it is: told by its first bytes, not by its name."""
     if path.is_dir():
         return _directory(path)
     regular(path, "it should be a directory, a .zip, .tar, .tar.gz or .tar.xz file, or a listing")
@@ -172,6 +183,7 @@ def _entries(path: Path) -> Iterator[_Entry]:
 
 
 def _listing(path: Path) -> Iterator[_Entry]:
+    """Yields the files that the lines of a listing name; raises BadInput at a line of another form."""
     encoding = _encoding(_start(path, 4))
     with open(path, encoding=encoding, errors="replace" if encoding == "utf-16" else "surrogateescape") as lines:
         for number, line in enumerate(lines, 1):
@@ -189,6 +201,7 @@ def _encoding(start: bytes) -> str:
 
 
 def _directory(root: Path) -> Iterator[_Entry]:
+    """Yields the folders and files below a directory, sorted; raises BadInput at a link to a folder."""
     for folder, folders, files in os.walk(root, onerror=_raise):
         folders.sort()
         for name in folders:
@@ -221,6 +234,7 @@ def _of_file(place: Path, name: str, sha256: str | None = None) -> _Entry:
 
 
 def _zip(path: Path) -> Iterator[_Entry]:
+    """Yields the entries of a zip; raises BadInput if it is encrypted or a bomb."""
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         if (total := sum(entry.file_size for entry in entries)) > _limit(path):
@@ -233,7 +247,10 @@ def _zip(path: Path) -> Iterator[_Entry]:
 
 
 def _reader_of_zip(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[int], bytes]:
+    """The function ``read`` of an entry of a zip (see ``_Entry``)."""
+
     def read(largest: int) -> bytes:
+        # the upper 16 bits are the mode on Unix; 0 if the zip was made elsewhere
         if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
             raise Faulty("is a link or a device: pack the file itself")
         _check_size(entry.file_size, largest)
@@ -249,6 +266,7 @@ def _name_in_zip(entry: zipfile.ZipInfo) -> str:
 
 
 def _tar(path: Path) -> Iterator[_Entry]:
+    """Yields the entries of a tar, plain or compressed by gzip or xz, as a stream: one pass, from start to end."""
     opener = next((opener for start, opener in _OPENERS.items() if _starts(path, start)), open)
     with opener(path, "rb") as unpacked:
         stream = _Bounded(unpacked, path)
@@ -261,6 +279,8 @@ def _tar(path: Path) -> Iterator[_Entry]:
 
 
 def _reader_of_tar(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> Callable[[int], bytes]:
+    """The function ``read`` of an entry of a tar (see ``_Entry``), to be called before the next entry is read."""
+
     def read(largest: int) -> bytes:
         if entry.issym() or entry.islnk():
             raise Faulty("is a link: pack the files themselves (`tar --dereference --hard-dereference`)")
@@ -306,7 +326,7 @@ class _Bounded:
 
 
 class _Names:
-    """A check of the name of each entry before anything of it is used."""
+    """A check of the name of each entry before anything of it is used; it remembers names, to refuse a second one."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.seen = path, set()
@@ -338,6 +358,7 @@ def _limit(path: Path) -> int:
 
 
 def _bomb(path: Path, total: int) -> BadInput:
+    """The error for an archive that unpacks to ``total`` bytes or more."""
     packed = path.stat().st_size
     return BadInput(f"{path} unpacks from {packed:,} to {total:,} bytes or more, as only a bomb does: it is refused.")
 

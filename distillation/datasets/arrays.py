@@ -1,4 +1,8 @@
-"""Datasets published as arrays of pixels: each reader takes the published files and returns (train, test)."""
+"""Datasets published as arrays of pixels, not as image files.
+
+Each reader takes the paths of the published files, in the catalogue's order, and returns (train, test), two Splits with
+images (N, C, S, S) uint8 and labels (N,) int64 from 0 on. It raises BadInput for damaged files.
+"""
 
 import gzip
 import io
@@ -28,7 +32,7 @@ def digits() -> tuple[Split, Split]:
     scans: Any = load_digits()  # a Bunch; its stub has a tuple, which depends on an argument
     images = np.rint(scans.images * (255 / 16)).astype(np.uint8)[:, None]
     labels = scans.target.astype(np.int64)
-    rank = np.empty(len(labels), np.int64)
+    rank = np.empty(len(labels), np.int64)  # the place of each image among those of its class
     for c in range(10):
         rank[labels == c] = np.arange((labels == c).sum())
     test = rank % 5 == 4
@@ -36,7 +40,7 @@ def digits() -> tuple[Split, Split]:
 
 
 def mnist(train_images: Path, train_labels: Path, test_images: Path, test_labels: Path) -> tuple[Split, ...]:
-    """Reads MNIST's gzipped idx files; Fashion-MNIST has the same format."""
+    """Reads MNIST's four gzipped idx files: (N, 1, 28, 28); Fashion-MNIST has the same format."""
     return tuple(
         _split(_idx(images, 3)[:, None], _idx(labels, 1))
         for images, labels in ((train_images, train_labels), (test_images, test_labels))
@@ -44,7 +48,11 @@ def mnist(train_images: Path, train_labels: Path, test_images: Path, test_labels
 
 
 def _idx(path: Path, dimensions: int) -> np.ndarray:
-    """Reads an idx file: two zero bytes, type 8 (uint8), the number of dimensions, each as big-endian uint32, values."""
+    """Reads a gzipped idx file of uint8 values with a number of dimensions.
+
+    Its format: two zero bytes, the type 8 (uint8), the number of dimensions, each size as big-endian uint32, the
+    values.
+    """
     try:
         with gzip.open(path) as file:
             content = file.read()
@@ -58,11 +66,15 @@ def _idx(path: Path, dimensions: int) -> np.ndarray:
 
 
 def svhn(train: Path, test: Path) -> tuple[Split, Split]:
-    """Reads SVHN's cropped digits from MATLAB files: X (32, 32, 3, N), and y (N, 1) with 10 for the digit 0."""
+    """Reads SVHN's cropped digits from MATLAB files: X (32, 32, 3, N), and y (N, 1) with 10 for the digit 0.
+
+    The additional training images that SVHN also has ("extra") are left out.
+    """
     return _mat(train), _mat(test)
 
 
 def _mat(path: Path) -> Split:
+    """Reads one split of SVHN."""
     from scipy.io import loadmat
 
     content = loadmat(path)
@@ -80,6 +92,13 @@ def cifar100(archive: Path) -> tuple[Split, ...]:
 
 
 def _cifar(archive: Path, label: int, head: int) -> tuple[Split, ...]:
+    """Reads a binary tar of CIFAR.
+
+    Args:
+        archive: the tar.
+        label: place of the label in a record.
+        head: bytes of a record before its 3 · 32 · 32 = 3072 pixels.
+    """
     records = {}
     for name, content in archives.members(archive, lambda name: name.endswith(".bin")):
         if len(content) % (head + 3072):

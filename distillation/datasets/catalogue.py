@@ -30,8 +30,8 @@ class File:
 
     Attributes:
         name: its name.
-        bytes: its size.
-        checksum: ``algorithm:hex``.
+        bytes: its size, in bytes.
+        checksum: ``algorithm:hex``, with ``md5`` or ``sha256``.
         urls: its addresses, best first; empty if it is behind a login.
         page: address of the page from which users download it by hand.
     """
@@ -79,7 +79,7 @@ class Dataset:
         return self.images // self.count if self.images and self.count else None
 
     def statistics(self, size: int) -> Statistics | None:
-        """The published (mean, std) of images of ``size`` pixels a side, or None."""
+        """The published (mean, std) of pixels in [0, 1] of images of ``size`` pixels a side; None if there are none."""
         return self.resized.get(size, self.stats)
 
 
@@ -98,7 +98,7 @@ class Facts(NamedTuple):
 
 
 def facts(name: str) -> Facts | None:
-    """The Facts of a dataset; None for ``imagefolder``, whose files decide."""
+    """The Facts of a dataset before any file is read; None for ``imagefolder``, whose files decide."""
     dataset = CATALOGUE[name]
     if not dataset.count or not dataset.channels:
         return None

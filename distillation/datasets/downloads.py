@@ -27,9 +27,10 @@ AGENT = "dataset-distillation"  # identifies the client to the owner of a server
 
 
 def fetch(file: "File", folder: str | Path, mirror: str | Path | None = None) -> Path:
-    """Locates or downloads a published file, and verifies it.
+    """Locates or downloads a published file, and verifies its size and checksum.
 
-    An interrupted download resumes, URLs are tried in turn, and one process downloads while others wait for it.
+    An interrupted download resumes. If a download fails, the next URL is tried, three times each, with growing pauses.
+    If several processes need the file, one downloads and the others wait.
 
     Args:
         file: the published file.
@@ -71,7 +72,7 @@ def locate(file: "File", folder: str | Path, mirror: str | Path | None = None) -
 
 
 def by_hand(file: "File", folder: str | Path) -> str:
-    """The message for a file that is behind a login."""
+    """The message that tells how to get a file that is behind a login, and where to put it (``folder`` or a mirror)."""
     return f"{file.name} has to be fetched by hand from {file.page}: {_by_hand(file, folder)}."
 
 
@@ -97,7 +98,12 @@ def _fault(file: "File", path: Path) -> str | None:
 
 
 def _download(file: "File", partial: Path) -> None:
-    """Completes ``partial``, which may hold the first bytes from an earlier attempt."""
+    """Completes ``partial``, which may hold the first bytes from an earlier attempt.
+
+    Raises:
+        BadInput: every URL failed ``ATTEMPTS`` times without a byte gained.
+        OSError: the disk is full or not writable.
+    """
     failures = 0
     while True:
         url = file.urls[failures % len(file.urls)]
@@ -111,7 +117,7 @@ def _download(file: "File", partial: Path) -> None:
             if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
                 raise
             if _size(partial) > before:
-                continue
+                continue  # a slow or shaky connection that makes progress is no failure
             fault = str(error) or type(error).__name__
         failures += 1
         if failures == ATTEMPTS * len(file.urls):

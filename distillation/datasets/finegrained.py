@@ -1,8 +1,15 @@
 """The fine-grained datasets of transfer: photographs in one place, official splits and labels in another.
 
-Each reader takes the published files, in the catalogue's order, and returns (train, test, class names). Images are squashed
-to a square (Lanczos), which keeps all of an image but not its proportions, as in MKDT, which claims to follow KRR-ST;
-KRR-ST's own filter is not known. Banners, like those of FGVC-Aircraft, are not cropped.
+Each reader takes
+
+- the paths of the published files, in the catalogue's order;
+- ``size``, ``colour``: pixels of a side, and the conversion of colours, as in ``pictures.decode``, but ``auto`` is RGB;
+- ``findings``, which receive faulty photographs, and those that a list names but the archive lacks.
+
+It returns (train, test, class names) and raises BadInput if a file is damaged or, unless they are skipped, if
+photographs are faulty. Images are squashed to a square (Lanczos), which keeps all of an image but not its proportions,
+as in MKDT, which claims to follow KRR-ST; KRR-ST's own filter is not known. Banners, like those of FGVC-Aircraft, are
+not cropped.
 """
 
 import io
@@ -70,6 +77,7 @@ def cars(
     train: Path, test: Path, devkit: Path, test_labels: Path, size: int | None, colour: str, findings: Findings
 ) -> Splits:
     """Reads Stanford Cars: 8,144 train and 8,041 test images, with the test labels that were published later."""
+    # both archives number their photographs from 00001.jpg on: the split goes before the name
     notes = _named(devkit, ("cars_train_annos.mat", "cars_meta.mat")) | _file(test_labels)
     names = _items(_mat(notes, "cars_meta.mat", devkit, "class_names"))
     places = {}
@@ -86,7 +94,7 @@ def cars(
 
 
 def _read(archive: Path, places: Mapping[str, Place], size: int | None, colour: str, findings: Findings) -> Splits:
-    """Reads the images of an archive that ``places`` (by file name) lists."""
+    """Reads the images of one archive; ``places`` maps names of files, without folders, to their Places."""
     members = archives.members(archive, _is_photograph, findings, LARGEST)
     named = ((name.rpartition("/")[2], content) for name, content in members)
     return _split(archive, named, places, size, colour, findings)
@@ -100,6 +108,7 @@ def _split(
     colour: str,
     findings: Findings,
 ) -> Splits:
+    """Decodes those ``members`` that ``places`` lists, settles the faults and stacks the splits."""
     images = ((name, content) for name, content in members if name in places)
     arrays = pictures.decode(images, size, "rgb" if colour == "auto" else colour, squash=True, findings=findings)
     known = {name.rpartition("/")[2] for name in findings.faults}
@@ -121,10 +130,12 @@ def _named(archive: Path, names: Collection[str]) -> dict[str, bytes]:
 
 
 def _file(path: Path) -> dict[str, bytes]:
+    """The content of a file by its name, as ``_named`` returns those of an archive."""
     return {path.name: path.read_bytes()}
 
 
 def _lines(notes: Mapping[str, bytes], name: str, path: Path) -> list[str]:
+    """The lines, but for blank ones, of the text ``name`` among ``notes``, the files of the archive ``path``."""
     if name not in notes:
         raise BadInput(f"{path} lacks {name}: fetch it again.")
     return [line for line in notes[name].decode().splitlines() if line.strip()]

@@ -1,4 +1,9 @@
-"""Datasets published as encoded images in folders: each reader returns (train, test, class names)."""
+"""Datasets published as encoded images in folders, one folder for each class.
+
+``imagefolder`` reads a dataset of one's own and Imagenette, ``tinyimagenet`` that dataset. Each reader returns (train,
+test, class names). The functions without a size work on names alone: ``indexing`` uses them, too, for images that stay
+in files.
+"""
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,8 +32,8 @@ class Place(NamedTuple):
 
     Attributes:
         split: ``train``, ``test`` or ``val``.
-        label: name of its class.
-        file: name of its file.
+        label: name of its class, as of its folder.
+        file: name of its file, without folders.
         top: name of the folder above the split; empty if there is none.
     """
 
@@ -46,9 +51,12 @@ def imagefolder(path: Path, size: int | None, colour: str, findings: Findings) -
 
     Args:
         path: directory, archive or listing.
-        size: as in ``pictures.decode``.
-        colour: as in ``pictures.decode``.
+        size: pixels of a side to which images are cropped and resized; None: all images must be squares of one size.
+        colour: ``grey``, ``rgb`` or ``auto``: grey if all images are grey, else RGB.
         findings: what receives faulty files, and decides whether they are skipped.
+
+    Returns:
+        (train, test, class names); images (N, C, S, S) uint8.
 
     Raises:
         BadInput: the layout differs, train and test differ in classes, a class has no image, files are faulty and not to
@@ -60,12 +68,15 @@ def imagefolder(path: Path, size: int | None, colour: str, findings: Findings) -
 
 
 def images(path: Path, findings: Findings) -> Iterator[archives.Member]:
-    """Yields the name and content of each image of an imagefolder; ``findings`` receive files that cannot be read."""
+    """Yields the name and bytes of each image of an imagefolder; ``findings`` receive files that cannot be read."""
     return archives.members(path, belongs, findings, LARGEST)
 
 
 def belongs(name: str) -> bool:
-    """Whether a file is an image of an imagefolder.
+    """Whether a file is an image of an imagefolder, by its name: it lies in train/CLASS/, test/CLASS/ or val/CLASS/.
+
+    Args:
+        name: relative name with ``/``.
 
     Raises:
         Faulty: the file lies deeper than in a class, or beside the classes.
@@ -80,7 +91,14 @@ def is_clutter(name: str) -> bool:
 
 
 def expected(findings: Findings) -> dict[str, Place]:
-    """The Place of an image that each folder of a class, and each skipped file, of an imagefolder should have, by its name."""
+    """Lists the classes that should have an image in each split, though perhaps none was read.
+
+    They are the folders of classes, empty ones too, and the folders of skipped files. ``ordered`` refuses a dataset in
+    which one of them has no image: else the class would be missing unnoticed.
+
+    Returns:
+        The Place of an image in each such folder, by the name of the file or, for a folder, ``FOLDER/*``.
+    """
     found = {}
     for name in [*(f"{folder}/*" for folder in findings.folders), *findings.faults]:
         with contextlib.suppress(Faulty):  # elsewhere than in a class
@@ -168,15 +186,16 @@ def _place(name: str) -> Place | None:
 def ordered(
     path: Path, places: Mapping[str, Place], expected: Mapping[str, Place]
 ) -> tuple[dict[str, list[str]], dict[str, Tensor], list[str]]:
-    """Sorts the images of a dataset.
+    """Sorts the images of a dataset by class name and file name, and numbers the classes in that order.
 
     Args:
         path: the dataset, for messages.
         places: the Place of each image by its name.
-        expected: further Places whose classes should have an image, by the name that a message calls.
+        expected: further Places whose classes should have an image, by name (see the function ``expected``).
 
     Returns:
-        The sorted names by split (``train``, ``test``), the labels (N,) int64 by split, and the class names.
+        The sorted names by split (``train``, and ``test``, which val counts as), the labels (N,) int64 by split, and
+        the class names.
 
     Raises:
         BadInput: a split has no images, the splits differ in classes, or a class that is expected has none.
@@ -199,7 +218,7 @@ def splits(
 
     Args:
         path: the dataset, for messages.
-        arrays: uint8 arrays (H, W) or (H, W, 3) by name; emptied to save memory.
+        arrays: uint8 arrays (S, S) or (S, S, 3) by name; the dict is emptied, so that pixels are not in memory twice.
         places: the Place of each image by its name.
         expected: as in ``ordered``.
 
@@ -218,6 +237,7 @@ def splits(
 
 
 def _check_filled(path: Path, places: Mapping[str, Place], expected: Mapping[str, Place]) -> None:
+    """Raises BadInput if a class that ``expected`` names has no image in that split."""
     filled = {(place.split, place.label) for place in places.values()}
     empty = {shown(f"{place.split}/{place.label}/") for place in expected.values() if place[:2] not in filled}
     if empty:
@@ -228,6 +248,7 @@ def _check_filled(path: Path, places: Mapping[str, Place], expected: Mapping[str
 
 
 def _check_classes(path: Path, train: list[str], test: set[str]) -> None:
+    """Raises BadInput unless the splits have the same classes, at least one."""
     if not train or not test:
         raise BadInput(f"{path} has no images in {'test' if train else 'train'}/: the layout should be {LAYOUT}.")
     if odd := sorted(test ^ set(train)):

@@ -1,7 +1,8 @@
-"""Datasets too large for memory: an index of image files, which are decoded when they are used.
+"""Datasets too large for memory: making the index of their image files, which are decoded when they are used.
 
-Each image is decoded once here, for its SHA-256, its colour and its histogram, and so that a damaged one is found now and
-not in the middle of a training. Files of an archive are unpacked; those of a directory, or beside a listing, stay in place.
+``data.indexed`` is what an index is. Each image is decoded once here, for its SHA-256, its colour and its histogram,
+and so that a damaged one is found now and not in the middle of a training. Files of an archive are unpacked; those of a
+directory, or beside a listing, stay in place.
 """
 
 import contextlib
@@ -36,11 +37,11 @@ WHOLE = 8 << 30  # house: bytes of pixels, of both splits, up to which a dataset
 
 @dataclass(frozen=True)
 class Index:
-    """An indexed dataset.
+    """An indexed dataset, as ``read`` returns it.
 
     Attributes:
-        name: name of the folder of its images, a digest of their content.
-        splits: (train, test, class names), as a reader of ``folders`` returns them.
+        name: name of the folder of its images, a digest of their names and contents (16 hexadecimal digits).
+        splits: (train, test, class names), as a reader of ``folders`` returns them, with IndexedImages.
         counts: (C, 256) int64, histogram of each channel of the training images.
     """
 
@@ -50,7 +51,13 @@ class Index:
 
 
 def needs_index(settings: "DatasetSettings", paths: list[Path]) -> bool:
-    """Whether the dataset in ``paths`` becomes an index.
+    """Whether a dataset becomes an index: by the setting ``form`` or, if that is auto, above 8 GB of pixels.
+
+    Pixels are counted at one byte a value, three of each if images may be coloured, of both splits.
+
+    Args:
+        settings: of the dataset.
+        paths: its files; of a dataset that can be an index it is one.
 
     Raises:
         BadInput: it is too large to be held in memory, but its settings exclude an index.
@@ -75,7 +82,7 @@ def _extent(settings: "DatasetSettings", path: Path) -> tuple[int, int]:
 
 
 def _count(path: Path) -> int:
-    """The number of images, faulty ones among them that are no fault of their names, without reading one."""
+    """The number of images by their names, without reading one; those that will not decode are counted, too."""
     names = []
     for _ in archives.members(path, lambda name: folders.belongs(name) and names.append(name), Findings()):
         pass
@@ -91,19 +98,25 @@ def _first_side(path: Path) -> int:
 
 
 def read(path: Path, size: int, colour: str, folder: Path, findings: Findings) -> Index:
-    """Indexes an imagefolder.
+    """Makes the index of an imagefolder and puts the files of its images into place.
+
+    Every image is decoded once. One process at a time indexes the same path.
 
     Args:
         path: directory, archive or listing.
-        size: as in ``pixels.decoded``.
-        colour: as in ``pixels.decoded``.
-        folder: the folder in which a folder of the index's name will hold the images, or link to them.
-        findings: as in ``folders.imagefolder``.
+        size: pixels of a side to which images will be cropped and resized when they are used.
+        colour: ``auto``, ``grey`` or ``rgb``, as in ``pixels.decoded``.
+        folder: the folder in which a folder with the index's name will hold the images, or link to them.
+        findings: what receives faulty files, and decides whether they are skipped.
+
+    Returns:
+        The Index.
 
     Raises:
         BadInput: as ``folders.imagefolder``.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    # the folder's name is known only when all images have been read: until then files lie in a temporary one
     with locked(folder / f"{path.name}.lock"), _files_of(path, folder) as (keep, put):
         digests, counts, channels = _scan(path, size, colour, keep, findings)
         findings.settle(path)
@@ -154,9 +167,11 @@ def _scan(
 
 @contextlib.contextmanager
 def _files_of(path: Path, folder: Path) -> Iterator[tuple[Callable[[str, bytes], None], Callable[[Path], None]]]:
-    """Yields a function of a name and content that keeps a file, and one that moves the folder of all files to a path.
+    """Yields two functions by which the files of a dataset get into a folder.
 
-    Files of an archive are unpacked and moved. To files that exist already, the path becomes a link.
+    The first, of a name and content, keeps one file: it unpacks it, if the dataset is an archive, and does nothing for
+    a directory or listing, whose files exist already. The second, of a path, puts the folder of all files there: it
+    moves the unpacked files, or makes a link to those that exist.
     """
     if path.is_dir() or archives.lists(path):
         source = process.root().absolute() / path
@@ -188,7 +203,7 @@ def _cleared(root: Path, put: Callable[[Path, Path], None]) -> Callable[[Path], 
 
 
 def _name_of(digests: Mapping[str, bytes], names: Mapping[str, list[str]]) -> str:
-    """Digests the images of all splits, in their order: 16 hexadecimal digits."""
+    """Digests the names and contents of the images of all splits, in their order: 16 hexadecimal digits."""
     total = hashlib.sha256()
     for split in names.values():
         for name in split:

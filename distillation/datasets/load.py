@@ -1,4 +1,4 @@
-"""From the settings of a dataset to its RealSet."""
+"""From the settings of a dataset to its RealSet: files are found or downloaded, read, resized, and checked."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 
 
 def read(settings: "DatasetSettings", raw_root: str | Path) -> RealSet:
-    """Reads a dataset; downloads go to ``raw_root/NAME/``.
+    """Reads a dataset from its published files, or a user's archive.
+
+    Args:
+        settings: the section of params.yaml that names the dataset.
+        raw_root: the folder of downloads; a dataset's files are searched in, and downloaded to, ``raw_root/NAME/``. The
+            images of an index go to ``raw_root/images/``.
+
+    Returns:
+        The RealSet, on the CPU.
 
     Raises:
         BadInput: a file is missing or damaged and cannot be downloaded, or the images form no dataset (see the readers).
@@ -38,6 +46,7 @@ def read(settings: "DatasetSettings", raw_root: str | Path) -> RealSet:
     if indexing.needs_index(settings, paths):
         size: Any = settings.pixels  # an index has one
         index = indexing.read(paths[0], size, settings.colour, Path(raw_root) / "images", findings)
+        # functions, as computing statistics takes a pass over all pixels, and published ones may be chosen
         (train, test, classes), statistics = index.splits, lambda: normalise.moments(index.counts)
         form = {"index": index.name, "colour": settings.colour}
     else:
@@ -63,6 +72,7 @@ def read(settings: "DatasetSettings", raw_root: str | Path) -> RealSet:
 def _splits(
     settings: "DatasetSettings", paths: list[Path], findings: Findings
 ) -> tuple[Split, Split, list[str] | None]:
+    """Reads (train, test, class names) by the dataset's reader; None for names that only the catalogue has."""
     encoded = {**folders.READERS, **finegrained.READERS}
     if settings.name in encoded:
         return encoded[settings.name](*paths, settings.pixels, settings.colour, findings)
@@ -72,18 +82,20 @@ def _splits(
 
 
 def _records(dataset: "Dataset", paths: list[Path]) -> list[dict[str, str]]:
-    """Name and sha256 of each file that was read; ``dataset`` knows those of published files, but not of an archive."""
+    """Name and SHA-256 of each file that was read: from the catalogue where it has them, else computed."""
     if not dataset.files:
         return [{"name": path.name, "sha256": archives.digest(path)} for path in paths]
     return [_record(file, path) for file, path in zip(dataset.files, paths, strict=True)]
 
 
 def _record(file: "File", path: Path) -> dict[str, str]:
+    """Name and SHA-256 of a published file, computed if the catalogue has its MD5 only."""
     algorithm, checksum = file.checksum.split(":")
     return {"name": file.name, "sha256": checksum if algorithm == "sha256" else archives.digest(path)}
 
 
 def _check(name: str, train: Split, test: Split, classes: list[str]) -> None:
+    """Raises BadInput unless there are two classes or more, and images of each in both splits."""
     if len(classes) < 2:
         raise BadInput(f"{name} has {len(classes)} class: a dataset should have two or more.")
     for name_of_split, split in (("train", train), ("test", test)):
@@ -105,7 +117,16 @@ def _space(
     images: Tensor | IndexedImages,
     statistics: "Callable[[], tuple[Sequence[float], Sequence[float]]]",
 ) -> tuple[Space, str]:
-    """The Space, and where its statistics are from: ``computed`` by the function, ``given``, ``published`` or a dataset."""
+    """Makes the Space of a dataset.
+
+    Args:
+        settings: of the dataset.
+        images: the training images.
+        statistics: function that computes (mean, std) of their channels; it is called only if these are needed.
+
+    Returns:
+        The Space, and where its statistics are from: ``computed``, ``published``, ``given`` or the name of a dataset.
+    """
     if settings.zca:
         assert isinstance(images, torch.Tensor)  # the settings refuse zca of an index
         return normalise.whitening(images), "computed"

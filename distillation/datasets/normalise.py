@@ -1,4 +1,4 @@
-"""The space of a dataset's network inputs: normalised channels, or ZCA."""
+"""The statistics of a dataset's Space: mean and std of channels, or the matrices of ZCA (whitening)."""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,7 +16,13 @@ EPSILON = 0.1  # of kornia's ZCAWhitening in the code of APM and MTT
 
 
 def statistics(images: Tensor | IndexedImages) -> tuple[list[float], list[float]]:
-    """Computes (mean, std) of each channel of uint8 images (N, C, H, W), as floats for pixels in [0, 1].
+    """Computes mean and std of each channel of images.
+
+    Args:
+        images: (N, C, H, W) uint8.
+
+    Returns:
+        Two lists of C numbers, mean and std, for pixels in [0, 1].
 
     Raises:
         BadInput: as ``moments``.
@@ -30,12 +36,15 @@ def statistics(images: Tensor | IndexedImages) -> tuple[list[float], list[float]
 
 
 def moments(counts: Tensor) -> tuple[list[float], list[float]]:
-    """Computes (mean, std) of each channel from its histogram, for pixels in [0, 1]; the std is the population's.
+    """Computes mean and std of each channel from its histogram; the std is the population's (divided by the count).
 
-    Sums of counts are exact, so the result depends on no order.
+    Histograms are integers, so the sums over images are exact: the result depends on no order and no batch size.
 
     Args:
         counts: (C, 256) int64, number of pixels with each value.
+
+    Returns:
+        Two lists of C numbers, mean and std, for pixels in [0, 1].
 
     Raises:
         BadInput: all pixels of a channel have one value.
@@ -50,10 +59,18 @@ def moments(counts: Tensor) -> tuple[list[float], list[float]]:
 
 
 def whitening(images: Tensor) -> Space:
-    """Fits ZCA to uint8 images (N, C, H, W), the whitened data of APM and MTT.
+    """Fits ZCA whitening to training images, as the code of APM and MTT does.
 
-    As in their code: pixels in [0, 1] without channel normalisation, kornia's ZCAWhitening with eps 0.1 and the
-    unbiased covariance. One thread fits, so that the bits do not depend on the number of cores.
+    ZCA is the linear map that makes the numbers of an image uncorrelated over the dataset while it changes them least.
+    As in that code, it takes pixels in [0, 1] without normalisation by channel, by kornia's ZCAWhitening with eps 0.1
+    (added to the eigenvalues of the covariance) and the unbiased covariance. One thread fits, so that the bits do not
+    depend on the number of cores.
+
+    Args:
+        images: (N, C, H, W) uint8.
+
+    Returns:
+        The whitened Space of images (C, H, W).
 
     Raises:
         BadInput: there are fewer than two images, or they are too large for a D x D matrix.

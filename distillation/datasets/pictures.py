@@ -1,4 +1,4 @@
-"""Encoded images to uint8 tensors: decoded in memory, resized and recoloured with PIL."""
+"""Many encoded images to uint8 tensors, by threads: decoded in memory, resized and recoloured with PIL."""
 
 import os
 from collections import deque
@@ -27,17 +27,17 @@ def decode(
     squash: bool = False,
     findings: Findings | None = None,
 ) -> dict[str, np.ndarray]:
-    """Decodes images.
+    """Decodes image files to arrays of one size.
 
     Args:
         members: (name, bytes) pairs; they are read only a little ahead of the decoding threads.
-        size: as in ``pixels.decoded``; if None, all images must be squares of one size.
-        colour: as in ``pixels.decoded``.
-        squash: as in ``pixels.decoded``.
+        size: pixels of a side; if None, all images must be squares of one size.
+        colour: ``auto`` (each as its file is), ``grey`` or ``rgb``.
+        squash: how others than squares become squares, see ``pixels.decoded``.
         findings: what receives faulty images; None refuses the first.
 
     Returns:
-        uint8 arrays by name, (H, W) of grey images and (H, W, 3) of coloured ones.
+        uint8 arrays by name, in the order of ``members``: (S, S) of grey images and (S, S, 3) of coloured ones.
 
     Raises:
         BadInput: an image does not decode, has too many pixels or 16-bit ones, and there are no ``findings``; or it
@@ -53,9 +53,16 @@ def decode(
 
 
 def stack(arrays: list[np.ndarray], channels: int) -> torch.Tensor:
-    """Stacks square arrays of one size to a uint8 tensor (N, channels, H, W); grey ones fill every channel.
+    """Stacks square arrays of one size to one tensor.
 
-    The list is emptied on the way, so that both never take their full memory at once.
+    The list's entries become None on the way, so that arrays and tensor never take their full memory at once.
+
+    Args:
+        arrays: at least one, uint8, (S, S) or (S, S, 3); grey ones fill every channel.
+        channels: 1 or 3; 3 if any array is coloured.
+
+    Returns:
+        (N, channels, S, S) uint8.
     """
     side = len(arrays[0])
     images = np.empty((len(arrays), channels, side, side), np.uint8)
@@ -66,7 +73,7 @@ def stack(arrays: list[np.ndarray], channels: int) -> torch.Tensor:
 
 
 def reshape(images: torch.Tensor, size: int | None = None, colour: str = "auto") -> torch.Tensor:
-    """Converts uint8 images (N, C, H, W) to another size or colour; the arguments are those of ``decode``."""
+    """Converts uint8 images (N, C, S, S), C 1 or 3, to another size or colour, given as to ``decode``."""
     _, channels, side, _ = images.shape
     if size in (None, side) and colour in ("auto", {1: "grey", 3: "rgb"}[channels]):
         return images
@@ -78,7 +85,16 @@ def reshape(images: torch.Tensor, size: int | None = None, colour: str = "auto")
 def in_order(
     members: Iterable[tuple[str, bytes]], work: Callable[[str, bytes], Result], findings: Findings | None = None
 ) -> Iterator[tuple[str, Result]]:
-    """Yields (name, work(name, content)) in the order of ``members``, computed by threads; ``findings`` as in ``decode``."""
+    """Yields (name, work(name, content)) in the order of ``members``, computed by threads, one for each core.
+
+    Args:
+        members: (name, bytes) pairs, read at most ``AHEAD`` batches before their results are yielded.
+        work: function of a name and its bytes; it may raise Faulty.
+        findings: what receives names for which ``work`` raises Faulty, which are not yielded; None refuses the first.
+
+    Raises:
+        BadInput: a file is faulty and there are no ``findings``.
+    """
 
     def done(batch: list[tuple[str, bytes]]) -> list[tuple[str, Result | Faulty]]:
         return [(name, _attempt(work, name, content)) for name, content in batch]
@@ -95,6 +111,7 @@ def in_order(
 
 
 def _attempt(work: Callable[[str, bytes], Result], name: str, content: bytes) -> Result | Faulty:
+    """Returns a Faulty that ``work`` raises: findings are not thread-safe, and are kept by the thread that yields."""
     try:
         return work(name, content)
     except Faulty as fault:
@@ -123,7 +140,7 @@ def _batches(members: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, b
 
 
 def _check_side(name: str, pixels: np.ndarray, first_name: str, first: np.ndarray) -> None:
-    """Checks that an image is square and as large as the first one."""
+    """Raises BadInput unless an image is square and as large as the first one."""
     height, width = pixels.shape[:2]
     name, first_name = shown(name), shown(first_name)
     if pixels.shape[:2] != first.shape[:2]:

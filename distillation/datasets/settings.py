@@ -1,4 +1,4 @@
-"""The sections of params.yaml that name a dataset."""
+"""The sections of params.yaml that name a dataset: ``dataset``, and the entries of ``sources`` and ``targets``."""
 
 from typing import Annotated, Any, Literal
 
@@ -13,7 +13,7 @@ NONE = "data/none"
 
 
 def _stats(value: object) -> str | Statistics:
-    """Validates the setting ``stats``: a word as it is, two lists as (mean, std)."""
+    """Validates the setting ``stats``: returns a word as it is, and a dict of two lists as the pair (mean, std)."""
     described = [name for name, dataset in CATALOGUE.items() if dataset.stats or dataset.resized]
     if isinstance(value, dict):
         return _given(value)
@@ -26,7 +26,10 @@ def _stats(value: object) -> str | Statistics:
 
 
 def _given(value: dict) -> Statistics:
-    """Validates two lists of statistics: of 1 or 3 channels, in the range that pixels in [0, 1] can have."""
+    """Validates the lists ``mean`` and ``std``: of 1 or 3 channels, in the range that pixels in [0, 1] can have.
+
+    No distribution on [0, 1] has a std above 0.5.
+    """
     mean, std = lists = [value.get(key, []) for key in ("mean", "std")]
     numbers = all(isinstance(each, list) and all(type(number) in (int, float) for number in each) for each in lists)
     if value.keys() != {"mean", "std"} or not numbers or not len(mean) == len(std) in (1, 3):
@@ -46,19 +49,20 @@ class DatasetSettings(Section):
     """The settings of one dataset.
 
     Attributes:
-        name: a key of the catalogue.
+        name: a key of the catalogue, such as ``cifar10``, or ``imagefolder`` for images of one's own.
         archive: a user's archive, directory or listing, for ``imagefolder``; ``data/none`` for every other name.
-        pixels: of a side, to resize to; None keeps the native ones (Imagenette's vary: it needs a number).
+        pixels: pixels of a side to resize to, from 4 on; None keeps the native size (where that varies, as in
+            Imagenette, a number is required).
         colour: ``grey`` or ``rgb`` converts; ``auto`` keeps the files' own, and RGB if they are mixed.
         flip: whether a mirrored image keeps its class, which augmentations respect; ``auto``: the catalogue's value.
         stats: ``published``: the catalogue's mean and std of the channels, if there are any for those channels, else
             computed ones; ``computed``: those of the training images; the name of a dataset of the catalogue: that one's;
             ``{mean: [...], std: [...]}``: these, of pixels in [0, 1]. The record of the dataset holds which it was.
-        zca: whether images are whitened by ZCA instead of normalised by channel.
+        zca: whether images are whitened by ZCA (``normalise.whitening``) instead of normalised by channel.
         form: ``whole`` (all pixels in memory) or ``index`` (images stay in files and are decoded when they are used);
             ``auto``: index above 8 GB of pixels, see ``indexing``.
-        faulty: whether a dataset with image files that cannot be used is refused, or read without them; its record and
-            the report name them.
+        faulty: ``refuse`` a dataset with image files that cannot be used, or ``skip`` these files: it is read without
+            them, and its record and the report name them.
     """
 
     name: str
@@ -127,9 +131,10 @@ class DatasetSettings(Section):
 
 
 class SourceSettings(DatasetSettings):
-    """The settings of a dataset of the maps ``sources`` and ``targets``; all but ``name`` have the defaults below.
+    """The settings of one entry of the maps ``sources`` and ``targets``; all but ``name`` have the defaults below.
 
-    A source inherits nothing from the section ``dataset``, so a source stays the same when the dataset changes.
+    A source is a further dataset that teachers are trained on, a target one that networks are transferred to. Neither
+    inherits anything from the section ``dataset``, so both stay the same when that changes.
 
     Attributes:
         sha256: SHA-256 of an imagefolder's archive (``archives.digest`` of a directory), which pins its content.
@@ -149,12 +154,16 @@ class SourceSettings(DatasetSettings):
 
 
 def statistics_of(settings: DatasetSettings, channels: int, size: int) -> Statistics | None:
-    """The (mean, std) that settings without ZCA give images of this shape; None if they are to be computed.
+    """The mean and std by which settings without ZCA normalise images.
 
     Args:
         settings: of the dataset.
-        channels: of its images.
+        channels: channels of its images, 1 or 3.
         size: pixels of a side.
+
+    Returns:
+        (mean, std) for pixels in [0, 1], a number for each channel; None if they are to be computed on the training
+            images: by ``computed``, or by ``published`` where none are published for such images.
 
     Raises:
         BadInput: ``stats`` names or gives statistics that such images do not have.

@@ -23,10 +23,13 @@ TRIED = "3.67.1"
 
 
 def cached(md5: str) -> bool:
-    """Whether DVC's cache holds the content that ``dvc_hash`` names: for a folder, its listing and every file in it.
+    """Whether DVC's cache holds a content, complete and undamaged: for a folder, its listing and every file in it.
 
-    Each is read and held against its name: DVC itself trusts files that it once wrote, and the caller may remove the last
-    other copy.
+    Each is read and its md5 compared: DVC itself trusts files that it once wrote. The caller may remove the last other
+    copy.
+
+    Args:
+        md5: the name of the content, as ``dvc_hash`` returns it.
     """
     with _repository() as repo:
 
@@ -50,7 +53,13 @@ CACHE = "the path of DVC's cache"
 
 
 def copied_texts() -> dict[str, str]:
-    """What DVC writes into the configuration of the copy in which it runs an experiment, by its name; it writes ASCII only."""
+    """The texts that DVC copies into the configuration of the folder in which it runs an experiment.
+
+    ``doctor`` checks them: DVC writes them as ASCII, and fails at any other character.
+
+    Returns:
+        The texts by what they are, for a message: the path of the cache, and the contents of two configuration files.
+    """
     with _repository() as repo:
         git = Path(".git", "config")
         return {
@@ -69,7 +78,11 @@ def remotes() -> dict[str, str]:
 def has_content(remote: str) -> bool:
     """Whether anything was pushed to a remote yet.
 
+    Args:
+        remote: its name.
+
     Raises:
+        BadInput: it is a folder of this machine, and the folder that it should lie in does not exist.
         Exception: any error of the remote's client, if the remote cannot be reached.
     """
     with _repository(refusal="") as repo:
@@ -86,7 +99,12 @@ def status() -> dict[str, list]:
 
 
 def experiments(all_commits: bool = False) -> dict[str, str]:
-    """The revision of each finished experiment by its name: those of HEAD, then, with ``all_commits``, all others."""
+    """The Git revision of each finished experiment by its name.
+
+    Args:
+        all_commits: whether those of all commits are listed, after those of HEAD; of two with one name the first
+            counts.
+    """
     with _repository() as repo:
         listings = [repo.experiments.ls(), repo.experiments.ls(all_commits=True) if all_commits else {}]
     revisions = {}
@@ -103,9 +121,12 @@ def waiting() -> set[str]:
 
 
 def abandoned() -> dict[str, str]:
-    """The revision, by name, of each experiment that is marked as running although its process has died.
+    """Marks experiments as failed that DVC still lists as running although their process has died, for ``requeue``.
 
-    Marks them as failed, or `dvc queue kill` would interrupt whichever process has their number now.
+    Unmarked, `dvc queue kill` would interrupt whichever process has the dead one's number (PID) now.
+
+    Returns:
+        The stash revision of each of them, by its name or, without one, the revision's first seven digits.
     """
     with _repository() as repo:
         queue = repo.experiments.celery_queue
