@@ -8,7 +8,7 @@ NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight",
 
 
 def value(setting: object) -> str:
-    """A setting of params.yaml on one line: ``–`` for None, ``true``, ``false``, lists and dicts separated by commas."""
+    """A setting of params.yaml on one line: ``–`` for None, ``true`` or ``false``, lists and dicts with commas."""
     if setting is None:
         return "–"
     if isinstance(setting, bool):

@@ -66,7 +66,7 @@ class Progress:
                 as to read it waits for the device.
         """
         self._step += n
-        self._bar.latest = values
+        self._bar.latest = values  # before the update, which draws them
         self._bar.update(n)
         if self._live:
             self._live.add(self._step, **values)
@@ -93,7 +93,7 @@ class _Bar(tqdm):
             disable=disable,
             file=self.stream(),
             mininterval=self.every,
-            miniters=1,
+            miniters=1,  # by time alone: tqdm's own estimate of steps between updates is late when a loop slows down
             delay=self.wait,
             dynamic_ncols=True,
             bar_format=self.layout,

@@ -109,6 +109,7 @@ class IndexedImages:
         Threads decode the next batch while the caller uses one, so two batches are in memory.
         """
         first, *rest = torch.arange(len(self)).split(count)
+        # one batch ahead and no more, which bounds the memory
         pending = self._begin(first)
         for indices in rest:
             before, pending = pending, self._begin(indices)
@@ -127,7 +128,7 @@ class IndexedImages:
 
     def _begin(self, indices: Tensor) -> "_Decoding":
         """Starts threads that decode images; ``_end`` waits for them."""
-        out = np.empty((len(indices), *self.shape[1:]), np.uint8)
+        out = np.empty((len(indices), *self.shape[1:]), np.uint8)  # each thread writes its own row: no lock, no copy
         return out, [_threads().submit(self._fill, out, place, i) for place, i in enumerate(indices.tolist())]
 
     def _end(self, pending: "_Decoding") -> Tensor:

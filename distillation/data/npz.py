@@ -39,9 +39,8 @@ def save(path: str | Path, tensors: Mapping[str, torch.Tensor], info: Mapping[st
 def load(path: str | Path) -> tuple[dict[str, torch.Tensor], Any]:
     """Loads any npz file, whoever made it.
 
-    An npz is a zip of one npy file for each array. Its headers are compared with the sizes of the files before arrays
-    are
-    made: a header alone could make numpy allocate more than the memory.
+    An npz is a zip of one npy file for each array. Its headers are compared with the sizes of the files before arrays are
+    made, as a header alone could make numpy allocate more than the memory.
 
     Args:
         path: the file.
@@ -74,8 +73,8 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
         shape, in_columns, dtype = readers[np.lib.format.read_magic(file)](file)
         if dtype.hasobject:
             raise ValueError("Object arrays cannot be loaded, since they are pickled")
-        size = math.prod(shape) * dtype.itemsize
+        size = math.prod(shape) * dtype.itemsize  # Python's integers: numpy's product of a forged shape would overflow
         if min(shape, default=0) < 0 or size != entry.file_size - file.tell():
             raise ValueError(f"{entry.filename} has {entry.file_size - file.tell():,} bytes, but should have {size:,}")
-        values = np.frombuffer(bytearray(file.read()), dtype)
+        values = np.frombuffer(bytearray(file.read()), dtype)  # bytearray: torch warns of arrays that are read-only
     return values.reshape(shape, order="F" if in_columns else "C")

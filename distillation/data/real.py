@@ -205,6 +205,6 @@ def loaded(folder: Path, device: str) -> RealSet:
     return _loaded(folder.resolve(), device)  # a relative path means another folder elsewhere
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=2)  # two: the work of the stage kd reads two datasets
 def _loaded(folder: Path, device: str) -> RealSet:
     return RealSet.load(folder).to(device)

@@ -65,6 +65,7 @@ class Space:
 
     def decode(self, encoded: Tensor) -> Tensor:
         """Maps numbers of this space (N, C, H, W) back to raw pixels; differentiable, and not clamped."""
+        # not clamped: optimised pixels may leave [0, 1], and a clamp would stop their gradient and lose them
         if self.kind == "normalised":
             return encoded * self._channel("std") + self._channel("mean")
         if self.kind == "whitened":

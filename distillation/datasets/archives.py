@@ -96,7 +96,7 @@ def members(
     try:
         yield from _members(path, selects, findings, MEMBER if largest is None else largest)
     except _BROKEN as error:
-        if path.is_dir() or lists(path):
+        if path.is_dir() or lists(path):  # no archive that could be broken: an error of the disk
             raise
         raise BadInput(f"{path} is no archive, or a broken one ({error}): fetch or pack it again.") from error
 
@@ -237,6 +237,7 @@ def _zip(path: Path) -> Iterator[_Entry]:
     """Yields the entries of a zip; raises BadInput if it is encrypted or a bomb."""
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
+        # of what the directory of the zip states; zipfile itself reads no more of an entry than that
         if (total := sum(entry.file_size for entry in entries)) > _limit(path):
             raise _bomb(path, total)
         if any(entry.flag_bits & 1 for entry in entries):
@@ -269,6 +270,7 @@ def _tar(path: Path) -> Iterator[_Entry]:
     """Yields the entries of a tar, plain or compressed by gzip or xz, as a stream: one pass, from start to end."""
     opener = next((opener for start, opener in _OPENERS.items() if _starts(path, start)), open)
     with opener(path, "rb") as unpacked:
+        # a compressed tar does not state what it unpacks to: bytes are counted as they come
         stream = _Bounded(unpacked, path)
         with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header, encoding="utf-8") as archive:  # pyright: ignore[reportCallIssue, reportArgumentType]  # a stream is only read
             while (entry := archive.next()) is not None:

@@ -104,6 +104,7 @@ def _cifar(archive: Path, label: int, head: int) -> tuple[Split, ...]:
         if len(content) % (head + 3072):
             raise BadInput(f"{archive} holds {name} of {len(content)} bytes, no whole records: fetch it again.")
         records[name.rpartition("/")[2]] = np.frombuffer(content, np.uint8).reshape(-1, head + 3072)
+    # sorted: data_batch_1 to data_batch_5, in whatever order the archive has them
     train = np.concatenate([records[name] for name in sorted(records) if not name.startswith("test")])
     test = np.concatenate([records[name] for name in sorted(records) if name.startswith("test")])
     return tuple(_split(rows[:, head:].reshape(-1, 3, 32, 32), rows[:, label]) for rows in (train, test))

@@ -56,7 +56,7 @@ def fetch(file: "File", folder: str | Path, mirror: str | Path | None = None) ->
         if path.exists():
             regular(path)
     with locked(folder / f"{file.name}.lock"):
-        if not place.is_file():
+        if not place.is_file():  # else another process downloaded it meanwhile
             _download(file, partial)
             os.replace(partial, place)
             return place
@@ -141,14 +141,14 @@ def _transfer(file: "File", url: str, partial: Path) -> None:
         request.add_header("Range", f"bytes={start}-")
     with urllib.request.urlopen(request, timeout=TIMEOUT) as reply:
         if not _continues(reply, start):
-            start = 0
+            start = 0  # the server sends the whole file: appended, it would be damaged
         with open(partial, "ab" if start else "wb") as out, Progress(file.name, file.bytes, unit="B") as progress:
             progress.advance(start)
             while chunk := reply.read(CHUNK):
                 out.write(chunk)
                 progress.advance(len(chunk))
                 if out.tell() > file.bytes:
-                    break
+                    break  # another file, which may have no end
     if (size := _size(partial)) != file.bytes:
         if size > file.bytes:
             partial.unlink()

@@ -77,10 +77,9 @@ def cars(
     train: Path, test: Path, devkit: Path, test_labels: Path, size: int | None, colour: str, findings: Findings
 ) -> Splits:
     """Reads Stanford Cars: 8,144 train and 8,041 test images, with the test labels that were published later."""
-    # both archives number their photographs from 00001.jpg on: the split goes before the name
     notes = _named(devkit, ("cars_train_annos.mat", "cars_meta.mat")) | _file(test_labels)
     names = _items(_mat(notes, "cars_meta.mat", devkit, "class_names"))
-    places = {}
+    places = {}  # by split and name: both archives number their photographs from 00001.jpg on
     for split, file, path in (("train", "cars_train_annos.mat", devkit), ("test", test_labels.name, test_labels)):
         annotations = _mat(notes, file, path, "annotations").ravel()
         for name, label in zip(_items(annotations["fname"]), _items(annotations["class"]), strict=True):

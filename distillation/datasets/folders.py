@@ -131,7 +131,7 @@ def tinyimagenet(path: Path, size: int | None, colour: str, findings: Findings) 
 
     The validation images are the test split, since the official test images have no labels. Grey images become RGB.
     """
-    labels = {}
+    labels = {}  # filled while the archive is read: the annotations may come after the images that they label
 
     def images() -> Iterator[archives.Member]:
         for name, content in archives.members(path, _in_tiny, findings, LARGEST):

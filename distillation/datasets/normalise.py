@@ -28,6 +28,7 @@ def statistics(images: Tensor | IndexedImages) -> tuple[list[float], list[float]
         BadInput: as ``moments``.
     """
     channels = images.shape[1]
+    # a histogram instead of floating-point sums: exact, and the dataset is never in memory as float32
     counts = torch.zeros(channels, 256, dtype=torch.int64)
     for chunk in images.split(CHUNK):
         for c in range(channels):

@@ -104,7 +104,7 @@ def in_order(
         waiting = deque()
         for batch in _batches(members):
             waiting.append(pool.submit(done, batch))
-            if len(waiting) == AHEAD:
+            if len(waiting) == AHEAD:  # else members, which are read faster than decoded, would pile up in memory
                 yield from _sound(waiting.popleft().result(), findings)
         for future in waiting:
             yield from _sound(future.result(), findings)

@@ -163,7 +163,7 @@ def statistics_of(settings: DatasetSettings, channels: int, size: int) -> Statis
 
     Returns:
         (mean, std) for pixels in [0, 1], a number for each channel; None if they are to be computed on the training
-            images: by ``computed``, or by ``published`` where none are published for such images.
+        images: by ``computed``, or by ``published`` where none are published for such images.
 
     Raises:
         BadInput: ``stats`` names or gives statistics that such images do not have.

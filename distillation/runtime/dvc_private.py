@@ -55,7 +55,7 @@ CACHE = "the path of DVC's cache"
 def copied_texts() -> dict[str, str]:
     """The texts that DVC copies into the configuration of the folder in which it runs an experiment.
 
-    ``doctor`` checks them: DVC writes them as ASCII, and fails at any other character.
+    ``checks.workspace`` checks them: DVC writes them as ASCII, and could not write any other character.
 
     Returns:
         The texts by what they are, for a message: the path of the cache, and the contents of two configuration files.
@@ -131,7 +131,7 @@ def abandoned() -> dict[str, str]:
     with _repository() as repo:
         queue = repo.experiments.celery_queue
         entries = list(queue.iter_active())
-        held = _of_workers(queue) if entries else set()
+        held = _of_workers(queue) if entries else set()  # slow: workers are called over DVC's message queue
         active = {entry.stash_rev for entry in queue.iter_active()} - held  # some ended meanwhile
         dead = [entry for entry in entries if entry.stash_rev in active and not _alive(queue.proc, entry.stash_rev)]
         for entry in dead:
@@ -142,12 +142,12 @@ def abandoned() -> dict[str, str]:
 
 
 def _of_workers(queue: "LocalCeleryQueue") -> set[str]:
-    """The revisions that living workers hold, also before a process starts and while its results are collected."""
+    """The stash revisions that living queue workers hold, also before a process starts and after it has ended."""
     return {task["args"][0]["stash_rev"] for tasks in queue.worker_status().values() for task in tasks}
 
 
 def _alive(processes: "ProcessManager", revision: str) -> bool:
-    """Whether DVC's process for a revision runs; after a reboot another process may have its number."""
+    """Whether the process in which DVC runs the experiment of a stash revision is alive."""
     import psutil
 
     info = processes.get(revision)
@@ -157,6 +157,7 @@ def _alive(processes: "ProcessManager", revision: str) -> bool:
         command = psutil.Process(info.pid).cmdline()
     except psutil.Error:  # no such process, or another user's
         return False
+    # after a reboot another process may have its number: the command line tells them apart
     return "exec-run" in command and any(revision in part for part in command)
 
 

@@ -58,7 +58,7 @@ def first_free(paths: Sequence[Path], waiting: str = "", cure: str = "remove it"
     try:
         yield index
     finally:
-        locks[index].release()
+        locks[index].release()  # the file stays: if it were removed, two processes could lock two files of one name
 
 
 @contextlib.contextmanager

@@ -163,5 +163,5 @@ def _compute(call: _Call) -> None:
     try:
         call.work(call.job, call.task, call.device)
     except Diverged as fault:
-        call.task.forget()
+        call.task.forget()  # a run that resumed from the checkpoint would diverge again
         raise Diverged(f"{call.task.label}: {fault}") from None
