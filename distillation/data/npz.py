@@ -39,8 +39,8 @@ def save(path: str | Path, tensors: Mapping[str, torch.Tensor], info: Mapping[st
 def load(path: str | Path) -> tuple[dict[str, torch.Tensor], Any]:
     """Loads any npz file, whoever made it.
 
-    An npz is a zip of one npy file for each array. Its headers are compared with the sizes of the files before arrays are
-    made, as a header alone could make numpy allocate more than the memory.
+    An npz is a zip of one npy file for each array. Each header is compared with the size of its file before an array
+    is made, as a header alone could make numpy allocate more than the memory.
 
     Args:
         path: the file.

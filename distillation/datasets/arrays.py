@@ -1,7 +1,8 @@
 """Datasets published as arrays of pixels, not as image files.
 
 Each reader takes the paths of the published files, in the catalogue's order, and returns (train, test), two Splits with
-images (N, C, S, S) uint8 and labels (N,) int64 from 0 on. It raises BadInput for damaged files.
+images (N, C, S, S) uint8 and labels (N,) int64 from 0 on. The files have been verified before (``downloads.fetch``);
+what is no file of that format nevertheless raises BadInput, of some formats another error.
 """
 
 import gzip

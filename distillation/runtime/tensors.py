@@ -135,7 +135,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> tuple[dict[str
 def plain(tensor: Tensor, subject: str) -> Tensor:
     """Returns ``tensor`` itself if it is an ordinary array of numbers in memory, of a type of ``DTYPES``.
 
-    All that is read from files passes here, so that other code need not expect anything else.
+    Every tensor of a safetensors, npz or torch.save file passes here, so that other code need not expect anything else.
 
     Args:
         tensor: of a file that others may have made.
