@@ -166,11 +166,12 @@ def evaluate(params: Params, distilled: DistilledSet, data: RealSet, protocol: s
     Returns:
         One row for each student, with the columns set (``distilled``), network, seed, accuracy and train_accuracy
         (percent after the last epoch, on the test split and on the set's own images), and loss (of training); with
-        ``evaluate.test_every`` also best_test (percent, optimistic).
+        ``evaluate.test_every`` also best_test (percent, optimistic). A student whose loss is no longer finite stops
+        there and is tested as it is; its loss is then NaN or infinite.
 
     Raises:
-        BadInput: the protocol cannot learn from the set's labels, which is so for features; the labels are a file
-            beside the set; or a loss is no longer finite (Diverged).
+        BadInput: the protocol cannot learn from the set's labels, which is so for features; or the labels are a
+            file beside the set.
     """
     common = params.fields("evaluate", EvaluateCommon)
     settings, kind = training_settings(params, protocol, distilled.kind)
