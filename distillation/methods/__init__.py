@@ -1,6 +1,7 @@
-"""One file per distillation method.
+"""One file per distillation method, named as in ``method.name``; a new file is a new method, and no list has to be edited.
 
-A method's file defines ``Settings`` (its section of params.yaml) and ``METHOD`` (its class, see ``base.Method``).
+A method's file defines ``Settings`` (its section ``method.NAME`` of params.yaml) and ``METHOD`` (its class, a subclass of
+``base.Method``). What several methods share is in ``families``, what all share in the modules of ``FRAME``.
 """
 
 from types import ModuleType
@@ -8,19 +9,25 @@ from types import ModuleType
 from distillation.runtime import variants
 from distillation.runtime.errors import BadInput
 
-FRAME = ("base", "cost", "driver", "guidance", "work")  # what all methods share
+FRAME = (
+    "base",
+    "cost",
+    "driver",
+    "guidance",
+    "work",
+)  # modules that all methods share, which are no methods themselves
 
 
 def names() -> list[str]:
-    """Lists the methods."""
+    """Lists the names of the methods, sorted."""
     return variants.names(__name__, FRAME)
 
 
 def load(name: str) -> ModuleType:
-    """Returns the module of a method.
+    """Imports and returns the module of the method ``name``, with its ``Settings`` and ``METHOD``.
 
     Raises:
-        BadInput: there is none of that name.
+        BadInput: there is none of that name; the message lists all.
     """
     if name not in names():
         raise BadInput(f"method.name is {name!r}, but the methods are {', '.join(names())}.")

@@ -1,4 +1,9 @@
-"""The contract of a distillation method: its settings, its problem, and its result."""
+"""The contract of a distillation method: its settings, its problem, and its result.
+
+A method is a subclass of ``Method``. It is given a ``Problem`` (the real data, the common settings, the teachers) and its own
+settings, and works in units that ``driver.updates`` calls one by one. ``SelectionMethod`` is the base of methods that train
+nothing, ``ImageMethod`` that of methods that move images along a gradient. ``distillation.methods`` finds a method by name.
+"""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -35,15 +40,21 @@ MethodSettings = TypeVar("MethodSettings", bound=Section)  # a method's own sect
 
 
 class GuidanceSettings(Section):
-    """The settings of guidance.
+    """The settings of guidance (see ``distillation.methods.guidance``), the section ``method.guidance``.
+
+    They are read only where ``method.alpha`` is above 0; ``verify`` of recovery also reads ``teacher`` and ``adapt``.
 
     Attributes:
         teacher: the name of the guiding pool.
-        epoch: the checkpoints that guide: those kept under this name, or ``any``.
-        distance: see ``guidance``: ce, as in the published code; or CLoM's contrastive ratio, by ce_ratio or cos.
-        batch: real images in a ratio, drawn for each update.
-        adapt: whether images may be converted to grey or RGB and resized for teachers trained on other shapes.
-        scale: whether alpha is absolute (as published) or relative to the method's own gradient norm.
+        epoch: which checkpoints of the pool guide. A teacher may be stored at several epochs; a number is such an epoch,
+            ``last``, ``best`` and ``best_test`` are the names of stored ones, ``any`` means all of them.
+        distance: the loss of a teacher: ``ce``, as in the published code; or CLoM's contrastive ratio, with the cross-entropy
+            (``ce_ratio``) or the cosine distance (``cos``).
+        batch: number of real images that a ratio compares with, drawn anew for each update; unused by ``ce``.
+        adapt: whether images may be converted to grey or RGB and resized for teachers trained on other shapes. If not, such
+            teachers raise BadInput.
+        scale: the unit of ``method.alpha``: ``absolute``, a factor of the teacher's gradient as published; or ``relative``, a
+            fraction of the norm of the method's own image gradient.
     """
 
     teacher: str
@@ -55,21 +66,22 @@ class GuidanceSettings(Section):
 
 
 class Common(Section):
-    """The settings shared by all methods, in the section ``method``.
+    """The settings shared by all methods, in the section ``method``. A method ignores those that it has no use for.
 
     Attributes:
-        name: the method.
-        ipc: images per class.
+        name: the method, the name of its file in ``distillation/methods``.
+        ipc: images per class. Of one shard (see ``of_a_shard``) its part of them.
         seed: seed of every draw.
-        network: the name of the network that the method trains or draws.
-        init: start of the optimisation: random real images, or N(0, 1).
-        augment: the siamese strategy, or ``auto``.
-        alpha: the weight of guidance, one number or one for each network name of the pool.
-        teacher: the pool that the method itself uses.
+        network: the network name (``distillation.networks.names``) of the network that the method trains or draws.
+        init: start of the optimisation: random real images, or N(0, 1) noise in the dataset's space.
+        augment: the siamese strategy, operations joined by ``_`` such as ``color_crop``; ``none``; or ``auto``, the published
+            strategy, see ``Problem.strategy``.
+        alpha: the weight of guidance, one number or one for each network name of the pool; 0: no guidance.
+        teacher: the name of the pool that the method itself uses, if it uses one.
         guidance: settings of guidance.
-        precision: ``fp32`` or ``bf16``.
-        compile: whether networks are compiled.
-        chunk: images that pass through a network together.
+        precision: of forward passes: ``fp32``, or ``bf16`` under autocast.
+        compile: whether networks pass through ``torch.compile``.
+        chunk: images that pass through a network together. It changes memory and speed, and results by rounding only.
     """
 
     name: str
@@ -99,12 +111,16 @@ class Common(Section):
 
 
 def weighs(alpha: float | dict[str, float]) -> bool:
-    """Whether a guidance weight, or any of those by network name, is above zero."""
+    """Whether a guidance weight, or any of those by network name, is above zero, so that guidance is on."""
     return any(weight > 0 for weight in (alpha.values() if isinstance(alpha, dict) else [alpha]))
 
 
 def check_guided(method: "type[Method]", common: Common) -> None:
-    """Raises BadInput if guidance is set for a method without an image gradient."""
+    """Checks that guidance, if it is on, can join the method. The stages check and distill call it.
+
+    Raises:
+        BadInput: ``common.alpha`` is above 0, but the method has no image gradient (``Method.guided``).
+    """
     if common.guided and not method.guided:
         raise BadInput(
             f"method.alpha is above 0, but {common.name} has no image gradient that guidance could join; set it to 0."
@@ -112,10 +128,18 @@ def check_guided(method: "type[Method]", common: Common) -> None:
 
 
 def of_a_shard(method: "type[Method]", common: Common, settings: Section) -> tuple[range, Common]:
-    """Returns the numbers of the shards, and the Common of each, with its part of the images per class.
+    """Divides a set into shards: independent problems, which processes can solve side by side.
+
+    Args:
+        method: the method's class, whose ``shards`` numbers them.
+        common: the section ``method``, with the ``ipc`` of the whole set.
+        settings: the method's own section.
+
+    Returns:
+        The numbers of the shards, often 0 alone, and the Common of each: the same for all, with ``ipc`` / number of shards.
 
     Raises:
-        BadInput: the images of a class cannot be divided evenly.
+        BadInput: the number of shards does not divide ``ipc``.
     """
     shards = method.shards(common, settings)
     if common.ipc % len(shards):
@@ -128,16 +152,19 @@ def of_a_shard(method: "type[Method]", common: Common, settings: Section) -> tup
 
 @dataclass
 class Problem:
-    """A method's task: real data on ``device``, common settings, teachers and guides.
+    """What a method is given: real data on ``device``, common settings, teachers and guides.
 
     If a set is made in shards, each shard is a problem of its own, with its part of the images and its own draws.
+
+    The methods of this class are what most methods need: named generators, batches of real images, initial images, the
+    matching network, and the construction of the result.
 
     Attributes:
         data: the real dataset.
         settings: the section ``method``, with the ``ipc`` of the shard.
-        device: of all tensors.
+        device: where the method's images, networks and batches are. Random numbers and indices are drawn on the CPU.
         teachers: the pool of ``method.teacher``; None for a method that does not read it.
-        shard: the shard's number.
+        shard: the shard's number; 0 for a set that is not divided, or the first shard.
         guides: the pool of ``method.guidance.teacher``; None if nothing reads it.
     """
 
@@ -156,10 +183,10 @@ class Problem:
 
     @property
     def embedder(self) -> "Network | Foreign":
-        """The first network of ``method.teacher``, for methods that read its features.
+        """The network of the first member of ``method.teacher``, for methods that read its features by ``embed``.
 
         Raises:
-            BadInput: it has none.
+            BadInput: its kind of network has no features, see ``networks.build.has_features``.
         """
         first = self.pool.members[0]
         if not self.pool.has_features(first):
@@ -174,11 +201,19 @@ class Problem:
 
     @property
     def name(self) -> str:
-        """The prefix of the names of all draws."""
+        """The prefix of the names of all draws: the method's name, and the shard's number unless it is 0."""
+        # without a number for shard 0, so that a set of one shard has the draws of an undivided one
         return f"{self.settings.name}/shard {self.shard}" if self.shard else self.settings.name
 
     def draws(self, purpose: str, *index: int | str) -> torch.Generator:
-        """Returns the generator named by ``method.seed``, ``purpose`` and ``index``."""
+        """Returns a fresh CPU generator, derived from ``method.seed``, the method, the shard, ``purpose`` and ``index``.
+
+        Equal arguments give equal numbers whenever they are drawn, so that no checkpoint has to hold a generator.
+
+        Args:
+            purpose: what is drawn, such as ``batch``.
+            index: what tells the draws of one purpose apart, such as the number of the update.
+        """
         return generator(self.settings.seed, self.name, purpose, *index)
 
     @property
@@ -188,7 +223,10 @@ class Problem:
 
     @property
     def strategy(self) -> str:
-        """The siamese strategy; ``auto`` leaves mirroring out if it changes the class."""
+        """The siamese strategy (see ``augment.siamese``) of ``method.augment``, with ``auto`` resolved.
+
+        ``auto`` is all operations of DSA, without mirroring where a mirrored image may change its class.
+        """
         return resolve(self.settings.augment, self.data.info["flip"])
 
     def labels(self) -> Tensor:
@@ -196,28 +234,37 @@ class Problem:
         return torch.arange(self.classes, device=self.device).repeat_interleave(self.settings.ipc)
 
     def centred(self, labels: Tensor) -> Tensor:
-        """Returns one-hot labels less 1 / C, (N, C) float32, of labels (N,)."""
+        """Returns one-hot vectors minus 1 / C, (N, C) float32, of classes (N,) int64: regression targets of mean 0."""
         return F.one_hot(labels, self.classes).float() - 1 / self.classes
 
     def network(self, draws: torch.Generator) -> Network:
-        """Builds a freshly initialised ``method.network`` on the device."""
+        """Builds ``method.network`` for the dataset on the device, in train mode, with weights from the generator ``draws``."""
         return build(self.settings.network, *self.data.shape, draws).to(self.device)
 
     def forward_flops(self) -> int:
-        """Returns the floating-point operations of ``method.network`` on one image."""
+        """Returns the floating-point operations of a forward pass of ``method.network`` on one image."""
         return flops(self.settings.network, *self.data.shape)
 
     def compiled(self, function: Callable) -> Callable:
-        """Compiles a network or function if ``method.compile`` is set."""
+        """Returns ``function`` (or a network) compiled if ``method.compile`` is set, else as it is."""
         return compiled(function) if self.settings.compile else function
 
     def features(self, embed: Callable[[Tensor], Tensor], images: Tensor, chunk: int | None = None) -> Tensor:
-        """Applies ``embed`` to images (N, C, S, S) in ``method.precision``, ``chunk`` at a time (None: ``method.chunk``)."""
+        """Computes features (N, F) of many images in ``method.precision``, a chunk at a time; differentiable.
+
+        Args:
+            embed: function from images (n, C, S, S) to features (n, F).
+            images: (N, C, S, S).
+            chunk: images at a time; None: ``method.chunk``.
+        """
         with autocast(images.device, self.settings.precision):
             return in_chunks(embed, images, chunk or self.settings.chunk)
 
     def pick(self, count: int, draws: torch.Generator) -> Tensor:
-        """Draws the indices (classes, count) of ``count`` different training images of each class, on the CPU.
+        """Draws exactly ``count`` different training images of each class, such as initial images.
+
+        Returns:
+            Indices into ``data.train``, (classes, count) int64 on the CPU.
 
         Raises:
             BadInput: a class has fewer.
@@ -227,18 +274,24 @@ class Problem:
         return torch.stack(self.data.sample([count] * self.classes, draws))
 
     def batch(self, count: int, draws: torch.Generator) -> list[Tensor]:
-        """Draws the indices (n,) of n different training images of each class, on the CPU.
+        """Draws the real batch of an update: up to ``count`` different training images of each class.
 
-        n is ``count``, or what the class has if that is less, as in the code of DC, DSA and DM.
+        Of a class with fewer all are drawn, as in the code of DC, DSA and DM.
+
+        Returns:
+            For each class indices into ``data.train``, (n,) int64 on the CPU, with n as in ``batch_sizes``.
         """
         return self.data.sample([count] * self.classes, draws)
 
     def batch_sizes(self, count: int) -> list[int]:
-        """Returns the number of images of each class that ``batch`` draws."""
+        """Returns the number of images of each class that ``batch`` draws, in the order of the classes."""
         return [min(count, len(members)) for members in self.data.members]
 
     def note_short(self, count: int) -> None:
-        """Prints a note that names the classes of which ``batch`` draws fewer than ``count`` images, if there are any."""
+        """Prints a note to stderr that names the classes with fewer than ``count`` training images, if there are any.
+
+        ``count`` is the method's setting ``batch_real``; of these classes ``batch`` draws fewer images.
+        """
         if short := self.data.shorter(count):
             print(
                 f"note: method.{self.settings.name}.batch_real is {count}, but the dataset has fewer images of "
@@ -248,37 +301,45 @@ class Problem:
 
     def real(self, indices: Tensor) -> Tensor:
         """Returns the training images (N, C, S, S) at ``indices`` (N,), float32 in the dataset's space, on the device."""
-        images = self.data.train.images
+        images = self.data.train.images  # in memory, or read from files as they are indexed
         return self.data.encode(images[indices.to(indices_on(images))])
 
     def initial_images(self) -> Tensor:
-        """Returns the images (classes · ipc, C, S, S) that optimisation starts from, by ``method.init``."""
+        """Returns the images that optimisation starts from, by ``method.init``.
+
+        Returns:
+            (classes · ipc, C, S, S) float32 in the dataset's space, in the order of ``labels``.
+
+        Raises:
+            BadInput: real images are to be drawn, but a class has fewer than ``ipc``.
+        """
         shape = (self.classes * self.settings.ipc, *self.data.train.images.shape[1:])
         if self.settings.init == "noise":
+            # drawn on the CPU and moved, so that every device gets the same numbers
             return torch.randn(shape, generator=self.draws("init")).to(self.device)
         return self.real(self.pick(self.settings.ipc, self.draws("init")).flatten())
 
     def hard_set(self, images: Tensor, labels: Tensor, **info: Any) -> DistilledSet:
-        """Returns a DistilledSet with hard labels in the dataset's space."""
+        """Returns a DistilledSet with hard labels in the dataset's space; arguments as of ``labelled_set``."""
         return self.labelled_set(images, labels, None, "hard", **info)
 
     def labelled_set(
         self, images: Tensor, labels: Tensor | None, targets: Tensor | None, kind: str, space: Space | None = None,
         **info: Any,
     ) -> DistilledSet:  # fmt: skip
-        """Returns a DistilledSet.
+        """Returns a DistilledSet, with a record of the method, its seed and the dataset.
 
         Args:
-            images: (N, C, S, S).
-            labels: classes (N,), if the images have any.
-            targets: label vectors (N, D), if the labels are soft.
-            kind: the kind of the labels.
+            images: (N, C, S, S); detached here.
+            labels: classes (N,) int64; None where the images have none.
+            targets: label vectors (N, D): learnt labels or features; None with hard labels. Detached here.
+            kind: the kind of the labels that the record states: ``hard``, ``regression`` or ``features``.
             space: of the images; None: that of the dataset.
-            info: further entries of its record.
+            info: further entries of the record, which win over the usual ones.
         """
         info = {
             "labels": kind,
-            "feed": "stored",
+            "feed": "stored",  # students are given the images as they are stored
             "method": self.settings.name,
             "ipc": self.settings.ipc,
             "seed": self.settings.seed,
@@ -291,7 +352,7 @@ class Problem:
 
 
 def gradient_of(images: Tensor) -> Tensor:
-    """Returns the gradient of ``images``, which a method or guidance has set before."""
+    """Returns ``images.grad``, which ``advance`` has set; in place changes of it reach the optimiser."""
     assert images.grad is not None
     return images.grad
 
@@ -302,7 +363,7 @@ class StepResult:
 
     Attributes:
         image_grad_ready: whether ``images.grad`` is complete, so that ``apply`` comes next.
-        metrics: values to display, by name.
+        metrics: values by name, such as ``loss``, that progress shows and the curve records; numbers or Tensors ().
     """
 
     image_grad_ready: bool
@@ -313,15 +374,25 @@ class Method(Generic[MethodSettings]):
     """A distillation method.
 
     ``driver.updates`` calls ``advance`` (one bounded unit of work) ``total`` times, and ``apply`` after each unit that
-    completes the image gradient; ``result`` comes at the end. Between any two units ``state_dict`` may be saved.
+    completes the image gradient; ``result`` comes at the end. Between any two units ``state_dict`` may be saved. The class
+    methods are called before a problem exists: by the stage check, by estimates of cost and memory, and by the stage
+    distill as it plans the shards.
+
+    Args:
+        problem: the data, common settings, teachers and guides.
+        settings: the method's own section.
+
+    Raises:
+        BadInput: as ``check``. A subclass may also refuse the problem.
 
     Attributes:
         guided: whether the images have a gradient that guidance can add to.
         matches_features: whether ``method.network`` must have features.
-        needs_logits: whether ``method.teacher`` must classify the images as they are.
+        needs_logits: whether the networks of ``method.teacher`` must classify images of the dataset as they are: its
+            classes, its size, its channels and its space.
         reads_batch_norms: whether the first network of ``method.teacher`` must classify and have batch norms.
         learns_lr: whether the result may carry a learning rate for students.
-        kind: the kind of the result's labels.
+        kind: the kind of the result's labels: ``hard``, ``regression`` or ``features``.
         images: the images (N, C, S, S) that the next update changes; None for a method without an image gradient.
         labels: their classes (N,), if they have any.
         total: the number of units of work.
@@ -345,18 +416,25 @@ class Method(Generic[MethodSettings]):
 
     @classmethod
     def shards(cls, common: Common, settings: MethodSettings) -> range:
-        """Returns the numbers of the shards that divide ``common.ipc`` images per class evenly."""
+        """Returns the numbers of the shards: 0 up to the setting ``shards``, which is 1 for methods without such a setting.
+
+        That they divide ``common.ipc`` evenly is checked by ``of_a_shard``.
+        """
         return range(getattr(settings, "shards", 1))
 
     @classmethod
     def of_one_shard(cls, settings: MethodSettings) -> MethodSettings:
-        """Returns the settings without the number of shards and the first shard, so that they are the same for every shard."""
+        """Returns the settings for a Job of one shard: the number of shards set to 1, and the first shard to 0.
+
+        The key of a job is made of its settings. Without these two, a shard that was made once is found again when a later
+        set has more or other shards.
+        """
         extent = {"shards": 1, "first": 0}
         return settings.model_copy(update={key: one for key, one in extent.items() if hasattr(settings, key)})
 
     @classmethod
     def files(cls, settings: MethodSettings) -> tuple[Path, ...]:
-        """Returns the files and folders that the method reads beside the dataset and the pools."""
+        """Returns the existing files and folders that the method reads beside the dataset and the pools."""
         return ()
 
     @classmethod
@@ -371,36 +449,54 @@ class Method(Generic[MethodSettings]):
 
     @classmethod
     def labels_of(cls, settings: MethodSettings) -> str:
-        """Returns the kind of the result's labels under the method's settings."""
+        """Returns the kind of the result's labels, such as ``hard``, under the method's settings."""
         return cls.kind
 
     @classmethod
     def check(cls, common: Common, settings: MethodSettings, classes: int | None) -> None:
-        """Raises BadInput if the settings do not suit ``common`` (of one shard) or the number of classes.
+        """Checks that the settings suit each other. The stage check calls it, and the method when it is built.
 
-        ``classes`` is None if only the dataset's files tell the number.
+        Args:
+            common: the section ``method``, with the ``ipc`` of one shard.
+            settings: the method's own section.
+            classes: the number of classes; None while it is unknown, before the dataset's files are read.
+
+        Raises:
+            BadInput: they do not. By default nothing is checked.
         """
 
     @classmethod
     def check_teachers(cls, common: Common, settings: MethodSettings, pool: "PoolSettings") -> None:
-        """Raises BadInput if the PoolSettings of ``method.teacher`` do not suit the method."""
+        """Checks the settings of the pool of ``method.teacher``, before its teachers are trained, beyond the class attributes.
+
+        Raises:
+            BadInput: they do not suit the method. By default nothing is checked.
+        """
 
     @classmethod
     def estimate(cls, common: Common, settings: MethodSettings, outline: Outline) -> Cost:
-        """Estimates the Cost of all shards from the parameters alone, without augmentation, solving and testing."""
+        """Estimates the Cost of all shards from the parameters alone, for the costs of recipes before they run.
+
+        Augmentation, the solution of linear systems and tests are left out. ``common.ipc`` is that of the whole set.
+        """
         raise NotImplementedError(f"{cls.__name__} must say what it costs")
 
     @classmethod
     def holds(cls, common: Common, settings: MethodSettings, outline: Outline) -> dict[str, float]:
-        """Counts the numbers (float32) that the method holds at once at the least, by the setting, below method, to lower.
+        """Estimates the memory that the method needs at the least, for the check of resources before anything runs.
 
-        Only what a machine could lack: networks, a chunk of images passing through one, matrices of images by images.
+        Only what a machine could lack is counted: networks, a chunk of images passing through one, matrices of images by
+        images.
+
+        Returns:
+            By the name of a setting below ``method``, such as ``ipc``, the count of float32 numbers held at once that grows
+            with this setting. The message of the check names the setting as the one to lower.
         """
         return {}
 
     @property
     def updates(self) -> int:
-        """The number of units that complete an image gradient."""
+        """The number of updates of the images in all: the units of work that complete an image gradient."""
         return self.total
 
     def advance(self) -> StepResult:
@@ -408,18 +504,24 @@ class Method(Generic[MethodSettings]):
         raise NotImplementedError
 
     def apply(self) -> None:
-        """Takes the optimiser's step, followed by projection and schedule."""
+        """Moves the images by ``images.grad``; here nothing, for methods without an image gradient.
+
+        It is called once after each ``advance`` whose result has ``image_grad_ready``, and after guidance has added to it.
+        """
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns all that ``load_state_dict`` needs: JSON values and Tensors, nested."""
+        """Returns the content of a checkpoint, all that ``load_state_dict`` needs: JSON values and Tensors, nested.
+
+        What follows from problem, settings and ``at``, such as draws, is left out.
+        """
         return {"at": self.at}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores the state of a method of the same problem and settings."""
+        """Restores the state of a method of the same problem and settings, which then goes on to the same bits."""
         self.at = state["at"]
 
     def result(self) -> DistilledSet:
-        """Returns the distilled set, once all units are done."""
+        """Returns the distilled set, once all units are done; see ``Problem.labelled_set``."""
         raise NotImplementedError
 
     def cost(self) -> Cost:
@@ -428,7 +530,10 @@ class Method(Generic[MethodSettings]):
 
 
 class SelectionMethod(Method[MethodSettings]):
-    """A method that selects real images or imports a set. It trains nothing, and its cost counts as zero."""
+    """A method that selects real images, draws noise or imports a set.
+
+    It optimises nothing, has one unit of work unless a subclass sets ``total``, and its cost counts as zero.
+    """
 
     @classmethod
     def estimate(cls, common: Common, settings: MethodSettings, outline: Outline) -> Cost:
@@ -448,10 +553,13 @@ class SelectionMethod(Method[MethodSettings]):
 class ImageMethod(Method[MethodSettings]):
     """A method that moves images along a gradient.
 
-    A subclass sets ``optimizer``, and names in ``variables`` the attributes that it moves, which a checkpoint holds.
+    A subclass sets ``optimizer`` in its ``__init__``, after that of this class has set ``images`` and ``labels``. Its
+    ``advance`` sets ``images.grad``. It lists in ``variables`` the attributes that the optimiser moves, so that checkpoints
+    hold them.
 
     Attributes:
-        variables: names of the attributes that the optimiser moves.
+        images: (N, C, S, S) float32, a leaf that requires a gradient.
+        variables: names of the attributes that the optimiser moves, each a Tensor.
         targets: the images' label vectors (N, D), if the method learns them.
         optimizer: of the variables.
     """
@@ -468,12 +576,12 @@ class ImageMethod(Method[MethodSettings]):
 
     @classmethod
     def holds(cls, common: Common, settings: MethodSettings, outline: Outline) -> dict[str, float]:
-        """Counts the images, their gradient and their momentum."""
+        """Counts the images, their gradient and their momentum; see ``Method.holds``."""
         channels, size, classes = outline.shape
         return {"ipc": 3 * common.ipc * classes * channels * size**2}
 
     def begin(self) -> None:
-        """Starts from ``initial``."""
+        """Sets ``images`` and ``labels`` to those of ``initial``."""
         images, self.labels = self.initial()
         self.images = images.requires_grad_()  # pyright: ignore[reportIncompatibleVariableOverride]: optional in Method alone
 
@@ -482,11 +590,11 @@ class ImageMethod(Method[MethodSettings]):
         return self.problem.initial_images(), self.problem.labels()
 
     def apply(self) -> None:
-        """Takes the optimiser's step."""
+        """Takes the optimiser's step by the gradients of the variables."""
         self.optimizer.step()
 
     def result(self) -> DistilledSet:
-        """Returns images and labels as a set of the method's kind."""
+        """Returns images, labels and targets as a set of the method's kind, in the dataset's space."""
         return self.problem.labelled_set(self.images, self.labels, self.targets, self.kind)
 
     def state_dict(self) -> dict[str, Any]:
@@ -498,5 +606,6 @@ class ImageMethod(Method[MethodSettings]):
         """Restores what ``state_dict`` returned."""
         self.at = state["at"]
         for name in self.variables:
+            # in place, since the optimiser holds these very tensors
             getattr(self, name).data.copy_(state[name])
         restore_optimizer(self.optimizer, state["optimizer"])

@@ -1,4 +1,8 @@
-"""The cost of a method: images through networks, and arithmetic, counted while it runs or estimated before."""
+"""The cost of a method: images through networks, and arithmetic, counted as it runs (``Cost``) or estimated before.
+
+An estimate knows of the dataset only its ``Outline``. Both are arithmetic on numbers of images and operations, so they are
+the same on every machine.
+"""
 
 from dataclasses import dataclass
 
@@ -9,10 +13,12 @@ from distillation.networks.build import extent, flops
 class Cost:
     """Images that pass through networks forwards and backwards, and floating-point operations: the same on every machine.
 
+    Costs of parts of a method are added by ``+``.
+
     Attributes:
-        images_forward: images in forward passes.
-        images_backward: images in backward passes.
-        flops: floating-point operations.
+        images_forward: images in forward passes; one that passes twice counts twice.
+        images_backward: images in backward passes, those of second order included.
+        flops: floating-point operations; a multiply-add is 2.
     """
 
     images_forward: float = 0
@@ -24,10 +30,11 @@ class Cost:
         """Returns the Cost of passes through a network whose forward pass of one image takes ``flops``.
 
         Args:
-            flops: floating-point operations.
+            flops: floating-point operations of one image's forward pass.
             forward: images in forward passes.
-            backward: images in backward passes, each of about two forward ones.
-            second: images in second-order passes, through a pass forwards and backwards, each of about four forward ones.
+            backward: images in backward passes, each counted as two forward ones: the gradients by inputs and by weights.
+            second: images in second-order passes, which differentiate a gradient: they go back through a forward and a
+                backward pass and are counted as four forward ones.
         """
         passes = forward + 2 * backward + 4 * second
         return cls(images_forward=forward, images_backward=backward + second, flops=passes * flops)
@@ -47,13 +54,13 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Outline:
-    """The part of a Problem that is known before any data is read.
+    """The part of a Problem that is known before any data is read, for ``Method.estimate`` and ``Method.holds``.
 
     Attributes:
-        shape: (channels, size, classes) of the images.
-        count: number of training images.
+        shape: (channels, size, classes) of the dataset; size is the pixels of a side.
+        count: number of training images; 0 where only reading the data would tell.
         flip: whether a mirrored image keeps its class.
-        teacher: the name of the first network of ``method.teacher``.
+        teacher: the network name of the first network of ``method.teacher``.
     """
 
     shape: tuple[int, int, int]
@@ -67,11 +74,11 @@ class Outline:
         return self.shape[2]
 
     def weights(self, network: str) -> int:
-        """Returns the learnable numbers of the network of that name."""
+        """Returns how many learnable numbers the network of that name has."""
         return extent(network, *self.shape)[0]
 
     def activations(self, network: str) -> int:
-        """Returns the numbers that its layers put out for one image."""
+        """Returns how many numbers the convolutions and linear layers of that network put out for one image."""
         return extent(network, *self.shape)[1]
 
     def flops(self, network: str) -> int:

@@ -14,9 +14,9 @@ class Unit:
     """A completed unit of work.
 
     Attributes:
-        updates: the number of updates of the images so far.
-        updated: whether this unit updated them.
-        metrics: values to display, by name; ``guidance`` is the teacher's loss.
+        updates: the number of updates of the images so far, earlier runs included.
+        updated: whether this unit updated them. Others train a network, or compute a part of a gradient.
+        metrics: the method's values by name, to display or record; with guidance also ``guidance``, the teacher's loss.
     """
 
     updates: int
@@ -27,12 +27,17 @@ class Unit:
 def updates(method: Method, guidance: Guidance | None = None, start: int = 0) -> Iterator[Unit]:
     """Runs ``method`` to its end, one bounded unit of work at a time; between any two its state can be saved.
 
-    Once the gradient of the images is complete, ``guidance`` adds its own, and the method takes its step.
+    Once the gradient of the images is complete, ``guidance`` adds its own, and the method takes its step. The iterator is
+    lazy: nothing happens until it is advanced.
 
     Args:
-        method: a new Method, or one that has loaded a state.
+        method: a new Method, or one that has loaded a state; it is changed in place.
         guidance: the Guidance that adds to the image gradient, if any.
-        start: the number of updates made by an earlier run; it names the draws of guidance.
+        start: the number of updates made by an earlier run. It continues the count, which names the draws of guidance, so
+            that a resumed run draws the same teachers.
+
+    Yields:
+        Each completed Unit. After the last, ``method.result()`` is the distilled set.
 
     Examples:
         A notebook distils in three lines, given a Problem and the method's settings:

@@ -16,10 +16,10 @@ class Settings(Section):
 
 
 class Gaussian(SelectionMethod[Settings]):
-    """A set of Gaussian noise."""
+    """A set of Gaussian noise: what students learn if only the number of images counts."""
 
     def result(self) -> "DistilledSet":
-        """Returns N(0, 1) images with hard labels."""
+        """Returns ``ipc`` images of each class whose pixels are drawn from N(0, 1), with hard labels."""
         problem = self.problem
         shape = (problem.classes * problem.settings.ipc, *problem.data.train.images.shape[1:])
         images = torch.randn(shape, generator=problem.draws("noise")).to(problem.device)

@@ -9,10 +9,13 @@ Settings = CoresetSettings
 
 
 class Herding(Coreset):
-    """Greedy selection that keeps the mean of the selected features near the mean of the class."""
+    """Greedy selection that keeps the mean of the selected features near the mean of the class.
+
+    Each image is selected once at most. See ``training.selection.herding``.
+    """
 
     def choose(self, features: Tensor, count: int) -> Tensor:
-        """Returns the positions (count,) by herding."""
+        """Returns the row numbers (count,) of the images that herding selects, in the order of selection."""
         return herding(features, count)
 
 

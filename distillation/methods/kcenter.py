@@ -9,10 +9,14 @@ Settings = CoresetSettings
 
 
 class KCenter(Coreset):
-    """Greedy selection that minimises the largest distance of an image from the selected ones."""
+    """Greedy selection that keeps the largest distance of an image from its nearest selected one small.
+
+    It begins with the image nearest to the class mean and adds the image that is farthest from all selected ones. See
+    ``training.selection.k_center``.
+    """
 
     def choose(self, features: Tensor, count: int) -> Tensor:
-        """Returns the positions (count,) by greedy k-center."""
+        """Returns the row numbers (count,) of the images that k-center selects, in the order of selection."""
         return k_center(features, count)
 
 

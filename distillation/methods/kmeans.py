@@ -9,10 +9,10 @@ Settings = CoresetSettings
 
 
 class KMeans(Coreset):
-    """The real images nearest to the centroids of k-means."""
+    """The real images nearest to the centroids of ``ipc`` clusters of a class, each once; see ``training.selection.k_means``."""
 
     def choose(self, features: Tensor, count: int) -> Tensor:
-        """Returns the positions (count,) nearest to the centroids."""
+        """Returns the row numbers (count,) of the images nearest to the centroids; ``method.seed`` seeds k-means."""
         return k_means(features, count, self.problem.settings.seed)
 
 

@@ -14,10 +14,16 @@ class Settings(Section):
 
 
 class Random(SelectionMethod[Settings]):
-    """A random selection of real images."""
+    """A random selection of real images, the control that every distilled set should beat."""
 
     def result(self) -> "DistilledSet":
-        """Returns ``ipc`` random images of each class with hard labels."""
+        """Draws ``ipc`` different images of each class and returns them with hard labels.
+
+        The record has their indices as ``chosen``.
+
+        Raises:
+            BadInput: a class has fewer than ``ipc`` training images.
+        """
         problem = self.problem
         chosen = problem.pick(problem.settings.ipc, problem.draws("pick")).flatten()
         return problem.hard_set(problem.real(chosen), problem.labels(), chosen=chosen.tolist())

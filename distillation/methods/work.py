@@ -1,4 +1,8 @@
-"""Distillation as resumable work: a job for each shard of a set, and the set that the finished shards form."""
+"""Distillation as resumable work: a job for each shard of a set, and the set that the finished shards form.
+
+The stage distill makes the jobs. ``distill`` runs one of them, in a process of its own where there are several workers, and
+``write`` joins what they have left.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,22 +28,22 @@ from distillation.runtime.work import Task
 from distillation.teachers.pool import Pool
 from distillation.training.resume import complete
 
-RECORD = "record.json"
-_POINTS = 500  # house: of a curve, at least, if there are as many updates, and less than twice as many
+RECORD = "record.json"  # curve and cost of a finished shard, in the task's result
+_POINTS = 500  # house: rows of a curve, up to twice as many, since the distance is rounded down; a screen shows no more
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """The job of distilling one shard of a set.
+    """All that the distillation of one shard of a set depends on; the key of its task is derived from it.
 
     Attributes:
         data: the folder of the RealSet.
         teachers: the file of the pool of ``method.teacher``; None if it is not read.
         guides: the file of the pool of ``method.guidance.teacher``; None if it is not read.
-        read: other files that the method reads.
+        read: other files that the method reads, so that a change of them makes another key.
         shard: the shard's number.
         common: the section ``method``, with the ``ipc`` of the shard.
-        settings: the method's own section, without the number of shards.
+        settings: the method's own section, as ``Method.of_one_shard`` returns it.
     """
 
     data: Path
@@ -52,10 +56,19 @@ class Job:
 
 
 def distill(job: Job, task: Task, device: str) -> None:
-    """Runs the method of ``job`` to its end, resuming from the last checkpoint; writes set and record into the task.
+    """Runs the method of ``job`` to its end, from the last checkpoint if there is one.
+
+    It writes the distilled set and ``record.json``, with curve and cost, into the result of the task. The curve has a row for
+    each of some hundred updates, equally far apart (see ``_POINTS``).
+
+    Args:
+        job: what to distil.
+        task: the task that holds checkpoints and result.
+        device: name of the torch device, such as ``cuda:0``.
 
     Raises:
-        Diverged: a recorded value, or an image at the end, is not finite.
+        BadInput: the method, its problem or guidance refuses the settings.
+        Diverged: a recorded value, or an image at the end, is not finite, or the method itself found that it cannot go on.
     """
     state = task.start()
     method, guidance = _method(job, device)
@@ -77,6 +90,7 @@ def distill(job: Job, task: Task, device: str) -> None:
             raise Diverged(f"update {done['updates'] + 1}: {fault}") from None
         metrics, done["updates"] = dict(unit.metrics), unit.updates
         if unit.updated and (unit.updates % every == 0 or method.at == method.total):
+            # float() waits for the device, so values are read, and tested for divergence, only where they are recorded
             metrics = {name: float(value) for name, value in metrics.items()}
             require_finite(metrics, f"update {unit.updates} of {method.updates}", lower)
             done["curve"].append({"iteration": unit.updates, **metrics})
@@ -104,13 +118,17 @@ def distill(job: Job, task: Task, device: str) -> None:
 
 
 def rates(common: Common, settings: Section) -> str:
-    """Names the settings to lower if the images diverge: the method's learning rates and, with guidance, alpha."""
+    """Returns the names of the settings to lower if the images diverge, for the message of the error.
+
+    They are the method's learning rates and, with guidance, alpha: ``method.dm.lr_img or method.alpha``.
+    """
+    # a field is a learning rate if "lr" is a word of its name: lr, lr_img, pool_lr
     fields = [name for name in type(settings).model_fields if "lr" in name.split("_")]
     return " or ".join([*(f"method.{common.name}.{name}" for name in fields), *["method.alpha"] * common.guided])
 
 
 def _method(job: Job, device: str) -> tuple[Method, Guidance | None]:
-    """Builds the method and, if alpha is above zero, its guidance."""
+    """Loads data and pools, and builds the method and, if alpha is above zero, its guidance."""
     data, teachers, guides = loaded(job.data, device), _pool(job.teachers, device), _pool(job.guides, device)
     check(job.common.network, *data.shape[:2])
     problem = Problem(data, job.common, torch.device(device), teachers, job.shard, guides)
@@ -119,17 +137,27 @@ def _method(job: Job, device: str) -> tuple[Method, Guidance | None]:
 
 
 def _pool(file: Path | None, device: str) -> Pool | None:
-    """Loads a pool once for all the shards of a process."""
+    """Loads the pool of a file, once for all the shards of a process; None where there is no file."""
     return _loaded_pool(file.parent.resolve(), device) if file else None
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=2)  # the pool of the method and that of guidance, often the same
 def _loaded_pool(folder: Path, device: str) -> Pool:
     return Pool(folder, device)
 
 
 def write(out: Path, tasks: Sequence[Task], common: Common, settings: Section) -> None:
-    """Writes the set that the finished shards form, its curve, ``info.json`` and ``metrics.json``."""
+    """Joins the finished shards and writes the out of the stage distill.
+
+    The files are the set, ``curve.csv`` (the mean over shards), ``info.json`` (parameters, cost summed over shards, bytes) and
+    ``metrics.json`` (the last row of the curve).
+
+    Args:
+        out: the folder to write to.
+        tasks: the finished tasks, in the order of the shards.
+        common: the section ``method``, with the ``ipc`` of the whole set.
+        settings: the method's own section.
+    """
     folders = [task.done for task in tasks]
     distilled = merged([DistilledSet.load(folder / paths.SET_FILE) for folder in folders])
     records = [files.load_json(folder / RECORD) for folder in folders]
@@ -149,12 +177,15 @@ def write(out: Path, tasks: Sequence[Task], common: Common, settings: Section) -
 
 
 def merged(shards: Sequence[DistilledSet]) -> DistilledSet:
-    """Joins several DistilledSets class by class, the shards in order within a class; a single one stays as it is."""
+    """Joins the DistilledSets of shards: sorted by class, and within a class in the order of the shards.
+
+    A single one is returned as it is; only such may lack labels. The record is that of the first, with the sum of ``ipc``.
+    """
     first, *rest = shards
     if not rest:
         return first
     labels = torch.cat([cast("Tensor", shard.labels) for shard in shards])
-    order = labels.argsort(stable=True)
+    order = labels.argsort(stable=True)  # stable: the order of shards holds within a class
     targets = None
     if first.targets is not None:
         targets = torch.cat([cast("Tensor", shard.targets) for shard in shards])[order]
@@ -164,6 +195,6 @@ def merged(shards: Sequence[DistilledSet]) -> DistilledSet:
 
 
 def _mean(curves: Sequence[list[dict]]) -> pd.DataFrame:
-    """Returns the mean of the shards' curves, update by update."""
+    """Returns the mean of the shards' curves, update by update, in the column ``iteration``; without any row if none has one."""
     tables = [pd.DataFrame(curve, columns=pd.Index(curve[0] if curve else ["iteration", "loss"])) for curve in curves]
     return pd.DataFrame(pd.concat(tables).groupby("iteration", as_index=False).mean())

@@ -145,9 +145,13 @@ def flops(name: str, channels: int, size: int, classes: int) -> int:
 
 
 def extent(name: str, channels: int, size: int, classes: int) -> tuple[int, int]:
-    """Counts the learnable numbers of a network, and the numbers that its layers with weights put out for one image.
+    """Estimates what a network needs of memory, from shapes alone: nothing is computed, and no memory is taken.
 
-    Arguments and errors are those of ``flops``. Nothing is computed, and no memory is taken.
+    Arguments and errors are those of ``flops``.
+
+    Returns:
+        The number of learnable numbers, and how many numbers its convolutions and linear layers put out for one image. Norms,
+        activations and poolings are left out of the latter.
     """
     return _extent(canonical(name), channels, size, classes)
 

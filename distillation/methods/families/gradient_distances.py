@@ -1,4 +1,8 @@
-"""Distances D of two gradients, each a tuple of one Tensor a parameter: matched by DC and DSA, measured by assess."""
+"""Distances D of two gradients of a network, for gradient matching (DC, DSA) and for assessments.
+
+Each takes the gradient on synthetic and on real images as a sequence with one Tensor for each parameter, in the same order and
+of the parameters' shapes, and returns D, a Tensor (). All are differentiable.
+"""
 
 from collections.abc import Sequence
 from typing import cast
@@ -11,9 +15,10 @@ TINY = 1e-6  # what the official code adds to a product of norms
 
 
 def per_output(synthetic: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
-    """Sums 1 - A_i · B_i / (|A_i| |B_i|) over layers and their outputs i (DC, equation 10).
+    """Returns the sum of 1 - A_i · B_i / (|A_i| |B_i|) over layers and their outputs i (DC, equation 10).
 
-    Vectors (biases, norms) are left out, as in the official code.
+    A_i and B_i are the gradients by all weights of one output of a layer, such as one channel. Vectors (biases, and scale
+    and shift of batch norm, instance norm and group norm) are left out, as in the official code.
     """
     pairs = [(a.flatten(1), b.flatten(1)) for a, b in zip(synthetic, real, strict=True) if a.ndim > 1]
     apart = ((1 - (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + TINY)).sum() for a, b in pairs)
@@ -21,13 +26,13 @@ def per_output(synthetic: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
 
 
 def mse(synthetic: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
-    """Returns the squared distance of the whole gradients, biases included."""
+    """Returns the squared Euclidean distance of the whole gradients, summed over all parameters, biases included."""
     apart = ((a - b).square().sum() for a, b in zip(synthetic, real, strict=True))
     return cast("Tensor", sum(apart))
 
 
 def cos(synthetic: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
-    """Returns 1 - the cosine of the whole gradients, biases included."""
+    """Returns 1 minus the cosine of the whole gradients, each flattened into one vector, biases included."""
     a, b = (torch.cat([part.flatten() for part in parts]) for parts in (synthetic, real))
     return 1 - a @ b / (a.norm() * b.norm() + TINY)
 

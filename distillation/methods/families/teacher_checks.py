@@ -1,4 +1,4 @@
-"""The check of teachers whose logits a method uses."""
+"""The check of teachers whose logits a method uses on images as they are (APM, MTT)."""
 
 from distillation.data.real import RealSet
 from distillation.runtime.errors import BadInput
@@ -6,7 +6,16 @@ from distillation.teachers.pool import Pool
 
 
 def require_same_inputs(method: str, pool: Pool, data: RealSet) -> None:
-    """Raises BadInput if the ``pool`` lacks logits for the classes of ``data``, or if its inputs differ from the images."""
+    """Checks that a pool was trained on images and classes like those of the dataset, so that nothing has to be converted.
+
+    Args:
+        method: the method's name, for the message.
+        pool: the pool of ``method.teacher``.
+        data: the dataset that is distilled.
+
+    Raises:
+        BadInput: the pool has other classes or none, or its images have other channels, another size or another space.
+    """
     name = f"method.teacher is {pool.info['pool']!r}, which"
     if pool.classes != data.classes:
         raise BadInput(f"{name} has no logits for the classes of the dataset, but {method} asks its teacher for them.")
