@@ -195,6 +195,6 @@ def merged(shards: Sequence[DistilledSet]) -> DistilledSet:
 
 
 def _mean(curves: Sequence[list[dict]]) -> pd.DataFrame:
-    """Returns the mean of the shards' curves, update by update, in the column ``iteration``; without any row if none has one."""
+    """Returns the mean of the shards' curves, update by update; with columns alone if no shard has a row."""
     tables = [pd.DataFrame(curve, columns=pd.Index(curve[0] if curve else ["iteration", "loss"])) for curve in curves]
     return pd.DataFrame(pd.concat(tables).groupby("iteration", as_index=False).mean())

@@ -1,4 +1,4 @@
-"""Gradient matching, the base of DC (ICLR 2021) and DSA (ICML 2021).
+"""Gradient matching, the base of DC (Zhao et al., ICLR 2021) and DSA (Zhao and Bilen, ICML 2021).
 
 ``iterations`` times a fresh network is drawn and trained on the synthetic images for a while. At ``outer`` moments on
 the way, the images of each class move so that the gradient of the network's cross-entropy on them meets that on a batch
@@ -6,10 +6,11 @@ of real ones, classes summed (DC, equation 9; the same step as class by class, s
 
     L = sum_c D(grad CE(T_c), grad CE(S_c)),    D = sum over layers and their outputs i of 1 - cos(A_i, B_i)
 
-Between two such moments lie ``inner`` epochs of SGD over all synthetic images. ``auto`` takes both numbers from the
+T_c and S_c are the real and the synthetic images of class c, A_i and B_i the parts of the two gradients that belong to output
+i of a layer. Between two such moments lie ``inner`` epochs of SGD over all synthetic images. ``auto`` takes both numbers from the
 table by IPC that the official code has; its values at 30 and 40 images differ from the paper's rule, 500 / T epochs.
-The code counts to the last iteration inclusively and stores its images after one update more than it evaluates; here
-there are exactly ``iterations``.
+The code counts to the last iteration inclusively and stores its images after one iteration more than the number says;
+here there are exactly ``iterations``.
 """
 
 import math
@@ -34,22 +35,23 @@ from distillation.runtime.errors import BadInput
 
 LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}  # ipc: outer, inner
 
-Auto = Literal["auto"] | Count
+Auto = Literal["auto"] | Count  # auto: the number from LOOPS
 
 
 class Settings(Section):
     """The settings of gradient matching.
 
     Attributes:
-        iterations: fresh networks.
+        iterations: number of fresh networks. There are ``iterations`` · ``outer`` updates in all.
         outer: updates of the images under one network.
-        inner: epochs of the network between two updates.
+        inner: epochs of the network on the synthetic images between two updates.
         lr_img: learning rate of the images.
-        momentum: of the images (the official code's; the paper states plain SGD).
+        momentum: of the SGD on the images (the official code's; the paper states plain SGD).
         lr_net: learning rate of the networks, whose SGD has no momentum.
-        batch_real: real images of each class in an update, or as many as it has.
+        batch_real: real images of each class in an update, or as many as the class has.
         batch_train: synthetic images in a step of the network.
-        distance: per_output, as published; mse (squared, of the whole gradient) or cos (one, of the whole gradient).
+        distance: D of ``gradient_distances``: ``per_output``, as published; ``mse``, the squared distance of the whole
+            gradients; or ``cos``, 1 minus the cosine of the whole gradients.
     """
 
     iterations: Count
@@ -64,10 +66,10 @@ class Settings(Section):
 
 
 def loops(common: Common, settings: Settings) -> tuple[int, int]:
-    """Returns (outer, inner).
+    """Returns (outer, inner) of the settings, with ``auto`` replaced by the published number for ``method.ipc``.
 
     Raises:
-        BadInput: one is ``auto``, and the published table lacks ``method.ipc``.
+        BadInput: one is ``auto``, and the published table ``LOOPS`` lacks ``method.ipc``.
     """
     chosen = settings.outer, settings.inner
     if "auto" in chosen and common.ipc not in LOOPS:
@@ -80,9 +82,19 @@ def loops(common: Common, settings: Settings) -> tuple[int, int]:
 
 
 def image_gradient(network: Network, distance: Callable, precision: str) -> Callable:
-    """Returns a function of images, parameters, buffers, labels and the real gradient: the gradient of D by the images, and D.
+    """Builds the function that differentiates the distance D of gradients by the synthetic images of a class.
 
-    It differentiates a gradient, which torch.compile takes as one graph; autograd's second pass would stay eager.
+    It differentiates a gradient. By ``torch.func`` torch.compile takes that as one graph; autograd's second pass would stay
+    eager.
+
+    Args:
+        network: the network; its weights are passed to the function at each call.
+        distance: D, a function of the synthetic and the real gradient, see ``gradient_distances``.
+        precision: ``fp32`` or ``bf16``.
+
+    Returns:
+        A function of images (n, C, S, S), parameters and buffers by name, labels (n,), and the real gradient, a tuple with a
+        Tensor for each parameter. It returns the gradient of D by the images (n, C, S, S), and D ().
     """
 
     def loss(parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
@@ -103,7 +115,20 @@ def image_gradient(network: Network, distance: Callable, precision: str) -> Call
 
 
 class Matching(ImageMethod[Settings]):
-    """Gradient matching; one unit of work is an update of the images or an SGD step of the network, by ``at`` alone."""
+    """Gradient matching; one unit of work is an update of the images or an SGD step of the network.
+
+    Which of the two a unit is, and of which network, follows from ``at`` alone: an iteration has ``outer`` updates, with
+    ``inner`` epochs of steps between two of them, and none after the last.
+
+    Attributes:
+        siamese: whether real and synthetic images are augmented (DSA) or not (DC).
+        outer: updates under one network.
+        epoch: steps of the network in one epoch over the synthetic images.
+        round: units from one update to the next under the same network.
+        iteration: units of one network.
+        network: the matching network, initialised anew in each iteration.
+        norms: its batch norms.
+    """
 
     siamese = False
     labels: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]: optional in ImageMethod, always set here
@@ -116,7 +141,8 @@ class Matching(ImageMethod[Settings]):
         self.batch, self.settling = settings.batch_real, min(SETTLING, settings.batch_real)
         problem.note_short(settings.batch_real)
         self.epoch = math.ceil(len(self.images) / settings.batch_train)
-        self.round = 1 + inner * self.epoch  # units from one update to the next under the same network
+        self.round = 1 + inner * self.epoch
+        # no training after the last update: the network is dropped then
         self.iteration = (self.outer - 1) * self.round + 1
         self.total = settings.iterations * self.iteration
 
@@ -138,7 +164,7 @@ class Matching(ImageMethod[Settings]):
 
     @classmethod
     def holds(cls, common: Common, settings: Settings, outline: Outline) -> dict[str, float]:
-        """Counts also the network, with a gradient for real and for distilled images."""
+        """Counts also the network, with a gradient on real and one on synthetic images."""
         return {**super().holds(common, settings, outline), "network": 3 * outline.weights(common.network)}
 
     @property
@@ -147,7 +173,7 @@ class Matching(ImageMethod[Settings]):
         return self.settings.iterations * self.outer
 
     def advance(self) -> StepResult:
-        """Trains the network for a step, or computes the gradient of L."""
+        """Trains the network for a step, or sets ``images.grad`` to the gradient of L; the metric ``loss`` is L / classes."""
         iteration, place = divmod(self.at, self.iteration)
         outer, step = divmod(place, self.round)
         self.at += 1
@@ -163,9 +189,11 @@ class Matching(ImageMethod[Settings]):
 
     @torch.no_grad()
     def _freeze_norms(self, draws: torch.Generator) -> None:
-        """Sets batch-norm statistics from a few real images in one pass; they stay while gradients are matched.
+        """Passes a few real images through the network in train mode, then sets it to eval mode while gradients are matched.
 
-        The pass has the usual momentum, as in the official code: the statistics are still near their initial values.
+        Batch norms would otherwise see the images of one class alone. The pass updates their statistics with the usual
+        momentum, as in the official code; of a fresh network they thus stay near their initial values. A network without
+        batch norms is left alone, since its modes are the same.
         """
         if self.norms:
             self.network.train()
@@ -173,7 +201,7 @@ class Matching(ImageMethod[Settings]):
             self.network.eval()
 
     def _differentiate(self, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Returns the gradient of L by the images, and L; each class has one drawn augmentation."""
+        """Returns the gradient of L by the images (N, C, S, S), and L (); each class has one drawn augmentation."""
         problem, ipc = self.problem, self.problem.settings.ipc
         chosen = problem.batch(self.batch, draws)
         ops, numbers = draw(self.strategy, problem.classes, 1, draws)
@@ -181,6 +209,8 @@ class Matching(ImageMethod[Settings]):
         parameters = {name: value.detach() for name, value in self.network.named_parameters()}
         buffers = dict(self.network.named_buffers())
         gradients, total = [], 0.0
+        # the images' augmentation is differentiated once for all classes, at the end; of the classes, one graph at a time is
+        # in memory, since each gradient is taken by the augmented images, which are cut off from ``images`` here
         parts = zip(chosen, ops, numbers, seen.detach().split(ipc), self.labels.split(ipc), strict=True)
         for indices, op, row, images, labels in parts:
             count = len(indices)
@@ -194,7 +224,7 @@ class Matching(ImageMethod[Settings]):
     def _gradient(self, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
         """Returns the gradient of the mean cross-entropy by the network's parameters, ``method.chunk`` images at a time.
 
-        Batch norms that are not frozen see all images at once.
+        In train mode a network with batch norms sees all images at once, since its statistics are those of the batch.
         """
         parameters, learning = list(self.network.parameters()), self.norms and self.network.training
         chunk = len(images) if learning else self.problem.settings.chunk
@@ -202,12 +232,19 @@ class Matching(ImageMethod[Settings]):
         for part, classes in zip(images.split(chunk), labels.split(chunk), strict=True):
             with autocast(images.device, self.problem.settings.precision):
                 logits = self.forward(part)
+            # a sum divided by the number of all images, so that chunks add up to the gradient of the mean
             loss = F.cross_entropy(logits.to(images.dtype), classes, reduction="sum") / len(images)
             parts.append(torch.autograd.grad(loss, parameters))
         return tuple(cast("Tensor", sum(each)) for each in zip(*parts, strict=True))
 
     def _train(self, step: int, iteration: int, outer: int) -> None:
-        """Takes one SGD step of the network on synthetic images; DSA augments each by parameters of its own."""
+        """Takes one SGD step of the network on synthetic images; DSA augments each by parameters of its own.
+
+        Args:
+            step: number of the step since the last update, from 0.
+            iteration: number of the network.
+            outer: number of the last update under this network.
+        """
         epoch, place = divmod(step, self.epoch)
         order = torch.randperm(len(self.images), generator=self.problem.draws("order", iteration, outer, epoch))
         index = order.split(self.settings.batch_train)[place].to(self.images.device)

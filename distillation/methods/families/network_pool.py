@@ -21,12 +21,20 @@ if TYPE_CHECKING:
 class NetworkPoolMethod(ImageMethod[MethodSettings]):
     """Images with learnt targets, moved by ridge regression on the features of networks that learn them in turn.
 
-    A subclass sets ``targets``, ``optimizer`` and ``pool``.
+    A subclass sets ``targets``, ``optimizer`` and ``pool`` in its ``__init__``, and defines ``advance`` and ``apply``.
+
+    Args:
+        problem: see ``Method``.
+        settings: see ``Method``; its ``pool`` is the number of networks.
+        batch_real: real images of an update.
 
     Attributes:
-        pool: the networks.
+        targets: label vectors (N, D) of the images, a leaf that requires a gradient.
+        pool: the networks. This pool is a list inside the method, and no pool of teachers.
+        embed: function of a network and images that returns features (N, F); compiled if ``method.compile`` is set.
+        forward: the same that returns the network's outputs (N, D).
         batch_real: real images of an update.
-        network_steps: steps that all networks of the pool have taken.
+        network_steps: steps that the networks of the pool have taken together, for the cost.
     """
 
     matches_features = True
@@ -42,7 +50,7 @@ class NetworkPoolMethod(ImageMethod[MethodSettings]):
 
     @classmethod
     def holds(cls, common: Common, settings: MethodSettings, outline: Outline) -> dict[str, float]:
-        """Counts also the networks of the pool, and a chunk of the images passing through one."""
+        """Counts also the networks of the pool, and a chunk of the images passing through one; see ``Method.holds``."""
         weights, pool = outline.weights(common.network), cast("Any", settings).pool
         images = getattr(settings, "images", None) or common.ipc * outline.classes
         chunk = min(common.chunk, images) * outline.activations(common.network)
@@ -50,17 +58,19 @@ class NetworkPoolMethod(ImageMethod[MethodSettings]):
         return {**super().holds(common, settings, outline), **more}
 
     def _drawn(self, update: int) -> Regressor:
-        """Draws the network of an update."""
+        """Returns the network of an update, drawn uniformly; always the same for the same ``update``."""
         return self.pool[int(torch.randint(len(self.pool), (1,), generator=self.problem.draws("network", update)))]
 
     def _train(self, regressor: Regressor, images: Tensor, targets: Tensor) -> None:
+        """Trains a network of the pool for one step, and counts it."""
         regressor.train_step(images, targets)
         self.network_steps += 1
 
     def _batch(self, update: int) -> Tensor:
-        """Returns the indices (n,) of the real images of an update.
+        """Returns the indices (n,) int64 of the real images of an update, on the CPU.
 
-        Epochs have random order; the last batch of an epoch may be short.
+        The updates go through the training set epoch by epoch, each in a random order of its own. The last batch of an epoch
+        may be short.
         """
         count, batch = len(self.problem.data.train), self.batch_real
         epoch, place = divmod(update, math.ceil(count / batch))
@@ -68,7 +78,7 @@ class NetworkPoolMethod(ImageMethod[MethodSettings]):
         return order[place * batch : (place + 1) * batch]
 
     def _real_images(self, updates: int) -> int:
-        """Counts the real images of the first ``updates`` updates."""
+        """Counts the real images of the first ``updates`` updates, with short batches as they are."""
         count, batch = len(self.problem.data.train), self.batch_real
         epochs, places = divmod(updates, math.ceil(count / batch))
         return epochs * count + places * batch
@@ -86,6 +96,7 @@ class NetworkPoolMethod(ImageMethod[MethodSettings]):
             regressor.load_state_dict(saved)
 
 
+# Functions of a network, not its methods, so that one compiled function serves all networks of the pool.
 def _embed(network: "Network", images: Tensor) -> Tensor:
     return network.embed(images)
 

@@ -1,4 +1,4 @@
-"""A network that learns a distilled set of images and target vectors, a step at a time."""
+"""A network that learns a distilled set of images and target vectors, a step at a time (FRePo, KRR-ST)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,13 +13,17 @@ from distillation.training.optimizers import optimizer_state, restore_optimizer
 
 
 class Regressor:
-    """A network that is frozen except during ``train_step``; ``steps`` counts those calls.
+    """A network of a pool, with its optimiser. Its parameters require a gradient only during ``train_step``.
 
     Args:
-        network: on its device.
-        forward: function of the network and images that returns its outputs; compiled or not.
+        network: on its device; changed in place.
+        forward: function of the network and images (M, C, S, S) that returns its outputs (M, D); compiled or not.
         optimizer: of the network's parameters.
         precision: ``fp32`` or ``bf16``.
+
+    Attributes:
+        steps: number of calls of ``train_step``, by which a method decides when to replace the network. The method may set
+            it, as its start or after ``reset``.
     """
 
     def __init__(self, network: Network, forward: Callable, optimizer: torch.optim.Optimizer, precision: str) -> None:
@@ -27,7 +31,14 @@ class Regressor:
         self.optimizer, self.steps = optimizer, 0
 
     def train_step(self, images: Tensor, targets: Tensor) -> None:
-        """Takes a step on the mean squared error of images (M, C, S, S) and targets (M, D), in train mode."""
+        """Takes a step on the mean squared error between the network's outputs and the targets.
+
+        The network is left in train mode; images and targets get no gradient.
+
+        Args:
+            images: (M, C, S, S).
+            targets: (M, D).
+        """
         network = self.network.train().requires_grad_(True)
         with autocast(images.device, self.precision):
             outputs = self.forward(network, images.detach())
@@ -39,12 +50,12 @@ class Regressor:
         self.steps += 1
 
     def reset(self, draws: torch.Generator) -> None:
-        """Draws new weights and clears the optimiser's state; ``steps`` stays."""
+        """Draws new weights from the CPU generator ``draws`` and clears the optimiser's state; ``steps`` stays."""
         initialise(self.network, draws)
         self.optimizer.state.clear()
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns weights, optimiser state and steps."""
+        """Returns weights, optimiser state and steps for a checkpoint."""
         optimizer = optimizer_state(self.optimizer)
         return {"network": dict(self.network.state_dict()), "optimizer": optimizer, "steps": self.steps}
 
