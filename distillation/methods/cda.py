@@ -1,7 +1,7 @@
 """CDA: recovery with a curriculum (Yin and Shen, TMLR 2024, arXiv 2311.18838).
 
-SRe2L's loop, in which crops begin with nearly whole images and end as small as ``crop``: their least area falls along a
-cosine over the first ``milestone`` of the iterations.
+The loop is that of SRe2L (``families.recover``) with random crops whose least area changes: from 1, the whole image, it falls
+along a cosine to ``crop`` over the first ``milestone`` of the iterations, and stays there. The greatest area is always 1.
 """
 
 from pydantic import Field
@@ -11,10 +11,10 @@ from distillation.training.schedules import cosine
 
 
 class Settings(RecoverSettings):
-    """The settings of CDA.
+    """The settings of CDA: those of recovery, with a curriculum of crops.
 
     Attributes:
-        crop: final least area of a crop, as a fraction of the image.
+        crop: final least area of a crop, as a fraction of the image, above 0.
         milestone: fraction of the iterations over which the least area falls from 1 to ``crop``.
     """
 
@@ -23,10 +23,10 @@ class Settings(RecoverSettings):
 
 
 class CDA(Recover[Settings]):
-    """Recovery whose crops shrink during the optimisation."""
+    """Recovery whose random crops may become smaller during the optimisation of each block."""
 
     def lowest(self, iteration: int) -> float:
-        """Returns the least area of a crop at an iteration, as a fraction of the image."""
+        """Returns the least area of a crop, as a fraction of the image, at an iteration of a block, counted from 0."""
         settings = self.settings
         done = min(iteration / (settings.milestone * settings.iterations), 1)
         return cosine(done, last=settings.crop)

@@ -4,11 +4,14 @@ from distillation.methods.families import matching
 
 
 class Settings(matching.Settings):
-    """The published runs start from noise (``method.init``), and take ``lr_img`` 0.01 where the network is an MLP."""
+    """The settings of DC: those of ``matching.Settings``.
+
+    The published runs start from noise (``method.init``), and take ``lr_img`` 0.01 where the network is an MLP.
+    """
 
 
 class DC(matching.Matching):
-    """Images are matched, and networks trained, without augmentation."""
+    """Gradient matching without augmentation, neither of the matched images nor in the training of the network."""
 
 
 METHOD = DC

@@ -5,6 +5,9 @@ of their siamese-augmented copies meets that of a batch of real images (equation
 
     L = sum_c || mean psi(A_c(T_c)) - mean psi(A_c(S_c)) ||^2
 
+psi is the network without its classifier, T_c and S_c are the real and the synthetic images of class c, and A_c is the
+augmentation drawn for the class and the iteration. The networks are never trained.
+
 All classes pass together, in chunks: per-class means are taken afterwards. Networks with BatchNorm see all real images
 in one batch and all synthetic ones in another, in train mode, as the official code does.
 """
@@ -28,8 +31,8 @@ class Settings(Section):
     Attributes:
         iterations: updates of the images.
         lr_img: learning rate of the images.
-        momentum: of the images.
-        batch_real: real images of each class in an update, or as many as it has.
+        momentum: of the SGD on the images.
+        batch_real: real images of each class in an update, or as many as the class has.
     """
 
     iterations: Count
@@ -39,7 +42,16 @@ class Settings(Section):
 
 
 class DM(ImageMethod[Settings]):
-    """Distribution matching; one unit of work is an update."""
+    """Distribution matching; one unit of work is an update of the images.
+
+    Raises:
+        BadInput: ``method.network`` has no features before its classifier.
+
+    Attributes:
+        sizes: number of real images of each class in an update.
+        network: the network, with new random weights in each update, never trained.
+        whole_batch: whether it has batch norms, so that all images must pass at once and ``method.chunk`` is not used.
+    """
 
     matches_features = True
 
@@ -56,7 +68,7 @@ class DM(ImageMethod[Settings]):
         self.embed = problem.compiled(self.network.embed)
 
     def advance(self) -> StepResult:
-        """Computes the gradient of L under a fresh random network."""
+        """Sets ``images.grad`` to the gradient of L under a fresh random network; the metric ``loss`` is L / classes."""
         problem, draws = self.problem, self.problem.draws("iteration", self.at)
         initialise(self.network, draws)
         real = problem.real(torch.cat(problem.batch(self.settings.batch_real, draws)))
@@ -75,12 +87,13 @@ class DM(ImageMethod[Settings]):
         Args:
             images: (N, C, S, S) in the order of their classes.
             sizes: number of images of each class.
-            ops: (classes,) operation of each class.
-            numbers: (classes, 1, P) its parameters.
+            ops: (classes,) int64, operation of each class, as ``siamese.draw`` returns them.
+            numbers: (classes, 1, P) its parameters, numbers in [0, 1).
         """
         place = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
         augmented = apply(images, self.problem.strategy, ops[place], numbers[place, 0])
         features = self.problem.features(self.embed, augmented, len(images) if self.whole_batch else None).float()
+        # classes of equal size, the usual case, in one operation
         if len(set(sizes)) == 1:
             return features.view(self.problem.classes, sizes[0], -1).mean(1)
         return torch.stack([part.mean(0) for part in features.split(sizes)])

@@ -1,4 +1,4 @@
-"""Guidance by pre-trained models: the losses of CLOM and CLoM, added to any method's image gradient.
+"""Guidance by pre-trained models: the losses of CLOM and CLoM (Lu et al.), added to any method's image gradient.
 
 Once per image update one teacher of the pool is drawn; the un-augmented synthetic images pass through it, and ``alpha``
 times the gradient of its loss joins the method's own. Three losses (``method.guidance.distance``):
@@ -11,8 +11,8 @@ times the gradient of its loss joins the method's own. Three losses (``method.gu
 
 The real batch of the ratios is drawn uniformly with replacement from the whole training set, un-augmented. Teachers are
 in eval mode, as in CLOM's code, which tests them before they guide and leaves them so. CLoM's leaves them in train mode,
-which is the same for networks with instance norm or none; with batch norm, batches then change a teacher's predictions
-and its statistics.
+which is the same for networks with instance norm or none. With batch norm, train mode makes a teacher's predictions depend on
+the batch, and lets every batch change its running statistics.
 """
 
 from collections import Counter
@@ -39,15 +39,23 @@ CACHE = 4 << 30  # house: bytes of real features that are cached, little beside 
 
 
 class Guidance:
-    """Adds the teachers' gradient to ``method.images.grad``.
+    """Adds the teachers' gradient to ``method.images.grad``; ``driver.updates`` calls it once an update.
 
     Args:
-        problem: the method's Problem.
-        pool: the guiding Pool.
+        problem: the method's Problem; its settings hold alpha and the settings of guidance.
+        pool: the guiding Pool, whose members kept at ``method.guidance.epoch`` guide.
 
     Raises:
         BadInput: the pool does not support the distance, has no member of the epoch, or ``method.alpha`` names other
             networks than the pool.
+
+    Attributes:
+        pool: the guiding members.
+        distance: ``ce``, ``ce_ratio`` or ``cos``.
+        alpha: weight of guidance by network name.
+        labels: classes (N,) of the training images, on the CPU.
+        cached: the members whose features of the whole training set are kept in memory; none unless the distance is ``cos``.
+        units: the cached unit features (N, F) by member, filled when a member is first drawn.
     """
 
     def __init__(self, problem: "Problem", pool: "Pool") -> None:
@@ -74,10 +82,17 @@ class Guidance:
         self.units: dict[Member, Tensor] = {}
 
     def add_gradient(self, method: "Method", update: int) -> Tensor:
-        """Adds the gradient of one drawn teacher at the given update.
+        """Adds the weighted gradient of one drawn teacher to ``method.images.grad``, in place.
+
+        Args:
+            method: its ``images``, ``labels`` and ``images.grad`` must be set.
+            update: number of the update, which names the draws.
 
         Returns:
-            The teacher's loss (), detached.
+            The teacher's loss (), detached and not multiplied by alpha.
+
+        Raises:
+            BadInput: the images have another shape than the teacher takes, and ``method.guidance.adapt`` is false.
         """
         member = self._drawn(update)
         assert method.images is not None and method.labels is not None
@@ -86,16 +101,21 @@ class Guidance:
         image_gradient = gradient_of(method.images)
         weight = self.alpha[member.word]
         if self.settings.guidance.scale == "relative":
+            # the clamp keeps a teacher whose gradient is 0 from making the weight infinite
             weight = weight * image_gradient.norm() / gradient.norm().clamp_min(1e-12)
         image_gradient.add_(gradient * weight)
         return loss
 
     def _drawn(self, update: int) -> "Member":
-        """Draws the Member of an update."""
+        """Returns the Member of an update: a network name is drawn, then one of its members, both uniformly."""
         return self.pool.draw(self.problem.draws("guidance", update))
 
     def _real(self, member: "Member", update: int) -> tuple[Tensor, ...]:
-        """Returns the real batch for the distance: nothing, counts by class (C,), or also sums of unit features (C, F)."""
+        """Returns what the distance needs of the real batch, see ``families.distances``.
+
+        That is nothing for ``ce``; the number of real images of each class (C,) for ``ce_ratio``; for ``cos`` also the sums of
+        their unit features by class (C, F).
+        """
         if self.distance == "ce":
             return ()
         draws = self.problem.draws("guidance batch", update)
@@ -108,7 +128,10 @@ class Guidance:
         return counts, class_sums(self._units(member, chosen), labels, self.problem.classes)
 
     def _units(self, member: "Member", indices: Tensor) -> Tensor:
-        """Returns unit features (n, F) of training images; cached ones are exact, since eval mode ignores the batch."""
+        """Returns unit features (n, F) of the training images at ``indices`` (n,), cached if the member is.
+
+        Caching is no approximation: teachers are in eval mode, and real images are not augmented.
+        """
         if member not in self.cached:
             return self._embedded(member, indices)
         if member not in self.units:
@@ -117,7 +140,7 @@ class Guidance:
 
     @torch.no_grad()
     def _embedded(self, member: "Member", indices: Tensor) -> Tensor:
-        """Computes unit features (n, F) of training images."""
+        """Computes features (n, F) of training images under a teacher, each divided by its norm."""
         network = self.pool.network(member)
         features = in_chunks(lambda part: self._seen(network, self.problem.real(part)), indices, self.settings.chunk)
         return F.normalize(features)
@@ -134,9 +157,20 @@ class Guidance:
     def _gradient(
         self, network: "Network | Foreign", images: Tensor, labels: Tensor, real: tuple[Tensor, ...]
     ) -> tuple[Tensor, Tensor]:
-        """Returns gradient (N, C, S, S) and value () of the loss N / D, in chunks that leave it exact.
+        """Computes the loss L = N / D of all images and its gradient, ``method.chunk`` images at a time.
 
-        If D depends on the images, dL = (dN - L dD) / D: a first pass computes N and D, unless one chunk holds all images.
+        N and D are the two sums of ``families.distances``. By the quotient rule dL = (dN - L dD) / D, so that chunks are exact
+        once L and D of all images are known: unless one chunk holds all images, a first pass without gradients computes them.
+        ``ce`` needs no first pass, as its D is the number of images.
+
+        Args:
+            network: the teacher.
+            images: (N, C, S, S) in the dataset's space.
+            labels: (N,).
+            real: further arguments of the distance, from ``_real``.
+
+        Returns:
+            The gradient (N, C, S, S) and L (), detached.
         """
         parts = [part.requires_grad_() for part in images.detach().split(self.settings.chunk)]
         classes = labels.split(self.settings.chunk)
@@ -148,7 +182,7 @@ class Guidance:
             same, pairs = sums(0)
             loss = same / pairs
             return torch.autograd.grad(loss, parts[0])[0], loss.detach()
-        loss, whole = 0.0, len(images)
+        loss, whole = 0.0, len(images)  # for ce: D is constant, and the term with L vanishes
         if self.distance != "ce":
             with torch.no_grad():
                 total, whole = map(sum, zip(*map(sums, range(len(parts))), strict=True))
@@ -167,10 +201,20 @@ class Guidance:
             return (network.embed if self.distance == "cos" else network)(inputs).float()
 
     def added_to(self, cost: dict[str, float], method: "Method", updates: int) -> dict[str, float]:
-        """Returns the method's cost with the passes through the teachers.
+        """Adds the passes through the teachers to the cost of a method, for the record of a shard.
+
+        Nothing is counted as guidance runs: the draws of all updates are taken again here, which also holds after a resume.
 
         Each update passes every image forwards (twice, if a ratio is computed in chunks) and back. With the cosine distance,
         each teacher also passes the training set once, if its features are cached, or else the real batch in each update.
+
+        Args:
+            cost: as ``Cost.record`` returns it.
+            method: the guided method.
+            updates: number of updates that were guided.
+
+        Returns:
+            A copy of ``cost`` with larger ``images_forward``, ``images_backward`` and ``gflop``.
         """
         drawn = Counter(self._drawn(update) for update in range(updates))
         assert method.images is not None

@@ -1,12 +1,14 @@
 """MTT: matching training trajectories (Cazenavette et al., CVPR 2022, arXiv 2203.11932).
 
-An expert, trained on the real images, is at θ_0 after s epochs and at θ* after ``expert_epochs`` more. A student that sets
-out from θ_0 and takes N steps on the synthetic images X, at a learning rate α that is learnt too, should arrive there:
+An expert, a teacher trained on the real images whose parameters were stored after every epoch (a pool with the objective
+``trajectory``), is at θ_0 after s epochs and at θ* after ``expert_epochs`` more. A student that sets out from θ_0 and takes N
+steps of SGD on the synthetic images X, at a learning rate α that is learnt too, should arrive at θ*:
 
     θ_k+1 = θ_k - α g_k,   g_k = grad CE(θ_k, A_k(X_k), y_k)        L(X, α) = ||θ_N - θ*||² / ||θ_0 - θ*||²
 
-A_k is siamese augmentation with parameters of its own for each image, X_k a batch of a random order of all of X. Expert, s
-and all draws are named by the update and the step, so that the walk can be taken again. Three ways to the gradient:
+A_k is siamese augmentation with parameters of its own for each image, X_k a batch of X in a random order. The N steps are
+called a walk. Expert, s and all draws are named by the update and the step, so that the same walk can be taken again. Three
+ways to the gradient:
 
 - ``adjoint``, the default, keeps the N parameter vectors and walks back: from λ_N = dL/dθ_N
 
@@ -57,16 +59,16 @@ class Settings(Section):
     """The settings of MTT.
 
     Attributes:
-        iterations: updates.
-        steps: N, steps of a student.
-        expert_epochs: epochs of the expert's segment that the steps should match.
-        max_start: s is drawn from 0 to ``max_start`` - 1.
-        batch_syn: images of a step; None: all.
+        iterations: updates of the images.
+        steps: N, steps of a student in each update.
+        expert_epochs: epochs of the expert from θ_0 to θ*.
+        max_start: s, the epoch of θ_0, is drawn from 0 to ``max_start`` - 1.
+        batch_syn: synthetic images in a step; None: all.
         lr_img: learning rate of the images.
-        momentum: of the images and of α.
+        momentum: of the SGD on the images and on α.
         lr_net: α at first.
         lr_lr: learning rate of α.
-        gradient: adjoint, unrolled or tesla.
+        gradient: the way to the gradient: ``adjoint``, ``unrolled`` or ``tesla``.
     """
 
     iterations: Count
@@ -87,9 +89,12 @@ Step = Callable[[Tensor], tuple[Tensor, Tensor]]  # of all images (M, C, S, S), 
 class Student:
     """The cross-entropy of a network as a function of one vector of all its parameters, and its derivatives.
 
+    Common arguments of its methods: ``vector`` (P,) of parameters, ``images`` (n, C, S, S), already augmented, and ``labels``
+    (n,) int64.
+
     Args:
-        network: a network; the vector holds its parameters in order.
-        chunk: images that pass together; the gradient is that of all.
+        network: gives the architecture; its own weights are not used. The vector holds its parameters in order.
+        chunk: images that pass together; sums over chunks are exact, so that the gradient is that of all.
         precision: ``fp32`` or ``bf16``.
         compile: whether ``torch.compile`` takes the gradient, and the gradient's gradient, as one graph each.
     """
@@ -102,7 +107,7 @@ class Student:
         gradient = grad(self.loss)
 
         def along(images: Tensor, vector: Tensor, labels: Tensor, direction: Tensor) -> Tensor:
-            """Product of g and a direction."""
+            """Returns the product () of g and a direction (P,)."""
             return gradient(vector, images, labels) @ direction
 
         self._gradient = fast(gradient)
@@ -117,17 +122,24 @@ class Student:
         return F.cross_entropy(logits.to(vector.dtype), labels)
 
     def gradient(self, vector: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        """Returns g (P,), the gradient of the loss by the vector."""
+        """Returns g (P,), the gradient of the loss by the vector, detached."""
         parts = self._parts(images, labels)
         return cast("Tensor", sum(fraction * self._gradient(vector, *part) for fraction, *part in parts))
 
     def product_gradients(
         self, vector: Tensor, images: Tensor, labels: Tensor, direction: Tensor, bending: bool = True
     ) -> tuple[Tensor, Tensor | int, Tensor | int]:
-        """Differentiates the product of g and a direction.
+        """Differentiates the product g' v of the gradient g and a fixed vector v: products with second derivatives.
+
+        Args:
+            vector: (P,).
+            images: (n, C, S, S).
+            labels: (n,).
+            direction: v (P,).
+            bending: whether to differentiate by ``vector`` too; TESLA leaves that out.
 
         Returns:
-            The derivatives by the images and, if ``bending``, by the vector (else 0); and the product's value.
+            The derivative by the images (n, C, S, S); that by the vector (P,), or 0 without ``bending``; and g' v.
         """
         on_images, on_vector, value = [], 0, 0
         for fraction, part, classes in self._parts(images, labels):
@@ -140,7 +152,7 @@ class Student:
         return torch.cat(on_images), on_vector, value
 
     def _parts(self, images: Tensor, labels: Tensor) -> list[tuple[float, Tensor, Tensor]]:
-        """Returns (fraction of all images, images, labels) of each chunk."""
+        """Returns (fraction of all images, images, labels) of each chunk; the fraction weighs the chunk's mean loss."""
         return [
             (len(part) / len(images), part, classes)
             for part, classes in zip(images.split(self.chunk), labels.split(self.chunk), strict=True)
@@ -156,25 +168,29 @@ def retraced(
     images: Tensor,
     bending: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Computes the gradient of L by the images and the learning rate, and L, by the adjoint walk.
+    """Computes the gradient of L by the images and the learning rate by walking forwards, then back (see the module).
 
     Args:
-        student: of the network.
-        steps: for each step a function of ``images`` that returns its augmented batch and the labels.
+        student: computes the loss of the network and its derivatives.
+        steps: for each step a function of ``images`` that returns its augmented batch and the labels, the same at each call.
         start: θ_0 (P,).
         target: θ* (P,).
         lr: α, a Tensor ().
-        images: (M, C, S, S).
-        bending: whether λ changes on the way; without, it is TESLA's approximation.
+        images: all synthetic images X (M, C, S, S).
+        bending: whether λ changes from step to step, which is exact; without, it is TESLA's approximation.
+
+    Returns:
+        The gradient of L by the images (M, C, S, S), that by α (), and L ().
     """
     path = [start]
     for step in steps:
         seen, labels = step(images)
         path.append(path[-1] - lr * student.gradient(path[-1], seen, labels))
     difference, unit = path.pop() - target, (start - target).square().sum()
-    direction = 2 * difference / unit
+    direction = 2 * difference / unit  # λ_N
     on_images, on_lr = torch.zeros_like(images), torch.zeros_like(lr)
     for step in reversed(steps):
+        # the step is taken again from a leaf of its own, so that the graph of this step alone is in memory
         leaf = images.detach().requires_grad_()
         with torch.enable_grad():
             seen, labels = step(leaf)
@@ -188,7 +204,7 @@ def retraced(
 def unrolled(
     student: Student, steps: Sequence[Step], start: Tensor, target: Tensor, lr: Tensor, images: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Computes the same by the graph of all steps."""
+    """Computes the same as ``retraced`` with ``bending`` by the graph of all steps at once; chunks are not used."""
     images, lr = images.detach().requires_grad_(), lr.detach().requires_grad_()
     vector = start.detach().requires_grad_()
     for step in steps:
@@ -204,7 +220,16 @@ ROUTES = {"adjoint": retraced, "unrolled": unrolled, "tesla": partial(retraced, 
 
 
 class MTT(ImageMethod[Settings]):
-    """Trajectory matching; one unit of work is an update: a walk of a student and its gradient."""
+    """Trajectory matching; one unit of work is an update: a walk of a student and its gradient.
+
+    Raises:
+        BadInput: ``method.teacher`` is no pool of trajectories, or of other networks, too few epochs or other images.
+
+    Attributes:
+        experts: the members of the pool whose network is ``method.network``.
+        lr: α, a Tensor () that requires a gradient.
+        batches: positions of each batch in a random order of the images.
+    """
 
     needs_logits = True
     learns_lr = True
@@ -246,7 +271,7 @@ class MTT(ImageMethod[Settings]):
         _require_experts(common.teacher, pool.objective, pool.networks, epochs, common, settings)
 
     def advance(self) -> StepResult:
-        """Computes the gradient of L by images and learning rate."""
+        """Sets ``images.grad`` and ``lr.grad`` to the gradient of L; the metrics are ``loss``, L, and ``lr``, α."""
         update = self.at
         start, target = self._segment(self.problem.draws("segment", update))
         steps = [partial(self._seen, update, step) for step in range(self.settings.steps)]
@@ -257,14 +282,23 @@ class MTT(ImageMethod[Settings]):
         return StepResult(image_grad_ready=True, metrics={"loss": loss, "lr": self.lr.detach()})
 
     def _segment(self, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draws an expert and an epoch; returns θ_0 and θ* (P,)."""
+        """Draws an expert and an epoch s, and returns its parameters θ_0 and θ*, each (P,)."""
         expert = self.experts[int(torch.randint(len(self.experts), (1,), generator=draws))]
         epoch = int(torch.randint(self.settings.max_start, (1,), generator=draws))
         pool = self.problem.pool
         return pool.parameters(expert, epoch), pool.parameters(expert, epoch + self.settings.expert_epochs)
 
     def _seen(self, update: int, step: int, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the augmented batch of a step of an update, out of all ``images``, and its labels."""
+        """Returns the augmented batch A_k(X_k) of a step of an update and its labels.
+
+        Args:
+            update: number of the update.
+            step: number of the step in its walk.
+            images: all synthetic images (M, C, S, S).
+
+        Returns:
+            Images (n, C, S, S), differentiable by ``images``, and labels (n,).
+        """
         problem = self.problem
         epoch, place = divmod(step, len(self.batches))
         order = torch.randperm(len(images), generator=problem.draws("order", update, epoch))
@@ -273,7 +307,11 @@ class MTT(ImageMethod[Settings]):
         return seen, self.labels[index]
 
     def apply(self) -> None:
-        """Takes the optimiser's step; raises Diverged if the learnt rate is no longer positive."""
+        """Takes the optimiser's step on images and α.
+
+        Raises:
+            Diverged: α is no longer above 0.
+        """
         super().apply()
         if not (rate := self.lr.item()) > 0:  # nor when it is no number
             raise Diverged(
@@ -282,7 +320,7 @@ class MTT(ImageMethod[Settings]):
             )
 
     def result(self) -> "DistilledSet":
-        """Returns the images with hard labels and the learnt rate."""
+        """Returns the images with hard labels; the record has the learnt rate α as ``lr``."""
         return self.problem.hard_set(self.images, self.labels, lr=self.lr.item())
 
     def cost(self) -> Cost:
@@ -305,7 +343,10 @@ class MTT(ImageMethod[Settings]):
 
 
 def _cost(flops: int, walked: int, gradient: str) -> Cost:
-    """Returns the Cost of walks over ``walked`` images, taken twice unless all steps are in memory."""
+    """Returns the Cost of walks whose steps pass ``walked`` images in all.
+
+    A walk is taken twice, forwards and back, unless ``gradient`` is ``unrolled``, which holds all steps in memory.
+    """
     again = 0 if gradient == "unrolled" else walked
     return Cost.of_passes(flops, walked + again, walked + again, second=walked)
 
@@ -313,7 +354,20 @@ def _cost(flops: int, walked: int, gradient: str) -> Cost:
 def _require_experts(
     name: str, objective: str, words: Sequence[str], training: Mapping[str, Any], common: Common, settings: Settings
 ) -> None:
-    """Raises BadInput if the pool ``name``, of this objective, networks and training, has no experts for the students."""
+    """Checks that a pool has experts for the students, from its settings or its record.
+
+    Args:
+        name: name of the pool, for messages.
+        objective: objective of the pool.
+        words: network names of its teachers.
+        training: settings of their training, whose ``epochs`` is the length of a trajectory.
+        common: the section ``method``.
+        settings: the section ``method.mtt``.
+
+    Raises:
+        BadInput: the objective is not ``trajectory``, no teacher is of ``method.network``, or trajectories end before
+            θ* of the latest start.
+    """
     if objective != "trajectory":
         raise BadInput(
             f"method.teacher is {name!r}, whose objective is {objective}: mtt retraces a pool whose objective is trajectory."

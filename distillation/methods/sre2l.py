@@ -1,6 +1,8 @@
 """SRe2L: squeeze, recover and relabel (Yin, Xing and Shen, NeurIPS 2023, arXiv 2306.13092).
 
-Its squeezing is the training of ``method.teacher``, its relabelling the kind ``fkd`` or ``online`` of relabel.
+Here is the second of its three steps, recovery, see ``families.recover``. The first, squeezing, is the training of
+``method.teacher`` on the real images; the third, relabelling, is the stage relabel with ``relabel.kind`` ``fkd`` or
+``online``.
 """
 
 from distillation.methods.families.recover import Recover, RecoverSettings

@@ -9,7 +9,7 @@ of real ones, classes summed (DC, equation 9; the same step as class by class, s
 T_c and S_c are the real and the synthetic images of class c, A_i and B_i the parts of the two gradients that belong to output
 i of a layer. Between two such moments lie ``inner`` epochs of SGD over all synthetic images. ``auto`` takes both numbers from the
 table by IPC that the official code has; its values at 30 and 40 images differ from the paper's rule, 500 / T epochs.
-The code counts to the last iteration inclusively and stores its images after one iteration more than the number says;
+The code counts to the last iteration inclusively and stores its images after one iteration more than it evaluates;
 here there are exactly ``iterations``.
 """
 

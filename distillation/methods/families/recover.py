@@ -5,8 +5,9 @@ batch statistics that match those of training. A block has one image of each of 
 
     L = CE + r_bn · sum_l w_l (||mean_l - running mean_l|| + ||var_l - running var_l||)
 
-over the inputs of all batch norms l, with plain norms over channels, the biased variance, and w = first_bn for the first
-layer, 1 for the others. The official code has two priors as well, which every published command leaves at 0: tv_l2 times
+CE is the mean cross-entropy of the block; mean_l and var_l are computed on the block, the running ones were seen in training.
+The sum is over the inputs of all batch norms l, with plain (not squared) norms over channels, the biased variance, and
+w = first_bn for the first batch norm, 1 for the others. The official code has two priors as well, which every published command leaves at 0: tv_l2 times
 the norms of the differences to the right, lower and both diagonal neighbours, and l2 times the mean norm of an image.
 
 The images of one class differ in their noise and their draws alone. The i-th is named by i, and is the same in whatever
@@ -42,21 +43,22 @@ if TYPE_CHECKING:
 class RecoverSettings(Section):
     """The settings of recovery.
 
-    In each update the block is cropped, mirrored and rolled: one box, one mirror and one roll for all its images.
+    In each update the block is cropped (and resized to its full size), mirrored and rolled: one box, one mirror and one roll
+    for all its images. The images themselves stay as they are; the loss is that of the changed copy.
 
     Attributes:
-        first: index of the first image of each class.
-        batch: classes in a block.
+        first: index of the first image of each class; ``first`` to ``first`` + ipc - 1 are made.
+        batch: classes in a block. The batch-norm statistics are those of the block, one image of each class.
         iterations: updates of a block.
-        lr: learning rate at first; it falls along a cosine.
-        r_bn: weight of the batch-norm statistics.
-        first_bn: relative weight of the first batch norm.
-        tv_l2: weight of the total variation.
-        l2: weight of the norm of an image.
+        lr: learning rate of Adam at first; it falls along a cosine to nearly 0.
+        r_bn: weight of the distance of the batch-norm statistics.
+        first_bn: weight of the first batch norm in this distance; the others have 1.
+        tv_l2: weight of the total variation (``variation``); 0 as published.
+        l2: weight of the mean norm of an image; 0 as published.
         crop: least area of a random crop, as a fraction of the image; 0: no crop.
         flip: whether images are mirrored half of the time, if that keeps the class.
-        jitter: range of the roll, in pixels.
-        verify: whether progress shows the accuracy of the first network of method.guidance.teacher on the images.
+        jitter: least and most pixels, both inclusive, by which images are rolled down and to the right.
+        verify: whether progress shows the accuracy of the first network of ``method.guidance.teacher`` on the images.
     """
 
     first: Whole
@@ -84,9 +86,19 @@ Recovering = TypeVar("Recovering", bound=RecoverSettings)  # CDA's settings have
 
 
 class Recover(ImageMethod[Recovering]):
-    """Images ``problem.shard`` to ``problem.shard + ipc - 1`` of each class; one unit of work is one update of a block.
+    """Recovery of images ``problem.shard`` to ``problem.shard + ipc - 1`` of each class; a unit of work is an update of a block.
 
-    The cross-entropy is that of ``method.teacher``; guidance adds that of other teachers on the current block.
+    Blocks are optimised one after another, from noise each: ``images``, ``labels`` and ``optimizer`` are those of the current
+    one. The cross-entropy is that of ``method.teacher``; guidance adds that of other teachers on the current block.
+
+    Raises:
+        BadInput: the teacher, or with ``verify`` the guiding pool, has other classes than the dataset; or the teacher has no
+            batch norms.
+
+    Attributes:
+        recovered: images of the finished blocks, in the order of ``units``.
+        network: the teacher as a function that returns logits and the distance of its batch-norm statistics.
+        verifier: function that computes the accuracy of ``verify``; None without.
     """
 
     reads_batch_norms = True
@@ -112,27 +124,30 @@ class Recover(ImageMethod[Recovering]):
 
     @classmethod
     def shards(cls, common: Common, settings: Recovering) -> range:
-        """Returns the index of each image of a class: every one is a shard."""
+        """Returns the indices of the images of a class: each index, with one image of every class, is a shard."""
         return range(settings.first, settings.first + common.ipc)
 
     @cached_property
     def blocks(self) -> tuple[Tensor, ...]:
-        """The classes of each block."""
+        """The classes of each block, (n,) int64 on the device; the last block may be smaller."""
         return torch.arange(self.problem.classes, device=self.problem.device).split(self.settings.batch)
 
     @cached_property
     def units(self) -> list[tuple[int, int]]:
-        """(index of the image, place of the block) of all blocks of images, in order."""
+        """The (index of the image, number of the block) of all blocks of images, in the order in which they are made.
+
+        Here alone "unit" is a block of images, not a unit of work: each takes ``iterations`` units of work.
+        """
         indices = range(self.problem.shard, self.problem.shard + self.problem.settings.ipc)
         return list(product(indices, range(len(self.blocks))))
 
     @property
     def unit(self) -> tuple[int, int]:
-        """The index and the block of the images of the next update."""
+        """The index of the images and the number of the block of the next update."""
         return self.units[self.at // self.settings.iterations]
 
     def initial(self) -> tuple[Tensor, Tensor]:
-        """Returns noise for the current block, and its classes."""
+        """Returns N(0, 1) noise (n, C, S, S) for the current block, and its classes (n,); ``method.init`` is not read."""
         labels = self.blocks[self.unit[1]]
         shape = (len(labels), *self.problem.data.train.images.shape[1:])
         return torch.randn(shape, generator=self._draws("noise")).to(self.problem.device), labels
@@ -143,12 +158,15 @@ class Recover(ImageMethod[Recovering]):
         self.optimizer = torch.optim.Adam([self.images], self.settings.lr, betas=(0.5, 0.9))
 
     def _draws(self, purpose: str, *index: int) -> torch.Generator:
-        """Returns a generator named by the image and its block, not by the shard."""
+        """Returns a generator named by the image's index and its block, not by the shard.
+
+        ``Problem.draws`` names the shard, and so would give an image other draws in a set that is divided otherwise.
+        """
         common = self.problem.settings
         return generator(common.seed, common.name, purpose, *self.unit, *index)
 
     def advance(self) -> StepResult:
-        """Computes the gradient of L by the block."""
+        """Computes the gradient of L by the block; metrics are ``loss``, its parts ``ce`` and ``bn``, and ``verified``."""
         iteration = self.at % self.settings.iterations
         loss, parts = self._loss(self._view(iteration))
         (self.images.grad,) = torch.autograd.grad(loss, self.images)
@@ -159,7 +177,7 @@ class Recover(ImageMethod[Recovering]):
         return StepResult(image_grad_ready=True, metrics=values)
 
     def _view(self, iteration: int) -> Tensor:
-        """Returns the block cropped, mirrored and rolled."""
+        """Returns the block cropped, mirrored and rolled, differentiably."""
         settings, images, draws = self.settings, self.images, self._draws("update", iteration)
         if settings.crop:
             images = crops.cut(images, crops.resized(1, images.shape[2], (self.lowest(iteration), 1.0), draws))
@@ -169,10 +187,11 @@ class Recover(ImageMethod[Recovering]):
         return images.roll(torch.randint(low, high + 1, (2,), generator=draws).tolist(), (2, 3))
 
     def lowest(self, iteration: int) -> float:
-        """Returns the least area of a crop at an iteration, as a fraction of the image."""
+        """Returns the least area of a crop at an iteration, as a fraction of the image; CDA lets it fall."""
         return self.settings.crop
 
     def _loss(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns L () of the changed block, and its cross-entropy and its distance of statistics, detached, by name."""
         settings = self.settings
         inputs = self.problem.pool.take(images, self.problem.data.space)
         with autocast(images.device, self.problem.settings.precision):
@@ -186,9 +205,12 @@ class Recover(ImageMethod[Recovering]):
         return loss, {"ce": entropy.detach(), "bn": deviation.detach()}
 
     def apply(self) -> None:
-        """Takes a step of Adam at a rate that falls along a cosine, then clamps to the range of pixels."""
+        """Takes a step of Adam at a rate that falls along a cosine, then clamps the images to the range of pixels.
+
+        After the last step of a block it stores the block and begins the next.
+        """
         settings, space = self.settings, self.problem.data.space
-        iteration = (self.at - 1) % settings.iterations
+        iteration = (self.at - 1) % settings.iterations  # ``advance`` has counted the unit already
         set_rate(self.optimizer, settings.lr * cosine(iteration, settings.iterations))
         super().apply()
         with torch.no_grad():
@@ -199,24 +221,26 @@ class Recover(ImageMethod[Recovering]):
                 self.begin()
 
     def result(self) -> "DistilledSet":
-        """Returns the images of all blocks, by class."""
+        """Returns the images of all blocks with hard labels, in the order of their classes."""
         common = self.problem.settings
+        # recovered index by index, each with all classes: from (ipc, classes) to (classes, ipc)
         images = torch.cat(self.recovered).unflatten(0, (common.ipc, -1)).transpose(0, 1).flatten(0, 1)
         return self.problem.hard_set(images, self.problem.labels())
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the current block, the optimiser's state and the finished blocks."""
+        """Returns the state of the current block, the optimiser's state and the finished blocks."""
         return {**super().state_dict(), "recovered": self.recovered}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what ``state_dict`` returned."""
         self.at, self.recovered = state["at"], [images.to(self.problem.device) for images in state["recovered"]]
         if self.at < self.total:
+            # gives images and optimiser the shape of the current block, which may be smaller than the first
             self.begin()
             super().load_state_dict(state)
 
     def cost(self) -> Cost:
-        """Counts the passes of the updates so far, and of verification."""
+        """Counts the passes of the updates so far through the teacher, and those of ``verify``."""
         sizes = [len(self.blocks[block]) for _, block in self.units]
         done, rest = divmod(self.at, self.settings.iterations)
         images = self.settings.iterations * sum(sizes[:done]) + rest * sum(sizes[done : done + 1])
@@ -229,22 +253,25 @@ class Recover(ImageMethod[Recovering]):
 
     @classmethod
     def holds(cls, common: Common, settings: Recovering, outline: Outline) -> dict[str, float]:
-        """Counts the images alone: they are optimised block by block."""
+        """Counts the images alone: gradient and momentum exist only for one block at a time."""
         return {"ipc": super().holds(common, settings, outline)["ipc"] / 3}
 
     @classmethod
     def estimate(cls, common: Common, settings: Recovering, outline: Outline) -> Cost:
-        """Estimates the passes of all updates."""
+        """Estimates the passes of all updates through the teacher, without ``verify``."""
         images = settings.iterations * common.ipc * outline.classes
         return Cost.of_passes(outline.flops(outline.teacher), images, images)
 
 
 class BatchNormMonitor(nn.Module):
-    """A network that also measures the distance of its batch statistics from those of training.
+    """A network that also measures how far the inputs of its batch norms are from those of training.
+
+    Hooks before each batch norm compare mean and variance of its inputs with the running statistics. The network stays in eval
+    mode, so that the statistics of the batch do not enter its logits, nor the running ones.
 
     Args:
-        network: frozen and in eval mode; it is copied.
-        first: weight of the first batch norm; the others have 1.
+        network: frozen and in eval mode; it is copied, so that the hooks do not stay on the pool's network.
+        first: weight of the first batch norm, in the order of the modules; the others have 1.
 
     Raises:
         BadInput: the network has no batch norms.
@@ -271,6 +298,7 @@ class BatchNormMonitor(nn.Module):
         return logits, cast("Tensor", sum(self.deviations))
 
     def _measure(self, weight: float, norm: nn.BatchNorm2d, inputs: tuple[Tensor, ...]) -> None:
+        """Adds the distance at one batch norm to ``deviations``; a hook that runs before its forward pass."""
         mean_seen, variance_seen = norm.running_mean, norm.running_var
         assert mean_seen is not None and variance_seen is not None
         values = inputs[0].to(mean_seen.dtype)  # sums in full precision, whatever the network runs in
@@ -281,13 +309,20 @@ class BatchNormMonitor(nn.Module):
 
 @lru_cache(maxsize=1)
 def monitored(network: nn.Module, first: float, compile: bool) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """Returns a BatchNormMonitor, compiled or not; all shards of one process share it."""
+    """Returns a BatchNormMonitor, compiled or not; arguments as there.
+
+    It is kept for the last network: all shards of one process share it, and the compilation.
+    """
     monitor = BatchNormMonitor(network, first)
     return compiled(monitor) if compile else monitor
 
 
 def variation(images: Tensor) -> Tensor:
-    """Sums the norms of the differences between all neighbours of images (N, C, H, W): right, below, both diagonals."""
+    """Returns the total variation () of images (N, C, H, W), as in the official code.
+
+    It is the sum of four Euclidean norms, each over the whole batch: of the differences between all pixels and their right,
+    lower and two lower diagonal neighbours.
+    """
     right = images[:, :, :, 1:] - images[:, :, :, :-1]
     below = images[:, :, 1:] - images[:, :, :-1]
     falling = images[:, :, 1:, 1:] - images[:, :, :-1, :-1]
@@ -297,7 +332,9 @@ def variation(images: Tensor) -> Tensor:
 
 
 def _verifier(problem: Problem) -> Callable[[Tensor, Tensor], Tensor]:
-    """Returns a function of images and labels: accuracy (percent) of the first network of method.guidance.teacher.
+    """Returns a function of images and labels that computes the accuracy of the first network of ``method.guidance.teacher``.
+
+    Its arguments are images (N, C, S, S) in the dataset's space and their classes (N,); it returns percent, a Tensor ().
 
     Raises:
         BadInput: its classes are not those of the dataset.
