@@ -5,15 +5,15 @@ to where K snapshots s_k of that student still disagree with the teacher t, whil
 
     L(u) = - sum_k mean |s_k(u) - t(u)|  +  ce · CE(t(u), y)        means over images and classes, on logits
 
-``loss`` is the students' loss: ``l1`` on logits, or ``ce`` on the teacher's probabilities; images always move by the L1
-distance, as in the official code. Paper and code differ in the logarithm and the weight that the paper puts on the
-distance; here, as in the code, there is neither.
+``loss`` is the loss by which students learn: ``l1`` on logits, or ``ce`` on the teacher's probabilities. Images always
+move by the L1 distance, as in the official code. The paper puts a logarithm and a weight on the distance, its code
+neither; here it is as in the code.
 
-Every ``refresh`` updates a teacher is drawn and a fresh student trained on the batch of that update, by SGD with siamese
-augmentation (parameters of its own for each image) and a rate that falls once, after half of its epochs. The next
-updates keep both and draw new batches. The official code calls it ``mid_gap``, which is one less. It also counts to the
-last number inclusively: 251 epochs with snapshots after 51, 101, ..., 251 and 2501 updates, where here are 250 epochs
-with snapshots after 50, 100, ..., 250 and 2500 updates.
+Every ``refresh`` updates a teacher is drawn and a fresh student trained on the batch of that update, by SGD with
+siamese augmentation (parameters of its own for each image) and a rate that falls once, after half of its epochs. The
+next updates keep both and draw new batches. In the official code this number is ``mid_gap``, which is one less than
+``refresh``. That code also counts to the last number inclusively: 251 epochs with snapshots after 51, 101, ..., 251 and
+2501 updates, where here are 250 epochs with snapshots after 50, 100, ..., 250 and 2500 updates.
 
 The teacher's pass is the same for every snapshot, so it is computed once: the gradients of the distances by its logits are
 summed and go back through it together. Images that an update leaves out do not stand still, since momentum moves them on;
@@ -55,23 +55,25 @@ class Settings(Section):
 
     Attributes:
         iterations: updates of the images.
-        loss: of the students, on the teacher's logits (``l1``) or probabilities (``ce``).
+        loss: by which students learn, on the teacher's logits (``l1``) or probabilities (``ce``).
         lr_img: learning rate of the images at first.
-        momentum: of the images.
-        milestones: updates, or fractions of them, after which ``lr_img`` is multiplied by ``decay``.
+        momentum: of the SGD on the images.
+        milestones: updates, or fractions of ``iterations``, after which ``lr_img`` is multiplied by ``decay``.
         decay: that factor.
-        ce: weight of the teacher's cross-entropy.
-        batch_syn: images of an update; None: all.
-        update_syn: images whose gradient is computed at a time; None: ``method.chunk``.
+        ce: weight of the teacher's cross-entropy on the images in L.
+        batch_syn: images of an update, and of the training of a student; None: all.
+        update_syn: images whose gradient is computed at a time; None: ``method.chunk``. It trades memory for time.
         refresh: updates that share a teacher and a student.
-        epochs: of a student.
-        snapshots: of a student, equally far apart.
-        batch_net: images of a student's step.
+        epochs: epochs of the training of a student.
+        snapshots: number K of moments at which the weights of a student are kept, equally far apart; it divides
+            ``epochs``.
+        batch_net: images in a step of a student.
         lr_net: learning rate of the students at first; it is multiplied by ``decay_net`` after half of the epochs.
-        momentum_net: of the students.
-        weight_decay: of the students.
+        momentum_net: of the SGD of the students.
+        weight_decay: of the SGD of the students.
         decay_net: see ``lr_net``.
-        shards: problems that the set is divided into; read by the driver.
+        shards: independent problems that the set is divided into (``Method.shards``); the method itself sees one of
+            them.
     """
 
     iterations: Count
@@ -110,7 +112,7 @@ class Settings(Section):
 
     @property
     def student(self) -> dict[str, Any]:
-        """The TrainSettings of a student, except for its augmentation."""
+        """The fields of the TrainSettings of a student, by name, except for ``augment``."""
         return {
             "epochs": self.epochs,
             "batch": self.batch_net,
@@ -125,25 +127,34 @@ class Settings(Section):
 class SparseSGD:
     """SGD with momentum on a few images a step, equal to SGD on all images with a gradient of zero for the others.
 
-    An image left out of n steps has moved by its velocity times lr_1 m + ... + lr_n m^n, and its velocity has shrunk by m^n.
-    Both are applied in closed form when the image is next drawn.
+    An image left out of n steps has moved by its velocity times lr_1 m + ... + lr_n m^n (lr_k is the rate of the k-th
+    of these steps), and its velocity has shrunk by m^n. Both are applied in closed form when the image is next drawn,
+    so that a step costs as much as its batch, however large the set is.
+
+    Call ``drawn``, compute the gradient, and call ``step`` with the same indices.
 
     Args:
         images: (N, C, H, W), changed in place.
         lr: learning rate of the first steps.
-        momentum: m, below 1.
-        milestones: steps after which the rate is multiplied by ``decay``.
+        momentum: m, at least 0 and below 1.
+        milestones: numbers of steps after which the rate is multiplied by ``decay``.
         decay: that factor.
+
+    Attributes:
+        images: all images; of those left out of the last steps, the state after their own last step or draw.
+        velocity: the momentum buffer of each image, of the same shape.
+        steps: number of steps taken.
+        since: for each image (N,), the number of steps after which it was last brought up to date.
     """
 
     def __init__(self, images: Tensor, lr: float, momentum: float, milestones: Sequence[int], decay: float) -> None:
         self.images, self.velocity = images, torch.zeros_like(images)
         self.lr, self.momentum, self.milestones, self.decay = lr, momentum, sorted(milestones), decay
         self.steps = 0
-        self.since = torch.zeros(len(images), dtype=torch.int64)  # after how many steps an image was last brought up
+        self.since = torch.zeros(len(images), dtype=torch.int64)
 
     def drawn(self, index: Tensor) -> Tensor:
-        """Brings the images at ``index`` (n,) up to date with all steps so far, and returns them (n, C, H, W)."""
+        """Brings the images at ``index`` (n,), on the CPU, up to date with all steps so far; returns a copy (n, C, H, W)."""
         since, where = self.since[index], index.to(self.images.device)
         velocity = self.velocity[where]
         self.images[where] -= self._each(self._reach(since)) * velocity
@@ -152,7 +163,12 @@ class SparseSGD:
         return self.images[where]
 
     def step(self, index: Tensor, gradient: Tensor) -> None:
-        """Updates the images at ``index``, which must just have been drawn, by their gradient (n, C, H, W)."""
+        """Takes one step of SGD with momentum on the images at ``index``.
+
+        Args:
+            index: (n,) int64 on the CPU, the argument of the last call of ``drawn``.
+            gradient: of these images, (n, C, H, W).
+        """
         where = index.to(self.images.device)
         self.velocity[where] = self.momentum * self.velocity[where] + gradient
         rate = self.lr * self.decay ** sum(milestone <= self.steps for milestone in self.milestones)
@@ -162,15 +178,18 @@ class SparseSGD:
 
     def _reach(self, since: Tensor) -> Tensor:
         """Returns lr_1 m + ... + lr_n m^n over the n steps after each of ``since`` (k,): (k,) float64."""
+        # the rate is constant between milestones, so each stretch is a geometric series
         m, total = self.momentum, torch.zeros(len(since), dtype=torch.float64)
         for drops, (first, last) in enumerate(pairwise([0, *self.milestones, self.steps])):
             begin = since.clamp(min=first)
+            # 0 for stretches before ``since``, and for those that begin at milestones still to come
             count = (min(last, self.steps) - begin).clamp(min=0)
             series = m * (1 - m ** count.double()) / (1 - m)
             total += self.lr * self.decay**drops * m ** (begin - since).double() * series
         return total
 
     def _each(self, factors: Tensor) -> Tensor:
+        """Converts a factor for each image (n,) to the type and device of the images, as (n, 1, 1, 1)."""
         return factors.to(self.images).view(-1, 1, 1, 1)
 
     def state_dict(self) -> dict[str, Any]:
@@ -188,7 +207,25 @@ class SparseSGD:
 class APM(Method[Settings]):
     """Adversarial prediction matching; one unit of work is an SGD step of a student, or the gradient of ``update_syn`` images.
 
-    ``images`` and ``labels`` are those of the current update, drawn from all of ``sgd.images``.
+    Raises:
+        BadInput: the teachers were trained on other classes, sizes, channels or another space than those of the
+            dataset.
+
+    Attributes:
+        images: the batch of the current update (n, C, S, S), a copy drawn from all of ``sgd.images``.
+        labels: its classes (n,).
+        sgd: all images, and the optimiser.
+        all_labels: classes of all images (N,).
+        batch: images of an update.
+        chunk: images whose gradient is one unit of work.
+        parts: units of work that the gradient of a batch takes.
+        student: the network that is trained; ``critic`` is a copy that takes on the weights of its snapshots.
+        teachers: by network name a network that takes on the weights of the drawn teacher.
+        update: number of updates taken.
+        training: the training of the current student; None if the next unit begins another.
+        snapshots: weights of the current student, kept during its training.
+        values: the metrics: ``loss`` L, ``discrepancy`` (the mean distance to a snapshot), ``ce``, and ``student``, the
+            student's loss in its last complete epoch. Each keeps its value until it is computed again.
     """
 
     guided = True
@@ -211,8 +248,9 @@ class APM(Method[Settings]):
         steps = settings.epochs * math.ceil(self.batch / settings.batch_net)
         self.total = self._students(settings.iterations) * steps + settings.iterations * self.parts
 
-        self.student = problem.network(problem.draws("student"))  # these take on the weights of whoever is meant, so
-        self.critic = copy.deepcopy(self.student).eval().requires_grad_(False)  # that each is compiled once
+        # few networks take on the weights of many students, snapshots and teachers, so that each is compiled once
+        self.student = problem.network(problem.draws("student"))
+        self.critic = copy.deepcopy(self.student).eval().requires_grad_(False)
         words = {member.word: member for member in problem.pool.members}
         self.teachers = {word: copy.deepcopy(problem.pool.network(member)) for word, member in words.items()}
         if problem.settings.compile:
@@ -225,7 +263,7 @@ class APM(Method[Settings]):
 
     @classmethod
     def check(cls, common: Common, settings: Settings, classes: int | None) -> None:
-        """Raises BadInput if a batch has more images than there are."""
+        """Raises BadInput if ``batch_syn`` is more than the images that there are, of each shard."""
         if classes and (batch := settings.batch_syn or 0) > (count := common.ipc * classes):
             of_each = " of each shard" if settings.shards > 1 else ""
             raise BadInput(f"method.apm.batch_syn is {batch}, but there are only {count} images{of_each}.")
@@ -236,7 +274,7 @@ class APM(Method[Settings]):
         return self.settings.iterations
 
     def advance(self) -> StepResult:
-        """Takes a step of the student or, once it is trained, computes the gradient of some images."""
+        """Takes a step of the student or, once it is trained, computes the gradient of the next ``chunk`` images of the batch."""
         self.at += 1
         training = self.training or self._begin_student()
         if not training.done:
@@ -259,7 +297,7 @@ class APM(Method[Settings]):
 
     @property
     def _window(self) -> int:
-        """The update at which the current student and teacher began."""
+        """The number of the update at which the current student and teacher began, or begin; it names their draws."""
         return self.update - self.update % self.settings.refresh
 
     def _students(self, updates: int) -> int:
@@ -267,7 +305,7 @@ class APM(Method[Settings]):
         return math.ceil(updates / self.settings.refresh)
 
     def _draw(self) -> None:
-        """Draws the batch of the next update, with a gradient of zero."""
+        """Draws the batch of the next update from all images, up to date, and sets its gradient and sums to zero."""
         draws = self.problem.draws("batch", self.update)
         self.index = torch.randperm(len(self.all_labels), generator=draws)[: self.batch]
         images = self.sgd.drawn(self.index)
@@ -278,7 +316,10 @@ class APM(Method[Settings]):
         self.part, self.sums = 0, torch.zeros(2, dtype=torch.float64)
 
     def _begin_student(self) -> Training:
-        """Draws a teacher, initialises a student, and begins its training on the teacher's logits for the current batch."""
+        """Draws a teacher, initialises a student, and begins its training on the teacher's logits for the current batch.
+
+        The logits are computed once, on images that are not augmented; the student sees augmented ones.
+        """
         self._load_teacher()
         initialise(self.student, self.problem.draws("student", self._window))
         with torch.no_grad():
@@ -295,7 +336,7 @@ class APM(Method[Settings]):
         self.teacher.load_state_dict(pool.network(member).state_dict())
 
     def _training(self, targets: Tensor) -> Training:
-        """Returns the Training of the current student on the current batch, with ``targets`` (n, K)."""
+        """Returns the Training of the current student on the current batch, with ``targets`` (n, K): logits or probabilities."""
         problem, images = self.problem, self.images.detach()
         self.targets = targets
         return Training(
@@ -320,7 +361,7 @@ class APM(Method[Settings]):
                 self.snapshots.append({name: value.clone() for name, value in self.student.state_dict().items()})
 
     def _differentiate(self) -> bool:
-        """Computes the gradient of the next ``chunk`` images; returns whether that completed the batch."""
+        """Computes the gradient of L by the next ``chunk`` images; returns whether that completed the batch."""
         rows = slice(self.part * self.chunk, (self.part + 1) * self.chunk)
         gradient_of(self.images)[rows], sums = self._gradient(self.images.detach()[rows], self.labels[rows])
         self.sums += sums
@@ -333,13 +374,21 @@ class APM(Method[Settings]):
         return True
 
     def _gradient(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the gradient of L by some of the batch's images, and their share (2,) of distance and cross-entropy.
+        """Computes the part of L that is due to some of the batch's images.
 
-        The distance is summed over the snapshots k.
+        Args:
+            images: (n, C, S, S), some of the batch.
+            labels: their classes (n,).
+
+        Returns:
+            The gradient of L by the images, and (2,) float64 on the CPU: their parts of the distance, summed over the
+            snapshots k, and of the cross-entropy.
         """
-        fraction = len(images) / self.batch
+        fraction = len(images) / self.batch  # turns means over a chunk into parts of the mean over the batch
         images.requires_grad_()
         passed = self._logits(self.teacher, images)
+        # the teacher's graph is cut at the logits: their gradients are summed over cross-entropy and snapshots, and go back
+        # through the teacher once, at the end; the graph of one snapshot at a time is in memory
         logits = passed.detach().requires_grad_()
         entropy = fraction * F.cross_entropy(logits, labels)
         (on_logits,) = torch.autograd.grad(self.settings.ce * entropy, logits)
@@ -350,12 +399,13 @@ class APM(Method[Settings]):
             for total, gradient in zip(
                 (on_images, on_logits), torch.autograd.grad(apart, (images, logits)), strict=True
             ):
-                total -= gradient
+                total -= gradient  # minus: images move to where snapshots disagree with the teacher
             distance += apart.detach()
         on_images += torch.autograd.grad(passed, images, on_logits)[0]
         return on_images, torch.stack([cast("Tensor", distance), entropy.detach()]).double().cpu()
 
     def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
+        """Returns logits (n, K) float32 in ``method.precision``."""
         with autocast(images.device, self.problem.settings.precision):
             return network(images).float()
 
@@ -365,7 +415,7 @@ class APM(Method[Settings]):
         return self.problem.hard_set(self.sgd.images, self.all_labels)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns all images, the gradient so far, and the student with its snapshots."""
+        """Returns all images, the gradient of the batch so far, and the student with its snapshots."""
         training = self.training and {"targets": self.targets, "student": self.training.state_dict()}
         return {
             "at": self.at,
@@ -393,7 +443,7 @@ class APM(Method[Settings]):
             self.training.load_state_dict(state["training"]["student"])
 
     def cost(self) -> Cost:
-        """Counts the passes of students, snapshots and teachers."""
+        """Counts the passes of students, snapshots and teachers; teachers count as the mean over the network names."""
         pool, settings = self.problem.pool, self.settings
         teacher = sum(flops(word, *pool.shape) for word in self.teachers) / len(self.teachers)
         labelled, moved = self._students(self.update) * self.batch, self.update * self.batch

@@ -1,8 +1,9 @@
 """The contract of a distillation method: its settings, its problem, and its result.
 
-A method is a subclass of ``Method``. It is given a ``Problem`` (the real data, the common settings, the teachers) and its own
-settings, and works in units that ``driver.updates`` calls one by one. ``SelectionMethod`` is the base of methods that train
-nothing, ``ImageMethod`` that of methods that move images along a gradient. ``distillation.methods`` finds a method by name.
+A method is a subclass of ``Method``. It is given a ``Problem`` (the real data, the common settings, the teachers) and
+its own settings, and works in units that ``driver.updates`` calls one by one. ``SelectionMethod`` is the base of
+methods that train nothing, ``ImageMethod`` that of methods that move images along a gradient. ``distillation.methods``
+finds a method by name.
 """
 
 import sys
@@ -46,15 +47,15 @@ class GuidanceSettings(Section):
 
     Attributes:
         teacher: the name of the guiding pool.
-        epoch: which checkpoints of the pool guide. A teacher may be stored at several epochs; a number is such an epoch,
-            ``last``, ``best`` and ``best_test`` are the names of stored ones, ``any`` means all of them.
-        distance: the loss of a teacher: ``ce``, as in the published code; or CLoM's contrastive ratio, with the cross-entropy
-            (``ce_ratio``) or the cosine distance (``cos``).
+        epoch: which checkpoints of the pool guide. A teacher may be stored at several epochs; a number is such an
+            epoch, ``last``, ``best`` and ``best_test`` are the names of stored ones, ``any`` means all of them.
+        distance: the loss of a teacher: ``ce``, as in the published code; or CLoM's contrastive ratio, with the
+            cross-entropy (``ce_ratio``) or the cosine distance (``cos``).
         batch: number of real images that a ratio compares with, drawn anew for each update; unused by ``ce``.
-        adapt: whether images may be converted to grey or RGB and resized for teachers trained on other shapes. If not, such
-            teachers raise BadInput.
-        scale: the unit of ``method.alpha``: ``absolute``, a factor of the teacher's gradient as published; or ``relative``, a
-            fraction of the norm of the method's own image gradient.
+        adapt: whether images may be converted to grey or RGB and resized for teachers trained on other shapes. If not,
+            such teachers raise BadInput.
+        scale: the unit of ``method.alpha``: ``absolute``, a factor of the teacher's gradient as published; or
+            ``relative``, a fraction of the norm of the method's own image gradient.
     """
 
     teacher: str
@@ -74,8 +75,8 @@ class Common(Section):
         seed: seed of every draw.
         network: the network name (``distillation.networks.names``) of the network that the method trains or draws.
         init: start of the optimisation: random real images, or N(0, 1) noise in the dataset's space.
-        augment: the siamese strategy, operations joined by ``_`` such as ``color_crop``; ``none``; or ``auto``, the published
-            strategy, see ``Problem.strategy``.
+        augment: the siamese strategy, operations joined by ``_`` such as ``color_crop``; ``none``; or ``auto``, the
+            published strategy, see ``Problem.strategy``.
         alpha: the weight of guidance, one number or one for each network name of the pool; 0: no guidance.
         teacher: the name of the pool that the method itself uses, if it uses one.
         guidance: settings of guidance.
@@ -136,7 +137,8 @@ def of_a_shard(method: "type[Method]", common: Common, settings: Section) -> tup
         settings: the method's own section.
 
     Returns:
-        The numbers of the shards, often 0 alone, and the Common of each: the same for all, with ``ipc`` / number of shards.
+        The numbers of the shards, often 0 alone, and the Common of each: the same for all, with ``ipc`` / number of
+        shards.
 
     Raises:
         BadInput: the number of shards does not divide ``ipc``.
@@ -374,9 +376,9 @@ class Method(Generic[MethodSettings]):
     """A distillation method.
 
     ``driver.updates`` calls ``advance`` (one bounded unit of work) ``total`` times, and ``apply`` after each unit that
-    completes the image gradient; ``result`` comes at the end. Between any two units ``state_dict`` may be saved. The class
-    methods are called before a problem exists: by the stage check, by estimates of cost and memory, and by the stage
-    distill as it plans the shards.
+    completes the image gradient; ``result`` comes at the end. Between any two units ``state_dict`` may be saved. The
+    class methods are called before a problem exists: by the stage check, by estimates of cost and memory, and by the
+    stage distill as it plans the shards.
 
     Args:
         problem: the data, common settings, teachers and guides.
@@ -426,8 +428,8 @@ class Method(Generic[MethodSettings]):
     def of_one_shard(cls, settings: MethodSettings) -> MethodSettings:
         """Returns the settings for a Job of one shard: the number of shards set to 1, and the first shard to 0.
 
-        The key of a job is made of its settings. Without these two, a shard that was made once is found again when a later
-        set has more or other shards.
+        The key of a job is made of its settings. Without these two, a shard that was made once is found again when a
+        later set has more or other shards.
         """
         extent = {"shards": 1, "first": 0}
         return settings.model_copy(update={key: one for key, one in extent.items() if hasattr(settings, key)})
@@ -485,12 +487,12 @@ class Method(Generic[MethodSettings]):
     def holds(cls, common: Common, settings: MethodSettings, outline: Outline) -> dict[str, float]:
         """Estimates the memory that the method needs at the least, for the check of resources before anything runs.
 
-        Only what a machine could lack is counted: networks, a chunk of images passing through one, matrices of images by
-        images.
+        Only what a machine could lack is counted: networks, a chunk of images passing through one, matrices of images
+        by images.
 
         Returns:
-            By the name of a setting below ``method``, such as ``ipc``, the count of float32 numbers held at once that grows
-            with this setting. The message of the check names the setting as the one to lower.
+            By the name of a setting below ``method``, such as ``ipc``, the count of float32 numbers held at once that
+            grows with this setting. The message of the check names the setting as the one to lower.
         """
         return {}
 
@@ -506,7 +508,8 @@ class Method(Generic[MethodSettings]):
     def apply(self) -> None:
         """Moves the images by ``images.grad``; here nothing, for methods without an image gradient.
 
-        It is called once after each ``advance`` whose result has ``image_grad_ready``, and after guidance has added to it.
+        It is called once after each ``advance`` whose result has ``image_grad_ready``, and after guidance has added to
+        it.
         """
 
     def state_dict(self) -> dict[str, Any]:
@@ -554,8 +557,8 @@ class ImageMethod(Method[MethodSettings]):
     """A method that moves images along a gradient.
 
     A subclass sets ``optimizer`` in its ``__init__``, after that of this class has set ``images`` and ``labels``. Its
-    ``advance`` sets ``images.grad``. It lists in ``variables`` the attributes that the optimiser moves, so that checkpoints
-    hold them.
+    ``advance`` sets ``images.grad``. It lists in ``variables`` the attributes that the optimiser moves, so that
+    checkpoints hold them.
 
     Attributes:
         images: (N, C, S, S) float32, a leaf that requires a gradient.

@@ -1,7 +1,8 @@
 """CDA: recovery with a curriculum (Yin and Shen, TMLR 2024, arXiv 2311.18838).
 
-The loop is that of SRe2L (``families.recover``) with random crops whose least area changes: from 1, the whole image, it falls
-along a cosine to ``crop`` over the first ``milestone`` of the iterations, and stays there. The greatest area is always 1.
+The loop is that of SRe2L (``families.recover``) with random crops whose least area changes: from 1, the whole image, it
+falls along a cosine to ``crop`` over the first ``milestone`` of the iterations, and stays there. The greatest area is
+always 1.
 """
 
 from pydantic import Field

@@ -1,7 +1,7 @@
 """The cost of a method: images through networks, and arithmetic, counted as it runs (``Cost``) or estimated before.
 
-An estimate knows of the dataset only its ``Outline``. Both are arithmetic on numbers of images and operations, so they are
-the same on every machine.
+An estimate knows of the dataset only its ``Outline``. Both are arithmetic on numbers of images and operations, so they
+are the same on every machine.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,8 @@ class Cost:
         Args:
             flops: floating-point operations of one image's forward pass.
             forward: images in forward passes.
-            backward: images in backward passes, each counted as two forward ones: the gradients by inputs and by weights.
+            backward: images in backward passes, each counted as two forward ones: the gradients by inputs and by
+                weights.
             second: images in second-order passes, which differentiate a gradient: they go back through a forward and a
                 backward pass and are counted as four forward ones.
         """

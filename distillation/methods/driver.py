@@ -27,14 +27,14 @@ class Unit:
 def updates(method: Method, guidance: Guidance | None = None, start: int = 0) -> Iterator[Unit]:
     """Runs ``method`` to its end, one bounded unit of work at a time; between any two its state can be saved.
 
-    Once the gradient of the images is complete, ``guidance`` adds its own, and the method takes its step. The iterator is
-    lazy: nothing happens until it is advanced.
+    Once the gradient of the images is complete, ``guidance`` adds its own, and the method takes its step. The iterator
+    is lazy: nothing happens until it is advanced.
 
     Args:
         method: a new Method, or one that has loaded a state; it is changed in place.
         guidance: the Guidance that adds to the image gradient, if any.
-        start: the number of updates made by an earlier run. It continues the count, which names the draws of guidance, so
-            that a resumed run draws the same teachers.
+        start: the number of updates made by an earlier run. It continues the count, which names the draws of guidance,
+            so that a resumed run draws the same teachers.
 
     Yields:
         Each completed Unit. After the last, ``method.result()`` is the distilled set.

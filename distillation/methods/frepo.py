@@ -1,16 +1,17 @@
 """FRePo: neural feature regression with a pool of networks (Zhou, Nezhadarya and Ba, NeurIPS 2022, arXiv 2206.00719).
 
-A network's last layer, fitted to the synthetic images X and their labels Y in closed form, should predict the labels y_x of
-real images x:
+A network's last layer, fitted to the synthetic images X and their learnt label vectors Y in closed form, should predict
+the labels y_x of real images x:
 
     L(X, Y) = mean_x 1/2 ||K_xX (K_XX + λ I)^-1 Y - y_x||² - mean_i min(first - second largest of Y_i, 1 / C)
 
-K = φ φ' are products of features under a network of the pool in eval mode, λ = ridge · trace K_XX / M; the second term keeps
-the labels' classes apart. y_x is one-hot less 1 / C, and so is Y at first, over √(C / 10). An update draws a network, moves X
-and Y at a rate that falls along a cosine to a tenth, and then trains that network for one step of Adam on the mean
-squared error of at most ``batch_syn`` of the new X and Y, or replaces it by a fresh one once it has had more than
-``pool_steps``, after 101 steps where 100 are set, as in the official code. The pool begins with random networks, whose
-counts are equally far apart.
+K = φ φ' are products of features under a network of the pool in eval mode, λ = ridge · trace K_XX / M for M images; the
+second term, over the images i, keeps the largest number of a label apart from the others. C is the number of classes.
+y_x is one-hot less 1 / C, and so is Y at first, over √(C / 10). An update draws a network, moves X and Y at a rate that
+falls along a cosine to a tenth, and then trains that network for one step of Adam on the mean squared error of at most
+``batch_syn`` of the new X and Y. Once the network has had more than ``pool_steps`` steps (101 where 100 are set, as in
+the official code), a fresh one replaces it instead. The pool begins with random networks. Their counts of steps begin
+equally far apart, from 0 to below ``pool_steps``, so that they are not all replaced at once.
 
 ``lamb`` is the optimiser of the published numbers (the official JAX code; Adam whose step has each tensor's own norm),
 at 0.0003, with a ``batch_syn`` of 1000; ``adam`` is that of the official torch code, at 0.001 with 500; its loss lacks
@@ -53,16 +54,16 @@ class Settings(Section):
     """The settings of FRePo.
 
     Attributes:
-        iterations: updates.
+        iterations: updates of images and labels.
         optimizer: of images and labels.
-        lr: its learning rate at first.
-        batch_real: real images of an update.
+        lr: its learning rate at first; it falls along a cosine to a tenth.
+        batch_real: real images of an update, of all classes together.
         ridge: λ relative to the mean diagonal of the kernel.
-        mirror: whether mirrored images join the set, if that keeps the class.
+        mirror: whether mirrored copies join the synthetic images in the fit, if mirroring keeps the class.
         pool: number of networks.
         pool_steps: a network is replaced once it has had more steps than these.
-        pool_lr: learning rate of the networks, by Adam.
-        batch_syn: synthetic images in a step of a network.
+        pool_lr: learning rate of the networks, trained by Adam.
+        batch_syn: synthetic images in a step of a network, at most.
     """
 
     iterations: Count
@@ -78,7 +79,11 @@ class Settings(Section):
 
 
 class FRePo(NetworkPoolMethod[Settings]):
-    """Neural feature regression; one unit of work is an update, with the step of the network that it drew."""
+    """Neural feature regression; one unit of work is an update, with the step of the network that it drew.
+
+    Attributes:
+        mirrors: whether mirrored copies join the fit.
+    """
 
     kind = "regression"
     labels: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]: optional in ImageMethod, always set here
@@ -93,7 +98,7 @@ class FRePo(NetworkPoolMethod[Settings]):
         self.pool = [self._regressor(place) for place in range(settings.pool)]
 
     def advance(self) -> StepResult:
-        """Computes the gradient of L by images and labels."""
+        """Sets ``images.grad`` and ``targets.grad`` to the gradient of L, which is also the metric ``loss``."""
         embed = partial(self.embed, self._drawn(self.at).network.eval())
         real, real_targets = self._real(self.at)
         with torch.no_grad():
@@ -108,7 +113,7 @@ class FRePo(NetworkPoolMethod[Settings]):
         return StepResult(image_grad_ready=True, metrics={"loss": loss.detach()})
 
     def _margin(self) -> Tensor:
-        """Returns the mean difference of the largest two numbers of a label, at most 1 / C."""
+        """Returns the mean over images () of the difference of the two largest numbers of a label, cut at 1 / C."""
         first, second = self.targets.topk(2, dim=1).values.unbind(1)
         return (first - second).clamp_max(1 / self.problem.classes).mean()
 
@@ -127,7 +132,10 @@ class FRePo(NetworkPoolMethod[Settings]):
 
     @torch.no_grad()
     def _move(self, update: int) -> None:
-        """Takes a step of the optimiser; LAMB's is Adam's, rescaled to rate times the norm of the moved tensor."""
+        """Takes a step of the optimiser on images and labels.
+
+        LAMB's step has Adam's direction and, tensor by tensor, the rate times the norm of the tensor as its length.
+        """
         rate = self.settings.lr * cosine(update, self.settings.iterations, LAST)
         set_rate(self.optimizer, rate)
         leaves = (self.images, self.targets)
@@ -135,7 +143,7 @@ class FRePo(NetworkPoolMethod[Settings]):
         self.optimizer.step()
         if self.settings.optimizer == "lamb":
             for leaf, old in zip(leaves, before, strict=True):
-                step = leaf - old
+                step = leaf - old  # Adam's; all images together are one tensor, all labels the other
                 leaf.copy_(old + step * (rate * old.norm() / step.norm().clamp_min(1e-30)))
 
     def _real(self, update: int) -> tuple[Tensor, Tensor]:
@@ -145,6 +153,7 @@ class FRePo(NetworkPoolMethod[Settings]):
         return self.problem.real(index), self.problem.centred(labels)
 
     def _features(self, embed: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """Returns features (n, F) in float64, which the kernel needs, see ``families.ridge``."""
         return self.problem.features(embed, images).double()
 
     def _regressor(self, place: int) -> Regressor:
@@ -156,7 +165,11 @@ class FRePo(NetworkPoolMethod[Settings]):
         return regressor
 
     def result(self) -> "DistilledSet":
-        """Returns images and learnt labels; raises Diverged if those are not finite."""
+        """Returns images with learnt labels.
+
+        Raises:
+            Diverged: labels are not finite.
+        """
         if not self.targets.isfinite().all():
             raise Diverged("the labels are not finite at the end: lower method.frepo.lr.")
         return super().result()
@@ -183,7 +196,17 @@ def _cost(flops: int, real: int, moved: int) -> Cost:
 
 
 def _predictions(synthetic: Tensor, targets: Tensor, real: Tensor, ridge: float) -> Tensor:
-    """Predicts the targets of ``real`` features by ridge regression, without a bias, from ``synthetic`` features."""
+    """Predicts targets (N, C) of real features (N, F) by ridge regression without a bias; differentiable, all in float64.
+
+    Args:
+        synthetic: features (M, F).
+        targets: of the synthetic images (M, C).
+        real: features (N, F).
+        ridge: λ relative to the mean diagonal of the kernel.
+
+    Raises:
+        Diverged: the kernel is singular, or not finite.
+    """
     kernel = synthetic @ synthetic.T
     return real @ synthetic.T @ solve(kernel, targets, ridge * kernel.diagonal().mean(), ridge)
 

@@ -10,9 +10,9 @@ times the gradient of its loss joins the method's own. Three losses (``method.gu
 - ``cos``, the ratio with the cosine distance of features, for teachers of any classes, or of none.
 
 The real batch of the ratios is drawn uniformly with replacement from the whole training set, un-augmented. Teachers are
-in eval mode, as in CLOM's code, which tests them before they guide and leaves them so. CLoM's leaves them in train mode,
-which is the same for networks with instance norm or none. With batch norm, train mode makes a teacher's predictions depend on
-the batch, and lets every batch change its running statistics.
+in eval mode, as in CLOM's code, which tests them before they guide and leaves them so. CLoM's leaves them in train
+mode, which is the same for networks with instance norm or none. With batch norm, train mode makes a teacher's
+predictions depend on the batch, and lets every batch change its running statistics.
 """
 
 from collections import Counter
@@ -54,7 +54,8 @@ class Guidance:
         distance: ``ce``, ``ce_ratio`` or ``cos``.
         alpha: weight of guidance by network name.
         labels: classes (N,) of the training images, on the CPU.
-        cached: the members whose features of the whole training set are kept in memory; none unless the distance is ``cos``.
+        cached: the members whose features of the whole training set are kept in memory; none unless the distance is
+            ``cos``.
         units: the cached unit features (N, F) by member, filled when a member is first drawn.
     """
 
@@ -113,8 +114,8 @@ class Guidance:
     def _real(self, member: "Member", update: int) -> tuple[Tensor, ...]:
         """Returns what the distance needs of the real batch, see ``families.distances``.
 
-        That is nothing for ``ce``; the number of real images of each class (C,) for ``ce_ratio``; for ``cos`` also the sums of
-        their unit features by class (C, F).
+        That is nothing for ``ce``; the number of real images of each class (C,) for ``ce_ratio``; for ``cos`` also the
+        sums of their unit features by class (C, F).
         """
         if self.distance == "ce":
             return ()
@@ -159,9 +160,9 @@ class Guidance:
     ) -> tuple[Tensor, Tensor]:
         """Computes the loss L = N / D of all images and its gradient, ``method.chunk`` images at a time.
 
-        N and D are the two sums of ``families.distances``. By the quotient rule dL = (dN - L dD) / D, so that chunks are exact
-        once L and D of all images are known: unless one chunk holds all images, a first pass without gradients computes them.
-        ``ce`` needs no first pass, as its D is the number of images.
+        N and D are the two sums of ``families.distances``. By the quotient rule dL = (dN - L dD) / D, so that chunks
+        are exact once L and D of all images are known: unless one chunk holds all images, a first pass without
+        gradients computes them. ``ce`` needs no first pass, as its D is the number of images.
 
         Args:
             network: the teacher.
@@ -203,7 +204,8 @@ class Guidance:
     def added_to(self, cost: dict[str, float], method: "Method", updates: int) -> dict[str, float]:
         """Adds the passes through the teachers to the cost of a method, for the record of a shard.
 
-        Nothing is counted as guidance runs: the draws of all updates are taken again here, which also holds after a resume.
+        Nothing is counted as guidance runs: the draws of all updates are taken again here, which also holds after a
+        resume.
 
         Each update passes every image forwards (twice, if a ratio is computed in chunks) and back. With the cosine distance,
         each teacher also passes the training set once, if its features are cached, or else the real batch in each update.

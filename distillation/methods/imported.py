@@ -1,7 +1,8 @@
-"""A distilled set made elsewhere, or by this pipeline; nothing that could run code is read.
+"""A distilled set made elsewhere, or by this pipeline, that is read from a file or folder; nothing in it can run code.
 
-Files that describe their own numbers are imported bit for bit: a ``distilled.safetensors`` of this pipeline, and the npz
-that ``python -m distillation export`` writes. For all others ``space`` and ``labels`` describe them:
+Files that carry a record of their own (space, classes, kind of labels) are imported bit for bit: a
+``distilled.safetensors`` of this pipeline, and the npz that ``python -m distillation export`` writes. For all others
+the settings ``space`` and ``labels`` state what their numbers mean:
 
 - safetensors or npz with ``images`` (N, C, H, W) and ``labels``
 - a folder CLASS/*.png (or .jpg), which ``python -m distillation export`` writes too; or new000/*, new001/* ..., the
@@ -43,21 +44,22 @@ from distillation.runtime.tensors import opened_foreign
 if TYPE_CHECKING:
     import numpy as np
 
-PAIRS = {"x_syn.pt": "y_syn.pt", "images_best.pt": "labels_best.pt"}
-RATE = "lr_best.pt"
-CURE = "export images and labels as .safetensors"
+PAIRS = {"x_syn.pt": "y_syn.pt", "images_best.pt": "labels_best.pt"}  # images: labels, of KRR-ST, and of MTT
+RATE = "lr_best.pt"  # beside images_best.pt, if the learning rate of students was learnt
+CURE = "export images and labels as .safetensors"  # what messages suggest for a pickle that is not plain tensors
 RECORD = {"labels", "classes", "dataset", "method", "space"}  # entries of the record of every set of this pipeline
 
 
 class Settings(Section):
-    """The file and, unless it describes itself, the meaning of its numbers.
+    """The settings of an import: the file and, unless it carries a record, the meaning of its numbers.
 
     Attributes:
-        file: its path.
-        space: ``raw`` (uint8, or floats in [0, 1]), which students get in the dataset's space; ``normalised``: in that space
-            already; ``fed``: raw, and students get raw images.
-        labels: ``hard`` (N,), ``soft``, ``logits`` or ``regression`` (learnt regression targets, as FRePo's and KIP's) (N,
-            classes), or ``features`` (N, D).
+        file: path of the file or folder.
+        space: ``raw``: uint8, or floats in [0, 1], converted to the dataset's space for students; ``normalised``: in
+            the dataset's space already; ``fed``: raw, and students are given raw images although the dataset is
+            normalised.
+        labels: the kind: ``hard``, class numbers (N,); ``soft`` (probabilities), ``logits`` or ``regression`` (learnt
+            regression targets, as those of FRePo and KIP), (N, classes); or ``features`` (N, D). A record must agree.
     """
 
     file: str = Field(min_length=1)
@@ -66,13 +68,13 @@ class Settings(Section):
 
 
 class Imported(SelectionMethod[Settings]):
-    """A set read from a file or folder."""
+    """The method of a set that is read from a file or folder, see the module."""
 
-    learns_lr = True  # its file may hold one; if it does not, evaluation refuses
+    learns_lr = True  # the file may hold a learning rate; if it does not, evaluation refuses ``set_lr``
 
     @classmethod
     def files(cls, settings: Settings) -> tuple[Path, ...]:
-        """Returns the file, if it exists."""
+        """Returns the file or folder, or nothing if it does not exist; ``result`` then tells so."""
         return (Path(settings.file),) if Path(settings.file).exists() else ()
 
     @classmethod
@@ -81,7 +83,10 @@ class Imported(SelectionMethod[Settings]):
         return settings.labels
 
     def result(self) -> DistilledSet:
-        """Reads and checks the set.
+        """Reads and checks the set. A note to stderr tells of a learning rate that the set carries for students.
+
+        Returns:
+            The set on the problem's device; its record has the file's name as ``file``.
 
         Raises:
             BadInput: the file is missing or broken, holds numbers that cannot be those of its space, or contradicts the
@@ -102,7 +107,13 @@ class Imported(SelectionMethod[Settings]):
         return replace(distilled, images=distilled.images.to(self.problem.device))
 
     def _own(self, path: Path, distilled: DistilledSet) -> DistilledSet:
-        """Returns a set that describes itself, once checked against the parameters."""
+        """Checks a set with a record against the settings and the dataset, and returns it, marked as imported.
+
+        Its former method becomes the entry ``origin`` of the record.
+
+        Raises:
+            BadInput: its kind of labels, its classes or its space contradict them.
+        """
         if distilled.kind != self.settings.labels:
             raise BadInput(
                 f"{path} has labels of kind {distilled.kind}, but method.imported.labels is {self.settings.labels}: hard, "
@@ -120,7 +131,15 @@ class Imported(SelectionMethod[Settings]):
         return replace(distilled, info={**distilled.info, **self._about(path), "origin": distilled.info["method"]})
 
     def _foreign(self, path: Path, content: Mapping[str, Tensor]) -> DistilledSet:
-        """Returns the set that the parameters describe."""
+        """Returns the set of a file without a record, by the meaning that the settings give to its numbers.
+
+        Args:
+            path: of the file, for messages.
+            content: ``images`` (N, C, H, W), ``labels`` and perhaps ``lr``.
+
+        Raises:
+            BadInput: numbers are not finite, or cannot be those of the stated space or kind of labels.
+        """
         kind, space = self.settings.labels, self.problem.data.space
         images, labels = content["images"], content["labels"]
         _check_labels(path, images, labels, kind, self.problem.classes)
@@ -139,20 +158,36 @@ class Imported(SelectionMethod[Settings]):
         if kind == "features":
             distilled = DistilledSet(images, None, labels.float(), space, info)
         elif kind != "hard":
+            # of label vectors, the largest number is the class
             distilled = DistilledSet(images, labels.argmax(1), labels.float(), space, info)
         else:
-            order = labels.argsort(stable=True)
+            order = labels.argsort(stable=True)  # by class, as this pipeline stores its sets
             distilled = DistilledSet(images[order], labels[order].long(), None, space, info)
         valid.check_set(distilled, path)
         return distilled
 
     def _about(self, path: Path) -> dict[str, Any]:
+        """Returns the entries of the record that every imported set has."""
         common = self.problem.settings
         return {"method": common.name, "ipc": common.ipc, "seed": common.seed, "file": path.name}
 
 
 def _read(path: Path, classes: Sequence[str], channels: int) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
-    """Returns the content of a file or folder and its record; without a record the content has ``images`` and ``labels``."""
+    """Reads a file or folder of any of the module's formats.
+
+    Args:
+        path: of the file or folder.
+        classes: names of the dataset's classes, in label order, to which folders of images are matched.
+        channels: of the dataset's images, 1 or 3, to which such images are converted.
+
+    Returns:
+        The tensors by name, and the record, None if the file has none. Without a record the names are ``images``,
+        ``labels`` and perhaps ``lr``; with one they are those of ``DistilledSet``.
+
+    Raises:
+        BadInput: the format is unknown, the file is broken or lacks images or labels, or its record is not of this
+            pipeline.
+    """
     if path.is_dir():
         pair = next(((x, y) for x, y in PAIRS.items() if (path / x).is_file()), None)
         return (_pair(path, *pair) if pair else _pictures(path, classes, channels)), None
@@ -182,6 +217,7 @@ def _pair(folder: Path, x: str, y: str) -> dict[str, Tensor]:
 
 
 def _number(path: Path) -> Tensor:
+    """Returns the content of a .pt file that holds a number or a tensor; raises BadInput for anything else."""
     content = unpickled(path, CURE)
     if not isinstance(content, torch.Tensor | int | float):
         raise BadInput(f"{path} should hold one number, not a {type(content).__name__}.")
@@ -197,6 +233,7 @@ def _rate(path: Path, value: Tensor) -> float:
 
 
 def _tensor(path: Path) -> Tensor:
+    """Returns the content of a .pt file that holds one tensor; raises BadInput for anything else."""
     regular(path, "images and labels belong together")
     content = unpickled(path, CURE)
     if not isinstance(content, torch.Tensor):
@@ -205,6 +242,12 @@ def _tensor(path: Path) -> Tensor:
 
 
 def _pictures(folder: Path, classes: Sequence[str], channels: int) -> dict[str, Tensor]:
+    """Returns the images of a folder CLASS/*, uint8 (N, channels, H, W), with their class numbers as ``labels``.
+
+    Raises:
+        BadInput: files cannot be decoded, a class is not the dataset's, an image has colours that the dataset lacks, or
+            there is no image.
+    """
     findings = Findings()
     files = members(folder, lambda name: "/" in name and not is_clutter(name), findings, LARGEST)
     arrays = decode(files, findings=findings)
@@ -231,6 +274,11 @@ def _grey(path: Path, pixels: "np.ndarray") -> "np.ndarray":
 
 
 def _class_of(name: str, classes: Sequence[str], folder: Path) -> int:
+    """Returns the class number of a folder: by the class's name, percent-encoded as ``export`` writes it, or by ``new007``.
+
+    Raises:
+        BadInput: the dataset has no such class.
+    """
     if (plain := unquote(name)) in classes:
         return classes.index(plain)
     if (match := re.fullmatch(r"new(\d+)", name)) and int(match[1]) < len(classes):

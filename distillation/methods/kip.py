@@ -4,14 +4,15 @@ Kernel ridge regression from the synthetic images X and their labels Y should pr
 
     L(X, Y) = 1/2 mean (K_tX (K_XX + λ I)^-1 Y - y_t)²,    λ = ridge · trace K_XX / M
 
-K is the neural tangent kernel of an infinitely wide fully connected network with ReLU, in closed form (the published
-colab's: one hidden layer, variance 2 of weights and 0.01 of biases), so that nothing is random but the real batch, the
-same number of every class that has so many. y_t and the first Y are one-hot less 1 / C. In float64 throughout, as published.
+The mean is over real images and classes; M is the number of synthetic images. K is the neural tangent kernel of an
+infinitely wide fully connected network with ReLU, in closed form (the published colab's: one hidden layer, variance 2
+of weights and 0.01 of biases), so that nothing is random but the real batch, of up to ``batch_real`` images of each
+class. y_t and the first Y are one-hot minus 1 / C. Kernels are computed in float64 throughout, as published.
 
-``labels`` fixed moves X alone (the colab), learnt also Y (the second paper), both by Adam at the same rate. solved leaves Y
-until X has moved and then takes, at once, those labels that fit the whole training set best: with ``iterations`` 0,
-of real images, the Label Solve of the papers. The papers' large results are of convolutional kernels, which took
-hundreds of accelerators and are not here.
+``labels`` ``fixed`` moves X alone (the colab), ``learnt`` also Y (the second paper), both by Adam at the same rate.
+``solved`` moves X alone in all updates, and then sets Y once to those labels that fit the whole training set best. With
+``iterations`` 0 and real images this is the Label Solve of the papers. The papers' large results are of convolutional
+kernels, which took hundreds of accelerators and are not here.
 
 With guidance: at alpha 1 the teacher's gradient measured 24 to 63 times that of L on digits, so that an absolute alpha of about
 0.01, or one of at most 1 on ``method.guidance.scale`` relative, is sane. The teacher sees each image's first class.
@@ -38,12 +39,12 @@ class Settings(Section):
     """The settings of KIP.
 
     Attributes:
-        iterations: updates.
+        iterations: updates; 0 only where ``labels`` is ``solved``.
         lr: learning rate of Adam.
-        batch_real: real images of each class in an update, or as many as it has.
+        batch_real: real images of each class in an update, or as many as the class has.
         depth: hidden layers of the infinitely wide network.
         ridge: λ relative to the mean diagonal of the kernel.
-        labels: fixed, learnt with the images, or solved for at the end.
+        labels: ``fixed``, ``learnt`` with the images, or ``solved`` for at the end.
     """
 
     iterations: Whole
@@ -61,12 +62,20 @@ class Settings(Section):
 
 
 def ntk(x: Tensor, z: Tensor | None = None, depth: int = 1) -> Tensor:
-    """Returns the neural tangent kernel (N, M) of float64 images x (N, ...) and z (M, ...); of x with itself if z is None.
+    """Computes the neural tangent kernel Θ of a fully connected ReLU network of infinite width; differentiable.
 
-    Layer by layer the covariance of outputs and the kernel (Jacot et al. 2018; the arc-cosine kernels of Cho and Saul
-    2009), with W = 2, B = 0.01 and t the angle between two inputs of variances p and q:
+    Layer by layer, it carries along the covariance of outputs and the kernel (Jacot et al. 2018; the arc-cosine kernels
+    of Cho and Saul 2009), with W = 2, B = 0.01 and t the angle between two inputs of variances p and q:
 
-        c = cov / √(pq),  cov <- W √(pq) (sin t + (π - t) c) / 2π + B,  Θ <- cov + W Θ (π - t) / 2π
+        c = cos t = cov / √(pq),  cov <- W √(pq) (sin t + (π - t) c) / 2π + B,  Θ <- cov + W Θ (π - t) / 2π
+
+    Args:
+        x: images (N, ...) float64, flattened here.
+        z: images (M, ...) float64; None: those of ``x``.
+        depth: number of hidden layers.
+
+    Returns:
+        (N, M) float64.
     """
     alone, x = z is None, x.flatten(1)
     z = x if z is None else z.flatten(1)
@@ -82,11 +91,18 @@ def ntk(x: Tensor, z: Tensor | None = None, depth: int = 1) -> Tensor:
         kernel = covariance + WEIGHTS * kernel * active
         p, q = (WEIGHTS * variance / 2 + BIASES for variance in (p, q))
         diagonal = p + WEIGHTS * diagonal / 2
+    # of an image with itself t is 0: its entries are computed without the angle, exact and with a finite derivative
     return kernel.diagonal_scatter(diagonal) if alone else kernel
 
 
 class KIP(ImageMethod[Settings]):
-    """A unit of work is an update, or at last the solution for the labels."""
+    """Kernel inducing points; a unit of work is an update or, after the last where ``labels`` is ``solved``, the solution.
+
+    Attributes:
+        targets: Y, label vectors (M, C), that require a gradient only where ``labels`` is ``learnt``.
+        leaves: what the optimiser moves: images and, if they are learnt, targets.
+        batch: number of real images in an update.
+    """
 
     kind = "regression"
     labels: Tensor  # pyright: ignore[reportIncompatibleVariableOverride]: optional in ImageMethod, always set here
@@ -104,11 +120,11 @@ class KIP(ImageMethod[Settings]):
 
     @property
     def updates(self) -> int:
-        """The number of updates; solving for labels is none."""
+        """The number of updates of the images; the solution for the labels is not one."""
         return self.settings.iterations
 
     def advance(self) -> StepResult:
-        """Computes the gradient of L or, at the end, solves for the labels."""
+        """Sets the gradients of images and learnt labels to that of L, the metric ``loss``; or, at the end, solves for Y."""
         update, self.at = self.at, self.at + 1
         if update == self.settings.iterations:
             self._solve()
@@ -122,7 +138,7 @@ class KIP(ImageMethod[Settings]):
         return StepResult(image_grad_ready=True, metrics={"loss": loss.detach()})
 
     def _predictions(self, real: Tensor) -> Tensor:
-        """Returns K_tX (K_XX + λ I)^-1 Y of real images t: (N, C) float64."""
+        """Returns the predictions K_tX (K_XX + λ I)^-1 Y (n, C) float64 of real images t (n, C, S, S)."""
         images, ridge = self.images.double(), self.settings.ridge
         kernel = ntk(images, depth=self.settings.depth)
         weights = solve(kernel, self.targets.double(), ridge * kernel.diagonal().mean(), ridge)
@@ -130,10 +146,11 @@ class KIP(ImageMethod[Settings]):
 
     @torch.no_grad()
     def _solve(self) -> None:
-        """Sets the labels (K_XX + λ I) K_tX⁺ y_t, of all training images t, which minimise the squared error."""
+        """Sets Y to (K_XX + λ I) K_tX⁺ y_t of all training images t, which minimises the squared error of the predictions."""
         data, images = self.problem.data, self.images.double()
         parts = torch.arange(len(data.train)).split(self.batch)
         kernels = [ntk(self.problem.real(part).double(), images, self.settings.depth) for part in parts]
+        # lstsq gives K_tX⁺ y_t = (K_XX + λ I)^-1 Y; Y follows by a product, without an inverse
         weights = torch.linalg.lstsq(torch.cat(kernels), self.problem.centred(data.train.labels).double()).solution
         kernel = ntk(images, depth=self.settings.depth)
         solved = kernel @ weights + self.settings.ridge * kernel.diagonal().mean() * weights
@@ -147,7 +164,7 @@ class KIP(ImageMethod[Settings]):
 
     @classmethod
     def holds(cls, common: Common, settings: Settings, outline: Outline) -> dict[str, float]:
-        """Counts also the kernels of the images with themselves and with a batch, in float64."""
+        """Counts also the kernels of the images with themselves and with a batch, in float64: two float32 numbers each."""
         images = common.ipc * outline.classes
         real = min(settings.batch_real * outline.classes, outline.count)
         held = super().holds(common, settings, outline)
@@ -162,7 +179,15 @@ class KIP(ImageMethod[Settings]):
 
 
 def _cost(shape: tuple[int, int, int], images: int, updates: int, batch: int, solved: int) -> Cost:
-    """Returns the Cost of updates on ``batch`` real images each, and of solving for the labels on ``solved`` of them."""
+    """Returns the Cost of the products of images, of which kernels are made.
+
+    Args:
+        shape: (channels, size, classes).
+        images: number of synthetic images.
+        updates: number of updates.
+        batch: real images of an update.
+        solved: real images that the labels are solved for; 0 if they are not.
+    """
     channels, size, _ = shape
     products = 3 * updates * (batch + images) + solved
     return Cost(flops=2 * products * images * channels * size**2)

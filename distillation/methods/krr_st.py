@@ -1,26 +1,31 @@
 """KRR-ST: images and target vectors learnt without labels, for pre-training (Lee et al., ICLR 2024, arXiv 2310.06511).
 
 A network trained on the synthetic images X by plain regression to their targets Y should predict the features g(x) of
-real images x under a self-supervised target model g. The network's body φ is one of a pool of partly trained ones, and
-only its last linear layer is fitted, in closed form (see ``families.ridge``):
+real images x under a self-supervised target model g, the first network of ``method.teacher``. The network's body φ is
+one of a pool of partly trained ones, and only its last linear layer is fitted, in closed form (see ``families.ridge``):
 
     L(X, Y) = mean (K_xX (K_XX + λ I)^-1 Y - g(x))²
 
+K_xX and K_XX are products of features of real with synthetic images, and of synthetic ones with each other. The mean is
+over images and features.
+
 An update draws a network of the pool, in eval mode, and a batch of real images, moves X and Y by AdamW at a rate that
-falls linearly, and then trains that network for one step on all of the new X and Y, or replaces it by a fresh one once it
-has had ``pool_steps``. Before the first update network l learns from the initial set for T_l ~ U{1 ... pool_steps - 1} steps.
+falls linearly, and then trains that network for one step on all of the new X and Y. A network that has had
+``pool_steps`` steps is replaced by a fresh one instead. Before the first update, network l of the pool learns from the
+initial set for T_l ~ U{1 ... pool_steps - 1} steps.
 
 As in the official code, and unlike in the paper's text where they differ:
 
-- X are raw pixels and the networks' inputs, while real images are normalised; g gets both normalised.
+- X are raw pixels, and the networks of the pool are given them as they are, while real images are normalised. g is
+  given both normalised.
 - λ is relative to the trace of K_XX, not, as in FRePo and KIP, to its mean diagonal.
 - ``pool_reset`` published: the count of a network's steps is never set back, so that from the first time it is full, each
   draw of that network makes it anew. All are full after some 10,000 updates; from there on the kernel is that of random
   networks whose batch norms saw nothing. ``corrected`` counts from 0 again.
-- ``crop_flip`` augments real images (the code as published); without it, as in its first upload, g's features of
-  all real images are computed once if they fit into ``CACHE``.
+- ``crop_flip`` augments real images (the code as published). Without it, as in the first upload of the code, g's
+  features of all real images are computed once, if they fit into ``CACHE``.
 
-No label of the source is read.
+No label of the real images is read.
 """
 
 import math
@@ -58,18 +63,18 @@ class Settings(Section):
     """The settings of KRR-ST.
 
     Attributes:
-        images: synthetic images; None: ``method.ipc`` times the number of classes.
-        iterations: updates.
-        lr: learning rate of images and targets at first.
+        images: number of synthetic images; None: ``method.ipc`` times the number of classes.
+        iterations: updates of images and targets.
+        lr: learning rate of images and targets at first; it falls along a line to a thousandth.
         batch_real: real images of an update.
-        crop_flip: whether real images are augmented.
-        ridge: as in ``families.ridge``.
+        crop_flip: whether real images are augmented by random crops and mirroring.
+        ridge: λ relative to the trace of the kernel.
         pool: number of networks, trained by SGD.
         pool_steps: steps after which a network is replaced.
-        pool_reset: whether its count then stays (published) or starts again (corrected).
+        pool_reset: whether the count of its steps then stays (``published``) or starts again from 0 (``corrected``).
         pool_lr: learning rate of the networks.
-        pool_momentum: their momentum.
-        pool_decay: their weight decay.
+        pool_momentum: momentum of the networks.
+        pool_decay: weight decay of the networks.
     """
 
     images: Count | None
@@ -89,7 +94,19 @@ class Settings(Section):
 class KRRST(NetworkPoolMethod[Settings]):
     """Self-supervised kernel regression.
 
-    Units of work are, in this order: batches of cached features, first steps of the networks, and updates.
+    Units of work are, in this order: batches of features that are cached, the first steps of the networks, and updates.
+    Guidance does not apply: the images have no classes.
+
+    Raises:
+        BadInput: the first network of ``method.teacher`` has no features, or more real images are to be drawn than
+            there are.
+
+    Attributes:
+        target_model: g, a function from inputs (n, C, S, S) to features (n, D).
+        starts: steps of each network before the first update.
+        cache: features (N, D) of all training images under g; None if they are computed in each update.
+        cache_units: units of work that fill the cache.
+        before: units of work before the first update.
     """
 
     guided = False
@@ -116,7 +133,14 @@ class KRRST(NetworkPoolMethod[Settings]):
         self.total = self.before + settings.iterations
 
     def initial(self) -> tuple[Tensor, None]:
-        """Returns raw images (M, C, S, S), real ones or noise, without classes."""
+        """Returns the initial raw images (M, C, S, S), and None in place of classes.
+
+        They are different real images, drawn from all classes together; or N(0, 1) noise in the dataset's space,
+        decoded to raw pixels and not clamped.
+
+        Raises:
+            BadInput: more real images are to be drawn than there are.
+        """
         problem, data, total = self.problem, self.problem.data, len(self.problem.data.train)
         count = self.settings.images or problem.settings.ipc * problem.classes
         if problem.settings.init == "noise":
@@ -132,7 +156,7 @@ class KRRST(NetworkPoolMethod[Settings]):
         return self.settings.iterations
 
     def advance(self) -> StepResult:
-        """Caches features, trains a network, or computes the gradient of L."""
+        """Caches features, trains a network for a step, or sets the gradients of images and targets to that of L."""
         unit, self.at = self.at, self.at + 1
         if unit < self.cache_units:
             rows = slice(unit * self.settings.batch_real, (unit + 1) * self.settings.batch_real)
@@ -147,7 +171,7 @@ class KRRST(NetworkPoolMethod[Settings]):
         return self._match(unit - self.before)
 
     def _match(self, update: int) -> StepResult:
-        """Sets the gradients of images and targets at an update."""
+        """Sets the gradients of images and targets at an update; the metric ``loss`` is L."""
         embed = partial(self.embed, self._drawn(update).network.eval())
         real, real_targets = self._real(update)
         with torch.no_grad():
@@ -164,6 +188,7 @@ class KRRST(NetworkPoolMethod[Settings]):
         super().apply()
         regressor = self._drawn(update)
         if regressor.steps < self.settings.pool_steps:
+            # on the images as they are now, after the optimiser's step
             self._train(regressor, self.images, self.targets)
             return
         regressor.reset(self.problem.draws("renewed", update))
@@ -180,6 +205,7 @@ class KRRST(NetworkPoolMethod[Settings]):
         return images, self._targets(images) if self.cache is None else self.cache[index.to(self.cache.device)]
 
     def _raw(self, index: Tensor) -> Tensor:
+        """Returns the training images (n, C, S, S) at ``index`` (n,), float32 in [0, 1]."""
         images = self.problem.data.train.images
         return cast("Tensor", images[index.to(indices_on(images))]).float() / 255
 
@@ -189,6 +215,7 @@ class KRRST(NetworkPoolMethod[Settings]):
         return self._features(self.target_model, self.problem.pool.take(images, self.problem.data.space))
 
     def _features(self, embed: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """Returns features (n, F) float32, whatever the precision of the pass."""
         return self.problem.features(embed, images).float()
 
     def _regressor(self, place: int) -> Regressor:
@@ -201,7 +228,11 @@ class KRRST(NetworkPoolMethod[Settings]):
         return Regressor(network, self.forward, optimizer, common.precision)
 
     def result(self) -> "DistilledSet":
-        """Returns raw images and learnt targets; raises Diverged if those are not finite."""
+        """Returns raw images with their learnt targets; the record has the pool of the target model as ``teacher``.
+
+        Raises:
+            Diverged: targets are not finite.
+        """
         if not self.targets.isfinite().all():
             raise Diverged("the targets are not finite at the end: lower method.krr_st.lr.")
         pool = self.problem.pool.info["pool"]
@@ -217,7 +248,7 @@ class KRRST(NetworkPoolMethod[Settings]):
         self.cache = state["cache"] if state["cache"] is None else state["cache"].to(self.problem.device)
 
     def cost(self) -> Cost:
-        """Counts the passes of the units so far."""
+        """Counts the passes of the units so far through the networks of the pool and the target model."""
         images, batch, count = len(self.images), self.settings.batch_real, len(self.problem.data.train)
         updates = max(0, self.at - self.before)
         real = self._real_images(updates)

@@ -1,14 +1,14 @@
 """MTT: matching training trajectories (Cazenavette et al., CVPR 2022, arXiv 2203.11932).
 
-An expert, a teacher trained on the real images whose parameters were stored after every epoch (a pool with the objective
-``trajectory``), is at θ_0 after s epochs and at θ* after ``expert_epochs`` more. A student that sets out from θ_0 and takes N
-steps of SGD on the synthetic images X, at a learning rate α that is learnt too, should arrive at θ*:
+An expert, a teacher trained on the real images whose parameters were stored after every epoch (a pool with the
+objective ``trajectory``), is at θ_0 after s epochs and at θ* after ``expert_epochs`` more. A student that sets out from
+θ_0 and takes N steps of SGD on the synthetic images X, at a learning rate α that is learnt too, should arrive at θ*:
 
     θ_k+1 = θ_k - α g_k,   g_k = grad CE(θ_k, A_k(X_k), y_k)        L(X, α) = ||θ_N - θ*||² / ||θ_0 - θ*||²
 
-A_k is siamese augmentation with parameters of its own for each image, X_k a batch of X in a random order. The N steps are
-called a walk. Expert, s and all draws are named by the update and the step, so that the same walk can be taken again. Three
-ways to the gradient:
+A_k is siamese augmentation with parameters of its own for each image, X_k a batch of X in a random order. The N steps
+are called a walk. Expert, s and all draws are named by the update and the step, so that the same walk can be taken
+again. Three ways to the gradient:
 
 - ``adjoint``, the default, keeps the N parameter vectors and walks back: from λ_N = dL/dθ_N
 
@@ -89,8 +89,8 @@ Step = Callable[[Tensor], tuple[Tensor, Tensor]]  # of all images (M, C, S, S), 
 class Student:
     """The cross-entropy of a network as a function of one vector of all its parameters, and its derivatives.
 
-    Common arguments of its methods: ``vector`` (P,) of parameters, ``images`` (n, C, S, S), already augmented, and ``labels``
-    (n,) int64.
+    Common arguments of its methods: ``vector`` (P,) of parameters, ``images`` (n, C, S, S), already augmented, and
+    ``labels`` (n,) int64.
 
     Args:
         network: gives the architecture; its own weights are not used. The vector holds its parameters in order.
@@ -122,7 +122,7 @@ class Student:
         return F.cross_entropy(logits.to(vector.dtype), labels)
 
     def gradient(self, vector: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        """Returns g (P,), the gradient of the loss by the vector, detached."""
+        """Returns g (P,), the gradient of the loss by the vector."""
         parts = self._parts(images, labels)
         return cast("Tensor", sum(fraction * self._gradient(vector, *part) for fraction, *part in parts))
 
@@ -172,7 +172,8 @@ def retraced(
 
     Args:
         student: computes the loss of the network and its derivatives.
-        steps: for each step a function of ``images`` that returns its augmented batch and the labels, the same at each call.
+        steps: for each step a function of ``images`` that returns its augmented batch and the labels, the same at each
+            call.
         start: θ_0 (P,).
         target: θ* (P,).
         lr: α, a Tensor ().

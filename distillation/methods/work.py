@@ -1,7 +1,7 @@
 """Distillation as resumable work: a job for each shard of a set, and the set that the finished shards form.
 
-The stage distill makes the jobs. ``distill`` runs one of them, in a process of its own where there are several workers, and
-``write`` joins what they have left.
+The stage distill makes the jobs. ``distill`` runs one of them, in a process of its own where there are several workers,
+and ``write`` joins what they have left.
 """
 
 from collections.abc import Sequence
@@ -58,8 +58,8 @@ class Job:
 def distill(job: Job, task: Task, device: str) -> None:
     """Runs the method of ``job`` to its end, from the last checkpoint if there is one.
 
-    It writes the distilled set and ``record.json``, with curve and cost, into the result of the task. The curve has a row for
-    each of some hundred updates, equally far apart (see ``_POINTS``).
+    It writes the distilled set and ``record.json``, with curve and cost, into the result of the task. The curve has a
+    row for each of some hundred updates, equally far apart (see ``_POINTS``).
 
     Args:
         job: what to distil.
@@ -68,7 +68,8 @@ def distill(job: Job, task: Task, device: str) -> None:
 
     Raises:
         BadInput: the method, its problem or guidance refuses the settings.
-        Diverged: a recorded value, or an image at the end, is not finite, or the method itself found that it cannot go on.
+        Diverged: a recorded value, or an image at the end, is not finite, or the method itself found that it cannot go
+            on.
     """
     state = task.start()
     method, guidance = _method(job, device)
@@ -149,8 +150,8 @@ def _loaded_pool(folder: Path, device: str) -> Pool:
 def write(out: Path, tasks: Sequence[Task], common: Common, settings: Section) -> None:
     """Joins the finished shards and writes the out of the stage distill.
 
-    The files are the set, ``curve.csv`` (the mean over shards), ``info.json`` (parameters, cost summed over shards, bytes) and
-    ``metrics.json`` (the last row of the curve).
+    The files are the set, ``curve.csv`` (the mean over shards), ``info.json`` (parameters, cost summed over shards,
+    bytes) and ``metrics.json`` (the last row of the curve).
 
     Args:
         out: the folder to write to.
@@ -179,7 +180,8 @@ def write(out: Path, tasks: Sequence[Task], common: Common, settings: Section) -
 def merged(shards: Sequence[DistilledSet]) -> DistilledSet:
     """Joins the DistilledSets of shards: sorted by class, and within a class in the order of the shards.
 
-    A single one is returned as it is; only such may lack labels. The record is that of the first, with the sum of ``ipc``.
+    A single one is returned as it is; only such may lack labels. The record is that of the first, with the sum of
+    ``ipc``.
     """
     first, *rest = shards
     if not rest:

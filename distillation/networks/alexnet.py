@@ -12,7 +12,10 @@ from distillation.networks.norms import norm
 
 
 def body(spec: Spec, channels: int, size: int) -> nn.Sequential:
-    """Builds the layers before the classifier: (N, channels, size, size) to (N, 192, size / 8, size / 8)."""
+    """Builds the layers of AlexNet before the classifier: (N, channels, size, size) to (N, 192, size / 8, size / 8).
+
+    Each of the three poolings rounds down. MNIST's 28 pixels are padded to 32, see ``names.first_padding``.
+    """
 
     def block(inside: int, outside: int, kernel: int, padding: int) -> list[nn.Module]:
         return [nn.Conv2d(inside, outside, kernel, padding=padding), norm(spec.norm, outside), nn.ReLU(inplace=True)]
@@ -30,7 +33,10 @@ def body(spec: Spec, channels: int, size: int) -> nn.Sequential:
 
 
 def cifar_body(spec: Spec, channels: int, size: int) -> nn.Sequential:
-    """Builds the layers of AlexCifarNet before the classifier: (N, channels, size, size) to (N, 192)."""
+    """Builds the layers of AlexCifarNet before the classifier: (N, channels, size, size) to (N, 192).
+
+    The first two of its linear layers count to them. ``spec`` has no choices for this family.
+    """
     side = -(-size // 4)  # two poolings, each rounding up
     return nn.Sequential(
         *(nn.Conv2d(channels, 64, 5, padding=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1), LocalResponseNorm()),
@@ -41,13 +47,15 @@ def cifar_body(spec: Spec, channels: int, size: int) -> nn.Sequential:
 
 
 class LocalResponseNorm(nn.Module):
-    """x / (1 + alpha * mean of x² over 4 neighbouring channels)^0.75, alpha 0.001 / 9 (Krizhevsky et al. 2012).
+    """Local response norm: x / (1 + alpha * mean of x² over 4 neighbouring channels)^0.75, alpha 0.001 / 9.
 
-    PyTorch's own uses a 3D average pooling, which has no deterministic backward pass on CUDA.
+    The norm is that of Krizhevsky et al. (2012). The 4 channels are two before, the channel itself and one after it;
+    those outside count as 0. PyTorch's own layer uses a 3D average pooling, which has no deterministic backward pass on
+    CUDA.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalises feature maps (N, C, H, W)."""
+        """Normalises feature maps (N, C, H, W); the shape stays."""
         squares = F.pad(x.square(), (0, 0, 0, 0, 2, 1))
         mean = sum(squares[:, i : i + x.shape[1]] for i in range(4)) / 4
         return x / (1 + 0.001 / 9 * mean).pow(0.75)  # pyright: ignore[reportAttributeAccessIssue]  # a sum of tensors

@@ -1,4 +1,8 @@
-"""Networks from their names: built, initialised, counted. ``distillation.networks.names`` has the grammar, without torch."""
+"""Networks from their names: built, initialised, their operations counted.
+
+``distillation.networks.names`` has the grammar of the names, and checks a name without importing torch. The layers
+before the classifier are in the modules of the families.
+"""
 
 from functools import lru_cache
 from typing import Protocol
@@ -27,12 +31,12 @@ _NORMS = (nn.GroupNorm, nn.LayerNorm, nn.BatchNorm2d)
 
 
 class Network(nn.Module):
-    """A body that computes features, and a linear classifier.
+    """A body that computes features, and a linear classifier; ``build`` makes it.
 
     Attributes:
-        name: the canonical name.
-        body: module from images (N, C, H, W) to features.
-        classifier: linear layer from ``features_size`` features to logits.
+        name: the canonical network name.
+        body: module from images (N, C, H, W) to features, of any shape (N, ...).
+        classifier: linear layer from ``features_size`` flattened features to logits.
     """
 
     def __init__(self, name: str, body: nn.Module, features_size: int, classes: int) -> None:
@@ -71,9 +75,13 @@ def build(name: str, channels: int, size: int, classes: int, generator: torch.Ge
         classes: number of its logits.
         generator: a CPU generator, from which ``initialise`` draws all weights.
 
+    Returns:
+        A Network of float32 parameters.
+
     Raises:
         BadInput: as ``names.check``.
     """
+    # PyTorch's own initialisation, which draws from the global generator, has not taken place in the outline
     network = _outline(name, channels, size, classes).to_empty(device="cpu")
     initialise(network, generator)
     return network
@@ -86,14 +94,18 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
     The distributions are PyTorch's defaults, as in the official code of DC, DSA, DM, MTT and APM: weights and biases of
     convolutions and linear layers U(-1/sqrt(fan_in), 1/sqrt(fan_in)), norms 1 and 0 with fresh running statistics. The
     convolutions of ResNets whose name has ``_He`` are drawn from N(0, 2 / fan_out), as in that of SRe2L, CDA, SC-DD and
-    KRR-ST, but for a 3x3 stem. ``Residual.settle`` follows.
+    KRR-ST, but for a 3x3 stem. At last ``Residual.settle`` sets to 0 the branches that begin silent.
+
+    Args:
+        network: built by ``build``, on any device.
+        generator: advanced by the draws; the order is that of the modules.
     """
     for module in network.modules():
         if isinstance(module, resnet.HeConv2d):
-            deviation = (2 / module.weight[:, 0].numel()) ** 0.5
+            deviation = (2 / module.weight[:, 0].numel()) ** 0.5  # (outputs, inputs, height, width): fan_out elements
             module.weight.copy_(_empty(module.weight).normal_(0, deviation, generator=generator))
         elif isinstance(module, (nn.Conv2d, nn.Linear)):
-            bound = module.weight[0].numel() ** -0.5
+            bound = module.weight[0].numel() ** -0.5  # fan_in elements
             for parameter in module.parameters(recurse=False):
                 parameter.copy_(_empty(parameter).uniform_(-bound, bound, generator=generator))
         elif isinstance(module, _NORMS):
@@ -104,12 +116,16 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
 
 
 def _empty(parameter: Tensor) -> Tensor:
-    """Memory of the parameter's shape on the CPU, in float32 whatever the network's type is."""
+    """Returns a tensor of the parameter's shape on the CPU, in float32 whatever the network's type is, to draw numbers in."""
     return torch.empty(parameter.shape, dtype=torch.float32, device="cpu")
 
 
 class Named(Protocol):
-    """A network that knows the name that built it."""
+    """Any object with a network name, such as a Network.
+
+    Attributes:
+        name: the network name.
+    """
 
     name: str
 
@@ -120,14 +136,14 @@ def has_features(network: Named) -> bool:
 
 
 def parameters(network: nn.Module) -> int:
-    """The number of learnable numbers."""
+    """The number of learnable numbers of all parameters together; running statistics do not count."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def flops(name: str, channels: int, size: int, classes: int) -> int:
     """Counts the floating-point operations of one image's forward pass.
 
-    Each multiply-add of convolutions and linear layers counts as 2; other operations are left out.
+    Each multiply-add of convolutions and linear layers counts as 2; other operations are left out. Nothing is computed.
 
     Args:
         name: see ``names``.
@@ -150,14 +166,15 @@ def extent(name: str, channels: int, size: int, classes: int) -> tuple[int, int]
     Arguments and errors are those of ``flops``.
 
     Returns:
-        The number of learnable numbers, and how many numbers its convolutions and linear layers put out for one image. Norms,
-        activations and poolings are left out of the latter.
+        The number of learnable numbers, and how many numbers its convolutions and linear layers put out for one image.
+        Norms, activations and poolings are left out of the latter.
     """
     return _extent(canonical(name), channels, size, classes)
 
 
 @lru_cache(maxsize=256)
 def _extent(name: str, channels: int, size: int, classes: int) -> tuple[int, int]:
+    """Computes ``extent`` of a canonical name, once for all its spellings."""
     network, outputs = _outline(name, channels, size, classes).eval(), []
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
@@ -168,7 +185,11 @@ def _extent(name: str, channels: int, size: int, classes: int) -> tuple[int, int
 
 
 def _outline(name: str, channels: int, size: int, classes: int) -> Network:
-    """Builds the network without memory for its weights; a forward pass of shapes alone determines its size."""
+    """Builds the network on the device ``meta``: shapes without memory or values.
+
+    A forward pass of shapes tells the number of features, so that no family has to compute it. Raises as
+    ``names.check``.
+    """
     spec = check(name, channels, size)
     with torch.device("meta"), torch.no_grad():
         body = _BODIES[spec.family](spec, channels, size)

@@ -1,4 +1,4 @@
-"""MobileNetV2 (Sandler et al. 2018) in KRR-ST's variant: expansion 2, ReLU, for small images."""
+"""MobileNetV2 (Sandler et al. 2018) in KRR-ST's variant: expansion 2 (not 6), ReLU (not ReLU6), fewer strides of 2."""
 
 from torch import Tensor, nn
 
@@ -17,7 +17,7 @@ _STAGES = (  # expansion, channels, blocks, stride of the first block
 
 
 def body(spec: Spec, channels: int, size: int) -> nn.Sequential:
-    """Builds the layers before the classifier: (N, channels, size, size) to (N, 1280, 1, 1)."""
+    """Builds the layers before the classifier: (N, channels, size, size) to (N, 1280, 1, 1), of images of any size."""
     layers, inside = _unit(spec, channels, 32, 3), 32
     for expansion, outside, blocks, stride in _STAGES:
         for block in range(blocks):
@@ -27,7 +27,17 @@ def body(spec: Spec, channels: int, size: int) -> nn.Sequential:
 
 
 class Inverted(nn.Module):
-    """A block that widens by 1x1, filters each channel by 3x3 and narrows by 1x1, with a shortcut if its stride is 1."""
+    """An inverted residual: 1x1 convolution to more channels, 3x3 on each channel, 1x1 to fewer, without a final ReLU.
+
+    With stride 1 a shortcut is added: the identity, or a 1x1 convolution with norm if the channels differ.
+
+    Args:
+        spec: for the norm.
+        inside: channels of the input.
+        outside: channels of the output.
+        expansion: factor of the channels between both 1x1 convolutions.
+        stride: of the 3x3 convolution.
+    """
 
     def __init__(self, spec: Spec, inside: int, outside: int, expansion: int, stride: int) -> None:
         super().__init__()
@@ -35,7 +45,7 @@ class Inverted(nn.Module):
         self.branch = nn.Sequential(
             *_unit(spec, inside, width, 1),
             *_unit(spec, width, width, 3, stride, groups=width),
-            *_unit(spec, width, outside, 1)[:-1],
+            *_unit(spec, width, outside, 1)[:-1],  # without the ReLU: the linear bottleneck
         )
         self.shortcut = None
         if stride == 1:
@@ -48,6 +58,6 @@ class Inverted(nn.Module):
 
 
 def _unit(spec: Spec, inside: int, outside: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    """Convolution, norm and ReLU as a list."""
+    """Returns convolution, norm and ReLU as a list of layers; the padding keeps the size at stride 1."""
     conv = nn.Conv2d(inside, outside, kernel, stride, kernel // 2, groups=groups, bias=False)
     return [conv, norm(spec.norm, outside), nn.ReLU(inplace=True)]

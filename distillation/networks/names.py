@@ -69,16 +69,16 @@ GRAMMAR = (
 
 @dataclass(frozen=True)
 class Spec:
-    """The parts of a network's name; fields that its family lacks are empty.
+    """The parts of a network's name, defaults filled in; fields that its family lacks are empty.
 
     Attributes:
-        family: such as ``ConvNet``.
-        widths: channels of a ConvNet's blocks or a ResNet's stages.
-        activation: token of the table above.
-        norm: token of the table above.
-        pooling: token of the table above.
-        stem: ``_P2`` or empty.
-        init: ``_He``, ``_He0`` or empty.
+        family: the first part of the name, such as ``ConvNet`` or ``ResNet18``.
+        widths: channels of each of a ConvNet's blocks or of a ResNet's four stages.
+        activation: ``AR``, ``AS``, ``AL`` or ``ASwish``; see the table at the top of the module for all tokens.
+        norm: ``IN``, ``BN``, ``LN``, ``GN`` or ``NN``.
+        pooling: of a ConvNet ``AP``, ``MP`` or ``NP``, of a ResNet ``_AP`` or empty.
+        stem: of a ResNet ``_P2`` or empty.
+        init: of a ResNet ``_He``, ``_He0`` or empty.
     """
 
     family: str
@@ -91,10 +91,15 @@ class Spec:
 
 
 def parse(name: str) -> Spec:
-    """Parses a name.
+    """Parses a network name in any spelling, such as ``ConvNetBND4``, into its parts.
 
     Raises:
-        BadInput: the name is not of the grammar; the message holds the grammar and similar names.
+        BadInput: the name is not of the grammar (the message holds the grammar and similar names), is too long, has a
+            kind of token twice, widths that contradict its depth, or widths that ``GN`` cannot divide.
+
+    Examples:
+        >>> parse("ConvNetD2W64BN").widths
+        (64, 64)
     """
     if len(name) > _LONGEST:
         raise BadInput(f"a network's name of {len(name):,} letters begins with '{name[:20]}': {_LONGEST} are the most.")
@@ -111,10 +116,16 @@ def parse(name: str) -> Spec:
 
 
 def canonical(name: str) -> str:
-    """The canonical spelling of a name.
+    """The canonical spelling of a name: tokens in the order of the table, defaults left out.
+
+    Names of the same network have the same canonical spelling, so that they can be compared.
 
     Raises:
         BadInput: as ``parse``.
+
+    Examples:
+        >>> canonical("ConvNetBND4AP")
+        'ConvNetD4BN'
     """
     spec = parse(name)
     pairs = [(getattr(spec, kind), tokens[0]) for kind, tokens in _CHOICES[spec.family].items()]
@@ -122,10 +133,16 @@ def canonical(name: str) -> str:
 
 
 def check(name: str, channels: int, size: int) -> Spec:
-    """Parses a name and checks that the network can take (N, channels, size, size) images.
+    """Parses a name and checks that the network can take images of a size.
+
+    Args:
+        name: a network name.
+        channels: channels of the images.
+        size: pixels of a side of the images.
 
     Raises:
-        BadInput: as ``parse``, or the images are too small; the message holds the smallest size or another network.
+        BadInput: as ``parse``, or the images are too small: poolings or convolutions would leave no pixel, or instance
+            norm only zeros. The message holds the smallest size or another network.
     """
     spec = parse(name)
     side = size + 2 * (first_padding(0, channels, size) if _pads(spec) else 0)
@@ -136,6 +153,7 @@ def check(name: str, channels: int, size: int) -> Spec:
         raise BadInput(f"{name} halves {size} pixels {halvings} times; {needs}.")
     if spec.family == "LeNet" and side < 16:
         raise BadInput(f"LeNet's two 5x5 convolutions leave nothing of {size} pixels; it needs at least 16 pixels.")
+    # a map of one pixel less its mean is 0, whatever the image was
     if spec.family in _RESIDUAL and spec.norm == "IN" and _last_side(spec, size) < 2:
         batch = canonical(canonical(name).replace(spec.family, f"{spec.family}BN"))
         erased = f"{name} ends in single pixels at {size} pixels, which instance norm erases"
@@ -149,22 +167,35 @@ def embeds(name: str) -> bool:
 
 
 def any_size(name: str) -> bool:
-    """Whether the number of features is the same at every image size, since the last maps are averaged."""
+    """Whether the network takes images of any size, its number of features being the same, since the last maps are averaged.
+
+    Self-supervised training with small local views needs it.
+    """
     spec = parse(name)
     return spec.family == "MobileNetV2" or (spec.family in _RESIDUAL and not spec.pooling)
 
 
 def first_padding(usual: int, channels: int, size: int) -> int:
-    """The padding of the first convolution: 2 more for one channel of 28 pixels, which makes MNIST 32 pixels wide.
+    """The padding of the first convolution, in pixels at each edge: 2 more for MNIST, which makes it 32 pixels wide.
 
-    This is the published rule (DC's networks), restricted to MNIST's size.
+    This is the rule of DC's networks, restricted to images of one channel and 28 pixels.
+
+    Args:
+        usual: padding for all other images.
+        channels: channels of the images.
+        size: pixels of a side of the images.
     """
     return usual + 2 if (channels, size) == (1, 28) else usual
 
 
 def _tokens(name: str, family: str) -> dict[str, str]:
-    """The tokens of a name by kind."""
+    """The tokens of a name by kind: ``depth``, ``widths`` and those of ``_CHOICES``; kinds that it does not name are absent.
+
+    Raises:
+        BadInput: the rest of the name is not made of the family's tokens, or has a kind twice.
+    """
     kinds = {token: kind for kind, tokens in _CHOICES[family].items() for token in tokens if token}
+    # longest first, so that _He0 is not read as _He and a rest, nor ASwish as AS
     patterns = sorted(kinds, key=len, reverse=True)
     if family == "ConvNet":
         patterns += [r"D[1-9]\d?(?!\d)", r"W[1-9]\d{0,4}(?:-[1-9]\d{0,4})*(?![\d-])"]
@@ -183,7 +214,11 @@ def _tokens(name: str, family: str) -> dict[str, str]:
 
 
 def _widths(name: str, family: str, depth: str | None, widths: str | None) -> tuple[int, ...]:
-    """The channels of each ConvNet block or ResNet stage, from the tokens ``D...`` and ``W...``."""
+    """The channels of each ConvNet block or ResNet stage, from the tokens ``D...`` and ``W...``; none for other families.
+
+    Raises:
+        BadInput: the tokens tell different numbers of blocks.
+    """
     if family in _RESIDUAL:
         return tuple((int(widths[1:]) if widths else _STEM) * 2**stage for stage in range(4))
     if family != "ConvNet":
@@ -197,7 +232,7 @@ def _widths(name: str, family: str, depth: str | None, widths: str | None) -> tu
 
 
 def _width_tokens(spec: Spec) -> str:
-    """The canonical tokens ``D...`` and ``W...`` of a Spec."""
+    """The canonical tokens ``D...`` and ``W...`` of a Spec, without defaults; different widths stand without a depth."""
     widths = spec.widths
     if not widths:
         return ""
@@ -210,6 +245,7 @@ def _width_tokens(spec: Spec) -> str:
 
 
 def _pads(spec: Spec) -> bool:
+    """Whether the family pads its first convolution by ``first_padding``."""
     return spec.family in ("ConvNet", "AlexNet", "VGG11", "LeNet")
 
 
@@ -224,13 +260,15 @@ def _halvings(spec: Spec) -> int:
 
 def _last_side(spec: Spec, size: int) -> int:
     """The pixels of a side in a residual network's last stage."""
+    # a stem padded by 2 adds two pixels; the large one halves the side twice, rounding up; the usual one keeps it
     side = size + 2 if spec.stem else -(-size // 4) if size >= LARGE else size
     for _ in range(3):
-        side = side // 2 if spec.pooling else -(-side // 2)
+        side = side // 2 if spec.pooling else -(-side // 2)  # pooling rounds down, a stride of 2 rounds up
     return side
 
 
 def _unknown(name: str) -> BadInput:
+    """Returns the error of a name that is not of the grammar, with up to three similar usual names."""
     usual = {spelling.lower(): spelling for spelling in _USUAL.split()}
     close = [usual[match] for match in difflib.get_close_matches(name.lower(), usual, n=3)]
     hint = f"; did you mean {' or '.join(close)}?" if close else "."

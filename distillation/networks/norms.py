@@ -1,4 +1,4 @@
-"""Normalisation layers by their tokens."""
+"""Normalisation layers by their tokens in network names, such as ``BN``."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,7 +13,7 @@ class BatchNorm(nn.BatchNorm2d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalises maps (N, channels, H, W)."""
+        """Normalises maps (N, channels, H, W), with batch statistics in train mode and the running ones in eval mode."""
         if self.training and input.numel() == input.shape[1]:
             return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         return super().forward(input)
@@ -36,9 +36,10 @@ def norm(token: str, channels: int, side: int | None = None) -> nn.Module:
     """Builds the normalisation of maps (N, channels, side, side).
 
     Args:
-        token: ``IN``, ``BN``, ``LN``, ``GN`` (4 groups, as in DC's networks) or ``NN``.
-        channels: channels of the maps.
-        side: pixels of a side, which only ``LN`` needs.
+        token: ``IN`` instance norm, ``BN`` batch norm, ``LN`` layer norm, ``GN`` group norm (4 groups, as in DC's
+            networks) or ``NN`` none, which is the identity.
+        channels: channels of the maps; for ``GN`` a multiple of 4.
+        side: pixels of a side, which only ``LN`` needs: each of its weights belongs to one channel and pixel.
     """
     if token == "IN":
         return InstanceNorm(channels)

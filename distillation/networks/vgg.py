@@ -5,11 +5,14 @@ from torch import nn
 from distillation.networks.names import Spec, first_padding
 from distillation.networks.norms import norm
 
-_STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
+_STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))  # channels of the convolutions between two poolings
 
 
 def body(spec: Spec, channels: int, size: int) -> nn.Sequential:
-    """Builds the layers before the classifier: (N, channels, size, size) to (N, 512, size / 32, size / 32)."""
+    """Builds the layers before the classifier: (N, channels, size, size) to (N, 512, size / 32, size / 32), rounded down.
+
+    MNIST's 28 pixels become 32 by the padding of the first convolution, see ``names.first_padding``.
+    """
     layers, inside = [], channels
     for stage in _STAGES:
         for width in stage:

@@ -1,8 +1,8 @@
 """Distances between synthetic images and real images of their class, as a teacher sees them (CLoM), for ``guidance``.
 
-Each distance returns two sums over the synthetic images of a chunk, the numerator and the denominator of a loss: the sum over
-the pairs with a real image of the same class, and over all pairs. The loss is the first over the second, both summed over
-all synthetic images (CLoM, the contrastive ratio):
+Each distance returns two sums over the synthetic images of a chunk, the numerator and the denominator of a loss: the
+sum over the pairs with a real image of the same class, and over all pairs. The loss is the first over the second, both
+summed over all synthetic images (CLoM, the contrastive ratio):
 
     L = sum_ij D_ij M_ij / sum_ij D_ij,   M_ij = 1 if the real image i and the synthetic one j share their label
 

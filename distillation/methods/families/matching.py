@@ -6,11 +6,11 @@ of real ones, classes summed (DC, equation 9; the same step as class by class, s
 
     L = sum_c D(grad CE(T_c), grad CE(S_c)),    D = sum over layers and their outputs i of 1 - cos(A_i, B_i)
 
-T_c and S_c are the real and the synthetic images of class c, A_i and B_i the parts of the two gradients that belong to output
-i of a layer. Between two such moments lie ``inner`` epochs of SGD over all synthetic images. ``auto`` takes both numbers from the
-table by IPC that the official code has; its values at 30 and 40 images differ from the paper's rule, 500 / T epochs.
-The code counts to the last iteration inclusively and stores its images after one iteration more than it evaluates;
-here there are exactly ``iterations``.
+T_c and S_c are the real and the synthetic images of class c, A_i and B_i the parts of the two gradients that belong to
+output i of a layer. Between two such moments lie ``inner`` epochs of SGD over all synthetic images. ``auto`` takes both
+numbers from the table by IPC that the official code has; its values at 30 and 40 images differ from the paper's rule,
+500 / T epochs. The code counts to the last iteration inclusively and stores its images after one iteration more than it
+evaluates; here there are exactly ``iterations``.
 """
 
 import math
@@ -84,8 +84,8 @@ def loops(common: Common, settings: Settings) -> tuple[int, int]:
 def image_gradient(network: Network, distance: Callable, precision: str) -> Callable:
     """Builds the function that differentiates the distance D of gradients by the synthetic images of a class.
 
-    It differentiates a gradient. By ``torch.func`` torch.compile takes that as one graph; autograd's second pass would stay
-    eager.
+    It differentiates a gradient. By ``torch.func`` torch.compile takes that as one graph; autograd's second pass would
+    stay eager.
 
     Args:
         network: the network; its weights are passed to the function at each call.
@@ -93,8 +93,8 @@ def image_gradient(network: Network, distance: Callable, precision: str) -> Call
         precision: ``fp32`` or ``bf16``.
 
     Returns:
-        A function of images (n, C, S, S), parameters and buffers by name, labels (n,), and the real gradient, a tuple with a
-        Tensor for each parameter. It returns the gradient of D by the images (n, C, S, S), and D ().
+        A function of images (n, C, S, S), parameters and buffers by name, labels (n,), and the real gradient, a tuple
+        with a Tensor for each parameter. It returns the gradient of D by the images (n, C, S, S), and D ().
     """
 
     def loss(parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
@@ -117,8 +117,8 @@ def image_gradient(network: Network, distance: Callable, precision: str) -> Call
 class Matching(ImageMethod[Settings]):
     """Gradient matching; one unit of work is an update of the images or an SGD step of the network.
 
-    Which of the two a unit is, and of which network, follows from ``at`` alone: an iteration has ``outer`` updates, with
-    ``inner`` epochs of steps between two of them, and none after the last.
+    Which of the two a unit is, and of which network, follows from ``at`` alone: an iteration has ``outer`` updates,
+    with ``inner`` epochs of steps between two of them, and none after the last.
 
     Attributes:
         siamese: whether real and synthetic images are augmented (DSA) or not (DC).
@@ -192,8 +192,8 @@ class Matching(ImageMethod[Settings]):
         """Passes a few real images through the network in train mode, then sets it to eval mode while gradients are matched.
 
         Batch norms would otherwise see the images of one class alone. The pass updates their statistics with the usual
-        momentum, as in the official code; of a fresh network they thus stay near their initial values. A network without
-        batch norms is left alone, since its modes are the same.
+        momentum, as in the official code; of a fresh network they thus stay near their initial values. A network
+        without batch norms is left alone, since its modes are the same.
         """
         if self.norms:
             self.network.train()

@@ -69,8 +69,8 @@ class NetworkPoolMethod(ImageMethod[MethodSettings]):
     def _batch(self, update: int) -> Tensor:
         """Returns the indices (n,) int64 of the real images of an update, on the CPU.
 
-        The updates go through the training set epoch by epoch, each in a random order of its own. The last batch of an epoch
-        may be short.
+        The updates go through the training set epoch by epoch, each in a random order of its own. The last batch of an
+        epoch may be short.
         """
         count, batch = len(self.problem.data.train), self.batch_real
         epoch, place = divmod(update, math.ceil(count / batch))

@@ -5,10 +5,11 @@ batch statistics that match those of training. A block has one image of each of 
 
     L = CE + r_bn · sum_l w_l (||mean_l - running mean_l|| + ||var_l - running var_l||)
 
-CE is the mean cross-entropy of the block; mean_l and var_l are computed on the block, the running ones were seen in training.
-The sum is over the inputs of all batch norms l, with plain (not squared) norms over channels, the biased variance, and
-w = first_bn for the first batch norm, 1 for the others. The official code has two priors as well, which every published command leaves at 0: tv_l2 times
-the norms of the differences to the right, lower and both diagonal neighbours, and l2 times the mean norm of an image.
+CE is the mean cross-entropy of the block; mean_l and var_l are computed on the block, the running ones were seen in
+training. The sum is over the inputs of all batch norms l, with plain (not squared) norms over channels, the biased
+variance, and w = first_bn for the first batch norm, 1 for the others. The official code has two priors as well, which
+every published command leaves at 0: tv_l2 times the norms of the differences to the right, lower and both diagonal
+neighbours, and l2 times the mean norm of an image.
 
 The images of one class differ in their noise and their draws alone. The i-th is named by i, and is the same in whatever
 range of images it is made. So each index is a shard of its own.
@@ -43,8 +44,8 @@ if TYPE_CHECKING:
 class RecoverSettings(Section):
     """The settings of recovery.
 
-    In each update the block is cropped (and resized to its full size), mirrored and rolled: one box, one mirror and one roll
-    for all its images. The images themselves stay as they are; the loss is that of the changed copy.
+    In each update the block is cropped (and resized to its full size), mirrored and rolled: one box, one mirror and one
+    roll for all its images. The images themselves stay as they are; the loss is that of the changed copy.
 
     Attributes:
         first: index of the first image of each class; ``first`` to ``first`` + ipc - 1 are made.
@@ -88,12 +89,13 @@ Recovering = TypeVar("Recovering", bound=RecoverSettings)  # CDA's settings have
 class Recover(ImageMethod[Recovering]):
     """Recovery of images ``problem.shard`` to ``problem.shard + ipc - 1`` of each class; a unit of work is an update of a block.
 
-    Blocks are optimised one after another, from noise each: ``images``, ``labels`` and ``optimizer`` are those of the current
-    one. The cross-entropy is that of ``method.teacher``; guidance adds that of other teachers on the current block.
+    Blocks are optimised one after another, from noise each: ``images``, ``labels`` and ``optimizer`` are those of the
+    current one. The cross-entropy is that of ``method.teacher``; guidance adds that of other teachers on the current
+    block.
 
     Raises:
-        BadInput: the teacher, or with ``verify`` the guiding pool, has other classes than the dataset; or the teacher has no
-            batch norms.
+        BadInput: the teacher, or with ``verify`` the guiding pool, has other classes than the dataset; or the teacher
+            has no batch norms.
 
     Attributes:
         recovered: images of the finished blocks, in the order of ``units``.
@@ -266,8 +268,8 @@ class Recover(ImageMethod[Recovering]):
 class BatchNormMonitor(nn.Module):
     """A network that also measures how far the inputs of its batch norms are from those of training.
 
-    Hooks before each batch norm compare mean and variance of its inputs with the running statistics. The network stays in eval
-    mode, so that the statistics of the batch do not enter its logits, nor the running ones.
+    Hooks before each batch norm compare mean and variance of its inputs with the running statistics. The network stays
+    in eval mode, so that the statistics of the batch do not enter its logits, nor the running ones.
 
     Args:
         network: frozen and in eval mode; it is copied, so that the hooks do not stay on the pool's network.
@@ -320,8 +322,8 @@ def monitored(network: nn.Module, first: float, compile: bool) -> Callable[[Tens
 def variation(images: Tensor) -> Tensor:
     """Returns the total variation () of images (N, C, H, W), as in the official code.
 
-    It is the sum of four Euclidean norms, each over the whole batch: of the differences between all pixels and their right,
-    lower and two lower diagonal neighbours.
+    It is the sum of four Euclidean norms, each over the whole batch: of the differences between all pixels and their
+    right, lower and two lower diagonal neighbours.
     """
     right = images[:, :, :, 1:] - images[:, :, :, :-1]
     below = images[:, :, 1:] - images[:, :, :-1]
@@ -334,7 +336,8 @@ def variation(images: Tensor) -> Tensor:
 def _verifier(problem: Problem) -> Callable[[Tensor, Tensor], Tensor]:
     """Returns a function of images and labels that computes the accuracy of the first network of ``method.guidance.teacher``.
 
-    Its arguments are images (N, C, S, S) in the dataset's space and their classes (N,); it returns percent, a Tensor ().
+    Its arguments are images (N, C, S, S) in the dataset's space and their classes (N,); it returns percent, a Tensor
+    ().
 
     Raises:
         BadInput: its classes are not those of the dataset.

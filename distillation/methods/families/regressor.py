@@ -22,8 +22,8 @@ class Regressor:
         precision: ``fp32`` or ``bf16``.
 
     Attributes:
-        steps: number of calls of ``train_step``, by which a method decides when to replace the network. The method may set
-            it, as its start or after ``reset``.
+        steps: number of calls of ``train_step``, by which a method decides when to replace the network. The method may
+            set it, as its start or after ``reset``.
     """
 
     def __init__(self, network: Network, forward: Callable, optimizer: torch.optim.Optimizer, precision: str) -> None:

@@ -1,6 +1,7 @@
 """Kernel ridge regression in closed form: of any kernel (``solve``: FRePo, KIP), or of features (``predictions``: KRR-ST).
 
-With products of features as its kernel it is the last linear layer of a network, fitted to the synthetic images at once.
+With products of features as its kernel it is the last linear layer of a network, fitted to the synthetic images at
+once.
 """
 
 import torch
@@ -14,8 +15,8 @@ def predictions(synthetic: Tensor, targets: Tensor, real: Tensor, ridge: float) 
 
         K_ts (K_ss + λ I)^-1 Y    K = φ φ' of features with a constant 1 appended,  λ = ridge · trace K_ss, no gradient
 
-    The indices s and t are the synthetic and the real images, Y the targets. The constant is the bias of the linear layer. λ
-    is a constant for differentiation, although it is computed from the features.
+    The indices s and t are the synthetic and the real images, Y the targets. The constant is the bias of the linear
+    layer. λ is a constant for differentiation, although it is computed from the features.
 
     In float64 throughout, whatever the features came in: K_ss is conditioned as badly as 1 / ridge. In float32 the gradient
     of 1,000 images came out wrong by 0.9 %, with float64 for the solve alone by 0.2 %.
