@@ -1,4 +1,4 @@
-"""One file per distillation method, named as in ``method.name``; a new file is a new method, and no list has to be edited.
+"""One file per distillation method, named as in ``method.name``: a new file is a new method, no list has to be edited.
 
 A method's file defines ``Settings`` (its section ``method.NAME`` of params.yaml) and ``METHOD`` (its class, a subclass
 of ``base.Method``). What several methods share is in ``families``, what all share in the modules of ``FRAME``.

@@ -154,7 +154,14 @@ class SparseSGD:
         self.since = torch.zeros(len(images), dtype=torch.int64)
 
     def drawn(self, index: Tensor) -> Tensor:
-        """Brings the images at ``index`` (n,), on the CPU, up to date with all steps so far; returns a copy (n, C, H, W)."""
+        """Brings the images at ``index`` (n,) up to date with all steps so far.
+
+        Args:
+            index: (n,) int64 on the CPU, each once.
+
+        Returns:
+            A copy of these images, (n, C, H, W).
+        """
         since, where = self.since[index], index.to(self.images.device)
         velocity = self.velocity[where]
         self.images[where] -= self._each(self._reach(since)) * velocity
@@ -274,7 +281,7 @@ class APM(Method[Settings]):
         return self.settings.iterations
 
     def advance(self) -> StepResult:
-        """Takes a step of the student or, once it is trained, computes the gradient of the next ``chunk`` images of the batch."""
+        """Takes a step of the student or, once it is trained, computes the gradient of the next ``chunk`` images."""
         self.at += 1
         training = self.training or self._begin_student()
         if not training.done:
@@ -316,7 +323,7 @@ class APM(Method[Settings]):
         self.part, self.sums = 0, torch.zeros(2, dtype=torch.float64)
 
     def _begin_student(self) -> Training:
-        """Draws a teacher, initialises a student, and begins its training on the teacher's logits for the current batch.
+        """Draws a teacher, initialises a student, and begins its training on the teacher's logits for the batch.
 
         The logits are computed once, on images that are not augmented; the student sees augmented ones.
         """
@@ -336,7 +343,7 @@ class APM(Method[Settings]):
         self.teacher.load_state_dict(pool.network(member).state_dict())
 
     def _training(self, targets: Tensor) -> Training:
-        """Returns the Training of the current student on the current batch, with ``targets`` (n, K): logits or probabilities."""
+        """Returns the Training of the student on the current batch, with ``targets`` (n, K), logits or softmax."""
         problem, images = self.problem, self.images.detach()
         self.targets = targets
         return Training(
@@ -387,8 +394,8 @@ class APM(Method[Settings]):
         fraction = len(images) / self.batch  # turns means over a chunk into parts of the mean over the batch
         images.requires_grad_()
         passed = self._logits(self.teacher, images)
-        # the teacher's graph is cut at the logits: their gradients are summed over cross-entropy and snapshots, and go back
-        # through the teacher once, at the end; the graph of one snapshot at a time is in memory
+        # the teacher's graph is cut at the logits: their gradients are summed over cross-entropy and snapshots, and go
+        # back through the teacher once, at the end; the graph of one snapshot at a time is in memory
         logits = passed.detach().requires_grad_()
         entropy = fraction * F.cross_entropy(logits, labels)
         (on_logits,) = torch.autograd.grad(self.settings.ce * entropy, logits)

@@ -208,7 +208,7 @@ class Problem:
         return f"{self.settings.name}/shard {self.shard}" if self.shard else self.settings.name
 
     def draws(self, purpose: str, *index: int | str) -> torch.Generator:
-        """Returns a fresh CPU generator, derived from ``method.seed``, the method, the shard, ``purpose`` and ``index``.
+        """Returns a fresh CPU generator, derived from ``method.seed``, method, shard, ``purpose`` and ``index``.
 
         Equal arguments give equal numbers whenever they are drawn, so that no checkpoint has to hold a generator.
 
@@ -240,7 +240,7 @@ class Problem:
         return F.one_hot(labels, self.classes).float() - 1 / self.classes
 
     def network(self, draws: torch.Generator) -> Network:
-        """Builds ``method.network`` for the dataset on the device, in train mode, with weights from the generator ``draws``."""
+        """Builds ``method.network`` on the device, in train mode, with weights from the CPU generator ``draws``."""
         return build(self.settings.network, *self.data.shape, draws).to(self.device)
 
     def forward_flops(self) -> int:
@@ -418,7 +418,7 @@ class Method(Generic[MethodSettings]):
 
     @classmethod
     def shards(cls, common: Common, settings: MethodSettings) -> range:
-        """Returns the numbers of the shards: 0 up to the setting ``shards``, which is 1 for methods without such a setting.
+        """Returns the numbers of the shards, 0 to ``shards`` - 1; 0 alone for methods without the setting ``shards``.
 
         That they divide ``common.ipc`` evenly is checked by ``of_a_shard``.
         """
@@ -469,7 +469,9 @@ class Method(Generic[MethodSettings]):
 
     @classmethod
     def check_teachers(cls, common: Common, settings: MethodSettings, pool: "PoolSettings") -> None:
-        """Checks the settings of the pool of ``method.teacher``, before its teachers are trained, beyond the class attributes.
+        """Checks the settings of the pool of ``method.teacher`` before its teachers are trained.
+
+        What the class attributes such as ``needs_logits`` require is checked elsewhere, by the stage check.
 
         Raises:
             BadInput: they do not suit the method. By default nothing is checked.

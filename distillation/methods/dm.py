@@ -68,7 +68,7 @@ class DM(ImageMethod[Settings]):
         self.embed = problem.compiled(self.network.embed)
 
     def advance(self) -> StepResult:
-        """Sets ``images.grad`` to the gradient of L under a fresh random network; the metric ``loss`` is L / classes."""
+        """Sets ``images.grad`` to the gradient of L under a fresh random network; metric ``loss`` is L / classes."""
         problem, draws = self.problem, self.problem.draws("iteration", self.at)
         initialise(self.network, draws)
         real = problem.real(torch.cat(problem.batch(self.settings.batch_real, draws)))

@@ -8,7 +8,10 @@ from distillation.methods.families import matching
 
 
 class Settings(matching.Settings):
-    """The settings of DSA: those of ``matching.Settings``. The published runs start from real images (``method.init``)."""
+    """The settings of DSA: those of ``matching.Settings``.
+
+    The published runs start from real images (``method.init``).
+    """
 
 
 class DSA(matching.Matching):

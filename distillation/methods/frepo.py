@@ -196,7 +196,7 @@ def _cost(flops: int, real: int, moved: int) -> Cost:
 
 
 def _predictions(synthetic: Tensor, targets: Tensor, real: Tensor, ridge: float) -> Tensor:
-    """Predicts targets (N, C) of real features (N, F) by ridge regression without a bias; differentiable, all in float64.
+    """Predicts targets (N, C) of real images by ridge regression without a bias; differentiable, all in float64.
 
     Args:
         synthetic: features (M, F).

@@ -274,7 +274,7 @@ def _grey(path: Path, pixels: "np.ndarray") -> "np.ndarray":
 
 
 def _class_of(name: str, classes: Sequence[str], folder: Path) -> int:
-    """Returns the class number of a folder: by the class's name, percent-encoded as ``export`` writes it, or by ``new007``.
+    """Returns the class number of a folder: by the name of the class, plain or percent-encoded, or by ``new007`` for 7.
 
     Raises:
         BadInput: the dataset has no such class.

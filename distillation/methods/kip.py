@@ -96,7 +96,9 @@ def ntk(x: Tensor, z: Tensor | None = None, depth: int = 1) -> Tensor:
 
 
 class KIP(ImageMethod[Settings]):
-    """Kernel inducing points; a unit of work is an update or, after the last where ``labels`` is ``solved``, the solution.
+    """Kernel inducing points.
+
+    A unit of work is an update or, after the last one where ``labels`` is ``solved``, the solution for the labels.
 
     Attributes:
         targets: Y, label vectors (M, C), that require a gradient only where ``labels`` is ``learnt``.
@@ -124,7 +126,7 @@ class KIP(ImageMethod[Settings]):
         return self.settings.iterations
 
     def advance(self) -> StepResult:
-        """Sets the gradients of images and learnt labels to that of L, the metric ``loss``; or, at the end, solves for Y."""
+        """Sets the gradients of images and learnt labels by L, the metric ``loss``; or solves for Y at the end."""
         update, self.at = self.at, self.at + 1
         if update == self.settings.iterations:
             self._solve()
@@ -146,7 +148,7 @@ class KIP(ImageMethod[Settings]):
 
     @torch.no_grad()
     def _solve(self) -> None:
-        """Sets Y to (K_XX + λ I) K_tX⁺ y_t of all training images t, which minimises the squared error of the predictions."""
+        """Sets Y to (K_XX + λ I) K_tX⁺ y_t of all training images t, which minimises the squared error."""
         data, images = self.problem.data, self.images.double()
         parts = torch.arange(len(data.train)).split(self.batch)
         kernels = [ntk(self.problem.real(part).double(), images, self.settings.depth) for part in parts]
@@ -164,7 +166,7 @@ class KIP(ImageMethod[Settings]):
 
     @classmethod
     def holds(cls, common: Common, settings: Settings, outline: Outline) -> dict[str, float]:
-        """Counts also the kernels of the images with themselves and with a batch, in float64: two float32 numbers each."""
+        """Counts also the kernels of images with themselves and with a batch, in float64: two float32 numbers each."""
         images = common.ipc * outline.classes
         real = min(settings.batch_real * outline.classes, outline.count)
         held = super().holds(common, settings, outline)

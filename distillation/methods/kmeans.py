@@ -9,7 +9,7 @@ Settings = CoresetSettings
 
 
 class KMeans(Coreset):
-    """The real images nearest to the centroids of ``ipc`` clusters of a class, each once; see ``training.selection.k_means``."""
+    """The real images nearest to the centroids of ``ipc`` clusters a class; see ``training.selection.k_means``."""
 
     def choose(self, features: Tensor, count: int) -> Tensor:
         """Returns the row numbers (count,) of the images nearest to the centroids; ``method.seed`` seeds k-means."""

@@ -1,1 +1,1 @@
-"""Networks by name, such as ``ConvNetD4W64BN``: the grammar of names (``names``) and the networks themselves (``build``)."""
+"""Networks by name, such as ``ConvNetD4W64BN``: the grammar of names (``names``) and the networks (``build``)."""

@@ -116,7 +116,7 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
 
 
 def _empty(parameter: Tensor) -> Tensor:
-    """Returns a tensor of the parameter's shape on the CPU, in float32 whatever the network's type is, to draw numbers in."""
+    """Returns an empty tensor of the parameter's shape on the CPU, in float32 whatever the network's type is."""
     return torch.empty(parameter.shape, dtype=torch.float32, device="cpu")
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def in_chunks(function: Callable[[Tensor], Tensor], images: Tensor, size: int) -> Tensor:
-    """Applies ``function`` to ``size`` images at a time and concatenates the results; differentiable if ``function`` is.
+    """Applies ``function`` to ``size`` images at a time and concatenates the results; gradients pass through.
 
     The result is that of one call, up to rounding, as long as ``function`` treats each image by itself. Batch norms in
     train mode do not.

@@ -167,9 +167,9 @@ def embeds(name: str) -> bool:
 
 
 def any_size(name: str) -> bool:
-    """Whether the network takes images of any size, its number of features being the same, since the last maps are averaged.
+    """Whether the number of features is the same at every image size, since the last maps are averaged.
 
-    Self-supervised training with small local views needs it.
+    Self-supervised training with small local views, beside large ones, needs it.
     """
     spec = parse(name)
     return spec.family == "MobileNetV2" or (spec.family in _RESIDUAL and not spec.pooling)
@@ -189,7 +189,7 @@ def first_padding(usual: int, channels: int, size: int) -> int:
 
 
 def _tokens(name: str, family: str) -> dict[str, str]:
-    """The tokens of a name by kind: ``depth``, ``widths`` and those of ``_CHOICES``; kinds that it does not name are absent.
+    """The tokens of a name by kind: ``depth``, ``widths`` and those of ``_CHOICES``, but not those that it leaves out.
 
     Raises:
         BadInput: the rest of the name is not made of the family's tokens, or has a kind twice.
@@ -214,7 +214,7 @@ def _tokens(name: str, family: str) -> dict[str, str]:
 
 
 def _widths(name: str, family: str, depth: str | None, widths: str | None) -> tuple[int, ...]:
-    """The channels of each ConvNet block or ResNet stage, from the tokens ``D...`` and ``W...``; none for other families.
+    """The channels of each ConvNet block or ResNet stage, from the tokens ``D...`` and ``W...``; else none.
 
     Raises:
         BadInput: the tokens tell different numbers of blocks.
@@ -232,7 +232,7 @@ def _widths(name: str, family: str, depth: str | None, widths: str | None) -> tu
 
 
 def _width_tokens(spec: Spec) -> str:
-    """The canonical tokens ``D...`` and ``W...`` of a Spec, without defaults; different widths stand without a depth."""
+    """The canonical tokens ``D...`` and ``W...`` of a Spec, without defaults; unequal widths stand without a depth."""
     widths = spec.widths
     if not widths:
         return ""

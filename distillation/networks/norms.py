@@ -13,7 +13,7 @@ class BatchNorm(nn.BatchNorm2d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalises maps (N, channels, H, W), with batch statistics in train mode and the running ones in eval mode."""
+        """Normalises maps (N, channels, H, W), by batch statistics in train mode, by the running ones in eval mode."""
         if self.training and input.numel() == input.shape[1]:
             return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         return super().forward(input)

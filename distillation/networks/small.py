@@ -6,7 +6,7 @@ from distillation.networks.names import Spec, first_padding
 
 
 def lenet(spec: Spec, channels: int, size: int) -> nn.Sequential:
-    """Builds the layers of LeNet before the classifier: (N, channels, size, size) to (N, 84); no choices in ``spec``."""
+    """Builds the layers of LeNet before the classifier: (N, channels, size, size) to (N, 84)."""
     padding = first_padding(0, channels, size)
     # each 5x5 convolution without padding takes 4 pixels, each pooling halves the side
     side = ((size + 2 * padding - 4) // 2 - 4) // 2

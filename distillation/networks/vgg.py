@@ -9,9 +9,10 @@ _STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))  # channels of the
 
 
 def body(spec: Spec, channels: int, size: int) -> nn.Sequential:
-    """Builds the layers before the classifier: (N, channels, size, size) to (N, 512, size / 32, size / 32), rounded down.
+    """Builds the layers before the classifier: (N, channels, size, size) to (N, 512, size / 32, size / 32).
 
-    MNIST's 28 pixels become 32 by the padding of the first convolution, see ``names.first_padding``.
+    Each of the five poolings rounds down. MNIST's 28 pixels become 32 by the padding of the first convolution, see
+    ``names.first_padding``.
     """
     layers, inside = [], channels
     for stage in _STAGES:

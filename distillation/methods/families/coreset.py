@@ -75,7 +75,7 @@ class Coreset(SelectionMethod[CoresetSettings]):
 
     @torch.no_grad()
     def _features(self, members: Tensor) -> Tensor:
-        """Returns the flattened pixels or the teacher's features, (N, F), of the training images at ``members`` (N,)."""
+        """Returns flattened pixels or the teacher's features, (N, F), of the training images at ``members`` (N,)."""
         problem, embed = self.problem, self.embed
         if embed is None:
             return problem.real(members).flatten(1)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 
 def ce(logits: Tensor, labels: Tensor) -> tuple[Tensor, int]:
-    """Returns the summed cross-entropy and the number of images, whose ratio is the mean cross-entropy; no real batch enters."""
+    """Returns the summed cross-entropy () and the number of images, whose ratio is the mean; no real batch enters."""
     return F.cross_entropy(logits, labels, reduction="sum"), len(labels)
 
 
@@ -42,7 +42,7 @@ def cos(features: Tensor, labels: Tensor, counts: Tensor, sums: Tensor) -> tuple
 
 
 def class_sums(units: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Returns the sums (classes, F) of ``units`` (n, F) over the rows of each class, given their ``labels`` (n,) int64."""
+    """Returns the sums (classes, F) of ``units`` (n, F) over the rows of each class, by ``labels`` (n,) int64."""
     return torch.zeros(classes, units.shape[1], dtype=units.dtype, device=units.device).index_add_(0, labels, units)
 
 

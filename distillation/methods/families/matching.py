@@ -173,7 +173,7 @@ class Matching(ImageMethod[Settings]):
         return self.settings.iterations * self.outer
 
     def advance(self) -> StepResult:
-        """Trains the network for a step, or sets ``images.grad`` to the gradient of L; the metric ``loss`` is L / classes."""
+        """Trains the network for a step, or sets ``images.grad`` to that of L; the metric ``loss`` is L / classes."""
         iteration, place = divmod(self.at, self.iteration)
         outer, step = divmod(place, self.round)
         self.at += 1
@@ -189,11 +189,11 @@ class Matching(ImageMethod[Settings]):
 
     @torch.no_grad()
     def _freeze_norms(self, draws: torch.Generator) -> None:
-        """Passes a few real images through the network in train mode, then sets it to eval mode while gradients are matched.
+        """Passes a few real images through a network with batch norms in train mode, then sets it to eval mode.
 
-        Batch norms would otherwise see the images of one class alone. The pass updates their statistics with the usual
-        momentum, as in the official code; of a fresh network they thus stay near their initial values. A network
-        without batch norms is left alone, since its modes are the same.
+        It stays so while gradients are matched: batch norms would otherwise see the images of one class alone. The pass
+        updates their statistics with the usual momentum, as in the official code; of a fresh network they thus stay
+        near their initial values. A network without batch norms is left alone, since its modes are the same.
         """
         if self.norms:
             self.network.train()
@@ -209,8 +209,8 @@ class Matching(ImageMethod[Settings]):
         parameters = {name: value.detach() for name, value in self.network.named_parameters()}
         buffers = dict(self.network.named_buffers())
         gradients, total = [], 0.0
-        # the images' augmentation is differentiated once for all classes, at the end; of the classes, one graph at a time is
-        # in memory, since each gradient is taken by the augmented images, which are cut off from ``images`` here
+        # The images' augmentation is differentiated once for all classes, at the end. Of the classes one graph at a time is
+        # in memory: each gradient is taken by the augmented images, which are detached from ``images`` here.
         parts = zip(chosen, ops, numbers, seen.detach().split(ipc), self.labels.split(ipc), strict=True)
         for indices, op, row, images, labels in parts:
             count = len(indices)

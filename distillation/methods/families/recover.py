@@ -87,7 +87,9 @@ Recovering = TypeVar("Recovering", bound=RecoverSettings)  # CDA's settings have
 
 
 class Recover(ImageMethod[Recovering]):
-    """Recovery of images ``problem.shard`` to ``problem.shard + ipc - 1`` of each class; a unit of work is an update of a block.
+    """Recovery of images ``problem.shard`` to ``problem.shard + ipc - 1`` of each class.
+
+    A unit of work is an update of a block.
 
     Blocks are optimised one after another, from noise each: ``images``, ``labels`` and ``optimizer`` are those of the
     current one. The cross-entropy is that of ``method.teacher``; guidance adds that of other teachers on the current
@@ -149,7 +151,7 @@ class Recover(ImageMethod[Recovering]):
         return self.units[self.at // self.settings.iterations]
 
     def initial(self) -> tuple[Tensor, Tensor]:
-        """Returns N(0, 1) noise (n, C, S, S) for the current block, and its classes (n,); ``method.init`` is not read."""
+        """Returns N(0, 1) noise (n, C, S, S) for the current block, whatever ``method.init``, and its classes (n,)."""
         labels = self.blocks[self.unit[1]]
         shape = (len(labels), *self.problem.data.train.images.shape[1:])
         return torch.randn(shape, generator=self._draws("noise")).to(self.problem.device), labels
@@ -168,7 +170,7 @@ class Recover(ImageMethod[Recovering]):
         return generator(common.seed, common.name, purpose, *self.unit, *index)
 
     def advance(self) -> StepResult:
-        """Computes the gradient of L by the block; metrics are ``loss``, its parts ``ce`` and ``bn``, and ``verified``."""
+        """Sets ``images.grad`` to that of L; metrics are ``loss``, its parts ``ce`` and ``bn``, and ``verified``."""
         iteration = self.at % self.settings.iterations
         loss, parts = self._loss(self._view(iteration))
         (self.images.grad,) = torch.autograd.grad(loss, self.images)
@@ -193,7 +195,7 @@ class Recover(ImageMethod[Recovering]):
         return self.settings.crop
 
     def _loss(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Returns L () of the changed block, and its cross-entropy and its distance of statistics, detached, by name."""
+        """Returns L () of the changed block, and its parts by name, detached: cross-entropy, distance of statistics."""
         settings = self.settings
         inputs = self.problem.pool.take(images, self.problem.data.space)
         with autocast(images.device, self.problem.settings.precision):
@@ -334,7 +336,7 @@ def variation(images: Tensor) -> Tensor:
 
 
 def _verifier(problem: Problem) -> Callable[[Tensor, Tensor], Tensor]:
-    """Returns a function of images and labels that computes the accuracy of the first network of ``method.guidance.teacher``.
+    """Returns a function that computes the accuracy of the first network of ``method.guidance.teacher`` on images.
 
     Its arguments are images (N, C, S, S) in the dataset's space and their classes (N,); it returns percent, a Tensor
     ().

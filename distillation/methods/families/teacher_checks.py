@@ -6,7 +6,7 @@ from distillation.teachers.pool import Pool
 
 
 def require_same_inputs(method: str, pool: Pool, data: RealSet) -> None:
-    """Checks that a pool was trained on images and classes like those of the dataset, so that nothing has to be converted.
+    """Checks that a pool was trained on images and classes like the dataset's, so that nothing has to be converted.
 
     Args:
         method: the method's name, for the message.
