@@ -270,7 +270,7 @@ class APM(Method[Settings]):
 
     @classmethod
     def check(cls, common: Common, settings: Settings, classes: int | None) -> None:
-        """Raises BadInput if ``batch_syn`` is more than the images that there are, of each shard."""
+        """Raises BadInput if ``batch_syn`` is more than the images of a shard."""
         if classes and (batch := settings.batch_syn or 0) > (count := common.ipc * classes):
             of_each = " of each shard" if settings.shards > 1 else ""
             raise BadInput(f"method.apm.batch_syn is {batch}, but there are only {count} images{of_each}.")
@@ -298,7 +298,7 @@ class APM(Method[Settings]):
         """
         self.sgd.step(self.index, gradient_of(self.images))
         self.update += 1
-        if self.update == self._window:
+        if self.update == self._window:  # a multiple of ``refresh``: the next update begins a window
             self.training = None
         self._draw()
 
@@ -309,7 +309,7 @@ class APM(Method[Settings]):
 
     def _students(self, updates: int) -> int:
         """Returns the number of students that ``updates`` updates take."""
-        return math.ceil(updates / self.settings.refresh)
+        return math.ceil(updates / self.settings.refresh)  # the last window may be short, but it needs a student too
 
     def _draw(self) -> None:
         """Draws the batch of the next update from all images, up to date, and sets its gradient and sums to zero."""
@@ -392,7 +392,7 @@ class APM(Method[Settings]):
             snapshots k, and of the cross-entropy.
         """
         fraction = len(images) / self.batch  # turns means over a chunk into parts of the mean over the batch
-        images.requires_grad_()
+        images.requires_grad_()  # a view of the detached batch, so that the graph is that of this chunk
         passed = self._logits(self.teacher, images)
         # the teacher's graph is cut at the logits: their gradients are summed over cross-entropy and snapshots, and go
         # back through the teacher once, at the end; the graph of one snapshot at a time is in memory
@@ -441,7 +441,7 @@ class APM(Method[Settings]):
         self.at, self.update = state["at"], state["update"]
         self.sgd.load_state_dict(state["sgd"])
         self.snapshots, self.values = state["snapshots"], state["values"]
-        self._draw()
+        self._draw()  # gives the batch its shape and labels; the partial gradient is put in afterwards
         self.part, self.sums = state["part"], state["sums"]
         gradient_of(self.images).copy_(state["gradient"])
         if state["training"]:

@@ -70,7 +70,7 @@ class DM(ImageMethod[Settings]):
     def advance(self) -> StepResult:
         """Sets ``images.grad`` to the gradient of L under a fresh random network; metric ``loss`` is L / classes."""
         problem, draws = self.problem, self.problem.draws("iteration", self.at)
-        initialise(self.network, draws)
+        initialise(self.network, draws)  # in place: a compiled network need not be compiled again
         real = problem.real(torch.cat(problem.batch(self.settings.batch_real, draws)))
         augmentation = draw(problem.strategy, problem.classes, 1, draws)
         with torch.no_grad():
@@ -90,7 +90,7 @@ class DM(ImageMethod[Settings]):
             ops: (classes,) int64, operation of each class, as ``siamese.draw`` returns them.
             numbers: (classes, 1, P) its parameters, numbers in [0, 1).
         """
-        place = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+        place = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))  # the class of each image
         augmented = apply(images, self.problem.strategy, ops[place], numbers[place, 0])
         features = self.problem.features(self.embed, augmented, len(images) if self.whole_batch else None).float()
         # classes of equal size, the usual case, in one operation

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from distillation.data.distilled import DistilledSet
 
 LAST = 0.1  # the learning rate at the end relative to the first: "along a cosine to a tenth", as above
-EPSILON = {"lamb": 1e-6, "adam": 1e-8}
+EPSILON = {"lamb": 1e-6, "adam": 1e-8}  # what Adam adds to the root of its second moment
 
 
 class Settings(Section):
@@ -122,7 +122,7 @@ class FRePo(NetworkPoolMethod[Settings]):
         update = self.at - 1
         self._move(update)
         regressor = self._drawn(update)
-        if regressor.steps > self.settings.pool_steps:
+        if regressor.steps > self.settings.pool_steps:  # a fresh network does not learn in the update that made it
             regressor.reset(self.problem.draws("renewed", update))
             regressor.steps = 0
             return

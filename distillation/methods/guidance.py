@@ -152,6 +152,7 @@ class Guidance:
         The rule depends on the inputs alone, not on free memory: recomputed features differ in rounding.
         """
         sizes = {word: 4 * len(self.labels) * self.pool.first(word).features_size for word in self.pool.words}
+        # members are taken in order, until their features together exceed CACHE
         ends = accumulate(sizes[member.word] for member in self.pool.members)
         return {member for member, end in zip(self.pool.members, ends, strict=True) if end <= CACHE}
 
@@ -191,6 +192,7 @@ class Guidance:
         gradients, total = [], 0.0
         for i, part in enumerate(parts):
             same, pairs = sums(i)
+            # the quotient rule: loss and whole are numbers here, same and pairs are differentiated
             gradients.append(torch.autograd.grad((same - loss * pairs) / whole, part)[0])
             total += same.detach()
         return torch.cat(gradients), cast("Tensor", total / whole)

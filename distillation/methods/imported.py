@@ -148,6 +148,7 @@ class Imported(SelectionMethod[Settings]):
         if "lr" in content:
             info["lr"] = _rate(path, content["lr"])
             print(f"note: {path} was made for students that learn at the rate {info['lr']:g}.", file=sys.stderr)
+        # uint8 can only be bytes of pixels; whether floats fit the stated space is checked below and by ``_check``
         images = images.float() / 255 if images.dtype == torch.uint8 else images.float()
         if self.settings.space == "raw":
             valid.check_finite(images, "images", path)
@@ -322,6 +323,7 @@ def _check_labels(path: Path, images: Tensor, labels: Tensor, kind: str, classes
 def _check(path: Path, distilled: DistilledSet, problem: Problem) -> None:
     """Raises BadInput unless the numbers can be those of their space, and there are ``ipc`` images of each class."""
     ipc = problem.settings.ipc
+    # decoded, so that one range fits all spaces; it is wider than [0, 1], as most methods do not clamp their images
     raw = distilled.space.to(distilled.images.device).decode(distilled.images)
     valid.check_pixels(raw, valid.REACH, path, "they diverged, or are in another space than method.imported.space says")
     if distilled.kind != "hard":

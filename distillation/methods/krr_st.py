@@ -120,12 +120,14 @@ class KRRST(NetworkPoolMethod[Settings]):
     def __init__(self, problem: Problem, settings: Settings) -> None:
         super().__init__(problem, settings, settings.batch_real)
         self.target_model = problem.compiled(problem.embedder.embed)
+        # Y begins as g's features of the initial images, which are raw
         self.targets = self._targets(problem.data.space.encode(self.images.detach())).requires_grad_()
         self.optimizer = torch.optim.AdamW([self.images, self.targets], settings.lr, weight_decay=0.0)
         self.pool = [self._regressor(place) for place in range(settings.pool)]
         draws = problem.draws("pool steps")
         self.starts = torch.randint(1, settings.pool_steps, (settings.pool,), generator=draws).tolist()
         count, width = len(problem.data.train), self.targets.shape[1]
+        # augmented images differ in every update, so their features cannot be kept
         fits = not settings.crop_flip and 4 * count * width <= CACHE
         self.cache = torch.zeros(count, width, device=problem.device) if fits else None
         self.cache_units = math.ceil(count / settings.batch_real) if fits else 0
@@ -165,6 +167,7 @@ class KRRST(NetworkPoolMethod[Settings]):
             cache[rows] = self._targets(self.problem.real(torch.arange(len(cache))[rows]))
             return StepResult(image_grad_ready=False)
         if unit < self.before:
+            # one network after the other: the first that has not had all its first steps
             regressor = next(r for r, start in zip(self.pool, self.starts, strict=True) if r.steps < start)
             self._train(regressor, self.images, self.targets)
             return StepResult(image_grad_ready=False)

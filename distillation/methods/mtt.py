@@ -210,6 +210,7 @@ def unrolled(
     vector = start.detach().requires_grad_()
     for step in steps:
         seen, labels = step(images)
+        # the graph of the gradient is kept, so that the walk can be differentiated through it
         (gradient,) = torch.autograd.grad(student.loss(vector, seen, labels), vector, create_graph=True)
         vector = vector - lr * gradient
     loss = (vector - target).square().sum() / (start - target).square().sum()
@@ -251,7 +252,7 @@ class MTT(ImageMethod[Settings]):
         ]
         self.optimizer = torch.optim.SGD(groups, momentum=settings.momentum)
         self.batches = torch.arange(len(self.labels)).split(settings.batch_syn or len(self.labels))
-        network = problem.network(problem.draws("network"))
+        network = problem.network(problem.draws("network"))  # for its layers alone: its weights are never used
         self.student = Student(network, common.chunk, common.precision, common.compile)
 
     @classmethod
@@ -277,6 +278,7 @@ class MTT(ImageMethod[Settings]):
         start, target = self._segment(self.problem.draws("segment", update))
         steps = [partial(self._seen, update, step) for step in range(self.settings.steps)]
         route = ROUTES[self.settings.gradient]
+        # not by autograd on ``self.images``: each route returns the gradients, which the optimiser is then given
         gradients = route(self.student, steps, start, target, self.lr.detach(), self.images.detach())
         self.images.grad, self.lr.grad, loss = gradients
         self.at += 1

@@ -27,7 +27,7 @@ _BODIES = {
     "LeNet": small.lenet,
     "MLP": small.mlp,
 }
-_NORMS = (nn.GroupNorm, nn.LayerNorm, nn.BatchNorm2d)
+_NORMS = (nn.GroupNorm, nn.LayerNorm, nn.BatchNorm2d)  # InstanceNorm is a GroupNorm, BatchNorm a BatchNorm2d
 
 
 class Network(nn.Module):

@@ -48,11 +48,12 @@ _CHOICES = {
     "LeNet": {"norm": ("NN",)},
     "MLP": {"norm": ("NN",)},
 }
-_FEATURELESS = ("AlexCifarNet", "LeNet", "MLP")
+_FEATURELESS = ("AlexCifarNet", "LeNet", "MLP")  # their published forms have no features to match
 _RESIDUAL = ("ResNet10", "ResNet18", "ResNet50")
 LARGE = 128  # house: pixels from which residual networks begin with the original 7x7 stem and its maximum pooling
-_BLOCKS, _WIDTH, _STEM = 3, 128, 64
+_BLOCKS, _WIDTH, _STEM = 3, 128, 64  # defaults: blocks and channels of a ConvNet, channels of a ResNet's stem
 _LONGEST = 100  # letters of a name: twelve blocks of five digits each; it is part of names of files
+# names that a wrong one is compared with, for the suggestions of the message
 _USUAL = """
     ConvNet ConvNetBN ConvNetNN ConvNetLN ConvNetGN ConvNetD1 ConvNetD2 ConvNetD4 ConvNetD5 ConvNetW32 ConvNetW64
     ConvNetW256 ConvNetAS ConvNetAL ConvNetASwish ConvNetASwishBN ConvNetMP ConvNetNP ConvNetW128-256-512BN AlexNet

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from distillation.networks.names import LARGE, Spec
 from distillation.networks.norms import norm
 
-_BLOCKS = {"ResNet10": (1, 1, 1, 1), "ResNet18": (2, 2, 2, 2), "ResNet50": (3, 4, 6, 3)}
+_BLOCKS = {"ResNet10": (1, 1, 1, 1), "ResNet18": (2, 2, 2, 2), "ResNet50": (3, 4, 6, 3)}  # of each stage
 
 
 def body(spec: Spec, channels: int, size: int) -> nn.Sequential:
@@ -70,6 +70,7 @@ class Residual(nn.Module):
         bottleneck = spec.family == "ResNet50"
         self.channels = 4 * width if bottleneck else width
         self.silent = spec.family == "ResNet10" or spec.init == "_He0"
+        # _AP: branch and shortcut both convolve at full size and are pooled afterwards
         step, pool = (1, [nn.AvgPool2d(2)]) if spec.pooling and stride == 2 else (stride, [])
         squeeze = [_conv(spec, inside, width, 1), norm(spec.norm, width), nn.ReLU(inplace=True)] if bottleneck else []
         self.branch = nn.Sequential(

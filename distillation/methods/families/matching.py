@@ -180,7 +180,7 @@ class Matching(ImageMethod[Settings]):
         if step:
             self._train(step - 1, iteration, outer)
             return StepResult(image_grad_ready=False)
-        if outer == 0:
+        if outer == 0:  # the weights are drawn in place, so that the compiled functions stay valid
             initialise(self.network, self.problem.draws("network", iteration))
         draws = self.problem.draws("update", iteration, outer)
         self._freeze_norms(draws)
@@ -209,13 +209,13 @@ class Matching(ImageMethod[Settings]):
         parameters = {name: value.detach() for name, value in self.network.named_parameters()}
         buffers = dict(self.network.named_buffers())
         gradients, total = [], 0.0
-        # The images' augmentation is differentiated once for all classes, at the end. Of the classes one graph at a time is
-        # in memory: each gradient is taken by the augmented images, which are detached from ``images`` here.
+        # The images' augmentation is differentiated once for all classes, at the end. Of the classes one graph at a
+        # time is in memory: each gradient is taken by the augmented images, which are detached from ``images`` here.
         parts = zip(chosen, ops, numbers, seen.detach().split(ipc), self.labels.split(ipc), strict=True)
         for indices, op, row, images, labels in parts:
             count = len(indices)
             real = apply(problem.real(indices), self.strategy, op.expand(count), row.expand(count, -1))
-            target = self._gradient(real, labels[:1].expand(count))
+            target = self._gradient(real, labels[:1].expand(count))  # all images of this part have one class
             gradient, distance = self.match(images, parameters, buffers, labels, target)
             gradients.append(gradient)
             total = total + distance.detach()
@@ -271,7 +271,7 @@ class Matching(ImageMethod[Settings]):
         full, place = divmod(self.at, self.iteration)
         updates = full * self.outer + math.ceil(place / self.round)
         real, synthetic = updates * sum(self.problem.batch_sizes(self.batch)), updates * len(self.images)
-        trained = (self.at - updates) * len(self.images) // self.epoch
+        trained = (self.at - updates) * len(self.images) // self.epoch  # steps times their mean batch
         settling = updates * sum(self.problem.batch_sizes(self.settling)) if self.norms else 0
         forward, backward = real + synthetic + trained + settling, real + synthetic + trained
         return Cost.of_passes(self.problem.forward_flops(), forward, backward, second=synthetic)

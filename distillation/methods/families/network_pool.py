@@ -52,7 +52,7 @@ class NetworkPoolMethod(ImageMethod[MethodSettings]):
     def holds(cls, common: Common, settings: MethodSettings, outline: Outline) -> dict[str, float]:
         """Counts also the networks of the pool, and a chunk of the images passing through one; see ``Method.holds``."""
         weights, pool = outline.weights(common.network), cast("Any", settings).pool
-        images = getattr(settings, "images", None) or common.ipc * outline.classes
+        images = getattr(settings, "images", None) or common.ipc * outline.classes  # KRR-ST alone has ``images``
         chunk = min(common.chunk, images) * outline.activations(common.network)
         more = {"network": weights, f"{common.name}.pool": pool * weights, "chunk": chunk}
         return {**super().holds(common, settings, outline), **more}

@@ -159,7 +159,7 @@ class Recover(ImageMethod[Recovering]):
     def begin(self) -> None:
         """Starts the next block from noise, with a fresh optimiser."""
         super().begin()
-        self.optimizer = torch.optim.Adam([self.images], self.settings.lr, betas=(0.5, 0.9))
+        self.optimizer = torch.optim.Adam([self.images], self.settings.lr, betas=(0.5, 0.9))  # the published betas
 
     def _draws(self, purpose: str, *index: int) -> torch.Generator:
         """Returns a generator named by the image's index and its block, not by the shard.
@@ -271,7 +271,7 @@ class BatchNormMonitor(nn.Module):
     """A network that also measures how far the inputs of its batch norms are from those of training.
 
     Hooks before each batch norm compare mean and variance of its inputs with the running statistics. The network stays
-    in eval mode, so that the statistics of the batch do not enter its logits, nor the running ones.
+    in eval mode: it normalises by the running statistics, and does not change them.
 
     Args:
         network: frozen and in eval mode; it is copied, so that the hooks do not stay on the pool's network.
@@ -306,7 +306,7 @@ class BatchNormMonitor(nn.Module):
         mean_seen, variance_seen = norm.running_mean, norm.running_var
         assert mean_seen is not None and variance_seen is not None
         values = inputs[0].to(mean_seen.dtype)  # sums in full precision, whatever the network runs in
-        variance, mean = torch.var_mean(values, (0, 2, 3), correction=0)
+        variance, mean = torch.var_mean(values, (0, 2, 3), correction=0)  # biased, as in the official code
         deviation = (mean - mean_seen).norm() + (variance - variance_seen).norm()
         self.deviations.append(weight * deviation)
 

@@ -1,8 +1,7 @@
 """Kernel ridge regression in closed form.
 
-``solve`` takes any kernel (FRePo, KIP), ``predictions`` features (KRR-ST).
-With products of features as its kernel it is the last linear layer of a network, fitted to the synthetic images at
-once.
+``solve`` takes any kernel (FRePo, KIP), ``predictions`` features (KRR-ST): with products of features as its kernel the
+regression is the last linear layer of a network, fitted to the synthetic images at once.
 """
 
 import torch
@@ -54,8 +53,8 @@ def solve(kernel: Tensor, targets: Tensor, weight: Tensor, ridge: float) -> Tens
     Raises:
         Diverged: the kernel is singular, or not finite.
     """
-    # cholesky_ex reports a failure as a number, so that this error can name the setting to change. A factorisation whose
-    # smallest pivot is of the size of rounding errors does not fail, but its solution would be noise.
+    # cholesky_ex reports a failure as a number, so that this error can name the setting to change. A factorisation
+    # whose smallest pivot is of the size of rounding errors does not fail, but its solution would be noise.
     factor, fault = torch.linalg.cholesky_ex(kernel + torch.diag(weight.expand(len(kernel))))
     pivots, rounding = factor.diagonal().square(), len(kernel) * torch.finfo(kernel.dtype).eps
     sound = bool(pivots.min() > rounding * kernel.diagonal().max())  # False also where either is not a number
