@@ -74,7 +74,7 @@ class Imported(SelectionMethod[Settings]):
 
     @classmethod
     def files(cls, settings: Settings) -> tuple[Path, ...]:
-        """Returns the file or folder, or nothing if it does not exist; ``result`` then tells so."""
+        """Returns the file or folder, or nothing if it does not exist: then ``result`` raises."""
         return (Path(settings.file),) if Path(settings.file).exists() else ()
 
     @classmethod
@@ -83,7 +83,9 @@ class Imported(SelectionMethod[Settings]):
         return settings.labels
 
     def result(self) -> DistilledSet:
-        """Reads and checks the set. A note to stderr tells of a learning rate that the set carries for students.
+        """Reads and checks the set.
+
+        If a file without a record has a learning rate for students, a note with it is printed to stderr.
 
         Returns:
             The set on the problem's device; its record has the file's name as ``file``.

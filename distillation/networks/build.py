@@ -187,7 +187,7 @@ def _extent(name: str, channels: int, size: int, classes: int) -> tuple[int, int
 def _outline(name: str, channels: int, size: int, classes: int) -> Network:
     """Builds the network on the device ``meta``: shapes without memory or values.
 
-    A forward pass of shapes tells the number of features, so that no family has to compute it. Raises as
+    A forward pass of shapes finds the number of features, so that no family has to compute it. Raises as
     ``names.check``.
     """
     spec = check(name, channels, size)

@@ -218,7 +218,7 @@ def _widths(name: str, family: str, depth: str | None, widths: str | None) -> tu
     """The channels of each ConvNet block or ResNet stage, from the tokens ``D...`` and ``W...``; else none.
 
     Raises:
-        BadInput: the tokens tell different numbers of blocks.
+        BadInput: the tokens imply different numbers of blocks.
     """
     if family in _RESIDUAL:
         return tuple((int(widths[1:]) if widths else _STEM) * 2**stage for stage in range(4))

@@ -114,6 +114,6 @@ def _stem(spec: Spec, channels: int, size: int) -> list[nn.Module]:
 
 
 def _conv(spec: Spec, inside: int, outside: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """Returns a convolution without bias; its class tells ``build.initialise`` how to draw its weights."""
+    """Returns a convolution without bias; by its class ``build.initialise`` knows how to draw its weights."""
     kind = HeConv2d if spec.init else nn.Conv2d
     return kind(inside, outside, kernel, stride, kernel // 2, bias=False)

@@ -1,4 +1,4 @@
-"""The check of teachers whose logits a method uses on images as they are (APM, MTT)."""
+"""The check of teachers that a method uses on images as they are, without any conversion (APM, MTT)."""
 
 from distillation.data.real import RealSet
 from distillation.runtime.errors import BadInput
