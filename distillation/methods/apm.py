@@ -185,7 +185,7 @@ class SparseSGD:
 
     def _reach(self, since: Tensor) -> Tensor:
         """Returns lr_1 m + ... + lr_n m^n over the n steps after each of ``since`` (k,): (k,) float64."""
-        # the rate is constant between milestones, so each stretch is a geometric series
+        # the rate is constant between milestones, so the sum over each stretch is a geometric series
         m, total = self.momentum, torch.zeros(len(since), dtype=torch.float64)
         for drops, (first, last) in enumerate(pairwise([0, *self.milestones, self.steps])):
             begin = since.clamp(min=first)

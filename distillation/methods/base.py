@@ -214,13 +214,13 @@ class Problem:
 
         Args:
             purpose: what is drawn, such as ``batch``.
-            index: what tells the draws of one purpose apart, such as the number of the update.
+            index: what distinguishes the draws of one purpose, such as the number of the update.
         """
         return generator(self.settings.seed, self.name, purpose, *index)
 
     @property
     def classes(self) -> int:
-        """The number of classes."""
+        """The number of classes of the dataset."""
         return len(self.data.classes)
 
     @property
@@ -337,7 +337,7 @@ class Problem:
             targets: label vectors (N, D): learnt labels or features; None with hard labels. Detached here.
             kind: the kind of the labels that the record states: ``hard``, ``regression`` or ``features``.
             space: of the images; None: that of the dataset.
-            info: further entries of the record, which win over the usual ones.
+            info: further entries of the record; they replace usual ones of the same name.
         """
         info = {
             "labels": kind,

@@ -59,7 +59,7 @@ class Outline:
 
     Attributes:
         shape: (channels, size, classes) of the dataset; size is the pixels of a side.
-        count: number of training images; 0 where only reading the data would tell.
+        count: number of training images; 0 where it is unknown before the data is read.
         flip: whether a mirrored image keeps its class.
         teacher: the network name of the first network of ``method.teacher``.
     """

@@ -16,7 +16,7 @@ class Settings(Section):
 
 
 class Gaussian(SelectionMethod[Settings]):
-    """A set of Gaussian noise: what students learn if only the number of images counts."""
+    """A set of Gaussian noise, the control without any data; nothing is optimised."""
 
     def result(self) -> "DistilledSet":
         """Returns ``ipc`` images of each class whose pixels are drawn from N(0, 1), with hard labels."""

@@ -114,7 +114,7 @@ class Student:
         self._product_gradients = {which: fast(grad_and_value(along, which)) for which in ((0,), (0, 1))}
 
     def loss(self, vector: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        """Returns the mean cross-entropy (); differentiable any number of times."""
+        """Returns the mean cross-entropy () of a batch; differentiable any number of times, and not in chunks."""
         parts = zip(self.shapes.items(), vector.split(self.sizes), strict=True)
         parameters = {name: part.view(shape) for (name, shape), part in parts}
         with autocast(images.device, self.precision):
@@ -327,7 +327,7 @@ class MTT(ImageMethod[Settings]):
         return self.problem.hard_set(self.images, self.labels, lr=self.lr.item())
 
     def cost(self) -> Cost:
-        """Counts the passes of the walks so far."""
+        """Counts the passes of the walks so far, forwards and back."""
         walked = sum(len(self.batches[step % len(self.batches)]) for step in range(self.settings.steps)) * self.at
         return _cost(self.problem.forward_flops(), walked, self.settings.gradient)
 
