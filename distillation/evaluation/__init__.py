@@ -1,1 +1,1 @@
-"""Protocols that measure a distilled set."""
+"""Measurement of a distilled set: students trained on it, transfer to other datasets, and assessments without training."""

@@ -1,4 +1,8 @@
-"""The cells of transfer and kd: networks pre-trained on a set, transferred to a target and tested there."""
+"""The cells of the stages transfer and kd: networks pre-trained on a set, trained further for a target and tested there.
+
+The work has two levels. The task of a cell needs the weights that the task of its pre-training writes, and cells of one
+set, network and seed share that pre-training. ``produce`` computes both.
+"""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -23,15 +27,15 @@ from distillation.runtime.work import Task
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One network of a table.
+    """One row of a table of transfer or kd: a network, the set that it is pre-trained on, and a seed.
 
     Attributes:
-        set: name of its set.
-        source: its images; None: it is not pre-trained.
-        kind: use of their labels; None: it is not pre-trained.
+        set: name of its set: ``distilled``, ``control``, ``random``, ``kmeans``, ``gaussian`` or ``scratch``.
+        source: the images of the set; None: the network starts from scratch.
+        kind: how pre-training uses their labels: ``hard``, ``soft`` or ``features``; None: there is no pre-training.
         network: network name.
-        seed: its seed.
-        protocol: the protocol of its transfer.
+        seed: number of the student, from which its weights and batches are drawn.
+        protocol: how it is trained for the target: ``finetune``, ``linear`` or ``kd``.
     """
 
     set: str
@@ -55,7 +59,7 @@ def distilled(students: Students, protocols: Sequence[str]) -> list[Cell]:
 
 
 def from_scratch(students: Students, protocols: Sequence[str]) -> list[Cell]:
-    """Returns the cells of networks without pre-training."""
+    """Returns the cells of networks without pre-training, the reference that shows what pre-training is worth."""
     return [
         Cell(set="scratch", source=None, kind=None, network=network, seed=seed, protocol=protocol)
         for protocol in protocols
@@ -65,7 +69,12 @@ def from_scratch(students: Students, protocols: Sequence[str]) -> list[Cell]:
 
 
 def noise(students: Students, count: int) -> list[Cell]:
-    """Returns the cells of knowledge distillation on ``count`` images of Gaussian noise, without pre-training."""
+    """Returns the cells of knowledge distillation on noise, the control without any images; there is no pre-training.
+
+    Args:
+        students: networks and number of seeds.
+        count: images of an epoch. They are drawn anew for every batch.
+    """
     return [
         Cell(set="gaussian", source=Noise(count), kind=None, network=network, seed=seed, protocol="kd")
         for network in students.networks
@@ -74,9 +83,19 @@ def noise(students: Students, count: int) -> list[Cell]:
 
 
 def real(data: RealSet, ipc: int, students: Students, protocols: Sequence[str]) -> list[Cell]:
-    """Returns the cells of random and of k-means images of the RealSet, ``ipc`` a class; each seed has a draw of its own.
+    """Returns the cells of the baselines: random and k-means images of the training split, with their hard labels.
 
-    For an indexed dataset, only the random ones.
+    Each seed has random images of its own, and all seeds the same k-means images. An indexed dataset has no k-means cells,
+    since clustering reads all pixels; a note on stderr tells.
+
+    Args:
+        data: the dataset that was distilled.
+        ipc: images per class.
+        students: networks and number of seeds.
+        protocols: a cell is made for each of them, see ``Cell.protocol``.
+
+    Raises:
+        BadInput: a class has fewer than ``ipc`` training images.
     """
     nearest = [("kmeans", k_means_choice(data, ipc))] if affords_all_pixels(data) else []
     random = [random_choice(data, ipc, seed) for seed in range(students.seeds)]
@@ -90,7 +109,13 @@ def real(data: RealSet, ipc: int, students: Students, protocols: Sequence[str]) 
 
 
 def of_network(cell: Cell, start: Task | None, students: Students) -> dict[str, Any]:
-    """The fields that the jobs of transfer and kd share: the network of a cell, and the task that pre-trains it."""
+    """Returns the fields, by name, that ``transfer.Job`` and ``kd.Job`` share.
+
+    Args:
+        cell: gives network and seed.
+        start: the Task that pre-trains the network; None: it starts from scratch.
+        students: gives precision and compilation.
+    """
     return {
         "start": start,
         "network": cell.network,
@@ -113,26 +138,29 @@ def produce(
     compute: params.Compute,
     shapes: tuple[tuple[int, int, int], tuple[int, int, int]],
 ) -> None:
-    """Writes the out of a stage as ``runtime.stage.produce``; missing cells have their networks pre-trained first.
+    """Computes the cells of a table and writes the out of its stage, as ``runtime.stage.produce`` does for other stages.
+
+    Networks are pre-trained first, but only those of cells that have no result yet.
 
     Args:
-        name: of the stage.
-        out: its folder.
-        write: function of a folder and the finished tasks that writes the out.
-        work: function of a job, its task and a device.
-        cells: the table.
-        job_of: function of a cell and the Task of its pre-training (None: from scratch) that returns the job of ``work``.
-        students: networks, seeds and precision.
-        settings: of pre-training.
-        compute: as in ``runtime.stage``.
-        shapes: (channels, size, classes) of the dataset and of the target.
+        name: name of the stage, with its target: ``transfer@svhn``.
+        out: folder of the out.
+        write: function of a folder and the finished tasks, in the order of ``cells``; it writes the out into the folder.
+        work: function of a job, its task and a device: ``transfer.transfer`` or ``kd.distill_knowledge``.
+        cells: the rows of the table.
+        job_of: function of a cell and the Task of its pre-training (None: no pre-training) that returns the job of ``work``.
+        students: precision and compilation of the networks.
+        settings: of pre-training, by the kind of the labels.
+        compute: device, workers, threads and checkpoints.
+        shapes: (channels, pixels of a side, classes) of the dataset and of the target.
 
     Raises:
-        BadInput: the target's images have another shape than the dataset's, or do not fit a network.
+        BadInput: the target's images have other channels or another size than the dataset's, or do not fit a network.
     """
     _check_shapes(*shapes)
     for network in {cell.network for cell in cells}:
         check(network, *shapes[0][:2])
+    # cells that differ in the protocol alone have one label here, and so share one pre-training
     pretraining = {_start(cell): _pretraining(cell, students, settings) for cell in cells if cell.kind}
     work_of_start = cast("stage.Work", pretrain)  # of a Job of its own
     starts = dict(zip(pretraining, stage.tasks_of(work_of_start, pretraining, compute), strict=True))
@@ -141,6 +169,7 @@ def produce(
         for cell in cells
     }
 
+    # a pre-training whose cells are all finished is not made again, even if its own task was removed
     def before(missing: list) -> AbstractContextManager:
         needed = {job.start.folder for job in missing if job.start}
         return stage.finished(
@@ -151,7 +180,19 @@ def produce(
 
 
 def write(out: Path, cells: Sequence[Cell], tasks: Sequence[Task], target: str, info: dict) -> None:
-    """Writes ``rows.csv``, ``metrics.json`` and ``info.json`` of finished cells."""
+    """Writes the tables of the stages transfer and kd.
+
+    ``rows.csv`` has a row for each cell: its set, target, protocol, network and seed, then the task's record: ``accuracy``
+    (percent), ``loss``, ``steps`` and, of kd, ``batch_accuracy``. ``metrics.json`` holds the mean accuracy over all rows,
+    whatever their set: a number for ``dvc metrics diff`` to notice a change by.
+
+    Args:
+        out: an empty folder.
+        cells: the rows.
+        tasks: their finished tasks, in the same order.
+        target: name of the target dataset.
+        info: entries of ``info.json`` beside the target.
+    """
     rows = []
     for cell, task in zip(cells, tasks, strict=True):
         folder = task.done
@@ -192,6 +233,7 @@ def _pretraining(cell: Cell, students: Students, settings: Pretrain) -> Job:
 
 
 def _check_shapes(dataset: tuple[int, int, int], target: tuple[int, int, int]) -> None:
+    # numbers of classes may differ: the classifier is replaced, see ``transfer.carried``
     if dataset[:2] != target[:2]:
         raise BadInput(
             f"the target's images are {target[0]}×{target[1]}×{target[1]}, but those of the dataset, on which networks are "

@@ -1,4 +1,4 @@
-"""The cells of a table, one student each: their jobs and their rows."""
+"""The tables of the stages evaluate, baseline and whole: their cells, one student each, the jobs of these, and the files."""
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
@@ -21,14 +21,15 @@ _MEASURED = ("accuracy", "best_test", "train_accuracy", "loss")
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One student of a table.
+    """One row of a table: a student, trained on a set and tested once.
 
     Attributes:
-        set: name of its set.
-        source: its images.
+        set: name of its set: ``distilled``, ``control``, ``random``, ``kmeans``, ``mean`` or ``whole``.
+        source: the images of the set.
         network: network name.
-        seed: its seed.
-        draw: the draw of a random set; None for other sets.
+        seed: number of the student, from which its weights, batches and augmentation are drawn.
+        draw: which draw of random images it has. The k-means and mean rows of that table have 0, tables without random
+            images None, and no such column.
     """
 
     set: str
@@ -39,7 +40,7 @@ class Cell:
 
     @property
     def columns(self) -> dict:
-        """The columns of rows and curves that identify the cell."""
+        """The columns, by name, that identify the cell in ``rows.csv``, ``curves.csv`` and ``classes.csv``."""
         draw = {} if self.draw is None else {"draw": self.draw}
         return {"set": self.set, **draw, "network": self.network, "seed": self.seed}
 
@@ -47,7 +48,14 @@ class Cell:
 def protocol(
     common: EvaluateCommon, kind: str, settings: TrainingSettings, lesson: Callable | None = None
 ) -> classify.Protocol:
-    """The protocol of students that learn labels as ``kind`` by ``settings``; see ``classify.Protocol``."""
+    """Returns the protocol of students.
+
+    Args:
+        common: gives precision, compilation and ``test_every``.
+        kind: how the labels are used, one of the fields of ``settings.Standard``.
+        settings: the training settings of that kind.
+        lesson: as in ``classify.Protocol``.
+    """
     return classify.Protocol(
         kind=kind,
         settings=settings,
@@ -61,14 +69,17 @@ def protocol(
 def jobs(
     stage: str, cells: Sequence[Cell], protocol: classify.Protocol, data: Path, shape: tuple[int, ...]
 ) -> dict[str, classify.Job]:
-    """Returns the job of each cell by its label, in order.
+    """Returns the job of each cell, in order, for ``runtime.stage.produce``.
 
     Args:
-        stage: first word of the labels.
-        cells: students.
-        protocol: of their training.
-        data: the folder of the RealSet.
-        shape: its (channels, size, classes).
+        stage: name of the stage, the first word of the labels.
+        cells: the students.
+        protocol: their training and testing.
+        data: the folder of the RealSet whose test split they are tested on.
+        shape: (channels, pixels of a side, classes) of that set.
+
+    Returns:
+        Jobs by label: the stage and the columns of the cell, as in ``baseline@common random 0 ConvNet 0``.
 
     Raises:
         BadInput: a network cannot take such images.
@@ -84,12 +95,18 @@ def jobs(
 
 
 def write(out: Path, cells: Sequence[Cell], tasks: Sequence[Task], classes: Sequence[str], info: dict) -> None:
-    """Writes ``rows.csv``, ``curves.csv``, ``classes.csv`` (accuracy by class), ``metrics.json`` and ``info.json``.
+    """Writes the files of a table: the out of the stages evaluate, baseline and whole.
+
+    - ``rows.csv``: a row for each cell, with accuracies in percent and the training loss of the last epoch;
+    - ``curves.csv``: the training loss over epochs, a row for each recorded epoch of each cell;
+    - ``classes.csv``: the test accuracy in percent by class; empty for a class without test images;
+    - ``info.json``: ``info``, and the optimiser steps and GFLOP of all students together;
+    - ``metrics.json``: the mean accuracy over all rows, whatever their set, for ``dvc metrics diff``.
 
     Args:
-        out: the folder.
-        cells: students.
-        tasks: their finished tasks.
+        out: an empty folder.
+        cells: the students.
+        tasks: their finished tasks, in the same order.
         classes: names, in the order of labels.
         info: entries of ``info.json`` beside the cost.
     """
@@ -106,7 +123,7 @@ def write(out: Path, cells: Sequence[Cell], tasks: Sequence[Task], classes: Sequ
     pd.DataFrame(curves).to_csv(out / "curves.csv", index=False, float_format="%.6g")
     # Python's csv, before 3.13, quotes no name for a bare carriage return, and readers take it for the end of a line
     quoting = csv.QUOTE_NONNUMERIC if any("\r" in name for name in classes) else csv.QUOTE_MINIMAL
-    table = pd.DataFrame(by_class)
+    table = pd.DataFrame(by_class)  # errors="replace": the name of a class may hold half of a surrogate pair
     table.to_csv(out / "classes.csv", index=False, float_format="%.6g", quoting=quoting, errors="replace")
     files.save_json(out / "info.json", {**info, "cost": {"steps": steps, "gflop": round(gflop, 1)}})
     mean = sum(row["accuracy"] for row in rows) / len(rows)
@@ -114,7 +131,18 @@ def write(out: Path, cells: Sequence[Cell], tasks: Sequence[Task], classes: Sequ
 
 
 def baselines(data: RealSet, networks: Sequence[str], seeds: int, draws: int, ipc: int) -> Iterator[Cell]:
-    """Yields one student for each random draw, with a seed of its own, and ``seeds`` each for k-means and class-mean images."""
+    """Yields the students of images that were not distilled, for each network.
+
+    Args:
+        data: the dataset.
+        networks: network names.
+        seeds: students on the k-means and on the class-mean images; 0: neither, since both read all pixels at once.
+        draws: draws of random images. Each has one student, whose seed is the number of the draw.
+        ipc: random, and k-means, images of each class.
+
+    Raises:
+        BadInput: a class has fewer than ``ipc`` training images.
+    """
     kmeans = [k_means_choice(data, ipc)] if seeds else []
     for network in networks:
         for draw in range(draws):
@@ -126,7 +154,13 @@ def baselines(data: RealSet, networks: Sequence[str], seeds: int, draws: int, ip
 
 
 def save_models(out: Path, cells: Sequence[Cell], tasks: Sequence[Task]) -> None:
-    """Writes all students into one file, their weights named ``set/network/seed/parameter``."""
+    """Writes the weights of all students into ``students.safetensors``, named ``set/network/seed/parameter``.
+
+    Args:
+        out: folder of the out.
+        cells: the students.
+        tasks: their finished tasks, in the same order.
+    """
     weights = {}
     for cell, task in zip(cells, tasks, strict=True):
         folder = task.done

@@ -1,4 +1,7 @@
-"""One student: a fresh network trained on a set of images and tested on the full real test set."""
+"""One student: a fresh network trained on a set of images and tested on the full real test set.
+
+It is the work of the stages evaluate, baseline and whole: a Job, and ``train``, a function of a Job.
+"""
 
 import math
 import sys
@@ -29,17 +32,18 @@ _POINTS = 100  # house: of a student's curve, at least, if it has as many epochs
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """The training and testing of students.
+    """The training and testing of students, the same for all cells of a table.
 
     Attributes:
-        kind: use of the labels (see ``sets.FromFile``).
-        settings: of training.
-        precision: ``fp32`` or ``bf16``.
-        compile: whether the network is compiled.
+        kind: how the labels are used. ``hard``: as class numbers, whatever the set holds; another kind: as stored.
+        settings: of training; LessonSettings with a ``lesson``, else one of the other two.
+        precision: ``fp32`` or ``bf16``, of the forward passes of training and testing.
+        compile: whether the network is compiled for training.
         test_every: epochs between the tests whose best is recorded as ``best_test``; 0: none. It is chosen on the test set, as
             APM and the validation of CLOM publish it, and never reported as ``accuracy``.
-        lesson: None, or a top-level function of a Job, its device and whether a mirrored image keeps its class; it returns
-            the lesson of ``Training`` (with its ``count`` of images) and the temperature of its targets.
+        lesson: for labels in a file beside the set (``lessons.LESSONS``), else None. A top-level function of a Job, its
+            device and whether a mirrored image keeps its class. It returns the lesson of ``Training``, which has the number
+            of images of an epoch as ``count``, and the temperature of the divergence.
     """
 
     kind: str
@@ -52,7 +56,15 @@ class Protocol:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """The job of training one student: network name, seed and images; ``data`` is the RealSet's folder."""
+    """The job of training one student: all that its bits depend on, but for code and environment.
+
+    Attributes:
+        data: folder of the RealSet, whose test split the student is tested on.
+        source: the images that it is trained on.
+        network: network name.
+        seed: names all its draws: initial weights, order of images, augmentation.
+        protocol: of training and testing.
+    """
 
     data: Path
     source: Source
@@ -62,14 +74,22 @@ class Job:
 
 
 def train(job: Job, task: Task, device: str) -> None:
-    """Trains the student of ``job``, resuming from the last checkpoint; writes weights and record into the task.
+    """Trains the student of ``job``, resuming from the last checkpoint, and tests it after the last epoch.
+
+    Writes ``student.safetensors`` (its weights) and ``record.json`` (see ``_record``) into the result of the task.
 
     A student whose loss is no longer finite stops at that epoch and is tested as it is: one of many does not end a stage, and
-    to leave it out would flatter the mean. The ``loss`` of its record tells.
+    to leave it out would flatter the mean. The ``loss`` of its record shows that it diverged.
+
+    Args:
+        job: the student.
+        task: holds its checkpoints and its result.
+        device: as torch spells it, ``cpu`` or ``cuda:0``.
     """
     protocol, data = job.protocol, loaded(job.data, device)
     epochs, state = protocol.settings.epochs, task.start()
     training = _training(job, data, device)
+    # last: loss and accuracy of the last epoch. It is part of checkpoints, so that a resumed student has the same record.
     seen: dict[str, Any] = {"curve": [], "last": [math.nan, math.nan], "best": 0.0}
     every = max(1, epochs // _POINTS)
 
@@ -140,7 +160,13 @@ def _training(job: Job, data: RealSet, device: str) -> Training:
 
 
 def _record(job: Job, training: Training, seen: dict, data: RealSet) -> dict:
-    """Returns the record of a finished student: accuracies in percent, the last epoch's loss, curve and cost."""
+    """Tests a finished student and returns its record.
+
+    Returns:
+        ``network``, ``seed``; ``accuracy`` on the test split and ``class_accuracy`` of each class (None for a class without
+        test images); ``best_test`` if ``test_every`` is above 0; ``train_accuracy`` and ``loss`` of the last epoch; ``curve``,
+        pairs of epoch and loss; the optimiser ``steps`` and the ``gflop`` of training. Accuracies are in percent.
+    """
     protocol = job.protocol
     hits = class_hits(training.network.eval(), data, data.test, protocol.precision)
     sizes = torch.bincount(data.test.labels.cpu(), minlength=len(data.classes))

@@ -1,9 +1,11 @@
 """Knowledge distillation without data of the target: a pre-trained network learns a teacher's predictions on a set of images.
 
-The teacher was trained on the target; the images come from another dataset, or are noise (KRR-ST's Table 4 and code). As
-there, teacher and student are in train mode, so that batch norms use the statistics of the batch, the student also when it
-is tested, in batches of ``TESTED``; here it is tested in eval mode too. The teacher gets the same batch as the student,
-although it was trained on other images.
+The teacher was trained on the target. The images come from another dataset, or are noise (KRR-ST, Table 4 and its code).
+Student and teacher are given the same batches.
+
+As in that code, the batch norms of both use the statistics of the batch. The code also tests the student so, which makes
+its accuracy depend on the batches of the test. Here a student has two accuracies: ``accuracy``, in eval mode with running
+statistics, and ``batch_accuracy``, by the statistics of batches of ``TESTED`` test images.
 """
 
 from collections.abc import Callable
@@ -38,16 +40,16 @@ class Job:
     """The job of distilling a teacher's knowledge into one network.
 
     Attributes:
-        data: the folder of the target's RealSet.
-        teachers: the pool's file of weights; its first network is the teacher.
-        images_from: the folder of the RealSet that ``source`` chooses from.
-        source: the images; Noise draws every batch anew.
-        kind: use of the source's labels; None for Noise.
-        start: the Task that pre-trains the network, if any.
+        data: the folder of the target's RealSet, whose test split the student is tested on.
+        teachers: the pool's file of weights; the pool's first network is the teacher.
+        images_from: the folder of the RealSet that ``source`` chooses images of, and whose space they are in.
+        source: the images that both networks are given; Noise draws every batch anew.
+        kind: how pre-training used the labels of these images, which are not read here; None for Noise.
+        start: the Task that pre-trains the student; None: it starts from scratch.
         settings: the section ``evaluate.kd``.
         network: network name of the student.
-        seed: its seed.
-        precision: ``fp32`` or ``bf16``.
+        seed: names all its draws: initial classifier, order of images, augmentation or noise.
+        precision: ``fp32`` or ``bf16``, of the forward passes.
         compile: whether the student is compiled.
     """
 
@@ -82,7 +84,13 @@ def distill_knowledge(job: Job, task: Task, device: str) -> None:
 
 
 def require_same_task(pool: Pool, target: RealSet, which: str) -> None:
-    """Raises BadInput, beginning with ``which``, if a pool does not classify the target's images as they are."""
+    """Raises BadInput unless a pool has the target's classes and takes images of its channels and size.
+
+    Args:
+        pool: the teachers.
+        target: the dataset that the student is tested on.
+        which: beginning of the sentence, which names the setting: ``evaluate.kd.teachers.svhn is 'main'``.
+    """
     if pool.classes != target.classes:
         raise BadInput(f"{which}, whose classes are not those of the target.")
     if pool.shape[:2] != target.shape[:2]:
@@ -94,7 +102,7 @@ def require_same_task(pool: Pool, target: RealSet, which: str) -> None:
 
 
 def about(pool: Pool) -> dict:
-    """What is recorded of the teacher: its pool, network and accuracy on the target (percent)."""
+    """Returns what ``info.json`` records of the teacher: its pool, network name and test accuracy on the target in percent."""
     first = pool.members[0]
     return {"pool": pool.info["pool"], "network": first.word, "accuracy": first.accuracy}
 
@@ -114,12 +122,12 @@ def _training(job: Job, student: nn.Module, teacher: nn.Module, data: RealSet, d
 
     rate = settings.lr_gaussian if isinstance(job.source, Noise) else settings.lr
     optimizer = torch.optim.AdamW(student.parameters(), rate, weight_decay=settings.weight_decay, foreach=True)
-    count = settings.epochs * batches.per_epoch
+    count = settings.epochs * batches.per_epoch  # the rate changes from epoch to epoch, as in KRR-ST's code
     return Steps(student, loss_at, optimizer, lambda step: cosine(step // batches.per_epoch, settings.epochs), count)
 
 
 def _images(job: Job, name: str, data: RealSet, device: str) -> tuple[Callable[[int], Tensor], Batches]:
-    """Returns a function from the step to its images, and the Batches behind it."""
+    """Returns a function from the step to its images (n, C, S, S), and the Batches that tell how many steps an epoch has."""
     if isinstance(job.source, Noise):
         batches = Batches(job.source.count, job.settings.batch, job.seed, name)
         shape = data.train.images.shape[1:]
@@ -142,6 +150,6 @@ def _images(job: Job, name: str, data: RealSet, device: str) -> tuple[Callable[[
 
 
 def _accuracy_by_the_batch(student: nn.Module, data: RealSet, precision: str) -> float:
-    """Returns the student's test accuracy in percent in train mode, with the images in their order."""
+    """Returns the student's test accuracy in percent with batch statistics, over batches of ``TESTED`` in the images' order."""
     hits = class_hits(by_the_batch(student), data, data.test, precision, TESTED)
     return 100 * int(hits.sum()) / len(data.test)

@@ -1,4 +1,8 @@
-"""The lessons of students whose labels lie beside their set: a teacher that labels on the fly, or stored logits."""
+"""The lessons of students whose labels lie beside their set: a teacher that labels on the fly, or stored logits.
+
+A lesson yields the augmented batches of one student with a teacher's logits for exactly these images, see
+``training.loop.Lesson``. Both functions are values of ``classify.Protocol.lesson``.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -38,7 +42,7 @@ def fkd(job: Job, device: str, flip: bool) -> tuple[StoredBatches, float]:
 
 
 def _files(job: Job) -> tuple[Path, Path]:
-    """Returns the file of the student's set, and the file of labels beside it."""
+    """Returns the file of the student's set, and the file beside it that holds teachers or logits."""
     source = job.source
     assert isinstance(source, FromFile) and source.labels is not None
     return source.path, source.labels

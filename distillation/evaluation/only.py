@@ -14,9 +14,15 @@ from distillation.runtime.work import Task
 
 
 def train(which: str, jobs: Mapping[str, classify.Job], compute: Compute) -> None:
-    """Trains the students of ``which`` (NETWORK/SEED) anew, one on each set, in this process.
+    """Trains the students of one network and seed anew, one on each set, in this process: ``stages.evaluate --only``.
 
-    No finished work is replaced. Prints each student's record and, if its row is finished, whether both agree to the bit.
+    The work happens in a temporary folder, so no finished work is replaced. Prints each student's record and, if its row
+    is finished, whether both records are equal.
+
+    Args:
+        which: NETWORK/SEED, as in ``ConvNet/0``.
+        jobs: all jobs of the stage, by label.
+        compute: device, threads and checkpoints; ``workers`` is not used.
 
     Raises:
         BadInput: ``which`` names none of the jobs.

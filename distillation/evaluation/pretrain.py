@@ -1,4 +1,4 @@
-"""Pre-training one network on a set of images with labels of any kind."""
+"""Pre-training of one network on a set of images, before transfer or knowledge distillation carries it to a target."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,13 +35,13 @@ class Job:
     """The job of pre-training one network on a set.
 
     Attributes:
-        data: the folder of the set's RealSet.
-        source: its images.
-        kind: use of their labels: hard, soft or features.
+        data: the folder of the RealSet that was distilled, or whose images ``source`` chooses.
+        source: the images of the set; not Noise.
+        kind: how their labels are used: ``hard``, ``soft`` or ``features``, a key of ``evaluate.pretrain``.
         network: network name.
-        seed: its seed.
-        settings: those of the kind in ``evaluate.pretrain``.
-        precision: ``fp32`` or ``bf16``.
+        seed: names all draws: initial weights, order of images, augmentation.
+        settings: those of the kind in ``evaluate.pretrain``: SoftSettings of soft, else LabelSettings.
+        precision: ``fp32`` or ``bf16``, of the forward passes.
         compile: whether the network is compiled.
     """
 
@@ -56,10 +56,10 @@ class Job:
 
 
 def used_as(path: Path) -> str:
-    """Returns the use of the labels of the DistilledSet in a file in pre-training: as hard, soft or features.
+    """Returns how pre-training uses the labels of the DistilledSet in the file ``path``: ``hard``, ``soft`` or ``features``.
 
     Raises:
-        BadInput: the labels are not stored with the images.
+        BadInput: the labels are not stored with the images (kinds online and fkd), or the file is damaged.
     """
     kind = DistilledSet.load(path).kind
     if kind not in USED_AS:
@@ -68,10 +68,20 @@ def used_as(path: Path) -> str:
 
 
 def pretrain(job: Job, task: Task, device: str) -> None:
-    """Pre-trains the network of ``job``, resuming from the last checkpoint; writes its weights into the task."""
+    """Pre-trains the network of ``job``, resuming from the last checkpoint.
+
+    Writes ``pretrained.safetensors`` into the result of the task: the weights, and a record with network name, seed and last
+    loss.
+
+    Args:
+        job: network and set.
+        task: holds its checkpoints and its result.
+        device: as torch spells it, ``cpu`` or ``cuda:0``.
+    """
     data = loaded(job.data, device)
     assert not isinstance(job.source, Noise)
     batch_of, count = job.source.images(data, job.kind)
+    # the targets of one image tell how wide the last layer is: classes (n,), or vectors (n, K) or features (n, F)
     targets = batch_of(torch.zeros(1, dtype=torch.int64, device=device))[1]
     outputs = len(data.classes) if targets.ndim == 1 else targets.shape[1]
     # the same seed starts from the same body on every set, so that sets are compared in pairs
@@ -111,7 +121,7 @@ def _regression(
     flip: bool,
     device: str,
 ) -> Steps:
-    """Returns the Steps towards soft labels: half the squared error, summed over classes (KIP, FRePo)."""
+    """Returns the Steps towards soft labels: half the squared error, summed over classes, mean over images (KIP, FRePo)."""
     batches = Batches(count, settings.batch, job.seed, name)
     forward = compiled(network) if job.compile else network
 
@@ -128,8 +138,15 @@ def _regression(
 
 
 def augmented(images: Tensor, augment: str, draws: torch.Generator, flip: bool) -> Tensor:
-    """Returns images under siamese augmentation with parameters of their own (``dsa``), or as they are (``none``).
+    """Augments images (n, C, S, S).
 
-    ``flip``: whether images may be mirrored.
+    Args:
+        images: in any space.
+        augment: ``dsa``: all siamese operations, with parameters of its own for each image; ``none``: images as they are.
+        draws: a CPU generator.
+        flip: whether images may be mirrored.
+
+    Returns:
+        Images of the same shape.
     """
     return augment_batch(images, resolve("auto", flip), draws) if augment == "dsa" else images

@@ -1,4 +1,8 @@
-"""The cells of the relabelled set, apart from those of other sets, whose stages run no code of labels."""
+"""The cells of the relabelled set.
+
+They have a module of their own because it imports code of labels: an edit of that code would otherwise rerun the stages
+baseline and whole, too, which import ``cells``.
+"""
 
 from collections.abc import Sequence
 
@@ -9,7 +13,13 @@ from distillation.labels.teacher_batches import labels_of
 
 
 def relabelled(networks: Sequence[str], seeds: int, kind: str) -> list[Cell]:
-    """Students of the relabelled set and, if a teacher labelled it, of its control, whose labels are used as ``kind``."""
+    """Returns the students of the relabelled set and, if its control exists, of that.
+
+    Args:
+        networks: network names.
+        seeds: students of each network on each set.
+        kind: how the labels are used; of online and fkd, the file of labels beside the set belongs to the source.
+    """
     return [
         Cell(set=name, source=FromFile(path, labels_of(path, kind)), network=network, seed=seed)
         for name, path in paths.LABELLED.items()

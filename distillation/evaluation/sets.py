@@ -1,7 +1,8 @@
 """The sets of images that networks are trained on: distilled sets and selections of real images.
 
-A source is a small dataclass with one method, ``images``. It holds all that a network's images depend on beside the
-dataset, so that it can be part of a job.
+A source is a small dataclass that holds all that a network's images depend on beside the dataset. It can therefore be part
+of a job, whose key covers it: a file by its content, a selection by its indices. All but Noise have one method, ``images``,
+a function of the RealSet and of the use of the labels (``hard``, or as stored).
 """
 
 import sys
@@ -25,13 +26,23 @@ Images = tuple[Callable[[Tensor], tuple[Tensor, Tensor]], int]
 
 @dataclass(frozen=True)
 class FromFile:
-    """The DistilledSet in ``path``; ``labels`` is the file beside it that holds labels of the kinds online and fkd."""
+    """A DistilledSet in a file.
+
+    Attributes:
+        path: the file.
+        labels: the file beside it that holds the teachers (kind online) or their logits (fkd); None for other kinds.
+    """
 
     path: Path
     labels: Path | None = None
 
     def images(self, data: RealSet, kind: str) -> Images:
-        """Returns the images with their labels, hard for that ``kind``, otherwise as stored."""
+        """Returns the images, on the device of ``data``, with the labels that ``kind`` names.
+
+        Args:
+            data: the dataset; only its device is used.
+            kind: ``hard``: class numbers (n,), the largest entry if the set has label vectors; else these vectors (n, K).
+        """
         distilled = DistilledSet.load(self.path, data.train.labels.device)
         if kind != "hard":
             return _at(distilled.images, distilled.targets)
@@ -52,7 +63,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class ClassMeans:
-    """The mean of the real training images of each class, one image a class."""
+    """The mean of the real training images of each class, one image a class: a baseline without any optimisation."""
 
     def images(self, data: RealSet, kind: str) -> Images:
         """Returns the mean images with their hard labels."""
@@ -63,7 +74,7 @@ class ClassMeans:
 
 @dataclass(frozen=True)
 class Whole:
-    """All real training images."""
+    """All real training images: the ceiling of every table."""
 
     def images(self, data: RealSet, kind: str) -> Images:
         """Returns the images with their hard labels, encoded batch by batch."""
@@ -73,7 +84,11 @@ class Whole:
 
 @dataclass(frozen=True)
 class Noise:
-    """``count`` images that are drawn anew for every batch; they are never stored."""
+    """Images of Gaussian noise, drawn anew for every batch and never stored; ``kd`` draws them.
+
+    Attributes:
+        count: images of an epoch.
+    """
 
     count: int
 
@@ -87,19 +102,28 @@ def _at(images: Tensor, targets: Tensor | None) -> Images:
 
 
 def random_choice(data: RealSet, ipc: int, draw: int) -> Chosen:
-    """Selects ``ipc`` random training images of each class.
+    """Selects random training images, all different.
+
+    Args:
+        data: the dataset.
+        ipc: images of each class.
+        draw: number of the draw: the same number gives the same images.
 
     Raises:
-        BadInput: a class has fewer.
+        BadInput: a class has fewer than ``ipc`` images.
     """
     draws = generator(draw, "random baseline")
     return _joined(data.sample([ipc] * len(_enough(data, ipc)), draws))
 
 
 def k_means_choice(data: RealSet, ipc: int) -> Chosen:
-    """Selects the images of each class nearest to the k-means centroids of its pixels.
+    """Selects the training images of each class nearest to the k-means centroids of its pixels, in the dataset's space.
 
     Classes are clustered by one thread each, as many at a time as torch has threads; their number changes no bit.
+
+    Args:
+        data: the dataset, whose images are in memory.
+        ipc: clusters, and so images, of each class.
 
     Raises:
         BadInput: a class has fewer than ``ipc`` images.
@@ -116,7 +140,10 @@ def k_means_choice(data: RealSet, ipc: int) -> Chosen:
 
 
 def affords_all_pixels(data: RealSet) -> bool:
-    """Whether k-means and class-mean baselines are made; prints a note and returns False for an indexed dataset."""
+    """Whether baselines that read all pixels at once (k-means, class means) are made; else a note on stderr tells.
+
+    False for a dataset whose images stay in files: each of their passes would decode every file.
+    """
     if not data.in_memory:
         print("note: the images are decoded when they are wanted: no k-means and no class means.", file=sys.stderr)
     return data.in_memory
@@ -127,5 +154,6 @@ def _joined(chosen: Iterable[Tensor]) -> Chosen:
 
 
 def _enough(data: RealSet, ipc: int) -> list[Tensor]:
+    """Returns the indices of the training images of each class; raises BadInput if a class has fewer than ``ipc``."""
     data.require(ipc)
     return data.members

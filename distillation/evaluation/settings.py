@@ -1,4 +1,7 @@
-"""The settings of evaluate: those of all protocols, and each protocol's own section."""
+"""The settings of the section evaluate: those of all protocols, and each protocol's own section.
+
+Pre-training, transfer and knowledge distillation have theirs in ``transfer_settings``, assessments in ``assess.settings``.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Literal, Self
@@ -24,12 +27,13 @@ NETWORK_SETS = {
 
 
 class Students(Section):
-    """The students of a set: ``networks`` × ``seeds``.
+    """The students of a set: one for each network and seed.
 
     Attributes:
-        networks: network names; an entry may be one of ``NETWORK_SETS``, which is then expanded, each network once.
-        seeds: number of seeds.
-        precision: ``fp32`` or ``bf16``.
+        networks: network names. An entry may be a letter of ``NETWORK_SETS``, which stands for all its networks; each is
+            trained once, even if several letters have it.
+        seeds: number of seeds, 0 to ``seeds`` - 1.
+        precision: ``fp32`` or ``bf16``, of the networks' forward passes.
         compile: whether networks are compiled.
     """
 
@@ -47,33 +51,48 @@ class Students(Section):
 
 
 class EvaluateCommon(Students):
-    """``test_every``: epochs between tests whose best each student records beside its last; 0: none."""
+    """The settings of all protocols of classification.
+
+    Attributes:
+        test_every: epochs between tests whose best accuracy each student records beside that of the last epoch; 0: none.
+    """
 
     test_every: Whole
 
 
 class Draws(Section):
-    """``draws``: the number of random sets in the mean of the random row."""
+    """The setting of the stage baseline alone.
+
+    Attributes:
+        draws: number of random sets in the mean of the random row.
+    """
 
     draws: Copies
 
 
 class Saving(Section):
-    """``save_models``: whether the trained students are stored in the out."""
+    """The setting of the stage evaluate alone.
+
+    Attributes:
+        save_models: whether the weights of the trained students are stored in the out.
+    """
 
     save_models: bool
 
 
 class HardSettings(LabelSettings):
-    """``set_lr``: whether the set's own learning rate, which MTT learns with the images, replaces ``lr``.
+    """Training on hard labels in the protocol standard.
 
-    The random, k-means and mean images beside it have none; their students use ``lr``.
+    The random, k-means and mean images have no learning rate of their own: their students use ``lr`` in any case.
+
+    Attributes:
+        set_lr: whether the set's own learning rate, which MTT learns with the images, replaces ``lr``.
     """
 
     set_lr: bool
 
     def of_set(self, info: Mapping[str, Any]) -> "HardSettings":
-        """Returns the settings for the DistilledSet with the record ``info``.
+        """Returns the settings for the DistilledSet with the record ``info``: with the set's ``lr`` if ``set_lr`` is true.
 
         Raises:
             BadInput: ``set_lr`` is on, but the set has no learning rate.
@@ -92,7 +111,7 @@ TrainingSettings = LabelSettings | RegressionSettings | LessonSettings
 
 
 class Standard(Section):
-    """The protocol ``standard``: settings by the kind of the labels."""
+    """The protocol ``standard``: settings by the kind of the labels, a field for each recorded kind but ``features``."""
 
     hard: HardSettings
     soft: LabelSettings
@@ -110,7 +129,10 @@ class Standard(Section):
 
 
 class Common(LabelSettings):
-    """The protocol ``common``: one setting for every method, on hard labels whatever the set carries."""
+    """The protocol ``common``: one setting for every method, on hard labels even if the set has soft ones.
+
+    ``evaluate.whole`` has the same fields.
+    """
 
     loss: Literal["ce"]  # pyright: ignore[reportIncompatibleVariableOverride]: frozen, so that narrowing it is sound
 
@@ -119,10 +141,18 @@ PROTOCOLS = {"standard": Standard, "common": Common}
 
 
 def training_settings(params: Params, protocol: object, kind: str) -> tuple[TrainingSettings, str]:
-    """Returns the settings with which ``protocol`` trains on labels of a kind, and the kind that it uses.
+    """Returns the settings by which a protocol trains students on labels of a kind, and the kind as which it uses them.
+
+    Args:
+        params: the parameters.
+        protocol: a key of ``PROTOCOLS``. Any value of ``evaluate.protocols`` may be given, since ``check`` passes them on.
+        kind: the recorded kind of the set's labels, see ``DistilledSet.kind``.
+
+    Returns:
+        The settings, and ``kind`` for standard or ``hard`` for common.
 
     Raises:
-        BadInput: there is no such protocol, or its section is wrong.
+        BadInput: there is no such protocol, its section is wrong, or the labels are features, which name no classes.
     """
     if not isinstance(protocol, str) or protocol not in PROTOCOLS:  # a mapping or a list is no key at all
         raise BadInput(

@@ -1,4 +1,7 @@
-"""Training one network for a number of steps whose loss is a function of the step, so that it can be interrupted anywhere."""
+"""Training of one network for a number of steps whose loss is a function of the step, so that it can be interrupted anywhere.
+
+Pre-training on soft labels, transfer and kd use it. They count steps, where ``training.loop.Training`` counts epochs.
+"""
 
 import math
 import sys
@@ -19,14 +22,19 @@ _RECORDS = 100  # house: losses that are read in the course of a training; each 
 
 
 class Steps:
-    """The training of one network for ``count`` steps.
+    """The training of one network for ``count`` steps, which can be interrupted and resumed between any two.
 
     Args:
-        network: on its device.
-        loss_at: function from the step to its loss (); draws only by generators that the step names.
-        optimizer: of the network's parameters.
-        factor: function from the step to a factor of the learning rate.
+        network: on its device; it is put into train mode.
+        loss_at: function from the step, counted from 0, to its loss (), with gradients. It draws only by generators that
+            the step names, so that a resumed training has the same batches.
+        optimizer: of the network's parameters, at its full learning rate.
+        factor: function from the step to the factor of the learning rate.
         count: number of steps.
+
+    Attributes:
+        rate: the full learning rate.
+        at: number of steps taken.
     """
 
     def __init__(
@@ -48,7 +56,11 @@ class Steps:
         return self.at >= self.count
 
     def advance(self) -> tuple[Tensor]:
-        """Takes one step; returns (its loss (),)."""
+        """Takes one step.
+
+        Returns:
+            A tuple of its loss (), detached, on the device: as of ``Training.advance``, the first entry is a loss.
+        """
         set_rate(self.optimizer, self.rate * self.factor(self.at))
         loss = self.loss_at(self.at)
         self.optimizer.zero_grad(set_to_none=True)
@@ -58,7 +70,7 @@ class Steps:
         return (loss.detach(),)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns weights, optimiser state and step."""
+        """Returns the state of a checkpoint: ``network``, ``optimizer`` and ``at``."""
         network = dict(self.network.state_dict())
         return {"at": self.at, "network": network, "optimizer": optimizer_state(self.optimizer)}
 
@@ -70,7 +82,17 @@ class Steps:
 
 
 class Batches:
-    """The batches of ``count`` images: epochs in random order; the last batch of each may be short."""
+    """The batches of a number of images by step: epochs in random order; the last batch of each may be short.
+
+    Args:
+        count: number of images.
+        size: images in a batch.
+        seed: of the order.
+        name: name of the draws, which tells networks of one seed apart.
+
+    Attributes:
+        per_epoch: number of batches of an epoch.
+    """
 
     def __init__(self, count: int, size: int, seed: int, name: str) -> None:
         self.count, self.size, self.seed, self.name = count, size, seed, name
@@ -78,7 +100,7 @@ class Batches:
         self.epoch: int | None = None
 
     def __call__(self, step: int) -> Tensor:
-        """Returns the indices (n,) of a step's images, on the CPU."""
+        """Returns the indices (n,) int64 of the images of a step, counted from 0, on the CPU."""
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self.epoch:
             draws = generator(self.seed, self.name, "order", epoch)
@@ -87,10 +109,21 @@ class Batches:
 
 
 def run(task: Task, training: "Steps | Training", count: int, at: Callable[[], int], unit: str, lower: str) -> float:
-    """Runs ``training`` to its end, resuming from the last checkpoint; returns the last loss.
+    """Runs a training to its end, resuming from the last checkpoint of its task.
 
-    A loss that is not finite ends it at its next record, with a sentence that names the setting to ``lower``: one network of
-    a table does not end a stage, and its row shows that loss. Progress is shown in ``count`` units, which ``at`` counts.
+    A loss that is not finite ends the training at the next record, with a sentence on stderr, but raises nothing: one network
+    of a table does not end a stage, and its row shows that loss.
+
+    Args:
+        task: holds the checkpoints; its label begins the sentence.
+        training: what is advanced.
+        count: number of units of progress in all: steps of a Steps, epochs of a Training.
+        at: function that returns the number of completed units.
+        unit: the word for one unit, ``step`` or ``epoch``.
+        lower: dotted path of the setting to lower if the loss is not finite.
+
+    Returns:
+        The last loss: of the last step, or the mean of the last epoch.
     """
     last: dict[str, float | Tensor] = {"loss": math.nan}
     every = max(1, count // _RECORDS)

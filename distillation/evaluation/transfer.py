@@ -30,9 +30,17 @@ _CHUNK = 512  # house: images that pass through a network together
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """The job of transferring a network to the RealSet in ``data`` by ``protocol`` (finetune, linear) with its ``settings``.
+    """The job of transferring one network to a target dataset.
 
-    ``start`` is the Task of its pre-training; None: it starts from scratch.
+    Attributes:
+        data: the folder of the target's RealSet.
+        start: the Task that pre-trains the network; None: it starts from scratch.
+        protocol: ``finetune`` (all layers) or ``linear`` (a linear layer on frozen features).
+        settings: the section of that protocol in ``evaluate.transfer``.
+        network: network name.
+        seed: names all draws: initial classifier, order of images, crops and mirrors.
+        precision: ``fp32`` or ``bf16``, of the forward passes.
+        compile: whether the network is compiled; ``linear`` compiles nothing.
     """
 
     data: Path
@@ -46,7 +54,16 @@ class Job:
 
 
 def transfer(job: Job, task: Task, device: str) -> None:
-    """Trains the network of ``job``, resuming from the last checkpoint; writes its record into the task."""
+    """Trains and tests the network of ``job``, resuming from the last checkpoint.
+
+    Writes ``record.json`` into the result of the task: ``accuracy`` on the target's test split in percent, the last ``loss``,
+    and ``steps``.
+
+    Args:
+        job: network and target.
+        task: holds its checkpoints and its result.
+        device: as torch spells it, ``cpu`` or ``cuda:0``.
+    """
     data = loaded(job.data, device)
     network = carried(job.network, data.shape, job.start, generator(job.seed, "transfer", job.network)).to(device)
     steps = job.settings.on(data.info["name"])
@@ -58,7 +75,14 @@ def transfer(job: Job, task: Task, device: str) -> None:
 
 
 def carried(network: str, shape: tuple[int, int, int], start: Task | None, draws: torch.Generator) -> nn.Module:
-    """Returns a network for images and classes of ``shape``: a fresh classifier on the body of ``start``, if there is one."""
+    """Returns a network for the target, on the CPU: the pre-trained layers before the classifier, and a fresh classifier.
+
+    Args:
+        network: network name.
+        shape: (channels, pixels of a side, classes) of the target.
+        start: the finished Task of the pre-training; None: all layers are fresh.
+        draws: a CPU generator for fresh weights.
+    """
     fresh = build(network, *shape, draws)
     if start:
         folder = start.done
@@ -105,7 +129,7 @@ def _linear(job: Job, network: Network, data: RealSet, steps: int) -> Steps:
 
 @torch.no_grad()
 def _features(network: Network, data: RealSet, precision: str) -> Tensor:
-    """Returns features (N, F) of the un-augmented training images, in eval mode."""
+    """Returns features (N, F) float32 of the un-augmented training images, in eval mode, on the device."""
     network.eval()
 
     def of(images: Tensor) -> Tensor:

@@ -13,7 +13,18 @@ LONG, STEPS = ("cifar10", "cifar100", "tinyimagenet"), {True: 10_000, False: 5_0
 
 
 class SoftSettings(Section):
-    """AdamW at a rate that rises linearly from 0 over ``warmup`` steps, then falls along half a cosine to 0."""
+    """Pre-training on soft labels by AdamW.
+
+    The learning rate rises linearly from 0 over ``warmup`` steps, then falls along half a cosine to 0.
+
+    Attributes:
+        steps: number of steps, warm-up included.
+        batch: images of a batch.
+        lr: the greatest learning rate.
+        weight_decay: of AdamW.
+        warmup: steps over which the rate rises.
+        augment: ``dsa`` or ``none``, see ``pretrain.augmented``.
+    """
 
     steps: Count
     batch: Count
@@ -32,8 +43,10 @@ class SoftSettings(Section):
 class Pretrain(Section):
     """The training of a network on a set before its transfer, as KRR-ST's code does for each method it compares.
 
-    ``hard``: cross-entropy; ``soft``: half the squared error, summed over classes, of probabilities, logits or regression's;
-    ``features``: the mean squared error.
+    Attributes:
+        hard: of class numbers, by cross-entropy.
+        soft: of probabilities, logits and regression labels, by half the squared error, summed over classes.
+        features: of features, by the mean squared error.
     """
 
     hard: LabelSettings
@@ -49,7 +62,14 @@ class Pretrain(Section):
 
 
 class StepSettings(Section):
-    """The settings of SGD at a rate that falls along half a cosine to 0, one batch a step."""
+    """The settings of SGD at a learning rate that falls along half a cosine to 0, one batch a step.
+
+    Attributes:
+        batch: images of a batch.
+        lr: the initial learning rate.
+        momentum: of SGD.
+        weight_decay: of SGD.
+    """
 
     batch: Count
     lr: Positive
@@ -61,7 +81,7 @@ class Finetune(StepSettings):
     """The settings of fine-tuning the whole network.
 
     Attributes:
-        steps: auto: as many as KRR-ST's code takes on the dataset.
+        steps: number of steps; auto: as many as KRR-ST's code takes on the dataset (``STEPS``).
         crop: black pixels around an image before a random crop, with mirroring if that keeps the class; 0: neither.
     """
 
@@ -79,12 +99,18 @@ class Linear(StepSettings):
     steps: Count
 
     def on(self, dataset: str) -> int:
-        """Returns the number of steps."""
+        """Returns the number of steps, the same for every dataset; ``Finetune.on`` has the same signature."""
         return self.steps
 
 
 class Transfer(Section):
-    """``protocols``: the transfers of a pre-trained network to each dataset of ``targets``."""
+    """The section ``evaluate.transfer``.
+
+    Attributes:
+        protocols: how pre-trained networks are transferred to each dataset of ``targets``.
+        finetune: settings of that protocol.
+        linear: settings of that protocol.
+    """
 
     protocols: list[Literal["finetune", "linear"]] = Field(min_length=1)
     finetune: Finetune
@@ -99,7 +125,16 @@ class Transfer(Section):
 
 
 class Distilling(Section):
-    """AdamW at a rate that falls along half a cosine to 0, epoch by epoch; ``lr_gaussian`` of the control on noise."""
+    """The settings of knowledge distillation by AdamW, at a learning rate that falls along half a cosine to 0, by epoch.
+
+    Attributes:
+        epochs: passes over the images of the set.
+        batch: images of a batch.
+        lr: the initial learning rate.
+        lr_gaussian: the same for the control on noise.
+        weight_decay: of AdamW.
+        augment: ``dsa`` or ``none``, see ``pretrain.augmented``; noise is never augmented.
+    """
 
     epochs: Count
     batch: Count
@@ -110,6 +145,10 @@ class Distilling(Section):
 
 
 class Kd(Distilling):
-    """``teachers``: datasets of ``targets``, each with a pool that was trained on it."""
+    """The section ``evaluate.kd``.
+
+    Attributes:
+        teachers: the pool that was trained on a dataset, by its name in ``targets``. The stage kd runs for each.
+    """
 
     teachers: dict[str, str]
