@@ -47,7 +47,15 @@ class Cell:
 
 
 def distilled(students: Students, protocols: Sequence[str]) -> list[Cell]:
-    """Returns the cells of the relabelled set and, if a teacher labelled it, of its control."""
+    """Returns the cells of the relabelled set and, if its control exists, of that.
+
+    Args:
+        students: networks and number of seeds.
+        protocols: a cell is made for each of them, see ``Cell.protocol``.
+
+    Raises:
+        BadInput: the labels are not stored with the images (kinds online and fkd), or a file is damaged.
+    """
     sets = [(name, path, used_as(path)) for name, path in paths.LABELLED.items() if path.is_file()]
     return [
         Cell(set=name, source=FromFile(path), kind=kind, network=network, seed=seed, protocol=protocol)
@@ -219,6 +227,7 @@ def _start(cell: Cell) -> str:
 
 
 def _pretraining(cell: Cell, students: Students, settings: Pretrain) -> Job:
+    """Returns the job that pre-trains the network of a cell that has a source and a kind."""
     assert cell.source is not None and cell.kind is not None
     return Job(
         data=paths.DATASET,

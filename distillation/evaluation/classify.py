@@ -99,6 +99,7 @@ def train(job: Job, task: Task, device: str) -> None:
         seen["last"] = list(finished)
         if training.epoch % every == 0:
             seen["curve"].append([training.epoch, finished[0]])
+        # after the loss is recorded, so that the record of a student that diverged shows it
         require_finite(
             {"loss": finished[0]}, f"epoch {training.epoch} of {epochs}", "the learning rate of its protocol"
         )
@@ -170,6 +171,7 @@ def _record(job: Job, training: Training, seen: dict, data: RealSet) -> dict:
     protocol = job.protocol
     hits = class_hits(training.network.eval(), data, data.test, protocol.precision)
     sizes = torch.bincount(data.test.labels.cpu(), minlength=len(data.classes))
+    # a backward pass counts as two forward ones; a teacher's passes are not counted
     gflop = 3 * training.count * training.epoch * flops(job.network, *data.shape) / 1e9
     score = 100 * int(hits.sum()) / len(data.test)
     return {

@@ -67,7 +67,16 @@ class Job:
 
 
 def distill_knowledge(job: Job, task: Task, device: str) -> None:
-    """Trains the student of ``job``, resuming from the last checkpoint; writes its record into the task."""
+    """Trains and tests the student of ``job``, resuming from the last checkpoint.
+
+    Writes ``record.json`` into the result of the task: ``accuracy`` and ``batch_accuracy`` on the target's test split in
+    percent (see the module), the last ``loss``, and ``steps``.
+
+    Args:
+        job: the student.
+        task: holds its checkpoints and its result.
+        device: as torch spells it, ``cpu`` or ``cuda:0``.
+    """
     data, pool = loaded(job.data, device), Pool(job.teachers.parent, device)
     student = carried(job.network, data.shape, job.start, generator(job.seed, "transfer", job.network)).to(device)
     training = _training(job, student, by_the_batch(pool.network(pool.members[0])), data, device)
@@ -108,6 +117,7 @@ def about(pool: Pool) -> dict:
 
 
 def _training(job: Job, student: nn.Module, teacher: nn.Module, data: RealSet, device: str) -> Steps:
+    """Returns the Steps that minimise the cross-entropy of the student's logits to the teacher's probabilities."""
     settings, name = job.settings, f"kd/{job.network}"
     forward = compiled(student) if job.compile else student
     images_at, batches = _images(job, name, data, device)

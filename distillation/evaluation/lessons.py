@@ -20,7 +20,19 @@ if TYPE_CHECKING:
 
 
 def online(job: Job, device: str, flip: bool) -> tuple[OnlineBatches, float]:
-    """Returns the lesson and its temperature for a student of a set with its teacher beside it."""
+    """Builds the lesson of a student whose set has its teachers beside it: they label every batch.
+
+    Args:
+        job: the student, whose source is a file with labels beside it.
+        device: of images and teachers.
+        flip: whether a mirrored image keeps its class.
+
+    Returns:
+        The lesson, and the temperature of its logits that relabelling recorded.
+
+    Raises:
+        BadInput: the teachers have other classes than the set.
+    """
     path, labels = _files(job)
     distilled = DistilledSet.load(path, device)
     labelling, protocol = distilled.info["labelling"], job.protocol
@@ -34,7 +46,13 @@ def online(job: Job, device: str, flip: bool) -> tuple[OnlineBatches, float]:
 
 
 def fkd(job: Job, device: str, flip: bool) -> tuple[StoredBatches, float]:
-    """Returns the lesson and its temperature for a student of a set with stored labels beside it."""
+    """Builds the lesson of a student whose set has stored logits beside it; arguments and result are as in ``online``.
+
+    ``flip`` is not used: mirroring was drawn when the labels were stored, so every seed of a student sees the same batches.
+
+    Raises:
+        BadInput: logits are stored for fewer epochs than the student trains, or their file is damaged.
+    """
     path, labels = _files(job)
     distilled = DistilledSet.load(path, device)
     lesson = StoredBatches(distilled.images, distilled.space, labels, job.protocol.settings.epochs)

@@ -41,6 +41,7 @@ def train(which: str, jobs: Mapping[str, classify.Job], compute: Compute) -> Non
 
 
 def _afresh(label: str, job: classify.Job, row: Task, target: str) -> dict:
+    """Trains the student of a job in a folder that is removed afterwards, and returns its record; ``row`` is its task."""
     folder = Path(tempfile.mkdtemp(prefix="only-"))
     try:
         task = Task(label, folder / "task", row.inputs, row.every)
@@ -51,6 +52,7 @@ def _afresh(label: str, job: classify.Job, row: Task, target: str) -> dict:
 
 
 def _compare(label: str, record: dict, row: Task) -> None:
+    """Prints a new record, and whether it equals that of the finished task ``row``."""
     printed = {name: value for name, value in record.items() if name != "curve"}
     print(f"{label}: {printed}")
     if (done := row.finished()) is None:

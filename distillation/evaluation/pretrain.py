@@ -27,6 +27,7 @@ from distillation.training.schedules import warmup_cosine
 from distillation.training.settings import LabelSettings
 
 WEIGHTS = "pretrained.safetensors"
+# By the kind of stored labels, the section of ``evaluate.pretrain`` by which networks learn them.
 USED_AS = {"hard": "hard", "soft": "soft", "logits": "soft", "regression": "soft", "features": "features"}
 
 

@@ -77,7 +77,7 @@ class Whole:
     """All real training images: the ceiling of every table."""
 
     def images(self, data: RealSet, kind: str) -> Images:
-        """Returns the images with their hard labels, encoded batch by batch."""
+        """Returns the images with their hard labels, encoded batch by batch: as float32, all would need four times the memory."""
         split = data.train
         return lambda index: (data.encode(split.images[index]), split.labels[index.to(split.labels.device)]), len(split)
 

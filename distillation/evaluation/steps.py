@@ -102,7 +102,7 @@ class Batches:
     def __call__(self, step: int) -> Tensor:
         """Returns the indices (n,) int64 of the images of a step, counted from 0, on the CPU."""
         epoch, place = divmod(step, self.per_epoch)
-        if epoch != self.epoch:
+        if epoch != self.epoch:  # the order of the last epoch is kept: one permutation an epoch, not one a step
             draws = generator(self.seed, self.name, "order", epoch)
             self.epoch, self.order = epoch, torch.randperm(self.count, generator=draws)
         return self.order[place * self.size : (place + 1) * self.size]
@@ -131,7 +131,9 @@ def run(task: Task, training: "Steps | Training", count: int, at: Callable[[], i
     def advance() -> dict[str, float | Tensor] | None:
         if not (finished := training.advance()):
             return None
-        last["loss"] = finished[0]
+        last["loss"] = finished[
+            0
+        ]  # a tensor of Steps, which is not read yet: that would wait for the device at every step
         if at() % every == 0 or at() == count:
             last["loss"] = loss = float(finished[0])
             require_finite({"loss": loss}, f"{unit} {at()} of {count}", lower)

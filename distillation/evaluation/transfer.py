@@ -98,6 +98,7 @@ def carried(network: str, shape: tuple[int, int, int], start: Task | None, draws
 
 
 def _finetune(job: Job, network: nn.Module, data: RealSet, steps: int) -> Steps:
+    """Returns the Steps that train all layers on the target's training images by cross-entropy."""
     settings, name = cast("Finetune", job.settings), f"transfer/{job.network}"
     batches = Batches(len(data.train), settings.batch, job.seed, name)
     forward = compiled(network) if job.compile else network
@@ -117,6 +118,7 @@ def _finetune(job: Job, network: nn.Module, data: RealSet, steps: int) -> Steps:
 
 
 def _linear(job: Job, network: Network, data: RealSet, steps: int) -> Steps:
+    """Returns the Steps that train the classifier alone, on features that are computed once, without augmentation."""
     batches = Batches(len(data.train), job.settings.batch, job.seed, f"linear/{job.network}")
     features, classifier = _features(network, data, job.precision), network.classifier
 

@@ -94,7 +94,11 @@ class Finetune(StepSettings):
 
 
 class Linear(StepSettings):
-    """The settings of a linear layer on the frozen network's features."""
+    """The settings of a linear layer on the frozen network's features.
+
+    Attributes:
+        steps: number of steps.
+    """
 
     steps: Count
 
