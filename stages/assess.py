@@ -27,14 +27,21 @@ if TYPE_CHECKING:
 
 
 def run(pool: str) -> None:
-    """Measures every set under each model of ``pool`` and writes the out of the stage."""
+    """Measures every set under each model of a pool and writes the out of the stage.
+
+    Args:
+        pool: name of the pool, one of ``evaluate.assess.teachers``.
+
+    Raises:
+        BadInput: the pool has other classes or inputs than the dataset, or the set has other classes.
+    """
     process.begin()
     params = parameters.load()
     settings = params.fields("evaluate.assess", Measuring)
     compute = params.section("compute", parameters.Compute)
     trained, data = Pool(paths.POOLS / pool), RealSet.load(paths.DATASET)
     models.require_compatible(trained, data)
-    device.prepare(compute.threads)
+    device.prepare(compute.threads)  # ``write`` computes statistics of pixels in this process
     labelled = {name: path for name, path in paths.LABELLED.items() if path.is_file()}
     sets, judges = sets_of(labelled, data), models.models_of(trained, settings.fresh)
 

@@ -28,7 +28,14 @@ if TYPE_CHECKING:
 
 
 def run(protocol: str) -> None:
-    """Trains the students of the baselines under ``protocol`` and writes the out of the stage."""
+    """Trains the students of the baselines under a protocol and writes the out of the stage.
+
+    Args:
+        protocol: ``standard`` or ``common``. Real images have hard labels in both.
+
+    Raises:
+        BadInput: there is no such protocol, or a class has fewer than ``method.ipc`` images.
+    """
     process.begin()
     params = parameters.load()
     common = params.fields("evaluate", EvaluateCommon)
@@ -40,6 +47,7 @@ def run(protocol: str) -> None:
 
     training = cells.protocol(common, "hard", settings)
     all_pixels = affords_all_pixels(data)
+    # without seeds there are no k-means and class-mean students; random images are few enough to be decoded
     rows = list(cells.baselines(data, common.networks, common.seeds if all_pixels else 0, draws, ipc))
     name, out = f"baseline@{protocol}", paths.REPORTS / "baseline" / protocol
 

@@ -20,7 +20,13 @@ OUT = Path("data/checked")
 
 
 def run() -> None:
-    """Checks params.yaml and prints notes on what is valid but unlikely to be intended, and on what is not there."""
+    """Checks params.yaml and writes the out.
+
+    Prints notes on stderr about values that are valid but unlikely to be intended, and about missing files.
+
+    Raises:
+        BadInput: a value could not work, or this machine cannot hold what the values need.
+    """
     process.begin()
     _print(copy_notes())  # first: code that is not there is a reason for a refusal
     params = parameters.load()
@@ -33,6 +39,7 @@ def run() -> None:
 
 
 def _print(sentences: Iterator[str]) -> None:
+    """Prints each sentence as a note on stderr."""
     for sentence in sentences:
         print(f"note: {sentence}", file=sys.stderr)
 

@@ -21,7 +21,8 @@ from distillation.runtime.fingerprint import closure
 from distillation.teachers import objectives
 
 OUT = "data/code"
-# By script, the package of which a parameter picks one module.
+# By script, the package of which a parameter picks one module. Each module has a code file of its own, so that an edit of
+# one method reruns no set that another made.
 VARIANTS = {
     "distill": methods,
     "teacher": objectives,
@@ -30,9 +31,12 @@ VARIANTS = {
 
 
 def programs() -> Iterator[tuple[str, list[str]]]:
-    """Yields (name, dotted names of the modules that it may run) of every stage script and variant.
+    """Yields every program, that is a stage script or, of a script with variants, the script with one of them.
 
-    The stage check may run all variants.
+    The stage check loads all variants, to check their settings.
+
+    Yields:
+        The name of the program, ``evaluate`` or ``distill-dm``, and the dotted names of the modules that it starts from.
     """
     every = [f"{package.__name__}.{name}" for package in VARIANTS.values() for name in package.names()]
     for script in sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py")):
@@ -44,7 +48,7 @@ def programs() -> Iterator[tuple[str, list[str]]]:
 
 
 def run() -> None:
-    """Writes the digests of every program."""
+    """Writes a JSON file for every program: the digest of each module and data file that it may run, by path."""
     process.begin()
     with atomic_output(OUT) as out:
         for name, modules in programs():

@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 
 def run() -> None:
-    """Distils every shard, joins them and writes the out of the stage."""
+    """Distils every shard, joins them and writes the out of the stage.
+
+    Raises:
+        BadInput: guidance is set for a method without an image gradient, or the shards do not divide ``method.ipc``.
+        Diverged: a loss or the images are not finite.
+    """
     process.begin()
     params = parameters.load()
     common = params.fields("method", Common)
@@ -39,6 +44,7 @@ def run() -> None:
     jobs = {
         f"distill {common.name}{f' shard {shard}' if len(shards) > 1 else ''}": work.Job(
             data=paths.DATASET,
+            # a pool that the method does not read is no part of the job, so that another pool does not change its key
             teachers=paths.POOLS / common.teacher / FILE if method.reads_teachers(settings) else None,
             guides=paths.POOLS / common.guidance.teacher / FILE if method.reads_guides(common, settings) else None,
             read=method.files(settings),

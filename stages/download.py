@@ -27,7 +27,14 @@ from distillation.runtime.files import atomic_output
 
 
 def run(key: str) -> None:
-    """Reads the dataset that ``key`` names and writes its folder whole, or not at all."""
+    """Reads a dataset, prints its size, and writes its folder whole, or not at all.
+
+    Args:
+        key: ``dataset``, ``sources/NAME`` or ``targets/NAME``: the section of params.yaml, and the folder below data/real.
+
+    Raises:
+        BadInput: the key is none of these, or the files are missing, wrong or cannot be downloaded.
+    """
     process.begin()
     if key != "dataset" and not re.fullmatch(r"(sources|targets)/[\w-]+", key):
         raise BadInput(f"'{key}' is no dataset's key: it should be dataset, sources/NAME or targets/NAME.")

@@ -19,7 +19,13 @@ OUT = Path("data/enough")
 
 
 def run() -> None:
-    """Compares ``method.ipc`` with the classes: baselines select so many real images of each, whatever the method does."""
+    """Compares ``method.ipc`` with the number of training images of each class, and writes the out.
+
+    Baselines select ``ipc`` real images of each class, so every method needs as many, also one that starts from noise.
+
+    Raises:
+        BadInput: a class has fewer.
+    """
     process.begin()
     RealSet.load(paths.DATASET).require(params.load().fields("method", params.Images).ipc)
     OUT.write_text("Every class has as many images as are distilled.\n")

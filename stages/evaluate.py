@@ -33,8 +33,11 @@ def run(protocol: str, one: str | None) -> None:
     """Trains the students of every set, network and seed under ``protocol`` and writes the out of the stage.
 
     Args:
-        protocol: name of the protocol.
+        protocol: ``standard`` or ``common``.
         one: NETWORK/SEED to train alone, in the foreground and without writing the out; None for all.
+
+    Raises:
+        BadInput: the protocol cannot train on labels of this kind, or ``one`` names no student.
     """
     process.begin()
     params = parameters.load()

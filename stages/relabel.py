@@ -25,7 +25,14 @@ from distillation.runtime.errors import guarded
 
 
 def run() -> None:
-    """Labels the distilled set and its control by ``relabel.kind`` and writes the out of the stage."""
+    """Labels the distilled set and its control by ``relabel.kind`` and writes the out of the stage.
+
+    Only a kind with ``jobs`` (fkd) has work that is stored and resumed. Labels of other kinds take seconds, and are computed
+    while the out is written.
+
+    Raises:
+        BadInput: the pool has other classes or inputs than the set, or there are too few real images for the control.
+    """
     process.begin()
     params = parameters.load()
     common = params.fields("relabel", RelabelCommon)

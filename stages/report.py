@@ -21,7 +21,11 @@ REPORTS = Path("reports")
 
 
 def run() -> None:
-    """Reads everything, then writes, so that a missing file is reported before anything is replaced."""
+    """Reads everything and renders it, then writes, so that a missing file is reported before anything is replaced.
+
+    Raises:
+        BadInput: an out of another stage is missing or damaged.
+    """
     process.begin()
     parameters = params.load()
     artefacts = reading.read(

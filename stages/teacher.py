@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 
 
 def run(pool: str) -> None:
-    """Makes every teacher of ``pool`` and writes the out of the stage."""
+    """Makes every teacher of a pool and writes the out of the stage.
+
+    Args:
+        pool: a key of the section ``teacher``.
+
+    Raises:
+        BadInput: its settings are wrong, or a network does not fit the images of its source.
+        Diverged: the loss of a teacher is not finite.
+    """
     process.begin()
     params = parameters.load()
     settings = pool_settings(params, pool)
@@ -41,7 +49,11 @@ def run(pool: str) -> None:
 
     jobs = {
         f"teacher {pool} {network} {index}": Job(
-            data=folder, settings=settings.of_one(network), network=network, index=index
+            # without the pool's other networks and its count, so that one more teacher leaves this one finished
+            data=folder,
+            settings=settings.of_one(network),
+            network=network,
+            index=index,
         )
         for network in settings.networks
         for index in range(settings.count)

@@ -34,6 +34,9 @@ def run(sets: str, target: str) -> None:
     Args:
         sets: ``distilled`` or ``baseline``.
         target: name of the target dataset.
+
+    Raises:
+        BadInput: the target's images have another shape than the dataset's.
     """
     process.begin()
     params = parameters.load()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def run() -> None:
-    """Trains a student for every network and seed and writes the out of the stage."""
+    """Trains a student on all training images for every network and seed, and writes the out of the stage."""
     process.begin()
     params = parameters.load()
     common = params.fields("evaluate", EvaluateCommon)

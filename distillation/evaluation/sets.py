@@ -77,7 +77,10 @@ class Whole:
     """All real training images: the ceiling of every table."""
 
     def images(self, data: RealSet, kind: str) -> Images:
-        """Returns the images with their hard labels, encoded batch by batch: as float32, all would need four times the memory."""
+        """Returns the images with their hard labels.
+
+        Each batch is encoded when it is used: all images as float32 would need four times the memory.
+        """
         split = data.train
         return lambda index: (data.encode(split.images[index]), split.labels[index.to(split.labels.device)]), len(split)
 

@@ -1,4 +1,7 @@
-"""Assessment of sets under one model: a member of a pool, or a random network of the same name."""
+"""Assessment of sets under one model: a member of a pool, or a network with random weights of the same name.
+
+It is the work of the stage assess: a Job, and ``measure``, a function of a Job.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +33,13 @@ RECORD = "record.json"
 
 @dataclass(frozen=True)
 class Model:
-    """The ``index``-th network named ``word`` at the epoch ``kept``, or with random weights if that is ``fresh``."""
+    """A network under which sets are assessed; its text, as in ``ConvNet/0/last``, is a column of ``rows.csv``.
+
+    Attributes:
+        word: network name.
+        index: its number among the networks of that name.
+        kept: an entry of the pool's ``keep``; ``fresh``: it has random weights.
+    """
 
     word: str
     index: int
@@ -46,10 +55,10 @@ class Job:
 
     Attributes:
         data: the folder of the RealSet that the sets are compared with.
-        sets: files of the sets by name.
+        sets: files of the sets by name: ``distilled`` and perhaps ``control``. Random images are added to them.
         pool: the file of the pool.
-        model: a member of it, or a random network of the same name.
-        real: real images of each class, at most.
+        model: a member of the pool, or a random network with the name of one.
+        real: real images of each class that the sets are compared with, or as many as it has.
         chunk: images that pass through the network together.
     """
 
@@ -62,14 +71,14 @@ class Job:
 
 
 def models_of(pool: Pool, fresh: int) -> list[Model]:
-    """Returns the Models of a Pool, and ``fresh`` random ones of each of its network names."""
+    """Returns the Models of all members of a Pool, then ``fresh`` random ones of each of its network names."""
     members = [Model(member.word, member.index, member.kept) for member in pool.members]
     words = dict.fromkeys(model.word for model in members)
     return [*members, *(Model(word, index, "fresh") for word in words for index in range(fresh))]
 
 
 def require_compatible(pool: Pool, data: RealSet) -> None:
-    """Raises BadInput if ``pool`` has other classes or input shapes than ``data``."""
+    """Raises BadInput if ``pool`` has other classes, channels or pixels than ``data``."""
     where = f"evaluate.assess.teachers has {pool.info['pool']!r}, whose models"
     if pool.classes != data.classes:
         raise BadInput(f"{where} know other classes than the dataset's: what they say of its images means nothing.")
@@ -81,14 +90,22 @@ def require_compatible(pool: Pool, data: RealSet) -> None:
 
 
 def measure(job: Job, task: Task, device: str) -> None:
-    """Assesses under the model of ``job``, class by class, resuming from the last checkpoint.
+    """Assesses all sets of ``job`` under its model, class by class, resuming from the last checkpoint.
 
-    The task's record is a list of ``set``, ``assessment`` and ``value``. The value is None if it is undefined: features of a
-    network without any, diversity of single images.
+    Writes ``record.json`` into the result of the task: a list of mappings with ``set``, ``assessment`` and ``value``.
+    Distances and diversity are means over the classes. The value is None if it is undefined: features of a network without
+    any, diversity of classes with one image. Of a random network only the distances are recorded, with ``fresh_`` before
+    their names.
+
+    Args:
+        job: the model and the sets.
+        task: holds its checkpoints and its result.
+        device: as torch spells it, ``cpu`` or ``cuda:0``.
     """
     state, chunk = task.start(), job.chunk
     data = loaded(job.data, device)
     sets, pool = sets_of(job.sets, data), Pool(job.pool.parent, device)
+    # a fixed seed: every model compares every set with the same real images, so that distances differ by the sets alone
     real = data.sample([job.real] * len(data.classes), generator(0, "assess real"))
     network = _network(pool, job.model, data, real, chunk)
     images_of = {name: (pool.take(each.images, each.space), classes_of(each)) for name, each in sets.items()}
@@ -127,7 +144,18 @@ def measure(job: Job, task: Task, device: str) -> None:
 def _distances(
     network: "Network | Foreign", images: Tensor, sets: Mapping[str, tuple[Tensor, Tensor]], label: int, chunk: int
 ) -> dict[str, dict[str, float | None]]:
-    """Returns the measures of one class by set: the set's images of that class against the real ``images``."""
+    """Returns the measures of one class: the images of each set against real images.
+
+    Args:
+        network: the model.
+        images: real images (N, C, H, W) of the class, as the model takes them.
+        sets: images, as the model takes them, and their classes, by the name of the set.
+        label: the class.
+        chunk: images that pass through the network together.
+
+    Returns:
+        Values by measure, by set. A set without images of the class is left out.
+    """
     real_gradients = gradients(network, images, label, chunk)
     real = features(network, images, chunk) if has_features(network) else None
     values = {}
@@ -165,9 +193,10 @@ def _network(pool: Pool, model: Model, data: RealSet, real: Sequence[Tensor], ch
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     if norms:
         for module in norms:
-            module.momentum = None  # the mean over the chunks
+            module.momentum = None  # the mean over the chunks, in place of a moving average
         few = [indices[place : place + 1] for place in range(SETTLING) for indices in real]  # classes in turn
         images = _real(data, torch.cat(few), pool)
+        # chunks of nearly equal size: the mean over them weighs all images alike
         with torch.no_grad():
             for part in images.tensor_split(-(-len(images) // chunk)):
                 network(part)
@@ -175,5 +204,6 @@ def _network(pool: Pool, model: Model, data: RealSet, real: Sequence[Tensor], ch
 
 
 def _real(data: RealSet, indices: Tensor, pool: Pool) -> Tensor:
+    """Returns the training images at ``indices`` as the networks of the pool take them."""
     images = data.train.images[indices.to(data.train.images.device)]
     return pool.take(data.encode(images), data.space)

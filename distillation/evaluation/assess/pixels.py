@@ -7,12 +7,20 @@ from distillation.evaluation.assess.features import mean_of, spread
 
 
 def statistics(raw: Tensor, labels: Tensor) -> dict[str, float | None]:
-    """Returns statistics by name of raw images (N, C, H, W) of the classes ``labels`` (N,), nothing clamped.
+    """Computes statistics of images without any network.
 
-    ``pixel_mean`` and (population) ``pixel_std`` of all values; ``outside``, percent of values below 0 or above 1, beyond any
-    real pixel; ``total_variation``, the mean absolute difference of neighbouring pixels (the anisotropic one of Rudin et al.
-    1992, an edge); ``pixel_diversity``, the mean Euclidean distance between two images of a class, mean over the classes,
-    None if no class has two.
+    Args:
+        raw: raw images (N, C, H, W), not clamped.
+        labels: their classes (N,).
+
+    Returns:
+        By name:
+
+        - ``pixel_mean`` and ``pixel_std`` (population) of all values;
+        - ``outside``: percent of values below 0 or above 1, which no real pixel has;
+        - ``total_variation``: mean absolute difference of two neighbouring pixels, horizontal or vertical (anisotropic);
+        - ``pixel_diversity``: mean Euclidean distance between two images of a class, mean over the classes; None if no class
+          has two images.
     """
     mean = _mean(raw)
     steps = [raw.diff(dim=dim).abs() for dim in (2, 3)]

@@ -9,10 +9,20 @@ from distillation.networks.chunks import in_chunks
 
 @torch.no_grad()
 def semantics(network: nn.Module, images: Tensor, labels: Tensor, chunk: int) -> dict[str, float]:
-    """Returns measures of the predictions on images (N, C, H, W) of the classes ``labels`` (N,).
+    """Computes measures of a network's predictions on images.
 
-    ``accuracy`` is in percent, ``cross_entropy`` the mean of -log p, ``entropy`` that of the predicted probabilities, in nats.
-    The class is that of the image, not a soft label: on its own labels every teacher is right.
+    They are compared with the class that an image was made for, not with soft labels: a teacher that gave the soft labels
+    would agree with them by construction.
+
+    Args:
+        network: module from images to logits, in eval mode.
+        images: (N, C, H, W), as the network takes them.
+        labels: their classes (N,).
+        chunk: images that pass through the network together.
+
+    Returns:
+        By name: ``accuracy`` in percent; ``cross_entropy``, the mean of -log p of the class; ``entropy``, the mean entropy of
+        the predicted probabilities. The latter two are in nats.
     """
     logits = in_chunks(network, images, chunk).double()
     logs = logits.log_softmax(1)

@@ -13,18 +13,24 @@ from distillation.runtime.random import generator
 
 
 def classes_of(distilled: DistilledSet) -> Tensor:
-    """Returns the class numbers (N,) of a set that has such."""
+    """Returns the class numbers (N,) int64 of a set whose images have classes, as all sets that are assessed do."""
     assert distilled.labels is not None
     return distilled.labels
 
 
 def sets_of(files: Mapping[str, Path], data: RealSet) -> dict[str, DistilledSet]:
-    """Loads the DistilledSets of ``files`` by name, ``distilled`` among them, and adds ``random`` for reference.
+    """Loads the sets that are assessed, and adds random training images for reference.
 
-    ``random`` has as many random training images of each class, with their own labels.
+    Args:
+        files: files of DistilledSets by name, ``distilled`` among them.
+        data: the dataset that was distilled.
+
+    Returns:
+        The sets by name, on the device of ``data``. The additional ``random`` has as many images of each class as
+        ``distilled``, with their own labels. They are the same for every set and model.
 
     Raises:
-        BadInput: the set has other classes than ``data``, or a class has too few images.
+        BadInput: the set has other classes than ``data``, or more images of a class than ``data``.
     """
     device = data.train.labels.device
     sets = {name: DistilledSet.load(path, device) for name, path in files.items()}

@@ -1,4 +1,4 @@
-"""The settings of assess."""
+"""The settings of the section evaluate.assess."""
 
 from pydantic import Field, field_validator
 
@@ -10,8 +10,8 @@ class Measuring(Section):
     """The settings of the measures.
 
     Attributes:
-        fresh: random networks of each network name of the pool.
-        real: real images of each class, or as many as it has.
+        fresh: number of networks with random weights for each network name of the pool; 0: none.
+        real: real images of each class that the sets are compared with, or as many as it has; at least 2.
         chunk: images that pass through a network together.
     """
 
@@ -21,7 +21,11 @@ class Measuring(Section):
 
 
 class Assess(Measuring):
-    """``teachers``: the pools under which the set is assessed, each in a stage of its own."""
+    """The section ``evaluate.assess``.
+
+    Attributes:
+        teachers: the pools under which the set is assessed, each in a stage of its own.
+    """
 
     teachers: list[str]
 

@@ -22,7 +22,19 @@ def write(
     judges: Sequence[Model],
     tasks: Sequence[Task],
 ) -> None:
-    """Writes the measures of all ``judges``' finished tasks; rows of the images alone name no model."""
+    """Writes the out of the stage assess.
+
+    ``rows.csv`` has a row for each set, assessment and model; those of pixels have no model. ``metrics.json`` holds the mean
+    of each assessment over the models, of the distilled set alone. ``info.json`` names pool and settings.
+
+    Args:
+        out: an empty folder.
+        pool: name of the pool.
+        settings: the section, for the record.
+        sets: the assessed sets, by name.
+        judges: the models.
+        tasks: their finished tasks, in the same order.
+    """
     rows = [
         {"set": name, "assessment": key, "model": "", "value": value}
         for name, images in sets.items()
