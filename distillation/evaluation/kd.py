@@ -42,9 +42,9 @@ class Job:
     Attributes:
         data: the folder of the target's RealSet, whose test split the student is tested on.
         teachers: the pool's file of weights; the pool's first network is the teacher.
-        images_from: the folder of the RealSet that ``source`` chooses images of, and whose space they are in.
+        images_from: the folder of the RealSet that was distilled, or whose images ``source`` chooses.
         source: the images that both networks are given; Noise draws every batch anew.
-        kind: how pre-training used the labels of these images, which are not read here; None for Noise.
+        kind: how pre-training used the labels of these images, which are not learnt here; None for Noise.
         start: the Task that pre-trains the student; None: it starts from scratch.
         settings: the section ``evaluate.kd``.
         network: network name of the student.

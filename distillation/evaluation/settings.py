@@ -13,7 +13,7 @@ from distillation.params import Params, Section, shown
 from distillation.runtime.errors import BadInput
 from distillation.training.settings import LabelSettings, LessonSettings, OnlineSettings, RegressionSettings
 
-# The losses that a kind of labels allows in the protocol standard: l1 and mse compare logits, ce needs probabilities.
+# The losses that a kind of labels allows in the protocol standard: ce takes classes or probabilities, l1 and mse vectors.
 LOSSES = {"hard": ("ce",), "soft": ("ce",), "logits": ("l1", "mse")}
 # The evaluation pools of the official code of DC and DM, in their order, without the default tokens of a word.
 NETWORK_SETS = {

@@ -1,1 +1,1 @@
-"""Labels of images by a pool of teachers."""
+"""Relabelling: labels of the distilled images by a pool of teachers, kind by kind, and their control."""

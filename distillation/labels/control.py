@@ -1,4 +1,7 @@
-"""The control of relabelling: random real images that get the same labels as the distilled ones."""
+"""The control of relabelling: random real images that the same teachers label in the same way as the distilled ones.
+
+What students reach on the distilled set beyond the control is what distillation adds to the teachers' labels.
+"""
 
 from typing import cast
 
@@ -12,13 +15,19 @@ from distillation.runtime.random import generator
 
 
 def control(distilled: DistilledSet, data: RealSet) -> DistilledSet:
-    """Draws real training images that stand beside a distilled set: as many of each class, or in all if it has no labels.
+    """Draws the control of a distilled set: different real training images, which are yet to be labelled.
 
-    All are different; the draw depends on the seed of ``distilled`` alone.
+    The draw is named by the seed of the distilled set, and so the same for every kind of labels.
+
+    Args:
+        distilled: the set.
+        data: the dataset that was distilled, whose images are in memory or in files.
 
     Returns:
-        A set in the space of ``distilled``, class by class, with the images' real labels (None if ``distilled`` has none)
-        and without targets. Its record is that of ``distilled``, but for the method: ``random``.
+        A set with as many images of each class as ``distilled``, class by class, or as many in all if its images have no
+        classes. They are on the device of ``data``, in the space of ``distilled``, with their real classes (None if
+        ``distilled`` has none) and without targets. The record is that of ``distilled``, but for ``method``, which is
+        ``random``, and for ``pixels`` and ``image_bytes``, which are left out.
 
     Raises:
         BadInput: there are fewer training images, in all or of a class, than ``distilled`` has.
@@ -32,7 +41,7 @@ def control(distilled: DistilledSet, data: RealSet) -> DistilledSet:
 
 
 def _random(distilled: DistilledSet, data: RealSet, draws: torch.Generator) -> Tensor:
-    """Returns the indices of different random training images, as many as the set has of each class, or in all."""
+    """Returns the indices (N,) int64, on the CPU, of different random training images; see ``control``."""
     if distilled.labels is None:
         if len(distilled.images) > len(data.train):
             raise BadInput(

@@ -1,4 +1,4 @@
-"""The labelling of a set by a pool: the arguments of every kind of labels, and shared parts."""
+"""The labelling of a set by a pool: the arguments of every kind of labels, and what several kinds share."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,12 +20,12 @@ Files = dict[str, tuple[dict[str, Tensor], dict]]  # tensors and record of a fil
 
 @dataclass(frozen=True, kw_only=True)
 class Labelling:
-    """The arguments of a kind of labels.
+    """The arguments of the function ``label`` of every kind.
 
     Attributes:
         pool: the teachers.
-        settings: of the kind.
-        stored: finished tasks that stored labels before, by their label.
+        settings: the section of the kind.
+        stored: the finished tasks of the kind's ``jobs``, by their label; empty for kinds without jobs.
     """
 
     pool: Pool
@@ -33,21 +33,45 @@ class Labelling:
     stored: Mapping[str, Task] = field(default_factory=dict)
 
     def predictions(self, distilled: DistilledSet, output: Callable[[Tensor], Tensor]) -> Tensor:
-        """Applies ``output`` to the pool's logits (N, K) for the images of a set, by ``settings.pick``; see ``predict``."""
+        """Applies ``output`` to the pool's logits for the images of a set; the mean or the first teacher, by ``settings.pick``.
+
+        Args:
+            distilled: the set.
+            output: function of one teacher's logits (N, K).
+
+        Returns:
+            What ``output`` returns, averaged over the teachers; see ``predict.predictions``.
+        """
         return predictions(self.pool, distilled.images, distilled.space, cast("Picked", self.settings).pick, output)
 
 
 def beside(distilled: DistilledSet, kind: str, settings: Section, content: Mapping[str, Tensor]) -> DistilledSet:
-    """Returns the set without targets, with the byte count of ``content``: labels of ``kind`` in a file of their own."""
+    """Returns a set whose labels are a file of their own: without targets, and with a record of that file.
+
+    Args:
+        distilled: the set.
+        kind: ``online`` or ``fkd``.
+        settings: the section of the kind, recorded as ``labelling``: students need its temperature.
+        content: the tensors of the file, whose size is recorded as ``label_bytes``.
+    """
     size = sum(tensor.numel() * tensor.element_size() for tensor in content.values())
     info = {**distilled.info, "labels": kind, "labelling": settings.model_dump(), "label_bytes": size}
     return replace(distilled, targets=None, info=info)
 
 
 def about(pool: Pool, distilled: DistilledSet, kind: str, settings: Section) -> dict:
-    """Returns the record of the labels: teachers, their test accuracy, and their agreement with the images' own classes.
+    """Returns the record of who labels a set, which is stored with it and shown in the report.
 
-    Both are in percent, and None if the pool has no classes or the images have none.
+    Args:
+        pool: the teachers.
+        distilled: the set, with the images that teachers see.
+        kind: the kind of labels, ``relabel.kind``.
+        settings: the section of the kind.
+
+    Returns:
+        ``pool`` (its name); ``networks``, names of the teachers that label; ``accuracy``, the mean of their test accuracies
+        in percent, None if none has any; ``agreement``, percent of the images to which they give the class that the image
+        was made for, None for the kind features and for images without classes.
     """
     pick = "one" if kind == "features" else cast("Picked", settings).pick
     members = picked(pool, pick)

@@ -23,12 +23,21 @@ M = TypeVar("M", bound=nn.Module)
 def predictions(
     pool: "Pool", images: Tensor, space: "Space", pick: str, output: Callable[[Tensor], Tensor], chunk: int = 512
 ) -> Tensor:
-    """Applies ``output`` to the logits (N, K) for images (N, C, H, W) in ``space``.
+    """Computes the predictions of a pool, in eval mode and float32.
 
-    The result is the mean over the pool's members (``pick`` is ``mean``), or that of its first (``one``).
+    Args:
+        pool: the teachers.
+        images: (N, C, H, W) in ``space``.
+        space: the Space of the images; they are mapped to that of the pool.
+        pick: ``mean``: over all members of the pool; ``one``: the first alone.
+        output: function of one member's logits (N, K), applied before the mean: the identity or a softmax.
+        chunk: images that pass through a network together.
+
+    Returns:
+        What ``output`` returns, as its mean over the members.
 
     Raises:
-        BadInput: the pool was trained on images of another shape.
+        BadInput: the pool takes images of another shape.
     """
     images = _given(pool, images, space)
     networks = [pool.network(member) for member in picked(pool, pick)]
@@ -38,7 +47,7 @@ def predictions(
 
 @torch.no_grad()
 def features(pool: "Pool", images: Tensor, space: "Space", chunk: int = 512) -> Tensor:
-    """Returns features (N, F) of images under the pool's first network.
+    """Computes the features (N, F) of images under the pool's first network; arguments are those of ``predictions``.
 
     Raises:
         BadInput: the images have another shape, or the network has no features.
@@ -57,10 +66,18 @@ def picked(pool: "Pool", pick: str) -> "list[Member]":
 def teacher_logits(
     pool: "Pool", space: "Space", pick: str, mode: str, precision: str = "fp32"
 ) -> Callable[[Tensor], Tensor]:
-    """Returns a function of images (n, C, S, S) in ``space`` that computes the pool's logits (n, K), in float32.
+    """Builds the function by which teachers label the batches of a student, on the fly or to be stored.
 
-    They are the mean over its networks, or those of its first, by ``pick``. In ``mode`` train, batch norms use the statistics
-    of the batch, and leave alone those of their training.
+    Args:
+        pool: the teachers.
+        space: the Space of the images; they are mapped to that of the pool.
+        pick: ``mean``: logits averaged over all members; ``one``: those of the first.
+        mode: which statistics batch norms use: ``eval``: the running ones; ``train``: those of the batch.
+        precision: ``fp32`` or ``bf16``, of the forward passes.
+
+    Returns:
+        A function of images (n, C, S, S) that returns logits (n, K) float32, without gradients. In both modes it leaves the
+        running statistics as they were.
     """
     networks = [pool.network(member) for member in picked(pool, pick)]
     if mode == "train":
@@ -77,16 +94,17 @@ def teacher_logits(
 
 
 def by_the_batch(network: M) -> M:
-    """Returns a copy of a network whose batch norms use the statistics of the batch, and keep none of them."""
+    """Returns a copy of a network whose batch norms use the statistics of each batch, and never change the running ones."""
     network = copy.deepcopy(network)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.train().track_running_stats = False  # what it saw in training stays as it was
+            # train() chooses the statistics of the batch; without tracking, torch does not update the running ones by them
+            module.train().track_running_stats = False
     return network
 
 
 def _given(pool: "Pool", images: Tensor, space: "Space") -> Tensor:
-    """Maps images in ``space`` to the pool's inputs."""
+    """Maps images in ``space`` to the pool's inputs; raises BadInput, which names ``relabel.teacher``, for another shape."""
     if not pool.fits(images):
         raise BadInput(
             f"relabel.teacher is {pool.info['pool']!r}, which takes {pool.shape[0]} channels of {pool.shape[1]} px, but the "

@@ -27,23 +27,28 @@ def relabelled(
     settings: Section,
     stored: Mapping[str, Task],
 ) -> None:
-    """Writes the labelled set, its control and the files beside them, computed on the device of ``distilled``.
+    """Labels a set and its control, on the device of the set, and writes the out of the stage relabel.
+
+    The out has ``distilled.safetensors``; ``control.safetensors`` if a teacher labels and ``common.control`` is true; the
+    files that the kind puts beside them; ``info.json``; and ``metrics.json``, with the agreement if there is one.
 
     Args:
-        out: the folder.
-        distilled: the set.
-        common: the section ``relabel``.
+        out: an empty folder.
+        distilled: the set as the method left it.
+        common: the keys of the section ``relabel`` that all kinds share.
         kind: a module of ``kinds``.
-        settings: its section.
+        settings: the section of that kind.
         stored: the finished tasks of its jobs, by label.
 
     Raises:
-        BadInput: the pool has other classes than the set, or other inputs; the images cannot have that form.
+        BadInput: the pool has other classes than the set, or takes other images; there are too few real images for the
+            control; the images cannot be read from files of the form ``common.pixels``.
     """
     pool = None if common.kind == "keep" else _pool(distilled, common)
     sets, beside, teacher = _seen(distilled, common), {}, None
     if pool is not None:
         labelling = Labelling(pool=pool, settings=settings, stored=stored)
+        # of the distilled set alone: control and set have one teacher, and the control's agreement is stated nowhere
         teacher = about(pool, sets[paths.SET_FILE], common.kind, settings)
         for name, each in sets.items():
             labelled, more = kind.label(each, name, labelling)
@@ -63,7 +68,7 @@ def relabelled(
 
 
 def _pool(distilled: DistilledSet, common: RelabelCommon) -> Pool:
-    """Loads the pool that labels the set."""
+    """Loads the pool ``relabel.teacher``; raises BadInput if it has other classes than the set, unless it gives features."""
     pool = Pool(paths.POOLS / common.teacher, distilled.images.device)
     if common.kind != "features" and pool.classes != distilled.info["classes"]:
         raise BadInput(f"relabel.teacher is {common.teacher!r}, whose classes are not those of the distilled set.")
@@ -71,7 +76,10 @@ def _pool(distilled: DistilledSet, common: RelabelCommon) -> Pool:
 
 
 def _seen(distilled: DistilledSet, common: RelabelCommon) -> dict[str, DistilledSet]:
-    """Returns the set and its control, if a teacher labels one, by file, with the images that teachers and students see."""
+    """Returns the set and, if it is to have one, its control, by the names of their files.
+
+    Their images are those that teachers and students see: as they were made, or as they are read from image files.
+    """
     sets = {paths.SET_FILE: distilled}
     if common.control and common.kind != "keep":
         sets[paths.CONTROL_FILE] = control(distilled, RealSet.load(paths.DATASET, distilled.images.device))

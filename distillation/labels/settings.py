@@ -11,13 +11,21 @@ from distillation.params import Section
 
 
 class Picked(Section):
-    """``pick``: the mean over the pool's predictions, or its first teacher alone."""
+    """Which teachers of a pool label.
+
+    Attributes:
+        pick: ``mean``: all, and their predictions are averaged; ``one``: the first alone.
+    """
 
     pick: Literal["mean", "one"]
 
 
 class Probs(Picked):
-    """Probabilities of logits divided by ``temperature``."""
+    """Labels at a temperature.
+
+    Attributes:
+        temperature: what logits are divided by before softmax.
+    """
 
     temperature: Positive
 
@@ -37,8 +45,8 @@ class RelabelCommon(Section):
     """The settings of every kind.
 
     Attributes:
-        kind: a file of ``kinds``.
-        teacher: the pool.
+        kind: the kind of labels: the name of a file of ``kinds``.
+        teacher: name of the pool that labels; ``keep`` reads none.
         control: whether random real images are labelled too, if a teacher labels.
         pixels: the form of the images, which students and labelling teachers see: ``float`` as they were made, or as they are
             read from ``png`` or ``jpeg``; see ``data.stored.as_read``.

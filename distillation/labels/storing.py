@@ -1,4 +1,7 @@
-"""Storage of a pool's logits for every batch of many epochs: the labels of ``fkd``."""
+"""Storage of a pool's logits for every batch of many epochs: the labels of ``fkd``.
+
+The epochs are divided into spans, and each span of each set is one task. A run with more epochs reuses the finished spans.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,11 +29,12 @@ _SPAN = 10  # house: epochs of one task; more epochs later reuse the finished ta
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """The job of storing the labels of the epochs from ``first`` up to, without, ``end``.
+    """The job of drawing and labelling the batches of one span of epochs.
 
     Attributes:
-        distilled: the file of the set.
-        control_from: the folder of the RealSet, if the set's control is labelled in its place; else None.
+        distilled: the file of the distilled set.
+        control_from: the folder of the RealSet from which the control is drawn, if that is labelled in place of the set;
+            else None.
         pixels: the form of the images, see ``data.stored.as_read``.
         teachers: the file of the pool.
         flip: whether a mirrored image keeps its class.
@@ -38,8 +42,8 @@ class Job:
         pick: see ``predict.teacher_logits``.
         mode: as ``pick``.
         batch: images in a batch.
-        first: first epoch.
-        end: the epoch after the last.
+        first: first epoch of the span, counted from 0.
+        end: the epoch after its last.
     """
 
     distilled: Path
@@ -56,17 +60,26 @@ class Job:
 
 
 def spans(epochs: int) -> list[range]:
-    """Returns the ranges of epochs that are one task each."""
+    """Returns the ranges of epochs that are one task each: 0 to 9, 10 to 19 and so on up to ``epochs``."""
     return [range(first, min(first + _SPAN, epochs)) for first in range(0, epochs, _SPAN)]
 
 
 def label(name: str, span: range) -> str:
-    """Returns the label of the job that stores a span of epochs of the set ``name``."""
+    """Returns the label of the job that stores a span of epochs of the set in the file ``name``; ``stored`` reads it."""
     return f"relabel {name} epochs {span.start}-{span.stop - 1}"
 
 
 def store(job: Job, task: Task, device: str) -> None:
-    """Draws and labels every batch of the job's epochs, resuming between any two batches."""
+    """Draws and labels every batch of the job's epochs, resuming from the last checkpoint.
+
+    Writes ``labels.safetensors`` into the result of the task, with the tensors of ``teacher_batches.packed`` for each epoch,
+    named ``EPOCH/NAME``.
+
+    Args:
+        job: set, teachers and epochs.
+        task: holds its checkpoints and its result.
+        device: as torch spells it, ``cpu`` or ``cuda:0``.
+    """
     images = DistilledSet.load(job.distilled, device)
     if job.control_from:
         images = control(images, loaded(job.control_from, device))
@@ -79,7 +92,7 @@ def store(job: Job, task: Task, device: str) -> None:
 
 
 def _labelled(task: Task, lesson: OnlineBatches, epochs: range) -> dict[str, Tensor]:
-    """Returns all stored tensors of ``epochs``, by name."""
+    """Draws and labels the batches of ``epochs``; returns all tensors to be stored, by name."""
     steps = [(epoch, place) for epoch in epochs for place in range(lesson.steps)]
     done: list[dict[str, Tensor]] = []
 
@@ -98,7 +111,7 @@ def _labelled(task: Task, lesson: OnlineBatches, epochs: range) -> dict[str, Ten
         total=len(steps),
         unit="batch",
     )
-    content = {}
+    content = {}  # an epoch is joined: a student then reads seven tensors an epoch, not seven a batch
     for i, epoch in enumerate(epochs):
         batches = done[i * lesson.steps : (i + 1) * lesson.steps]
         content |= {f"{epoch}/{name}": torch.cat([batch[name] for batch in batches]) for name in batches[0]}
@@ -106,7 +119,15 @@ def _labelled(task: Task, lesson: OnlineBatches, epochs: range) -> dict[str, Ten
 
 
 def stored(tasks: Mapping[str, Task], name: str) -> dict[str, Tensor]:
-    """Returns all tensors, by name, of the finished tasks (by label) of the set ``name``."""
+    """Joins the stored labels of one set.
+
+    Args:
+        tasks: finished tasks of jobs of this module, by label.
+        name: the name of the set's file, as given to ``label``.
+
+    Returns:
+        The tensors of all its epochs, by name.
+    """
     content = {}
     for each, task in tasks.items():
         if each.startswith(f"relabel {name} "):

@@ -1,7 +1,8 @@
-"""Batches of a set's images as a student gets them, with a teacher's logits for exactly these.
+"""Batches of a set's images as a student gets them, with a teacher's logits for exactly these: the lessons of a student.
 
-Logits are computed on the fly, or stored (FKD, Shen and Xing, ECCV 2022). Both use the same named generators: StoredBatches
-replays the batches of an OnlineBatches named ``fkd``.
+Logits are computed on the fly (OnlineBatches) or read (StoredBatches; FKD, Shen and Xing, ECCV 2022). What is read was drawn
+and labelled by an OnlineBatches named ``fkd``, see ``storing``. Both classes are a ``training.loop.Lesson``, and have
+``count``, the number of images of an epoch.
 """
 
 import math
@@ -31,6 +32,8 @@ STORED = torch.float16  # of logits, as published
 
 class OnlineBatches:
     """Batches that are drawn and labelled when they are used.
+
+    Any batch can be drawn at any time, since its generators are named by epoch and place: no state has to be saved.
 
     Args:
         images: (N, C, S, S), in ``space``.
@@ -72,29 +75,39 @@ class OnlineBatches:
         return index, draw(len(index), self.images.shape[2], self.views, self.flip, draws)
 
     def labelled(self, index: Tensor, view: View) -> tuple[Tensor, Tensor]:
-        """Returns images under a View, and their logits."""
+        """Returns images (n, C, S, S) under a View, and their logits (n, K).
+
+        Args:
+            index: indices (n,) of the images in the set.
+            view: their augmentation, as ``drawn`` returns it.
+        """
         seen = show(self.images[index.to(self.images.device)], view, self.pad_value)
         return seen, self.logits_of(seen)
 
 
 class StoredRecord(valid.Record):
-    """What is read of the record of stored labels: the number of epochs, and images in a batch."""
+    """What is read of the record of a file of stored labels.
+
+    Attributes:
+        epochs: number of stored epochs.
+        batch: images in a batch.
+    """
 
     epochs: int = Field(ge=1)
     batch: int = Field(ge=1)
 
 
 class StoredBatches:
-    """Batches that were drawn and labelled before.
+    """Batches that were drawn and labelled before. One epoch of them is in memory at a time.
 
     Args:
-        images: (N, C, S, S), in ``space``.
+        images: (N, C, S, S), in ``space``: those that were labelled.
         space: of the images.
-        path: the file of labels.
-        epochs: epochs that are needed.
+        path: the file of stored labels.
+        epochs: number of epochs that a student trains.
 
     Raises:
-        BadInput: fewer are stored, or the file is damaged; an epoch is checked when it is read.
+        BadInput: fewer epochs are stored, or the file is damaged. Each epoch is checked when it is first read.
     """
 
     def __init__(self, images: Tensor, space: "Space", path: Path, epochs: int) -> None:
@@ -127,6 +140,7 @@ class StoredBatches:
         """Raises BadInput unless the tensors of an epoch are those of batches of the images."""
         count, side = self.count, self.images.shape[2]
         last = torch.arange(count) // self.batch  # of the batches, the last may be shorter
+        # partners are indices in a batch: the last batch, if it is shorter, has fewer
         room = torch.where(last == self.steps - 1, count - self.batch * (self.steps - 1), self.batch)
         classes = content["logits"].shape[-1:]
         expected = {  # shape, least and greatest number
@@ -146,6 +160,7 @@ class StoredBatches:
                 raise BadInput(f"{subject} has {name} that are not those of {count} images of {side} px.")
 
     def _batch(self, place: int) -> tuple[Tensor, View, Tensor]:
+        """Returns indices (n,), View and logits (n, K) float16 of the batch at a place of the present epoch."""
         part = slice(place * self.batch, (place + 1) * self.batch)
         index, boxes, mirror, partners, logits = (self.content[name][part] for name in _OF_IMAGES)
         weight, window = (self.content[name][place] for name in _OF_BATCHES)
@@ -176,5 +191,13 @@ def packed(index: Tensor, view: View, logits: Tensor) -> dict[str, Tensor]:
 
 
 def labels_of(path: Path, kind: str) -> Path | None:
-    """Returns the file of labels beside a set: the teachers themselves (online), or their stored logits (fkd)."""
+    """Returns the file of labels beside a set.
+
+    Args:
+        path: the file of the set.
+        kind: the recorded kind of its labels.
+
+    Returns:
+        The file of the teachers themselves (online), or of their stored logits (fkd); None for kinds stored with the images.
+    """
     return {"online": path.with_name(TEACHERS), "fkd": path.with_suffix(".labels.safetensors")}.get(kind)

@@ -1,8 +1,13 @@
-"""One file per kind of labels for distilled images.
+"""One file per kind of labels for distilled images; ``relabel.kind`` picks one by its file name.
 
-A kind's file defines ``Settings`` (its section of params.yaml) and ``label``, a function of a DistilledSet, its name and a
-``labelling.Labelling`` that returns the labelled set and the files beside it: (tensors, record) by name. If labels take
-long, ``jobs`` returns the jobs of its ``store`` that must be finished first.
+A kind's file defines
+
+- ``Settings``: its section of params.yaml;
+- ``label(distilled, name, labelling)``, but for ``keep``: a function of a DistilledSet, the name of its file and a
+  ``labelling.Labelling``. It returns the labelled set, and tensors and record of each file beside it by that file's name.
+  It is called for the set, and for its control;
+- ``jobs`` and ``store``, only if labels take long: ``jobs`` returns the jobs, by label, whose work is ``store``. They are
+  finished before ``label`` is called, see ``fkd``.
 """
 
 from types import ModuleType
@@ -12,7 +17,7 @@ from distillation.runtime.errors import BadInput
 
 
 def names() -> list[str]:
-    """Lists the kinds."""
+    """Lists the names of the kinds."""
     return variants.names(__name__)
 
 

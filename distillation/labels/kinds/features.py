@@ -9,10 +9,14 @@ from distillation.params import Section
 
 
 class Settings(Section):
-    """Features of the pool's first network: those of several networks have no mean."""
+    """Has no settings: features are those of the pool's first network, since those of several networks have no mean."""
 
 
 def label(distilled: DistilledSet, name: str, labelling: Labelling) -> tuple[DistilledSet, Files]:
-    """The set with features (N, F) as targets."""
+    """Returns the set with features (N, F) float32 as targets; its classes, if it has any, stay.
+
+    Raises:
+        BadInput: the pool takes images of another shape, or its first network has no features.
+    """
     targets = features(labelling.pool, distilled.images, distilled.space)
     return replace(distilled, targets=targets, info={**distilled.info, "labels": "features"}), {}

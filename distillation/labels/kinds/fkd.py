@@ -17,14 +17,30 @@ store = storing.store  # the work of its ``jobs``
 
 
 class Settings(Online, ViewSettings):
-    """The batches that are labelled, and their epochs."""
+    """The section ``relabel.fkd``: which batches are drawn and labelled.
+
+    Attributes:
+        epochs: number of epochs that are stored, the most that a student can train.
+        batch: images of a batch.
+    """
 
     epochs: Count
     batch: Count
 
 
 def jobs(settings: Settings, pool: Path, flip: bool, control: bool, pixels: Form) -> dict[str, storing.Job]:
-    """Returns, by label, the jobs that store the labels of the set and, with ``control``, of its control; see ``storing``."""
+    """Returns the jobs that store the labels, a job for each span of epochs of each set; see ``storing``.
+
+    Args:
+        settings: the section ``relabel.fkd``.
+        pool: the folder of the pool.
+        flip: whether a mirrored image keeps its class.
+        control: whether the set's control is labelled, too.
+        pixels: the form of the images, see ``data.stored.as_read``.
+
+    Returns:
+        Jobs by label; those of one set begin with ``relabel`` and the set's file.
+    """
     views = ViewSettings(**{name: getattr(settings, name) for name in ViewSettings.model_fields})
     return {
         storing.label(name, span): storing.Job(
@@ -46,7 +62,13 @@ def jobs(settings: Settings, pool: Path, flip: bool, control: bool, pixels: Form
 
 
 def label(distilled: DistilledSet, name: str, labelling: Labelling) -> tuple[DistilledSet, Files]:
-    """The set without targets, and the file of its stored labels."""
+    """Returns the set without targets, and the file of its stored labels: the results of all its jobs, joined.
+
+    Args:
+        distilled: the set, or its control.
+        name: the name of its file, by which the results in ``labelling.stored`` are found.
+        labelling: pool, settings and the finished tasks of ``jobs``.
+    """
     content = storing.stored(labelling.stored, name)
     record = labelling.settings.model_dump()
     file = labels_of(Path(name), "fkd")

@@ -10,6 +10,10 @@ __all__ = ["Settings", "label"]
 
 
 def label(distilled: DistilledSet, name: str, labelling: Labelling) -> tuple[DistilledSet, Files]:
-    """The set with the pool's predicted classes (N,) for its labels."""
+    """Returns the set with the classes (N,) int64 that the pool predicts in place of those it was made for.
+
+    Raises:
+        BadInput: the pool takes images of another shape.
+    """
     labels = labelling.predictions(distilled, lambda logits: logits).argmax(1)
     return replace(distilled, labels=labels, targets=None, info={**distilled.info, "labels": "hard"}), {}

@@ -10,6 +10,10 @@ __all__ = ["Settings", "label"]
 
 
 def label(distilled: DistilledSet, name: str, labelling: Labelling) -> tuple[DistilledSet, Files]:
-    """The set with logits (N, K) as targets."""
+    """Returns the set with the pool's logits (N, K) float32 as targets; its classes, if it has any, stay.
+
+    Raises:
+        BadInput: the pool takes images of another shape.
+    """
     targets = labelling.predictions(distilled, lambda logits: logits)
     return replace(distilled, targets=targets, info={**distilled.info, "labels": "logits"}), {}

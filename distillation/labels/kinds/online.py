@@ -12,6 +12,9 @@ __all__ = ["Settings", "label"]
 
 
 def label(distilled: DistilledSet, name: str, labelling: Labelling) -> tuple[DistilledSet, Files]:
-    """The set without targets, and the file of the teachers that label it."""
+    """Returns the set without targets, and the file of the teachers that label it.
+
+    The file has the form of a pool's, and holds only the teachers that ``pick`` names.
+    """
     content, record = labelling.pool.part(picked(labelling.pool, cast("Settings", labelling.settings).pick))
     return beside(distilled, "online", labelling.settings, content), {FILE: (content, record)}

@@ -11,7 +11,13 @@ __all__ = ["Settings", "label"]
 
 
 def label(distilled: DistilledSet, name: str, labelling: Labelling) -> tuple[DistilledSet, Files]:
-    """The set with the softmax (N, K) of logits divided by the temperature as targets."""
+    """Returns the set with the softmax (N, K) of logits divided by the temperature as targets; its classes, if any, stay.
+
+    Of several teachers the probabilities are averaged, not the logits.
+
+    Raises:
+        BadInput: the pool takes images of another shape.
+    """
     temperature = cast("Settings", labelling.settings).temperature
     targets = labelling.predictions(distilled, lambda logits: (logits / temperature).softmax(1))
     return replace(distilled, targets=targets, info={**distilled.info, "labels": "soft"}), {}
