@@ -11,13 +11,13 @@ Shape = tuple[int | None, int | None]  # channels, and pixels of a side; None if
 
 
 def check(params: Params) -> Shape:
-    """Checks the sections.
+    """Checks the sections dataset, sources and targets.
 
     Returns:
-        The shape of the dataset's images.
+        The shape of the images of ``dataset``, as far as it is known before its files are read.
 
     Raises:
-        BadInput: a section is wrong.
+        BadInput: a section has a wrong key or value, or statistics that do not fit its images.
     """
     settings = params.section("dataset", DatasetSettings)
     _check_statistics("dataset", settings)
@@ -40,14 +40,22 @@ def _check_statistics(path: str, settings: DatasetSettings) -> None:
 
 
 def shape_of(settings: DatasetSettings) -> Shape:
-    """The shape of the images of a dataset with these settings."""
+    """The channels and pixels of the images of a dataset, from its settings or else from the catalogue; None if unknown."""
     native = facts(settings.name)
     channels = {"rgb": 3, "grey": 1, "auto": native.channels if native else None}[settings.colour]
     return channels, settings.pixels or (native.size if native else None)
 
 
 def settings_of(params: Params, source: str) -> DatasetSettings:
-    """The settings of ``dataset``, ``sources/NAME`` or ``targets/NAME``."""
+    """The settings of a dataset.
+
+    Args:
+        params: the parameters.
+        source: ``dataset``, ``sources/NAME`` or ``targets/NAME``, as ``teacher.<POOL>.source`` spells it.
+
+    Raises:
+        BadInput: there is no such section, or it is wrong.
+    """
     group, _, name = source.partition("/")
     return params.section(f"{group}.{name}", SourceSettings) if name else params.section("dataset", DatasetSettings)
 
@@ -58,7 +66,7 @@ def differ(one: Shape, other: Shape) -> bool:
 
 
 def described(shape: Shape) -> str:
-    """What is known of a shape in words, like ``3 channels of 32 px``."""
+    """What is known of a shape in words, like ``3 channels of 32 px``; empty if nothing is."""
     channels, size = shape
     known = [f"{channels} channel{'s' * (channels != 1)}"] if channels else []
     return " of ".join([*known, *([f"{size} px"] if size else [])])
@@ -68,9 +76,9 @@ def check_network(path: str, network: str, shape: Shape) -> None:
     """Raises BadInput if a network is unknown or does not fit the images, as far as their shape is known.
 
     Args:
-        path: the key that names the network, for the sentence.
-        network: name of the network.
-        shape: shape of the images.
+        path: dotted path of the setting that names the network, for the sentence.
+        network: network name.
+        shape: shape of the images. If a part of it is unknown, only the grammar of the name is checked.
     """
     channels, size = shape
     try:

@@ -17,7 +17,16 @@ _KEYS = [*_FIELDS, "protocols", "assess", "whole", "pretrain", "transfer", "kd",
 
 
 def check(params: Params, shape: Shape, pools: Pools) -> None:
-    """Raises BadInput if the section is wrong, or does not suit images of a ``shape``, the label kind or the ``pools``."""
+    """Checks the section evaluate, also against the labels that the set will have.
+
+    Args:
+        params: the parameters, whose other sections were checked.
+        shape: shape of the dataset's images.
+        pools: settings of every pool by its name.
+
+    Raises:
+        BadInput: a key or value is wrong, or does not suit the images, the kind of the labels or the pools.
+    """
     only(mapping(params, "evaluate"), _KEYS, "evaluate")
     common = params.fields("evaluate", EvaluateCommon)
     params.fields("evaluate", Draws)
@@ -40,10 +49,11 @@ def check(params: Params, shape: Shape, pools: Pools) -> None:
 
 
 def _protocols(params: Params) -> None:
+    """Raises BadInput if ``evaluate.protocols`` is wrong, or a protocol cannot train on the set's labels."""
     protocols = params.value("evaluate.protocols")
     if not isinstance(protocols, list) or any(protocols.count(p) > 1 for p in protocols):
         raise BadInput(f"evaluate.protocols must list each of {', '.join(PROTOCOLS)} at most once.")
-    for protocol in PROTOCOLS:
+    for protocol in PROTOCOLS:  # also those that are not chosen: their sections must be valid, like all others
         training_settings(params, protocol, "hard")
     for protocol in protocols:
         training_settings(params, protocol, _label_kind(params))
@@ -61,7 +71,10 @@ def _common_classes(params: Params) -> None:
 
 
 def _label_kind(params: Params) -> str:
-    """The kind of the set's labels, as far as the parameters determine it: ``features``, or ``hard`` for all with classes."""
+    """``features`` if the set will be labelled with features, which no protocol can train on, else ``hard``.
+
+    Other kinds need not be told apart here: the settings of every kind are checked in any case.
+    """
     kind = params.value("relabel.kind")
     return "features" if (_kind_of_method(params) if kind == "keep" else kind) == "features" else "hard"
 

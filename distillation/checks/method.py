@@ -14,7 +14,16 @@ from distillation.teachers.settings import PoolSettings
 
 
 def check(params: Params, shape: Shape, pools: Pools) -> None:
-    """Raises BadInput if the method cannot work on images of a ``shape`` or with its ``pools``."""
+    """Checks the section method.
+
+    Args:
+        params: the parameters, whose sections of datasets and teachers were checked.
+        shape: shape of the dataset's images.
+        pools: settings of every pool by its name.
+
+    Raises:
+        BadInput: a key or value is wrong, or the method cannot work on such images or with its pools.
+    """
     common, settings = _settings(params)
     method = methods.load(common.name).METHOD
     _, shard_common = of_a_shard(method, common, settings)
@@ -44,7 +53,7 @@ def _settings(params: Params) -> tuple[Common, Section]:
 
 
 def _enough(common: Common, dataset: str) -> None:
-    """Raises BadInput if a class of a published dataset certainly has too few images; of others the stage enough knows."""
+    """Raises BadInput if a class of a published dataset has too few images; other datasets are left to the stage enough."""
     entry = CATALOGUE[dataset]
     if (most := entry.smallest_class) and common.ipc > most:
         raise BadInput(
@@ -66,6 +75,7 @@ def _teacher(params: Params, method: type[Method], common: Common, settings: Sec
 
 
 def _knows_classes(params: Params, common: Common, pool: PoolSettings) -> None:
+    """Raises BadInput if the teachers certainly do not predict the classes of the dataset."""
     if not classifies(params, pool):
         raise BadInput(
             f"method.teacher is {common.teacher!r}, whose networks do not know the classes of the dataset, but {common.name} "
@@ -74,6 +84,7 @@ def _knows_classes(params: Params, common: Common, pool: PoolSettings) -> None:
 
 
 def _same_whitening(params: Params, common: Common, pool: PoolSettings) -> None:
+    """Raises BadInput if only one of dataset and source of the teachers is whitened."""
     if settings_of(params, pool.source).zca != params.value("dataset.zca"):
         raise BadInput(
             f"method.teacher is {common.teacher!r}, whose source, {pool.source}, has another zca than the dataset: "
@@ -105,6 +116,7 @@ def _guidance(params: Params, common: Common, shape: Shape, pool: PoolSettings) 
 
 
 def _weights(common: Common, pool: PoolSettings) -> None:
+    """Raises BadInput if weights by network do not name exactly the networks of the pool."""
     if isinstance(common.alpha, dict) and (unknown := common.alpha.keys() ^ set(pool.networks)):
         raise BadInput(
             f"method.alpha and teacher.{common.guidance.teacher}.networks must name the same networks; "
@@ -113,6 +125,7 @@ def _weights(common: Common, pool: PoolSettings) -> None:
 
 
 def _checkpoint(common: Common, pool: PoolSettings) -> None:
+    """Raises BadInput if guidance uses an epoch at which the pool keeps no weights."""
     if str(common.guidance.epoch) not in ("any", *map(str, pool.keep)):
         epochs = ", ".join(map(str, pool.keep))
         raise BadInput(
@@ -122,6 +135,7 @@ def _checkpoint(common: Common, pool: PoolSettings) -> None:
 
 
 def _distance(params: Params, common: Common, pool: PoolSettings) -> None:
+    """Raises BadInput if the teachers lack the classes, or the features, that the distance of guidance compares."""
     settings = common.guidance
     if settings.distance != "cos" and not classifies(params, pool):
         raise BadInput(

@@ -24,11 +24,19 @@ SIZED_FOR_DIGITS = {
 
 
 def notes(params: Params) -> Iterator[str]:
-    """Yields a sentence for each such value: sized for digits while another dataset is chosen, or counts that do not match."""
+    """Yields a sentence for each value that is valid but unlikely to be intended; the stage check prints them.
+
+    Such are values that are still sized for digits while another dataset is chosen, and a number of images of krr_st that is
+    not that of the baselines beside it.
+
+    Args:
+        params: the parameters, which passed ``check_all``.
+    """
     yield from _uneven(params)
     if params.value("dataset.name") == "digits":
         return
     variants = {"method": params.value("method.name"), "teacher.main": _at(params.values, "teacher.main.objective")}
+    # settings of a method or objective that is not chosen change nothing, and get no note
     for path, (small, published) in SIZED_FOR_DIGITS.items():
         section, _, variant = path.rpartition(".")[0].rpartition(".")
         if variants.get(section, variant) == variant and _at(params.values, path) == small:

@@ -12,7 +12,16 @@ from distillation.teachers.settings import PoolSettings
 
 
 def check(params: Params, shape: Shape, pools: Pools) -> None:
-    """Raises BadInput if the section is wrong, or if its pool cannot label images of a ``shape``."""
+    """Checks the section relabel.
+
+    Args:
+        params: the parameters, whose sections of datasets and teachers were checked.
+        shape: shape of the dataset's images.
+        pools: settings of every pool by its name.
+
+    Raises:
+        BadInput: a key or value is wrong, or the pool cannot give such labels to such images.
+    """
     only(mapping(params, "relabel"), [*RelabelCommon.model_fields, *kinds.names()], "relabel")
     common = params.fields("relabel", RelabelCommon)
     for kind in kinds.names():

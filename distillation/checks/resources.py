@@ -66,7 +66,16 @@ class Machine:
 
 
 def check(params: Params, pools: Pools, machine: Machine) -> None:
-    """Raises BadInput for the first thing that the machine cannot hold."""
+    """Compares what the stages must hold with what a machine has.
+
+    Args:
+        params: the parameters, which passed ``check_all``.
+        pools: settings of every pool by its name, as ``check_all`` returns them.
+        machine: bytes of memory and disk.
+
+    Raises:
+        BadInput: a need exceeds the machine; the sentence names the setting to lower.
+    """
     for need in needs(params, pools):
         if need.bytes > (available := getattr(machine, need.place)):
             raise BadInput(
@@ -76,7 +85,11 @@ def check(params: Params, pools: Pools, machine: Machine) -> None:
 
 
 def this_machine(compute: Compute) -> Machine:
-    """The Machine that ``compute.device`` selects here; a GPU that it lacks counts as the processor."""
+    """Measures the Machine that ``compute.device`` selects here.
+
+    Memory is that of the GPU, or for the CPU the machine's, but not more than the container's limit. A GPU that the machine
+    does not have counts as the CPU: this check is about sizes only. Disk is that of the repository's file system.
+    """
     index = int(compute.device.split(":")[1]) if ":" in compute.device else 0
     if compute.device != "cpu" and index < torch.cuda.device_count():
         memory = torch.cuda.get_device_properties(index).total_memory
@@ -86,7 +99,8 @@ def this_machine(compute: Compute) -> Machine:
 
 
 def _limits() -> Iterator[float]:
-    """The memory that the container of this process may use, if it is in one that has a limit."""
+    """Yields the limits of memory, in bytes, of this process's container; infinite if there is none."""
+    # cgroup 2, then cgroup 1
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
         file = Path("/sys/fs/cgroup") / name
         text = file.read_text().strip() if file.is_file() else ""
@@ -94,7 +108,7 @@ def _limits() -> Iterator[float]:
 
 
 def needs(params: Params, pools: Pools) -> Iterator[Need]:
-    """Yields what the stages hold, as far as the parameters determine it."""
+    """Yields a Need for each thing that the stages hold, as far as the parameters determine its size."""
     for source in _sources(params):
         yield from _dataset(params, source)
     for name, pool in pools.items():
@@ -106,14 +120,27 @@ def needs(params: Params, pools: Pools) -> Iterator[Need]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Extent:
-    """The least extent of a dataset: (channels, pixels, classes), and its training images (0: only its files tell)."""
+    """The least extent of a dataset, a lower bound where only its files tell.
+
+    Attributes:
+        shape: (channels, pixels of a side, classes); 1 channel and 2 classes if unknown.
+        count: number of training images; 0 if unknown.
+    """
 
     shape: tuple[int, int, int]
     count: int
 
 
 def _extent(settings: DatasetSettings, shape: Shape | None = None) -> _Extent | None:
-    """The extent of a dataset, with images of a ``shape`` if it is given; None if only its files tell the pixels."""
+    """The least extent of a dataset.
+
+    Args:
+        settings: its section.
+        shape: that of its images, if a pool converts them; None: as the settings have it.
+
+    Returns:
+        The extent; None if only the files tell how many pixels an image has.
+    """
     channels, pixels = shape or shape_of(settings)
     facts = CATALOGUE[settings.name]
     if pixels is None:
@@ -122,10 +149,12 @@ def _extent(settings: DatasetSettings, shape: Shape | None = None) -> _Extent | 
 
 
 def _sources(params: Params) -> list[str]:
+    """The names of all datasets, as ``settings_of`` takes them."""
     return ["dataset", *(f"{group}/{name}" for group in ("sources", "targets") for name in params.value(group))]
 
 
 def _dataset(params: Params, source: str) -> Iterator[Need]:
+    """The pixels of a dataset that is held in memory, at one byte a value; none for images that stay in files."""
     settings = settings_of(params, source)
     indexed = settings.form == "index" or (settings.form == "auto" and settings.name in INDEXED)
     if (extent_of := _extent(settings)) and not indexed:
@@ -145,6 +174,7 @@ def _network(
 
 
 def _pool(params: Params, name: str, pool: PoolSettings) -> Iterator[Need]:
+    """One teacher of each network in training, the stored weights of all, and the heads of a self-supervised objective."""
     objective, source = objectives.load(pool.objective), settings_of(params, pool.source)
     outline = _extent(source, objective.shape(pool, shape_of(source)))
     if outline is None:
@@ -161,7 +191,14 @@ def _pool(params: Params, name: str, pool: PoolSettings) -> Iterator[Need]:
 
 
 def _heads(training: dict[str, Any]) -> Iterator[tuple[str, int]]:
-    """The numbers of the widest layers and of the queue beside a self-supervised network, by the setting of their width."""
+    """Counts the numbers of the widest layers of the heads, and of the queue, of a self-supervised objective.
+
+    Args:
+        training: its settings; for one that has none of these keys, all counts are 0.
+
+    Yields:
+        The key of the setting that makes the layer wide, and how many numbers it takes.
+    """
     dim, hidden = training.get("dim", 0), training.get("hidden", 0)
     yield "hidden", hidden * dim * TRAINED
     yield "queue", training.get("queue", 0) * dim
@@ -170,6 +207,7 @@ def _heads(training: dict[str, Any]) -> Iterator[tuple[str, int]]:
 
 
 def _method(params: Params, pools: Pools) -> Iterator[Need]:
+    """The distilled images, in memory and on disk, and what the method itself holds at once (``Method.holds``)."""
     common, settings = params.fields("method", Common), settings_of(params, "dataset")
     if (dataset := _extent(settings)) is None:
         return
@@ -185,6 +223,7 @@ def _method(params: Params, pools: Pools) -> Iterator[Need]:
 
 
 def _students(params: Params) -> Iterator[Need]:
+    """One student of each network in training on the whole dataset, and the stored weights of all students."""
     common, dataset = params.fields("evaluate", EvaluateCommon), _extent(settings_of(params, "dataset"))
     if dataset is None:
         return
@@ -198,6 +237,7 @@ def _students(params: Params) -> Iterator[Need]:
 
 
 def _stored_labels(params: Params) -> Iterator[Need]:
+    """The logits that fkd stores: one for each class, image and epoch, of the set and perhaps of its control."""
     dataset = _extent(settings_of(params, "dataset"))
     if params.value("relabel.kind") == "fkd" and dataset:
         classes = dataset.shape[2]

@@ -9,10 +9,10 @@ from distillation.runtime.errors import BadInput
 
 
 def mapping(params: Params, path: str) -> dict[str, Any]:
-    """The mapping at a dotted path.
+    """Reads the mapping at a dotted path, such as ``teacher``.
 
     Raises:
-        BadInput: the value is no mapping.
+        BadInput: there is no such path, or its value is no mapping.
     """
     value = params.value(path)
     if not isinstance(value, dict):
@@ -21,10 +21,13 @@ def mapping(params: Params, path: str) -> dict[str, Any]:
 
 
 def names(params: Params, path: str) -> list[str]:
-    """The keys of a mapping, which become names of stages and folders: 60 letters of 4 bytes and a suffix are 255 bytes.
+    """Lists the keys of the mapping at ``path``, which become names of stages and folders.
+
+    They have at most 60 letters: at up to 4 bytes each, 240 bytes, which leaves room for a suffix within the 255 bytes of a
+    file's name.
 
     Raises:
-        BadInput: a key cannot be such a name.
+        BadInput: there is no such mapping, or a key cannot be such a name.
     """
     for name in (keys := list(mapping(params, path))):
         if not isinstance(name, str) or not re.fullmatch(r"[\w-]{1,60}", name):

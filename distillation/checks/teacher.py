@@ -16,13 +16,13 @@ Pools = dict[str, PoolSettings]
 
 
 def check(params: Params) -> Pools:
-    """Checks the sections.
+    """Checks the sections teacher, pool and objectives; those of datasets were checked before.
 
     Returns:
         The settings of every pool by its name.
 
     Raises:
-        BadInput: a section is wrong.
+        BadInput: a key or value is wrong, or a network does not fit the images of the pool's source.
     """
     params.section("pool", PoolDefaults)
     only(mapping(params, "objectives"), objectives.names(), "objectives")
@@ -39,7 +39,7 @@ def check(params: Params) -> Pools:
 
 
 def _enough_images(params: Params, name: str, pool: PoolSettings) -> None:
-    """Raises BadInput if a self-supervised pool asks its source for more images than it has, or for whitened small views."""
+    """Raises BadInput if a self-supervised pool needs more images than its source has, or small views of whitened images."""
     training, source = pool.training, settings_of(params, pool.source)
     if not isinstance(training, Pretraining):
         return
@@ -54,13 +54,14 @@ def _enough_images(params: Params, name: str, pool: PoolSettings) -> None:
 
 
 def _unused(params: Params, pool: str) -> None:
-    """Checks the settings that a pool has for objectives other than its own."""
+    """Checks the settings that a pool has for objectives other than its own: they change nothing, but must be valid."""
     for name in objectives.names():
         if name in params.value(f"teacher.{pool}"):
             validate(objectives.load(name).settings, section_of(params, pool, name), f"teacher.{pool}.{name}")
 
 
 def _source(params: Params, path: str, pool: PoolSettings) -> None:
+    """Raises BadInput if a pool's source, the value at ``path``, is no section of params.yaml."""
     group, _, name = pool.source.partition("/")
     if name and name not in mapping(params, group):
         sources = ", ".join(["dataset", *(f"{g}/{k}" for g in ("sources", "targets") for k in mapping(params, g))])
@@ -74,14 +75,21 @@ def check_pool(path: str, name: str, pools: Collection[str]) -> None:
 
 
 def require_features(pool: PoolSettings, path: str) -> None:
-    """Raises BadInput, beginning with ``path``, if the first network of a pool certainly has no features."""
+    """Raises BadInput if the first network of a pool certainly has no features.
+
+    Names of networks of a library tell nothing, so these pass.
+
+    Args:
+        pool: its settings.
+        path: beginning of the sentence: the setting and its value, as in ``relabel.teacher is 'main'``.
+    """
     first = pool.networks[0]
     if first in objectives.load(pool.objective).words(pool) and not embeds(first):
         raise BadInput(f"{path}, whose first network is {first}, which has no features: choose a ConvNet or ResNet.")
 
 
 def classifies(params: Params, pool: PoolSettings) -> bool:
-    """Whether a pool's teachers may predict the classes of the dataset."""
+    """Whether a pool's teachers may predict the classes of the dataset; False only if they certainly do not."""
     return objectives.load(pool.objective).classifies(pool) and _may_share_classes(params, pool.source)
 
 

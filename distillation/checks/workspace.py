@@ -17,10 +17,14 @@ CODE = ("distillation", "stages")
 
 
 def copy_notes() -> Iterator[str]:
-    """Yields a sentence for what a copy of the repository lacks or, in the repository itself, why DVC can make no copy."""
+    """Yields sentences about the copies of the repository in which DVC runs queued and temporary experiments.
+
+    In such a copy: which code it lacks. In the repository itself: why DVC could not make a copy.
+    """
     root, here = process.root().resolve(), Path.cwd()
     if root != here:
         yield from _untracked_code(root)
+    # only for such a path, since ``not_copied`` opens DVC's repository; the command doctor calls it in any case
     elif not str(here).isascii() and Path(".dvc").is_dir():
         yield from not_copied()
 
@@ -33,7 +37,10 @@ def file_notes(params: Params) -> Iterator[str]:
 
 
 def not_copied() -> Iterator[str]:
-    """Yields a sentence for each reason why DVC cannot run experiments in copies of this repository."""
+    """Yields a sentence for each reason why DVC cannot run experiments in copies of this repository.
+
+    DVC copies the configuration as ASCII, and fails at any other character in it.
+    """
     for what, text in dvc_private.copied_texts().items():
         if not text.isascii():
             cure = "write it in ASCII"
@@ -54,6 +61,7 @@ def _untracked_code(root: Path) -> Iterator[str]:
 
 
 def _whereabouts(root: Path, file: Path) -> str:
+    """A clause about a missing file: only this copy of ``root`` lacks it, or it is nowhere."""
     if root != Path.cwd() and (root / file).exists():
         return f"this copy of the repository lacks, as neither Git nor DVC tracks it: give the path {root / file}"
     return "does not exist; a relative path starts at the repository's root"

@@ -40,12 +40,12 @@ NAMED_BY = {  # folder of outs to the parameter that names them, as in dvc.yaml
 
 
 def run(days: float | None = None, remove: bool = False, last_copies: bool = False) -> None:
-    """Removes work older than ``days``; lists the outs that have no name, and removes them.
+    """Lists the outs that params.yaml no longer names; removes them and old work on request.
 
     Args:
-        days: age in days above which work is removed; None removes no work.
-        remove: whether unnamed outs are removed if the cache holds them whole.
-        last_copies: whether the others are removed, too.
+        days: task folders whose last file is older than so many days are removed; None: no work is removed.
+        remove: whether unnamed outs are removed if DVC's cache holds every file of them.
+        last_copies: whether those that it does not hold whole are removed, too; needs ``remove``.
 
     Raises:
         BadInput: an out had to stay, as the cache does not hold it whole; or ``last_copies`` comes without ``remove``.
@@ -93,7 +93,8 @@ def remove_work(days: float) -> None:
     for trash in work_folder().glob("*.trash"):
         shutil.rmtree(trash, ignore_errors=True)  # another run may be removing it
     for folder in sorted(path for path in work_folder().glob("*") if path.is_dir()):
-        with if_free(folder.with_name(f"{folder.name}.lock")) as is_held:  # or a run has it
+        # without waiting for a lock: a run that holds one is at work in the folder
+        with if_free(folder.with_name(f"{folder.name}.lock")) as is_held:
             files = (file for file in folder.rglob("*") if file.is_file())
             if is_held and max((file.stat().st_mtime for file in files), default=0) < before:
                 freed += sum(_sizes(folder))

@@ -31,10 +31,10 @@ PATIENCE = 15.0  # house: seconds for a remote to respond; a login over ssh take
 
 
 def run() -> None:
-    """Prints the state of each part.
+    """Prints the state of each part: device, disk, cache, remotes, copies, data and stages.
 
     Raises:
-        BadInput: some line is a Fault.
+        BadInput: params.yaml is wrong, or some printed line is a Fault.
     """
     process.begin()
     params = parameters.load()
@@ -66,7 +66,12 @@ class Fault(str):
 
 
 def devices(choice: str, threads: int) -> list[str]:
-    """Lines about the devices that ``compute.device`` can choose from."""
+    """Returns a line for each GPU and for the CPU, and a Fault if the chosen device is not among them.
+
+    Args:
+        choice: the value of ``compute.device``.
+        threads: the value of ``compute.threads``.
+    """
     gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     lines = [f"cuda:{i} {gpu.name}, {words.size(gpu.total_memory)}" for i, gpu in enumerate(gpus)]
     if choice.startswith("cuda") and not gpus:
@@ -94,7 +99,12 @@ def disks(folders: Mapping[str, str | Path]) -> list[str]:
 
 
 def cache(folder: Path, links: Sequence[str]) -> str:
-    """A line about the cache: its folder, how files are linked from it, and whether it is shared."""
+    """Returns a line about DVC's cache.
+
+    Args:
+        folder: its absolute path. Outside this clone, it is reported as shared.
+        links: the ways in which DVC puts files of the cache into the workspace, such as ``reflink`` and ``copy``.
+    """
     own = folder.is_relative_to(Path.cwd())
     return (
         f"{folder} by {' or '.join(links)}; {'of this clone alone' if own else 'shared with whoever uses this folder'}"
@@ -102,7 +112,7 @@ def cache(folder: Path, links: Sequence[str]) -> str:
 
 
 def remotes() -> list[str]:
-    """A line for each remote: whether it responds within ``PATIENCE``."""
+    """Contacts each remote; returns a line for each, a Fault if it does not respond within ``PATIENCE``."""
     return [_remote(name, url) for name, url in dvc_private.remotes().items()]
 
 
@@ -132,7 +142,10 @@ def _in_background(function: Callable[..., Any], *args: Any) -> Future:
 
 
 def data(params: parameters.Params) -> list[str]:
-    """A line for each dataset that params.yaml names: present, to be downloaded, or to be put there by hand."""
+    """Returns a line for each dataset that params.yaml names: present, or to be downloaded.
+
+    One whose files have to be put there by hand is a Fault.
+    """
     maps = [
         (f"{group}.{name}", entry) for group in ("sources", "targets") for name, entry in params.value(group).items()
     ]

@@ -20,10 +20,10 @@ ROWS = 8  # house: differences that are printed of one pair
 
 
 def run(out: str, row: int | None) -> None:
-    """Prints the work behind ``out``.
+    """Prints the work behind an out: the folder of each task, whether it was computed or reused, and the nearest other work.
 
     Args:
-        out: path of an out.
+        out: path of an out of a stage, relative to the repository's root.
         row: index of one row of its rows.csv, whose inputs are printed in full; None for all rows.
 
     Raises:
@@ -83,6 +83,7 @@ def _compare(folder: Path, inputs: dict, of_this_out: list[str]) -> None:
     if not others:
         print("    no work of another out of this kind is kept here")
         return
+    # the fewest differences; of several, the latest
     _, nearest, changed = min(others, key=lambda other: (other[0], -other[1].stat().st_mtime))
     print(f"    nearest other work: {nearest.name}, which has")
     for name, (own, other) in list(changed.items())[:ROWS]:

@@ -33,12 +33,12 @@ KINDS = ("hard", "soft", "logits", "regression", "features")
 
 
 def run(layout: str, path: str, set_file: str) -> None:
-    """Writes a set and its card into a new folder.
+    """Writes a set and its card into a new folder, whole or not at all.
 
     Args:
-        layout: a key of ``LAYOUTS``.
+        layout: a key of ``LAYOUTS``: ``folder``, ``npz`` or ``parquet``.
         path: the new folder.
-        set_file: the set.
+        set_file: file of a DistilledSet.
 
     Raises:
         BadInput: the set does not fit the layout, or the folder cannot be made.
@@ -53,6 +53,7 @@ def run(layout: str, path: str, set_file: str) -> None:
 
 
 def _check(distilled: DistilledSet, layout: str, path: Path, set_file: str) -> None:
+    """Raises BadInput if the set does not fit the layout, or the folder cannot be made."""
     if distilled.kind not in KINDS:
         raise BadInput(
             f"{set_file} has labels of kind {distilled.kind}, which are a file of their own beside it: export the set as it "
@@ -75,6 +76,7 @@ def _check(distilled: DistilledSet, layout: str, path: Path, set_file: str) -> N
 
 
 def _folder(out: Path, distilled: DistilledSet) -> "Loss | str":
+    """Writes a folder of PNGs for each class; returns what is lost."""
     images, loss = pngs(distilled)
     assert distilled.labels is not None  # ``_check`` refuses others
     for i, (image, label) in enumerate(zip(images, distilled.labels.tolist(), strict=True)):
@@ -101,10 +103,12 @@ def _is_file_name(name: str) -> bool:
 
 
 def _npz(out: Path, distilled: DistilledSet) -> None:
+    """Writes ``distilled.npz``, from which nothing is lost."""
     npz.save(out / "distilled.npz", *distilled.packed())
 
 
 def _parquet(out: Path, distilled: DistilledSet) -> "Loss":
+    """Writes one Parquet file, named as Hugging Face names a training split of one part; returns what is lost."""
     images, loss = pngs(distilled)
     (out / "data").mkdir()
     parquet.write(out / "data/train-00000-of-00001.parquet", distilled, images)

@@ -26,7 +26,7 @@ FILE = Path("params.yaml")
 
 
 def listing(name: str | None = None) -> None:
-    """Prints the recipes, or the rows of the recipe ``name``."""
+    """Prints the recipes, or the rows of the recipe ``name`` with their claims."""
     if name:
         for row in rows.selected(name):
             print(f"{row.name:44}{_claimed(row)}")
@@ -37,7 +37,16 @@ def listing(name: str | None = None) -> None:
 
 
 def show(name: str, scale: str, seed: int) -> None:
-    """Prints the settings of a row, its claim, and its estimated cost."""
+    """Prints the settings of a row, its claim, and its estimated cost.
+
+    Args:
+        name: RECIPE/ROW.
+        scale: ``published`` or ``quick``.
+        seed: ``method.seed``: which set.
+
+    Raises:
+        BadInput: there is no such row, or as ``_target``.
+    """
     row, params = rows.find(name), _target(name, scale, seed)
     recipe = row.recipe
     print(f"{recipe.paper}\n{recipe.table}\nSettings: {recipe.source}")
@@ -55,22 +64,37 @@ def show(name: str, scale: str, seed: int) -> None:
 
 
 def use(name: str, scale: str, seed: int) -> None:
-    """Writes the settings of a row into params.yaml; its comments, and values that no recipe names, stay."""
+    """Writes the settings of a row into params.yaml; its comments, and values that no recipe names, stay.
+
+    Arguments and errors are those of ``show``.
+    """
     params = _target(name, scale, seed)
     files.write_bytes(FILE, overlay.text(FILE.read_text(encoding="utf-8"), params.values).encode())
     print(f"params.yaml is that of {name}{' at quick scale' * (scale == QUICK)}: `dvc repro`, or `dvc exp run -S ...`.")
 
 
 def flags(name: str, scale: str, seed: int) -> None:
-    """Prints the overrides that lead from params.yaml to the row, quoted for a shell, a line each."""
+    """Prints the overrides that lead from params.yaml to the row, quoted for a shell, a line each.
+
+    Arguments and errors are those of ``show``.
+    """
     for flag in overlay.flags(parameters.load().values, _target(name, scale, seed).values):
         print(f"-S '{flag}'")
 
 
 def queue(name: str, scale: str, sets: int | None) -> None:
-    """Queues each set that is neither finished nor queued; ``sets`` None: as many sets as the table has."""
+    """Queues an experiment for each set that is neither finished nor queued, and prints how many there are.
+
+    Args:
+        name: RECIPE/ROW, or RECIPE for all its rows.
+        scale: ``published`` or ``quick``.
+        sets: number of sets of each row; None: as many as the table has.
+
+    Raises:
+        BadInput: there is no such row, a row cannot run here, or DVC refuses.
+    """
     selection = rows.selected(name)
-    for row in selection:
+    for row in selection:  # all are checked before the first is queued
         _target(row.name, scale, 0)
     todo, waiting = list(queueing.missing(selection, scale, sets)), dvc_private.waiting()
     values, queued = parameters.load().values, 0
@@ -85,7 +109,12 @@ def queue(name: str, scale: str, sets: int | None) -> None:
 
 
 def _target(name: str, scale: str, seed: int) -> parameters.Params:
-    """Params of params.yaml with the settings of a row.
+    """Returns the Params of params.yaml with the settings of a row, checked.
+
+    Args:
+        name: RECIPE/ROW.
+        scale: ``published`` or ``quick``.
+        seed: ``method.seed``.
 
     Raises:
         BadInput: the settings are wrong, or a file of a dataset has to be fetched by hand first.
@@ -105,6 +134,7 @@ def _target(name: str, scale: str, seed: int) -> parameters.Params:
 
 
 def _claimed(row: rows.Row) -> str:
+    """The claimed accuracies of a row with their metrics, in one line; ``unknown`` if there are none."""
     accuracies = [
         f"{metric.removeprefix('evaluate.')} {rows.written(claim.mean, claim.std, claim.best_test)}"
         for metric, claim in row.claims.items()

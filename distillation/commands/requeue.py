@@ -19,13 +19,14 @@ from distillation.runtime.errors import BadInput, guarded
 
 
 def run() -> None:
-    """Queues every abandoned experiment again.
+    """Queues every experiment again that DVC lists as running although its process is gone, and prints their names.
 
     Raises:
-        BadInput: DVC refused some of them.
+        BadInput: DVC refused some of them; the others are queued nevertheless.
     """
     process.begin()
     current, refused = parameters.load().values, {}
+    # all are read first: to kill one changes what DVC lists
     lost = {name: _params(revision) for name, revision in dvc_private.abandoned().items()}
     for name, params in lost.items():
         try:
@@ -40,18 +41,21 @@ def run() -> None:
 
 
 def _requeue(current: dict[str, Any], name: str, params: dict[str, Any]) -> None:
+    """Marks the experiment ``name`` as failed and queues it again with its ``params`` over those of the workspace."""
     _dvc("queue", "kill", name)  # nothing is left to kill: DVC notes that it failed
     flags = overlay.flags(current, params)
     _dvc("exp", "run", "--queue", "--name", name, *(part for flag in flags for part in ("--set-param", flag)))
 
 
 def _params(revision: str) -> dict[str, Any]:
+    """The nested values of the params.yaml of a Git revision."""
     content = subprocess.run(["git", "show", f"{revision}:./params.yaml"], capture_output=True, text=True, check=True)
     values: Any = parameters.parse(content.stdout)
     return values
 
 
 def _dvc(*arguments: str) -> None:
+    """Runs ``dvc`` with these arguments; raises BadInput with the last line of its error if it fails."""
     completed = subprocess.run(["dvc", *arguments], capture_output=True, text=True, check=False)
     if completed.returncode:
         reason = completed.stderr.strip().splitlines()[-1].removeprefix("ERROR: ").rstrip(".")

@@ -20,7 +20,14 @@ CHOSEN = " best_test is chosen on the test set: optimistic, for comparison with 
 
 
 def section(results: "Sequence[Result]") -> Section:
-    """Section with a row for each result: its changed parameters, then every accuracy of ``evaluate``."""
+    """Builds the table of results: a row for each, with the parameters in which they differ and all accuracies.
+
+    Args:
+        results: with distinct names.
+
+    Returns:
+        The Section ``results``. Its text has mean and spread in one column, its numbers in two.
+    """
     changed, measured = changed_parameters(results), accuracies(results)
     shown, values = [], []
     for result in results:
@@ -42,7 +49,7 @@ def changed_parameters(results: "Sequence[Result]") -> list[str]:
 
 
 def accuracies(results: "Sequence[Result]") -> list[str]:
-    """The paths of ``evaluate`` at which any result has a mean, sorted."""
+    """The paths in reports/metrics.json, below ``evaluate``, at which any result has a mean; sorted, without ``.mean``."""
     return sorted(
         {
             path.removesuffix(".mean")
@@ -54,7 +61,15 @@ def accuracies(results: "Sequence[Result]") -> list[str]:
 
 
 def main_accuracy(results: "Sequence[Result]", metric: str | None = None) -> str:
-    """The path of the final accuracy: ``metric``, or else the one that most results have, the first of several.
+    """Chooses the accuracy that assessments are correlated with.
+
+    Args:
+        results: the compared results.
+        metric: a path in reports/metrics.json, with or without ``.mean``; None: the accuracy of distilled sets that most
+            results have, the first of several.
+
+    Returns:
+        The path, without ``.mean``.
 
     Raises:
         BadInput: no result has it.

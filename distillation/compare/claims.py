@@ -27,7 +27,15 @@ _COLUMNS = ("of", "claimed", "measured", "difference", "z", "over", "sd sets", "
 
 
 def section(results: "Sequence[Result]") -> Section:
-    """Section with a line for each metric of each row of the recipes; its text shows the measured ones only."""
+    """Builds the table of claimed and measured accuracies.
+
+    Args:
+        results: the compared results, of which those count whose settings are those of a row.
+
+    Returns:
+        The Section ``claims``. Its numbers have a line for each metric of each row of all recipes, measured or not; its text
+        shows the measured ones only.
+    """
     lines = [line for row in rows.every() for line in _lines(row, results)]
     measured = [line for line in lines if line["mean"] is not None]
     note = (
@@ -38,6 +46,8 @@ def section(results: "Sequence[Result]") -> Section:
 
 
 def _lines(row: "Row", results: "Sequence[Result]") -> Iterator[dict[str, Any]]:
+    """Yields the lines of a row, for each scale at which it was measured; one that was not has lines without measurement."""
+    # a quick row has other networks, and so other metrics, in the same order
     published = rows.metrics(row.recipe, row.settings)
     for scale, by_seed in (of_row(row, results) or {PUBLISHED: {}}).items():
         measured_metrics = published if scale == PUBLISHED else rows.metrics(row.recipe, quick(row.settings))
@@ -50,7 +60,7 @@ def _lines(row: "Row", results: "Sequence[Result]") -> Iterator[dict[str, Any]]:
 def _line(
     row: "Row", scale: str, metric: str, claim: "Claim | None", measurement: "Measurement | None"
 ) -> dict[str, Any]:
-    difference, z = None, None
+    difference, z = None, None  # a quick row is small and on digits: to compare it would mean nothing
     if claim and measurement and scale == PUBLISHED:
         difference, z = measurement.mean - claim.mean, z_score(claim, measurement)
     return {

@@ -25,7 +25,16 @@ NOTE = (
 
 
 def section(results: "Sequence[Result]", metric: str) -> Section:
-    """Section with a row for each assessment: its Pearson and Spearman correlation with ``metric``, and their n."""
+    """Builds the table and the figure of correlations, a row for each assessment.
+
+    Args:
+        results: the compared results.
+        metric: path of the accuracy, as ``accuracies.main_accuracy`` returns it.
+
+    Returns:
+        The Section ``correlation``: Pearson and Spearman coefficients and the number of results n. Its figure shows
+        assessments that at least two results have.
+    """
     points = {path: pairs(results, path, metric) for path in assessed(results)}
     values = pd.DataFrame(
         [{"assessment": path.removeprefix("assess."), **correlations(each)} for path, each in points.items()],
@@ -44,7 +53,16 @@ def section(results: "Sequence[Result]", metric: str) -> Section:
 
 
 def pairs(results: "Sequence[Result]", path: str, metric: str) -> pd.DataFrame:
-    """Columns ``assessment``, ``accuracy`` and ``std`` of the results that have both values; equal results count once."""
+    """Collects an assessment and the accuracy of each result that has both.
+
+    Args:
+        results: the compared results; of several with the same metrics, one counts.
+        path: of the assessment.
+        metric: path of the accuracy, without ``.mean``.
+
+    Returns:
+        A table with the columns ``assessment``, ``accuracy`` and ``std`` (of the accuracy over students).
+    """
     different = {repr(result.metrics): result for result in results}.values()
     rows = [[result.metrics.get(key) for key in (path, f"{metric}.mean", f"{metric}.std")] for result in different]
     return pd.DataFrame(rows, columns=["assessment", "accuracy", "std"], dtype=float).dropna()
@@ -56,11 +74,19 @@ def correlations(points: pd.DataFrame) -> dict[str, float]:
     y: pd.Series = points["accuracy"]  # pyright: ignore[reportAssignmentType] as before
     if len(points) < LEAST or x.nunique() < 2 or y.nunique() < 2:
         return {"pearson": math.nan, "spearman": math.nan, "n": len(points)}
+    # Spearman's coefficient is Pearson's of the ranks
     return {"pearson": x.corr(y), "spearman": x.rank().corr(y.rank()), "n": len(points)}
 
 
 def scatter(palette: "Palette", points: Mapping[str, pd.DataFrame], metric: str, columns: int = 4) -> "Figure":
-    """Figure of the accuracy over each assessment: a point for each result, with the std of its students."""
+    """Figure of the accuracy over each assessment: a point for each result, with the std of its students.
+
+    Args:
+        palette: colours.
+        points: what ``pairs`` returns, by the assessment's path.
+        metric: path of the accuracy, the label of the vertical axis.
+        columns: number of panels in a line, at most.
+    """
     columns = min(columns, len(points))
     lines = -(-len(points) // columns)
     figure = blank(2.4 * columns, 2.2 * lines + 0.2)

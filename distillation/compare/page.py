@@ -36,6 +36,7 @@ def _lines(table: "pd.DataFrame") -> list[str]:
 
 
 def _shown(section: "Section") -> dict[str, Any]:
+    """A section as variables of the template, its figure as data URIs."""
     picture = None
     if section.draw:
         light, dark = (base64.b64encode(content).decode() for content in figures.svg(section.draw))

@@ -12,10 +12,10 @@ class Section:
     """A part of the page.
 
     Attributes:
-        name: stem of its files.
+        name: stem of its files, such as ``claims.csv``.
         title: heading.
         note: explanation below the table.
-        shown: the table as text, a column of names first.
+        shown: the table as text, a column of names first; without rows if there is nothing to show.
         values: the table as numbers, written as CSV.
         draw: function of a palette that draws a figure; None if there is none.
     """

@@ -38,13 +38,14 @@ _SPACES = {
 
 
 def card(distilled: "DistilledSet", layout: str, loss: "Loss | str | None", source: dict[str, Any] | None) -> str:
-    """Text of the card.
+    """Writes the text of the card, in Markdown with a head that Hugging Face reads.
 
     Args:
         distilled: the exported set.
-        layout: a key of ``_FILES``.
+        layout: ``folder``, ``npz`` or ``parquet``.
         loss: the sentence about what PNGs lose; None for an npz.
-        source: the record of the dataset that the set was made from; None if it is not at hand.
+        source: the record of the dataset in this workspace, whose files are listed if the set was made from it; None: there
+            is no dataset.
     """
     info = distilled.info
     count, channels, height, width = distilled.images.shape
@@ -77,10 +78,12 @@ def _form(distilled: "DistilledSet") -> str:
 
 
 def _width(distilled: "DistilledSet") -> str:
+    """Clause about the length of label vectors; empty for hard labels."""
     return "" if distilled.targets is None else f", {distilled.targets.shape[1]} numbers an image"
 
 
 def _origin(info: dict[str, Any]) -> str:
+    """Clause about the program that made an imported set; empty for others."""
     return f" (before: {_code(info['origin'])})" if "origin" in info else ""
 
 
@@ -105,6 +108,7 @@ def _network_input(distilled: "DistilledSet") -> str:
 
 
 def _terms(dataset: str) -> str:
+    """Sentences about the terms of a dataset, which hold for images derived from it."""
     entry = CATALOGUE.get(dataset)
     terms = entry.terms if entry else "Not known here."
     origin = f"The images derive from {_plain(dataset)}, whose terms hold for them too: {terms}"
@@ -112,6 +116,7 @@ def _terms(dataset: str) -> str:
 
 
 def _files(dataset: str, source: dict[str, Any] | None) -> str:
+    """Sentence about the dataset, with its files and their digests if ``source`` is its record and names any."""
     if not source or source["name"] != dataset or not source.get("files"):
         return f"Distilled from the training images of {_plain(dataset)}."
     files = "\n".join(f"- {_code(file['name'])}, sha256 `{file['sha256']}`" for file in source["files"])

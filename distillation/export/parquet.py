@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 
 
 def write(path: Path, distilled: "DistilledSet", images: Sequence[bytes]) -> None:
-    """Writes the columns ``image``, ``label`` (if each image has a class) and ``target`` (if the set has label vectors).
+    """Writes a set as one Parquet file.
+
+    Its columns are ``image``, ``label`` (if each image has a class) and ``target`` (if the set has label vectors). Their
+    types are in the metadata in the form of ``datasets``, which then decodes images and names classes.
 
     Args:
         path: the file.
         distilled: the set.
-        images: the PNG file of each image.
+        images: the PNG file of each image, in the order of the set.
 
     Raises:
         BadInput: pyarrow is not installed.
@@ -44,10 +47,12 @@ def write(path: Path, distilled: "DistilledSet", images: Sequence[bytes]) -> Non
 
 
 def _image(arrow: ModuleType) -> Any:
+    """The type of a column of images: the bytes of a file, and its name."""
     return arrow.struct([("bytes", arrow.binary()), ("path", arrow.string())])
 
 
 def _pyarrow() -> tuple[ModuleType, ModuleType]:
+    """Imports pyarrow and its part for Parquet; raises BadInput if it is not installed, as only this export needs it."""
     try:
         import pyarrow  # pyright: ignore[reportMissingImports] an extra: requirements-parquet.txt
         import pyarrow.parquet  # pyright: ignore[reportMissingImports] as before

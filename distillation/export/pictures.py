@@ -15,8 +15,8 @@ class Loss:
     """What images lose as PNGs.
 
     Attributes:
-        clipped: the fraction of values outside [0, 1], which are clipped.
-        rounded: the largest change of the other values, in steps of 1 / 255.
+        clipped: the fraction (0 to 1) of values outside [0, 1], which are clipped.
+        rounded: the largest change of the other values by rounding, in steps of 1 / 255; 0.5 at most.
     """
 
     clipped: float
@@ -33,7 +33,10 @@ class Loss:
 
 
 def pngs(distilled: "DistilledSet") -> tuple[list[bytes], Loss]:
-    """The PNG file of each image of a set, and the Loss.
+    """Encodes the images of a set as PNG files.
+
+    Returns:
+        The bytes of the file of each image, in the order of the set, and the Loss.
 
     Raises:
         BadInput: the images are neither grey nor RGB.
@@ -44,6 +47,7 @@ def pngs(distilled: "DistilledSet") -> tuple[list[bytes], Loss]:
         )
     steps = distilled.space.decode(distilled.images) * 255
     whole = steps.round().clamp(0, 255)
+    # by more than the rounding of float32, which is no loss
     outside = (steps < -EXACT) | (steps > 255 + EXACT)
     rounded = float((steps - whole).abs().masked_fill(outside, 0).max())
     return [encoded(image, "png") for image in as_arrays(whole)], Loss(float(outside.float().mean()), rounded)

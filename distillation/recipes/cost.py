@@ -19,7 +19,15 @@ _STEP = 3  # forward passes that a step costs: one, and two for the backward pas
 
 
 def estimate(params: Params) -> dict[str, float]:
-    """GFLOP of each stage whose cost can be estimated."""
+    """Estimates the arithmetic of the stages of one run.
+
+    Args:
+        params: the parameters, which passed ``check_all``.
+
+    Returns:
+        GFLOP by stage (``teacher NAME``, ``distill``, ``evaluate``, ``baseline``, ``whole``), without those whose cost is not
+        known or 0; see ``left_out``.
+    """
     costs = {f"teacher {name}": _pool(params, name) for name in params.value("teacher")}
     if _known(params, "dataset"):
         costs |= {"distill": _method(params), **_evaluation(params)}
@@ -27,7 +35,7 @@ def estimate(params: Params) -> dict[str, float]:
 
 
 def left_out(params: Params) -> list[str]:
-    """Phrases for what ``estimate`` leaves out: pre-training, and stages whose number of images is not in the parameters."""
+    """Returns phrases for what ``estimate`` leaves out: transfer and kd, and stages whose number of images is unknown."""
     stages = {"transfer": params.value("targets"), "kd": params.value("evaluate.kd.teachers")}
     pretraining = [stage for stage, used in stages.items() if used]
     phrases = [f"{', '.join(pretraining)} and the pre-training before"] if pretraining else []
@@ -58,6 +66,7 @@ def _pool(params: Params, name: str) -> float:
         return 0
     count, shape = _size(params, pool["source"])
     each = sum(flops(word, *shape) for word in pool["networks"]) * pool["count"]
+    # every self-supervised objective passes two views of an image; smaller ones beside them are not counted
     views = 1 if pool["objective"] in ("supervised", "trajectory") else 2
     return each * _STEP * views * settings["epochs"] * count
 

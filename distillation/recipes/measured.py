@@ -43,7 +43,15 @@ class Measurement:
 
 
 def of_row(row: "Row", results: "Sequence[Result]") -> "dict[str, dict[int, Result]]":
-    """The first Result with the settings and metrics of ``row``, by scale (``published``, ``quick``) and seed."""
+    """Finds the results that measure a row.
+
+    Args:
+        row: the row.
+        results: in the order in which they are preferred: of several with one seed, the first counts.
+
+    Returns:
+        Results by scale (``published``, ``quick``), then by ``method.seed``. A scale without a result is left out.
+    """
     by_scale = {}
     for scale, settings in ((PUBLISHED, row.settings), (QUICK, quick(row.settings))):
         target = flat({path: value for path, value in settings.items() if path != _SEED})
@@ -90,13 +98,23 @@ def _same_pools(expected: Mapping[str, Any], pools: Mapping[str, Any]) -> bool:
 
 
 def measurement_of(results: "Sequence[Result]", metric: str) -> Measurement | None:
-    """Measurement of ``metric`` over results that differ in their set only; None if no result has it."""
+    """Joins the results of a row into a mean and its spread between sets and between networks.
+
+    Args:
+        results: of one row and scale: they differ in ``method.seed`` alone.
+        metric: path of the accuracy in reports/metrics.json, without ``.mean``.
+
+    Returns:
+        The Measurement; None if no result has the metric.
+    """
     relevant = [result for result in results if f"{metric}.mean" in result.metrics]
     if not relevant:
         return None
     means = [result.metrics[f"{metric}.mean"] for result in relevant]
     networks = relevant[0].params["evaluate.seeds"]
+    # a result holds the population variance over its networks: n / (n - 1) makes it the sample variance
     within = _mean([result.metrics[f"{metric}.std"] ** 2 for result in relevant]) * networks / max(networks - 1, 1)
+    # means of sets vary by their networks, too: that part is taken off, and what is left may come out below 0
     between = max(0.0, _variance(means) - within / networks) if len(means) > 1 else None
     return Measurement(
         _mean(means),
@@ -121,6 +139,7 @@ def z_score(claim: "Claim", measurement: Measurement) -> float | None:
     if measurement.between_sets is None or measurement.between_networks is None:
         return None
     between, within = measurement.between_sets**2, measurement.between_networks**2
+    # a claim over one set has a spread of networks alone; its unknown variance between sets is taken to be the measured one
     between_fraction = between / (between + within) if claim.sets > 1 and between + within else 0.0
     claimed_between = between_fraction * claim.std**2 if claim.sets > 1 else between
     variance = claimed_between / claim.sets + (1 - between_fraction) * claim.std**2 / (claim.sets * claim.networks)

@@ -19,7 +19,18 @@ _NETWORK_PATHS = re.compile(r"teacher\.[\w-]+\.networks|evaluate\.networks|metho
 
 
 def applied(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """``values`` (nested) with ``settings`` (by dotted path); a pool that the settings name keeps only its arithmetic."""
+    """Puts the settings of a row over the values of a params.yaml.
+
+    Pools that the row does not name are left out. A pool that it names keeps of its old settings only precision and
+    compilation, which no recipe names.
+
+    Args:
+        values: nested values of a params.yaml.
+        settings: by dotted path.
+
+    Returns:
+        Nested values; ``values`` stays as it was.
+    """
     pools_set = {path.split(".")[1] for path in settings if path.startswith("teacher.")}
     pools = {
         name: {key: value for key, value in pool.items() if key in _ARITHMETIC}
@@ -30,7 +41,17 @@ def applied(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str,
 
 
 def quick(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The same settings at a size that a CPU runs in a minute or two, on the embedded digits."""
+    """Makes settings small, so that a CPU runs them in a minute or two, on the embedded digits.
+
+    The rules are in ``quick`` of recipes/scales.yaml: the most that a number may be, values for some keys instead, and sizes
+    of images, of which the first is taken that every network accepts.
+
+    Args:
+        settings: of a row at published scale, by dotted path.
+
+    Returns:
+        Settings with the same keys; every dataset becomes the embedded one.
+    """
     rule = scales()["quick"]
     small = {path: _small(path, value, rule) for path, value in settings.items()}
     small |= {path: value for path, value in rule["instead"].items() if path in settings}
@@ -43,15 +64,31 @@ def quick(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flags(values: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
-    """The overrides, for ``-S``, that turn the params.yaml ``values`` into ``target``."""
+    """Lists the overrides, for ``dvc exp run -S``, that turn a params.yaml into another.
+
+    Args:
+        values: its nested values.
+        target: the nested values that are wanted.
+
+    Returns:
+        Overrides like ``method.ipc=10``, ``+teacher.main.count=2`` (a new key) or ``~method.alpha`` (a removed one).
+    """
     changes = _changes(values, target)
     return [f"~{path}" if sign == "~" else f"{sign}{path}={_written(value)}" for sign, path, value in changes]
 
 
 def text(before: str, target: Mapping[str, Any]) -> str:
-    """The text of a params.yaml with the values ``target`` and the comments of the text ``before``."""
+    """Writes a params.yaml with other values and the comments of the old one.
+
+    Args:
+        before: text of the old params.yaml.
+        target: the nested values.
+
+    Returns:
+        The new text.
+    """
     yaml = YAML()
-    yaml.preserve_quotes, yaml.width = True, 4096
+    yaml.preserve_quotes, yaml.width = True, 4096  # no line is broken
     content = yaml.load(before)
     for sign, path, value in _changes(content, target):
         *above, last = path.split(".")
@@ -85,6 +122,7 @@ def _changes(values: Mapping[str, Any], target: Mapping[str, Any], before: str =
             yield "+", path, value
         elif isinstance(value, dict) and isinstance(values[key], dict):
             yield from _changes(values[key], value, f"{path}.")
+        # True == 1 in Python, but not in a params.yaml
         elif value != values[key] or isinstance(value, bool) != isinstance(values[key], bool):
             yield "", path, value
 
@@ -105,6 +143,7 @@ def _written(value: Any) -> str:
 
 
 def _small(path: str, value: Any, rule: Mapping[str, Any]) -> Any:
+    """The value at a dotted path made small: networks narrow, numbers capped, a mapping part by part."""
     if isinstance(value, dict):
         return {_narrow(key, rule): _small(f"{path}.{key}", inner, rule) for key, inner in value.items()}
     if _NETWORK_PATHS.fullmatch(path):

@@ -14,12 +14,21 @@ if TYPE_CHECKING:
 
 
 def experiment(row: "Row", scale: str, seed: int) -> str:
-    """The experiment's name, which Git takes as a reference."""
+    """The name of the experiment of one set, such as ``clom-dc-clom-cifar10-10-quick-set0``, which is valid as a Git ref."""
     return "-".join([re.sub(r"[^\w-]+", "-", row.name), *(["quick"] if scale != PUBLISHED else []), f"set{seed}"])
 
 
 def missing(rows: "Sequence[Row]", scale: str, sets: int | None) -> "Iterator[tuple[Row, int]]":
-    """Yields (row, seed) of each set that no result measures; ``sets`` None: as many sets as the table has."""
+    """Yields each set that no experiment of any commit measures.
+
+    Args:
+        rows: of recipes.
+        scale: ``published`` or ``quick``.
+        sets: number of sets of each row; None: as many as the table has.
+
+    Yields:
+        The row, and the ``method.seed`` of the set.
+    """
     finished = results.read(every=True)
     for row in rows:
         measured = of_row(row, finished).get(scale, {})
@@ -29,12 +38,18 @@ def missing(rows: "Sequence[Row]", scale: str, sets: int | None) -> "Iterator[tu
 
 
 def settings(row: "Row", scale: str, seed: int) -> dict[str, Any]:
-    """The settings of one set of a row, by dotted path."""
+    """The settings of one set of a row by dotted path, at a scale (``published`` or ``quick``)."""
     return row.seeded(seed) if scale == PUBLISHED else overlay.quick(row.seeded(seed))
 
 
 def queue(values: Mapping[str, Any], row: "Row", scale: str, seed: int) -> None:
-    """Queues one set of a row over the params.yaml ``values``.
+    """Queues one set of a row as an experiment of DVC; nothing is computed, and params.yaml stays as it is.
+
+    Args:
+        values: nested values of params.yaml, which the row's settings override.
+        row: the row.
+        scale: ``published`` or ``quick``.
+        seed: ``method.seed`` of the set.
 
     Raises:
         BadInput: DVC refuses; the sentence quotes its error.

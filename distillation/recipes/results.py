@@ -46,6 +46,7 @@ def read(names: Collection[str] = (), every: bool = False) -> list[Result]:
     """
     experiments = dvc_private.experiments(every or bool(names))
     revisions = names or [HEAD, *experiments, WORKSPACE]
+    # by content: an experiment that was applied and committed is one result, with several names
     distinct = {}
     for name in revisions:
         texts = _texts(name, experiments)
@@ -87,6 +88,7 @@ def _of_one_run(params: Mapping[str, Any], stages: Mapping[str, Any]) -> bool:
 
     False if one stage alone was rerun, or if parameters were committed that were never run.
     """
+    # the stage check depends on every section, so its record has all parameters of the last run
     own_params = flat(stages.get("check", {}).get("params", {}).get("params.yaml", {}))
     current = [stage for name, stage in stages.items() if "@" not in name or name.partition("@")[2] in _keys(params)]
     written = {out["path"]: out.get("md5") for stage in current for out in stage.get("outs", [])}

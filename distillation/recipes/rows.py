@@ -1,4 +1,8 @@
-"""The recipes: each file of ``recipes/`` is a table of a paper, and its axes span the rows."""
+"""The recipes: each file of ``recipes/`` is a table of a paper, and every combination of values of its axes is a row.
+
+Beside them, ``recipes/scales.yaml`` holds what rows start from and how they are made small, ``recipes/claims.csv`` the
+published numbers.
+"""
 
 import csv
 import difflib
@@ -22,10 +26,10 @@ _CLAIM, _NO_CLAIM = "claim.", "claim"
 
 
 class Also(Section):
-    """Further settings for the rows whose axes have one of the given values.
+    """Further settings of some rows.
 
     Attributes:
-        where: axis to a value or a list of values.
+        where: a value, or a list of values, by the name of an axis; a row must match all of them.
         set: settings by dotted path.
     """
 
@@ -34,7 +38,7 @@ class Also(Section):
 
 
 class Cells(Section):
-    """One setting by several axes.
+    """A setting whose value depends on several axes.
 
     Attributes:
         set: dotted path of the setting.
@@ -125,8 +129,8 @@ class Row:
     Attributes:
         name: RECIPE/ROW.
         recipe: the table.
-        settings: by dotted path.
-        claims: the Claim of each metric by the metric's path.
+        settings: all that change a result, by dotted path, at published scale.
+        claims: the Claim of each metric by the metric's path; without those for which none is known.
     """
 
     name: str
@@ -145,10 +149,10 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Recipe:
-    """The recipe ``name``.
+    """Loads the recipe in ``recipes/<name>.yaml``.
 
     Raises:
-        BadInput: there is none; the sentence lists similar names.
+        BadInput: there is none, and the sentence lists similar names; or the file does not fit the schema.
     """
     if name not in names():
         raise _unknown(name, names(), "recipe")
@@ -185,14 +189,14 @@ def find(name: str) -> Row:
         BadInput: there is none; the sentence lists similar names.
     """
     recipe = name.partition("/")[0]
-    by_name = {row.name: row for row in rows(load(recipe) and recipe)}
+    by_name = {row.name: row for row in rows(load(recipe) and recipe)}  # ``load`` raises for an unknown name
     if name not in by_name:
         raise _unknown(name, list(by_name), "row")
     return by_name[name]
 
 
 def selected(name: str) -> tuple[Row, ...]:
-    """The row ``name``, or all rows of the recipe ``name``."""
+    """The row ``name``, as in ``clom/dc-clom-cifar10-10``, or all rows of the recipe ``name``; errors are those of ``find``."""
     return (find(name),) if "/" in name else rows(load(name) and name)
 
 
@@ -224,6 +228,7 @@ def _unknown(name: str, candidates: Sequence[str], kind: str) -> BadInput:
 
 
 def _settings(recipe: Recipe, where: Mapping[str, str]) -> dict[str, Any]:
+    """The settings, and columns of claims, of the row at which the axes have the values ``where``; later ones override."""
     settings = dict(recipe.set)
     for axis, value in where.items():
         settings |= next(content for key, content in recipe.axes[axis].items() if str(key) == value)
@@ -273,6 +278,7 @@ def kind_of_labels(method: str, relabelled: str) -> str:
 
 
 def _matches(where: Mapping[str, str], conditions: Mapping[str, Any]) -> bool:
+    """Whether the axes of ``conditions`` have one of the values that these list; as text, since keys of YAML may be numbers."""
     return all(where[axis] in map(str, _listed(values)) for axis, values in conditions.items())
 
 

@@ -32,7 +32,16 @@ MEANINGS = {
 
 
 def section(name: str, measured: "Measured") -> dict[str, Any]:
-    """The table of one pool: its sets, and for each assessment its title, meaning and a cell for each set."""
+    """Returns the table of one pool for the page.
+
+    Args:
+        name: name of the pool.
+        measured: its folder of assessments.
+
+    Returns:
+        ``name``; ``sets``, pairs of key and title; ``rows``, one for each assessment that was made, with ``title``,
+        ``meaning`` and ``cells``, one for each set: ``mean``, ``std`` and ``n`` as text, or None without a value.
+    """
     table = tables.assessments(measured)
     lines = {(line.assessment, line.set): line for line in tables.lines_of(table)}
     sets = list(dict.fromkeys(table["set"]))
@@ -46,7 +55,7 @@ def section(name: str, measured: "Measured") -> dict[str, Any]:
 
 
 def _cell(line: tables.Line, under_models: bool) -> dict[str, Any] | None:
-    """Mean, spread and number of models; the latter two are empty for assessments that need no model."""
+    """The mean over the models, its spread if there are several, and their number; no number if none was needed."""
     if not line.n:
         return None
     std = words.digits(line.std) if line.n > 1 else ""

@@ -1,4 +1,7 @@
-"""The report's figures: the same inputs give the same bytes, and matplotlib's global settings are left unchanged."""
+"""The report's figures: the same inputs give the same bytes, and matplotlib's global settings are left unchanged.
+
+A figure is a function of a Palette, so that one function draws it for light and for dark pages.
+"""
 
 import contextlib
 import io
@@ -29,7 +32,18 @@ NORM_CURVES = {"mean": "std of channels’ running means", "variance": "std of c
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours (#rrggbb) of a scheme; ``lines`` distinguish networks."""
+    """Colours (#rrggbb) of a scheme.
+
+    Attributes:
+        paper: background.
+        ink: text.
+        muted: labels and titles.
+        rule: axes and grid.
+        plain: bars of sets that were not distilled.
+        accent: the distilled set, and curves that are alone.
+        control: the control.
+        lines: curves, a colour for each network; repeated if there are more networks.
+    """
 
     paper: str
     ink: str
@@ -57,11 +71,18 @@ DARK = Palette(
     "#171a1d", "#e4e7ea", "#98a1aa", "#32383e", "#5b656e", "#69b4de", "#d9a65a",
     ("#69b4de", "#e58f62", "#86bf88", "#b79ad4", "#d4b463", "#7cc9ce", "#e08bb0", "#9aa5af"),
 )  # fmt: skip
+# From each light colour to the dark one of the same use, as bytes of an SVG.
 DARKER = {a.encode(): b.encode() for a, b in zip(_colours(LIGHT), _colours(DARK), strict=True)}
 
 
 def drawings(artefacts: "Artefacts") -> dict[str, Draw]:
-    """Functions that draw each figure in a palette, by the figure's name, in the order of the page."""
+    """Lists the figures of a report without drawing them.
+
+    Returns:
+        Functions of a Palette by the figure's name, which is the stem of its file, in the order of the page. A figure whose
+        data are missing is left out.
+    """
+    # the lambdas bind loop variables as default values: a closure would see the last of each loop
     grid = pictures.first_images(artefacts.images)
     summaries = {name: tables.protocol(artefacts, name) for name in artefacts.evaluation}
     functions = {"distilled": lambda p: images(p, grid)}
@@ -87,18 +108,22 @@ def drawings(artefacts: "Artefacts") -> dict[str, Draw]:
 
 
 def png(draw: Draw) -> bytes:
-    """The figure as a PNG file, in the light palette."""
+    """Draws a figure in the light palette and returns it as a PNG file."""
     return _rendered(draw, LIGHT, "png")
 
 
 def svg(draw: Draw) -> tuple[bytes, bytes]:
-    """The figure as SVG files (light, dark) without a background; recolouring the light one takes half the time of a second."""
+    """Draws a figure and returns it as SVG files (light, dark) without a background.
+
+    The dark one is the light one with other colours, which takes half the time of drawing it anew.
+    """
     light = _rendered(draw, LIGHT, "svg")
     dark = re.sub(rb"#[0-9a-f]{6}", lambda match: DARKER.get(match[0], match[0]), light)
     return light, dark
 
 
 def _rendered(draw: Draw, palette: Palette, kind: str) -> bytes:
+    """Draws a figure and returns it as a file of ``kind`` (``png`` or ``svg``), without date or version in it."""
     out = io.BytesIO()
     metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
     with _style(palette):
@@ -144,7 +169,7 @@ def blank(width: float, height: float) -> Figure:
 
 
 def images(palette: Palette, grid: Sequence[pictures.ClassImages]) -> Figure:
-    """Figure of distilled images, a column for each class, pixel by pixel."""
+    """Figure of distilled images, a column for each class; a pixel of an image is a square of whole pixels of the figure."""
     canvas, names = pictures.canvas(grid)
     margin = 24
     figure = Figure(figsize=((canvas.shape[1] + 2 * margin) / DPI, (canvas.shape[0] + 2 * margin) / DPI))
@@ -165,7 +190,12 @@ def _tiles(
 
 
 def bars(palette: Palette, lines: "pd.DataFrame") -> Figure:
-    """Figure of the mean accuracy and population std of every set, for one network."""
+    """Figure of the mean accuracy and population std of every set, in percent.
+
+    Args:
+        palette: colours.
+        lines: those of ``tables.summary`` for one network.
+    """
     figure = blank(WIDTH, 0.29 * len(lines) + 0.3)
     _bars(figure.subplots(), palette, lines)
     return figure
@@ -200,7 +230,13 @@ def _bars(axes: "Axes", palette: Palette, lines: "pd.DataFrame") -> None:
 
 
 def distillation(palette: Palette, curve: "pd.DataFrame", column: str) -> Figure:
-    """Figure of the loss that the method minimised (``column`` loss), or of its guidance."""
+    """Figure of a curve of the distillation over iterations.
+
+    Args:
+        palette: colours.
+        curve: the method's curve.csv.
+        column: ``loss``, which the method minimised, or ``guidance``.
+    """
     return _curves(palette, "iteration", column, [("", palette.accent, "-", curve["iteration"], curve[column])])
 
 
@@ -222,7 +258,13 @@ def training(palette: Palette, curves: "pd.DataFrame") -> Figure:
 
 
 def teacher(palette: Palette, curves: "pd.DataFrame", column: str) -> Figure:
-    """Figure of a training curve of a pool, the mean over the teachers of each network."""
+    """Figure of a training curve of a pool, the mean over the teachers of each network.
+
+    Args:
+        palette: colours.
+        curves: the pool's curves.csv.
+        column: a key of ``TEACHER_CURVES``.
+    """
     networks = list(dict.fromkeys(curves["network"]))
     lines = []
     for i, network in enumerate(networks):
@@ -232,7 +274,13 @@ def teacher(palette: Palette, curves: "pd.DataFrame", column: str) -> Figure:
 
 
 def norms(palette: Palette, spreads: "pd.DataFrame", column: str) -> Figure:
-    """Figure of the spread of the channels' statistics in each batch norm, a line for each pool and network."""
+    """Figure of the spread of the channels' statistics in each batch norm, a line for each pool and network.
+
+    Args:
+        palette: colours.
+        spreads: the table of ``tables.norms``.
+        column: a key of ``NORM_CURVES``.
+    """
     groups = list(tables.groups_of(spreads, ["pool", "network"]))
     names = [f"{pool}: {network}" if len(groups) > 1 else "" for (pool, network), _ in groups]
     lines = [
@@ -247,12 +295,16 @@ def _line(palette: Palette, i: int) -> str:
 
 
 def _curves(palette: Palette, xlabel: str, ylabel: str, lines: Sequence[tuple[str, str, str, Any, Any]]) -> Figure:
-    """Figure of lines, each (label or "", colour, dash, x, y)."""
+    """Figure of lines, each (label, colour, dash, x, y); a line with an empty label is not in the legend.
+
+    The scale is logarithmic if all values are positive and the largest is more than 30 times the least.
+    """
     figure = blank(WIDTH, 2.5)
     axes = figure.subplots()
     handles = {}
     for label, colour, dash, x, y in lines:
         x, y = _thin(x), _thin(y)
+        # a single epoch is a point, which a line would not show
         (line,) = axes.plot(x, y, dash, color=colour, marker="o" if len(x) == 1 else None)
         handles.setdefault(label, line)
     values = np.concatenate([np.asarray(y, float) for *_, y in lines])

@@ -25,25 +25,27 @@ UNKNOWN = "?"
 
 
 def font_of(text: str) -> str | None:
-    """The file of the first font that draws every character of ``text``; None if there is none."""
+    """The file of the first font that draws every character of ``text``, matplotlib's own before others; None without one."""
     return SHIPPED if _draws(SHIPPED, text) else next((font for font in installed() if _draws(font, text)), None)
 
 
 @cache
 def installed() -> Sequence[str]:
-    """The fonts of this machine: those without serifs and of plain weight first, then by name."""
+    """The files of the fonts of this machine: plain sans-serif fonts first, then by name; looked up once a process."""
     return sorted(
         font_manager.findSystemFonts(), key=lambda file: (not _is_plain(Path(file).stem), Path(file).name, file)
     )
 
 
 def _is_plain(name: str) -> bool:
+    """Whether the name of a font's file is that of a sans-serif font of ordinary weight and width."""
     return "Sans" in name and not any(
         style in name for style in ("Bold", "Italic", "Oblique", "Mono", "Light", "Black")
     )
 
 
 def _draws(file: str, text: str) -> bool:
+    """Whether a font has every character of a text, and can be scaled."""
     try:
         font = font_manager.get_font(file)
         return font.scalable and all(_has(font, c) for c in text)
@@ -56,12 +58,15 @@ def _has(font: "FT2Font", character: str) -> bool:
     index = font.get_char_index(ord(character))
     if not index or unicodedata.category(character)[0] not in "LNPS":
         return bool(index)
-    font.load_glyph(index)
+    font.load_glyph(index)  # a font may have a glyph without an outline in place of one that it lacks
     return len(font.get_path()[0]) > 0
 
 
 def legible(figure: "Figure") -> None:
-    """Puts each text of a figure on one line, and into a font that has its characters; without one they become ``?``."""
+    """Changes each text of a figure so that it can be read: on one line, in a font that has its characters.
+
+    If no font has all characters of a text, those that matplotlib's own font lacks become ``?``.
+    """
     for text in figure.findobj(Text):
         assert isinstance(text, Text)
         line = one_line(text.get_text())
@@ -93,4 +98,5 @@ def label(name: str, otherwise: str, columns: int = 8) -> str:
 
 
 def _columns(text: str) -> int:
+    """The width of a text: 2 for a wide character, 0 for a combining one, 1 for every other."""
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else not unicodedata.combining(c) for c in text)

@@ -29,7 +29,15 @@ RULES = {
 
 
 def context(artefacts: "Artefacts") -> dict[str, Any]:
-    """Variables of the template: text, tables of text, and figures as data URIs in both colour schemes."""
+    """Draws the figures of the page and collects all that its template shows.
+
+    Args:
+        artefacts: what the other stages left.
+
+    Returns:
+        Variables of ``page.html.j2`` by name: text, tables of text, and figures as data URIs in both colour schemes. Numbers
+        are formatted already.
+    """
     drawings = figures.drawings(artefacts)
     plots = {name: _picture(draw) for name, draw in drawings.items() if name not in ("overview", "distilled")}
     distilled = artefacts.distilled
@@ -65,12 +73,17 @@ def context(artefacts: "Artefacts") -> dict[str, Any]:
 
 
 def render(context: Mapping[str, Any]) -> str:
-    """The page of a ``context``, as HTML."""
+    """Renders the page from what ``context`` returns, as one HTML document; writes nothing."""
     return template("page.html.j2").render(context)
 
 
 def template(name: str, *folders: Path) -> jinja2.Template:
-    """The template ``name`` of ``folders`` or, for what it includes, of this package; an undefined variable is an error."""
+    """Loads a template of Jinja, which escapes all text and raises for a variable that is not defined.
+
+    Args:
+        name: name of its file.
+        folders: where it is looked for before this package, whose templates and style sheet it may include.
+    """
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader([*folders, Path(__file__).parent]),
         autoescape=True,
@@ -81,7 +94,10 @@ def template(name: str, *folders: Path) -> jinja2.Template:
 
 
 def sentence(artefacts: "Artefacts") -> str:
-    """The result of the first protocol and network in one sentence."""
+    """The result in one sentence: of the first protocol and network beside random images and the whole set.
+
+    Without protocols, it is that of the first target of transfer, or says that nothing was evaluated.
+    """
     if not artefacts.evaluation:
         return _without_classes(artefacts)
     lines, network = _first(artefacts)
@@ -130,6 +146,7 @@ def _first(artefacts: "Artefacts") -> tuple[dict[str, tables.Line], str]:
 
 
 def _draws(artefacts: "Artefacts", name: str) -> int:
+    """The number of random draws in the baseline of a protocol."""
     draws: Any = artefacts.baseline[name].rows.query("set == 'random'")["draw"]
     return draws.nunique()
 
@@ -155,6 +172,7 @@ def _tiles(artefacts: "Artefacts") -> list[tuple[str, str, str]]:
 
 
 def _class(one: pictures.ClassImages) -> dict[str, Any]:
+    """Name and images, as data URIs, of a class."""
     return {"name": one.name, "images": [_uri(_png(image), "image/png") for image in one.images]}
 
 
@@ -165,6 +183,7 @@ def _layout(images: int) -> dict[str, int]:
 
 
 def _png(array: "np.ndarray") -> bytes:
+    """An image (H, W, 3) uint8 as a PNG file, reduced to ``VIEW`` pixels of a side if it is larger."""
     image = Image.fromarray(array)
     if max(image.size) > VIEW:
         image = image.resize((VIEW, VIEW), Image.Resampling.BOX)
@@ -174,15 +193,18 @@ def _png(array: "np.ndarray") -> bytes:
 
 
 def _uri(content: bytes, kind: str) -> str:
+    """A file as a data URI, so that the page needs no other file; ``kind`` is its media type."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _picture(draw: figures.Draw) -> Picture:
+    """A figure as data URIs for light and for dark screens."""
     light, dark = (_uri(content, "image/svg+xml") for content in figures.svg(draw))
     return {"light": light, "dark": dark}
 
 
 def _protocol(artefacts: "Artefacts", name: str, plots: Mapping[str, Picture]) -> dict[str, Any]:
+    """The part of the page about one protocol: tables of accuracies, gains over random images, and figures."""
     measured, baseline = artefacts.evaluation[name], artefacts.baseline[name]
     table = tables.protocol(artefacts, name)
     networks = list(dict.fromkeys(table["network"]))
@@ -230,6 +252,7 @@ def _sizes(artefacts: "Artefacts", name: str) -> dict[str, str]:
 
 
 def _cell(line: tables.Line | None) -> dict[str, Any] | None:
+    """A line of a summary as text: ``mean``, ``std`` (empty for one network), ``n``, ``diverged``; None without results."""
     if line is None or not line.n:
         return None
     std, diverged = f"{line.std:.2f}" if line.n > 1 else "", getattr(line, "diverged", 0)
@@ -237,10 +260,12 @@ def _cell(line: tables.Line | None) -> dict[str, Any] | None:
 
 
 def _gain(line: tables.Line | None) -> dict[str, str] | None:
+    """A line of ``tables.differences`` as text."""
     return None if line is None else {"points": words.points(line.points), "error": words.error(line.error)}
 
 
 def _pool(name: str, pool: "Pool", plots: Mapping[str, Picture]) -> dict[str, Any]:
+    """The part of the page about one pool: its networks, their accuracies and training curves."""
     neighbours = {line.network: _cell(line) for line in tables.lines_of(tables.neighbours(pool))}
     rows = [
         {
@@ -303,10 +328,12 @@ def _size(artefacts: "Artefacts") -> list[list[str]]:
 
 
 def _whole_images(artefacts: "Artefacts") -> int | None:
+    """The number of training images of the dataset; None if the stage whole did not record it."""
     return artefacts.whole.info.get("images", {}).get("whole")
 
 
 def _labels(artefacts: "Artefacts") -> list[list[str]]:
+    """Rows (name, value) about the labels: their kind, who gave them, and whether there is a control."""
     info = artefacts.labels
     rows = [["Relabelling", info["kind"]], ["Kind", info["labels"]]]
     if teacher := info["teacher"]:
@@ -323,6 +350,7 @@ def _labels(artefacts: "Artefacts") -> list[list[str]]:
 
 
 def _parameters(artefacts: "Artefacts") -> list[tuple[str, list[tuple[str, str]]]]:
+    """The settings that each stage recorded, as (stage, sorted pairs of key and value)."""
     sections = [("distill", artefacts.distilled), ("relabel", artefacts.labels)]
     sections += [(f"teacher, {name}", pool.info) for name, pool in artefacts.pools.items()]
     sections += [(f"evaluate, {name}", measured.info) for name, measured in artefacts.evaluation.items()]

@@ -36,9 +36,14 @@ class ClassImages:
 
 
 def first_images(distilled: "DistilledSet") -> list[ClassImages]:
-    """The first ``CLASSES`` classes that have images, with their first ``IMAGES`` images.
+    """Selects the images that the report shows, as raw pixels clamped to [0, 1].
 
-    Images without classes fill as many columns without a name.
+    Args:
+        distilled: the set.
+
+    Returns:
+        The first ``CLASSES`` classes that have images, each with its first ``IMAGES`` images. Images without classes fill at
+        most as many groups without a name.
     """
     raw = distilled.space.decode(distilled.images).clamp(0, 1)
     pixels = (raw * 255).round().byte().permute(0, 2, 3, 1).numpy()
@@ -66,9 +71,13 @@ def extent(distilled: "DistilledSet") -> str:
 
 
 def canvas(classes: Sequence[ClassImages], side: int = 96) -> tuple[np.ndarray, list[tuple[str, float, float]]]:
-    """All images on one transparent canvas, a column for each class, and the positions of the names.
+    """Puts all images on one transparent canvas, a column for each class, in several lines of classes if there are many.
 
     Pixels are repeated, never interpolated, until an image is at least ``side`` pixels wide.
+
+    Args:
+        classes: images by class, all of one size.
+        side: the least width of an image on the canvas.
 
     Returns:
         (H, W, 4) uint8 and a list of (label, x, y): the middle of each label's baseline.

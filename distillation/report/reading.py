@@ -1,4 +1,7 @@
-"""Inputs of the report: the records, tables and images that the other stages left."""
+"""Inputs of the report: the records, tables and images that the other stages left.
+
+Every table is checked as it is read: a missing column or an unknown set is one sentence with the file's name.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -122,11 +125,22 @@ def read(
 
 
 def _evaluated(folder: Path) -> Measured:
+    """The results of the relabelled set under one protocol, with their training curves."""
     measured = _measured(folder, EVALUATED)
     return replace(measured, curves=_table(folder / "curves.csv", ("set", "network", "seed", "epoch", "loss")))
 
 
 def _measured(folder: Path, sets: Sequence[str], columns: Sequence[str] = ROW) -> Measured:
+    """Reads rows.csv and info.json of a folder.
+
+    Args:
+        folder: an out of a stage.
+        sets: the sets that rows may be of.
+        columns: the columns that rows must have.
+
+    Raises:
+        BadInput: a file is missing or damaged, has no rows, or has another set.
+    """
     path = folder / "rows.csv"
     rows = _table(path, columns)
     unknown = set(rows["set"]) - set(sets)
@@ -143,6 +157,7 @@ def _carried(folder: Path, target: str) -> Measured:
 
 
 def _pool(folder: Path) -> Pool:
+    """The record and tables of a pool; its weights are not read."""
     curves = _table(folder / "curves.csv", ("network", "index", "epoch", "loss", "train_accuracy"))
     norms = folder / "norms.csv"
     norms = _table(norms, ("network", "index", "checkpoint", "layer", "mean", "variance")) if norms.is_file() else None
@@ -157,8 +172,10 @@ def _curve(path: Path) -> pd.DataFrame:
 
 
 def _table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Reads a CSV file; raises BadInput if it is no table or lacks one of ``columns``."""
     files.regular(path)
     try:
+        # only these are missing numbers: other words that pandas takes for such, like NA, may be names
         table = pd.read_csv(path, keep_default_na=False, na_values=["", "nan", "NaN"])
     except ValueError as error:  # no text, or rows of another length
         raise BadInput(

@@ -10,7 +10,12 @@ if TYPE_CHECKING:
 
 
 def sections(artefacts: "Artefacts") -> list[dict[str, Any]]:
-    """A title and rows of (file, fault) for each dataset of which files were skipped, each dataset once."""
+    """Lists the files that were skipped, dataset by dataset.
+
+    Returns:
+        For each dataset of which files were skipped ``title`` and ``rows`` of (file, fault). Datasets with the same faults
+        are listed once: they are one dataset in several places.
+    """
     found = []
     for name, info in _records(artefacts):
         faults = info.get("skipped")
@@ -29,5 +34,6 @@ def _records(artefacts: "Artefacts") -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _rows(faults: dict[str, str]) -> list[tuple[str, str]]:
+    """The first faults by file, and how many more there are."""
     first = list(faults.items())[:NAMED]
     return [*first, *([("and more", f"{len(faults) - NAMED:,} files")] if len(faults) > NAMED else [])]

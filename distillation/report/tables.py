@@ -9,6 +9,7 @@ import pandas as pd
 if TYPE_CHECKING:
     from distillation.report.reading import Artefacts, Measured, Pool
 
+# Sets of images by their name in ``rows.csv``, in the order of tables, with their titles.
 SETS = {
     "scratch": "from scratch",
     "gaussian": "Gaussian noise",
@@ -208,6 +209,7 @@ def metrics(artefacts: "Artefacts") -> dict[str, Any]:
 
 
 def _cells(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
+    """The cells of a ``summary`` by set, then by network."""
     cells = {}
     for line in lines_of(table):
         cells.setdefault(line.set, {})[line.network] = _cell(line)
@@ -215,23 +217,28 @@ def _cells(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def _by_protocol(rows: pd.DataFrame) -> dict[str, Any]:
+    """The cells of the summary of transfers by protocol, set and network."""
     return {name: _cells(summary(group)) for name, group in groups_of(rows, "protocol")}
 
 
 def _assessed(measured: "Measured") -> dict[str, float]:
+    """The means over the models of the distilled set, by assessment; without those that have no value."""
     table = assessments(measured)
     distilled = rows_where(table, (table["set"] == "distilled") & (table["n"] > 0))
     return {line.assessment: _digits(line.mean) for line in lines_of(distilled)}
 
 
 def _digits(value: float) -> float:
+    """A number with six significant digits."""
     return float(f"{value:.6g}")
 
 
 def _cell(line: Line) -> dict[str, float]:
+    """Mean and std of a line with two digits, and how many of its networks diverged, if any."""
     diverged = {"diverged": int(count)} if (count := getattr(line, "diverged", 0)) else {}
     return {"mean": round(float(line.mean), 2), "std": round(float(line.std), 2), **diverged}
 
 
 def _sorted(value: Any) -> Any:
+    """A nested mapping with sorted keys at every depth."""
     return {key: _sorted(value[key]) for key in sorted(value)} if isinstance(value, dict) else value

@@ -20,13 +20,22 @@ PROTOCOLS = {"finetune": "fine-tuning", "linear": "linear evaluation"}
 
 
 def section(target: str, measured: "Measured", cell: Callable[[tables.Line | None], Any]) -> list[dict[str, Any]]:
-    """A table for each protocol of one target; ``cell`` formats a line of a summary, None for a missing one."""
+    """Returns the tables of transfer to one target, one for each protocol.
+
+    Args:
+        target: name of the dataset.
+        measured: its results, with those of the baselines.
+        cell: function that formats a line of a summary, or None for a missing one.
+    """
     groups = tables.groups_of(measured.rows, "protocol")
     return [_table(f"{target}, {PROTOCOLS[name]}", tables.summary(rows), cell) for name, rows in groups]
 
 
 def kd_section(target: str, measured: "Measured", cell: Callable[[tables.Line | None], Any]) -> list[dict[str, Any]]:
-    """A table for each way in which students of a teacher of the target were tested (``TESTS``)."""
+    """Returns the tables of knowledge distillation for one target, one for each way of testing (``TESTS``).
+
+    Arguments are those of ``section``.
+    """
     teacher = measured.info["teacher"]
     title = f"taught by {teacher['network']}, {words.percent(teacher['accuracy'])}"
     return [
@@ -36,6 +45,7 @@ def kd_section(target: str, measured: "Measured", cell: Callable[[tables.Line | 
 
 
 def _table(title: str, table: "pd.DataFrame", cell: Callable[[tables.Line | None], Any]) -> dict[str, Any]:
+    """A summary as a table of the page: a row for each set, a column for each network."""
     networks = list(dict.fromkeys(table["network"]))
     cells = {(line.set, line.network): line for line in tables.lines_of(table)}
     rows = [
