@@ -1,7 +1,7 @@
 """One standalone script per stage of dvc.yaml, and nothing else.
 
-A stage is run as ``python -m stages.NAME``. This file prepares that process before it imports torch, which takes seconds: a
-signal ends it in a sentence, and it ends with the DVC that started it.
+A stage is run as ``python -m stages.NAME``. This file prepares that process before it imports torch, which takes
+seconds: a signal ends it in a sentence, and it ends with the DVC that started it.
 """
 
 import sys

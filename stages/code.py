@@ -21,8 +21,8 @@ from distillation.runtime.fingerprint import closure
 from distillation.teachers import objectives
 
 OUT = "data/code"
-# By script, the package of which a parameter picks one module. Each module has a code file of its own, so that an edit of
-# one method reruns no set that another made.
+# By script, the package of which a parameter picks one module. Each module has a code file of its own, so that an edit
+# of one method reruns no set that another made.
 VARIANTS = {
     "distill": methods,
     "teacher": objectives,
@@ -36,7 +36,7 @@ def programs() -> Iterator[tuple[str, list[str]]]:
     The stage check loads all variants, to check their settings.
 
     Yields:
-        The name of the program, ``evaluate`` or ``distill-dm``, and the dotted names of the modules that it starts from.
+        The name of the program, as in ``distill-dm``, and the dotted names of the modules that it starts from.
     """
     every = [f"{package.__name__}.{name}" for package in VARIANTS.values() for name in package.names()]
     for script in sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py")):

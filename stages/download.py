@@ -30,7 +30,7 @@ def run(key: str) -> None:
     """Reads a dataset, prints its size, and writes its folder whole, or not at all.
 
     Args:
-        key: ``dataset``, ``sources/NAME`` or ``targets/NAME``: the section of params.yaml, and the folder below data/real.
+        key: ``dataset``, ``sources/NAME`` or ``targets/NAME``: the section, and the folder below data/real.
 
     Raises:
         BadInput: the key is none of these, or the files are missing, wrong or cannot be downloaded.

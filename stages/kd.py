@@ -42,8 +42,8 @@ def run(sets: str, target: str, teachers: str) -> None:
         teachers: name of the pool that was trained on the target dataset.
 
     Raises:
-        BadInput: the pool has other classes or inputs than the target, or the target's images have another shape than the
-            dataset's.
+        BadInput: the pool has other classes or inputs than the target, or the target's images have another shape than
+            the dataset's.
     """
     process.begin()
     params = parameters.load()

@@ -27,8 +27,8 @@ from distillation.runtime.errors import guarded
 def run() -> None:
     """Labels the distilled set and its control by ``relabel.kind`` and writes the out of the stage.
 
-    Only a kind with ``jobs`` (fkd) has work that is stored and resumed. Labels of other kinds are computed while the out is
-    written.
+    Only a kind with ``jobs`` (fkd) has work that is stored and resumed. Labels of other kinds are computed while the
+    out is written.
 
     Raises:
         BadInput: the pool has other classes or inputs than the set, or there are too few real images for the control.

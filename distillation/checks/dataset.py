@@ -40,7 +40,7 @@ def _check_statistics(path: str, settings: DatasetSettings) -> None:
 
 
 def shape_of(settings: DatasetSettings) -> Shape:
-    """The channels and pixels of the images of a dataset, from its settings or else from the catalogue; None if unknown."""
+    """The channels and pixels of a dataset's images, by its settings or else by the catalogue; None where unknown."""
     native = facts(settings.name)
     channels = {"rgb": 3, "grey": 1, "auto": native.channels if native else None}[settings.colour]
     return channels, settings.pixels or (native.size if native else None)

@@ -53,7 +53,7 @@ def _settings(params: Params) -> tuple[Common, Section]:
 
 
 def _enough(common: Common, dataset: str) -> None:
-    """Raises BadInput if a class of a published dataset has too few images; other datasets are left to the stage enough."""
+    """Raises BadInput if a class of a published dataset has too few images; the stage enough checks all datasets."""
     entry = CATALOGUE[dataset]
     if (most := entry.smallest_class) and common.ipc > most:
         raise BadInput(

@@ -26,8 +26,8 @@ SIZED_FOR_DIGITS = {
 def notes(params: Params) -> Iterator[str]:
     """Yields a sentence for each value that is valid but unlikely to be intended; the stage check prints them.
 
-    Such are values that are still sized for digits while another dataset is chosen, and a number of images of krr_st that is
-    not that of the baselines beside it.
+    Such are values that are still sized for digits while another dataset is chosen, and a number of images of krr_st
+    that is not that of the baselines beside it.
 
     Args:
         params: the parameters, which passed ``check_all``.

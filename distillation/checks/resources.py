@@ -87,8 +87,9 @@ def check(params: Params, pools: Pools, machine: Machine) -> None:
 def this_machine(compute: Compute) -> Machine:
     """Measures the Machine that ``compute.device`` selects here.
 
-    Memory is that of the GPU, or for the CPU the machine's, but not more than the container's limit. A GPU that the machine
-    does not have counts as the CPU: this check is about sizes only. Disk is that of the repository's file system.
+    Memory is that of the GPU, or for the CPU the machine's, but not more than the container's limit. A GPU that the
+    machine does not have counts as the CPU: this check is about sizes only. Disk is that of the repository's file
+    system.
     """
     index = int(compute.device.split(":")[1]) if ":" in compute.device else 0
     if compute.device != "cpu" and index < torch.cuda.device_count():
@@ -174,7 +175,7 @@ def _network(
 
 
 def _pool(params: Params, name: str, pool: PoolSettings) -> Iterator[Need]:
-    """One teacher of each network in training, the stored weights of all, and the heads of a self-supervised objective."""
+    """One teacher of each network in training, the weights of all on disk, and heads of a self-supervised objective."""
     objective, source = objectives.load(pool.objective), settings_of(params, pool.source)
     outline = _extent(source, objective.shape(pool, shape_of(source)))
     if outline is None:

@@ -23,8 +23,8 @@ def mapping(params: Params, path: str) -> dict[str, Any]:
 def names(params: Params, path: str) -> list[str]:
     """Lists the keys of the mapping at ``path``, which become names of stages and folders.
 
-    They have at most 60 letters: at up to 4 bytes each, 240 bytes, which leaves room for a suffix within the 255 bytes of a
-    file's name.
+    They have at most 60 letters: at up to 4 bytes each, 240 bytes, which leaves room for a suffix within the 255 bytes
+    of a file's name.
 
     Raises:
         BadInput: there is no such mapping, or a key cannot be such a name.

@@ -39,7 +39,11 @@ def check(params: Params) -> Pools:
 
 
 def _enough_images(params: Params, name: str, pool: PoolSettings) -> None:
-    """Raises BadInput if a self-supervised pool needs more images than its source has, or small views of whitened images."""
+    """Checks a self-supervised pool against its source.
+
+    Raises:
+        BadInput: it needs more images than the source has, or small views of images that are whitened.
+    """
     training, source = pool.training, settings_of(params, pool.source)
     if not isinstance(training, Pretraining):
         return

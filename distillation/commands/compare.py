@@ -34,8 +34,8 @@ def run(names: Sequence[str], every: bool, metric: str | None, out: str) -> None
     Args:
         names: experiments, Git revisions or ``workspace``. If empty: HEAD, its experiments and the workspace.
         every: whether experiments of all commits count.
-        metric: path of the accuracy that assessments are correlated with, as in ``evaluate.standard.ConvNet``; None: the one
-            that most results have.
+        metric: path of the accuracy that assessments are correlated with, as in ``evaluate.standard.ConvNet``; None:
+            the one that most results have.
         out: folder to write.
 
     Raises:

@@ -20,7 +20,7 @@ ROWS = 8  # house: differences that are printed of one pair
 
 
 def run(out: str, row: int | None) -> None:
-    """Prints the work behind an out: the folder of each task, whether it was computed or reused, and the nearest other work.
+    """Prints the tasks behind an out: folder, whether it was computed or reused, and the nearest other work.
 
     Args:
         out: path of an out of a stage, relative to the repository's root.

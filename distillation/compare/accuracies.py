@@ -49,7 +49,7 @@ def changed_parameters(results: "Sequence[Result]") -> list[str]:
 
 
 def accuracies(results: "Sequence[Result]") -> list[str]:
-    """The paths in reports/metrics.json, below ``evaluate``, at which any result has a mean; sorted, without ``.mean``."""
+    """The paths of metrics below ``evaluate`` at which any result has a mean; sorted, without ``.mean``."""
     return sorted(
         {
             path.removesuffix(".mean")
@@ -65,8 +65,8 @@ def main_accuracy(results: "Sequence[Result]", metric: str | None = None) -> str
 
     Args:
         results: the compared results.
-        metric: a path in reports/metrics.json, with or without ``.mean``; None: the accuracy of distilled sets that most
-            results have, the first of several.
+        metric: a path in reports/metrics.json, with or without ``.mean``; None: the accuracy of distilled sets that
+            most results have, the first of several.
 
     Returns:
         The path, without ``.mean``.

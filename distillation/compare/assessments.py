@@ -17,7 +17,7 @@ NONE = "No result has any: -S 'evaluate.assess.teachers=[main]' makes them."
 
 
 def section(results: "Sequence[Result]") -> Section:
-    """Builds the table of assessments, a row for each result and a column for each assessment; empty if there are none."""
+    """Builds the table of assessments, a row for each result; it has no text if no result has any assessment."""
     paths = assessed(results)
     values = pd.DataFrame([{"result": r.name, **{path: r.metrics.get(path) for path in paths}} for r in results])
     shown = values.rename(columns={path: path.removeprefix("assess.") for path in paths}).map(_digits)
@@ -28,8 +28,8 @@ def assessed(results: "Sequence[Result]") -> list[str]:
     """Lists the assessments that any result has.
 
     Returns:
-        Paths in reports/metrics.json (``assess.POOL.ASSESSMENT``), pool by pool in the order of the report. Assessments of
-        another revision, which this report does not know, come last.
+        Paths in reports/metrics.json (``assess.POOL.ASSESSMENT``), pool by pool in the order of the report. Assessments
+        of another revision, which this report does not know, come last.
     """
     paths = {path for result in results for path in result.metrics if path.startswith("assess.")}
     order = {name: i for i, name in enumerate(MEANINGS)}

@@ -33,8 +33,8 @@ def section(results: "Sequence[Result]") -> Section:
         results: the compared results, of which those count whose settings are those of a row.
 
     Returns:
-        The Section ``claims``. Its numbers have a line for each metric of each row of all recipes, measured or not; its text
-        shows the measured ones only.
+        The Section ``claims``. Its numbers have a line for each metric of each row of all recipes, measured or not; its
+        text shows the measured ones only.
     """
     lines = [line for row in rows.every() for line in _lines(row, results)]
     measured = [line for line in lines if line["mean"] is not None]
@@ -46,7 +46,7 @@ def section(results: "Sequence[Result]") -> Section:
 
 
 def _lines(row: "Row", results: "Sequence[Result]") -> Iterator[dict[str, Any]]:
-    """Yields the lines of a row, for each scale at which it was measured; one that was not has lines without measurement."""
+    """Yields the lines of a row for each scale at which it was measured, or without measurement if it was not."""
     # a quick row has other networks, and so other metrics, in the same order
     published = rows.metrics(row.recipe, row.settings)
     for scale, by_seed in (of_row(row, results) or {PUBLISHED: {}}).items():

@@ -1,1 +1,1 @@
-"""Measurement of a distilled set: students trained on it, transfer to other datasets, and assessments without training."""
+"""Measurement of a distilled set: students trained on it, transfer to other datasets, knowledge distillation, assessments."""

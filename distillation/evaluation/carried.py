@@ -1,4 +1,4 @@
-"""The cells of the stages transfer and kd: networks pre-trained on a set, trained further for a target and tested there.
+"""The tables of the stages transfer and kd: networks pre-trained on a set, trained further for a target, tested there.
 
 The work has two levels. The task of a cell needs the weights that the task of its pre-training writes, and cells of one
 set, network and seed share that pre-training. ``produce`` computes both.
@@ -93,8 +93,8 @@ def noise(students: Students, count: int) -> list[Cell]:
 def real(data: RealSet, ipc: int, students: Students, protocols: Sequence[str]) -> list[Cell]:
     """Returns the cells of the baselines: random and k-means images of the training split, with their hard labels.
 
-    Each seed has random images of its own, and all seeds the same k-means images. An indexed dataset has no k-means cells,
-    since clustering reads all pixels; a note on stderr tells.
+    Each seed has random images of its own, and all seeds the same k-means images. An indexed dataset has no k-means
+    cells, since clustering reads all pixels; a note on stderr tells.
 
     Args:
         data: the dataset that was distilled.
@@ -146,17 +146,19 @@ def produce(
     compute: params.Compute,
     shapes: tuple[tuple[int, int, int], tuple[int, int, int]],
 ) -> None:
-    """Computes the cells of a table and writes the out of its stage, as ``runtime.stage.produce`` does for other stages.
+    """Computes the cells of a table and writes the out of its stage; ``runtime.stage.produce`` does so for other stages.
 
     Networks are pre-trained first, but only those of cells that have no result yet.
 
     Args:
         name: name of the stage, with its target: ``transfer@svhn``.
         out: folder of the out.
-        write: function of a folder and the finished tasks, in the order of ``cells``; it writes the out into the folder.
+        write: function of a folder and the finished tasks, in the order of ``cells``; it writes the out into the
+            folder.
         work: function of a job, its task and a device: ``transfer.transfer`` or ``kd.distill_knowledge``.
         cells: the rows of the table.
-        job_of: function of a cell and the Task of its pre-training (None: no pre-training) that returns the job of ``work``.
+        job_of: function of a cell and the Task of its pre-training (None: no pre-training) that returns the job of
+            ``work``.
         students: precision and compilation of the networks.
         settings: of pre-training, by the kind of the labels.
         compute: device, workers, threads and checkpoints.
@@ -190,9 +192,9 @@ def produce(
 def write(out: Path, cells: Sequence[Cell], tasks: Sequence[Task], target: str, info: dict) -> None:
     """Writes the tables of the stages transfer and kd.
 
-    ``rows.csv`` has a row for each cell: its set, target, protocol, network and seed, then the task's record: ``accuracy``
-    (percent), ``loss``, ``steps`` and, of kd, ``batch_accuracy``. ``metrics.json`` holds the mean accuracy over all rows,
-    whatever their set: a number for ``dvc metrics diff`` to notice a change by.
+    ``rows.csv`` has a row for each cell: its set, target, protocol, network and seed, then the task's record:
+    ``accuracy`` (percent), ``loss``, ``steps`` and, of kd, ``batch_accuracy``. ``metrics.json`` holds the mean accuracy
+    over all rows, whatever their set: a number for ``dvc metrics diff`` to notice a change by.
 
     Args:
         out: an empty folder.

@@ -1,4 +1,4 @@
-"""The tables of the stages evaluate, baseline and whole: their cells, one student each, the jobs of these, and the files."""
+"""The tables of the stages evaluate, baseline and whole: cells of one student each, their jobs, and the files."""
 
 import csv
 from collections.abc import Callable, Iterator, Sequence

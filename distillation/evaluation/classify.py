@@ -42,8 +42,8 @@ class Protocol:
         test_every: epochs between the tests whose best is recorded as ``best_test``; 0: none. It is chosen on the test set, as
             APM and the validation of CLOM publish it, and never reported as ``accuracy``.
         lesson: for labels in a file beside the set (``lessons.LESSONS``), else None. A top-level function of a Job, its
-            device and whether a mirrored image keeps its class. It returns the lesson of ``Training``, which has the number
-            of images of an epoch as ``count``, and the temperature of the divergence.
+            device and whether a mirrored image keeps its class. It returns the lesson of ``Training``, which has the
+            number of images of an epoch as ``count``, and the temperature of the divergence.
     """
 
     kind: str
@@ -89,7 +89,7 @@ def train(job: Job, task: Task, device: str) -> None:
     protocol, data = job.protocol, loaded(job.data, device)
     epochs, state = protocol.settings.epochs, task.start()
     training = _training(job, data, device)
-    # last: loss and accuracy of the last epoch. It is part of checkpoints, so that a resumed student has the same record.
+    # last: loss and accuracy of the last epoch. All of it is in checkpoints, so a resumed student has the same record.
     seen: dict[str, Any] = {"curve": [], "last": [math.nan, math.nan], "best": 0.0}
     every = max(1, epochs // _POINTS)
 
@@ -164,9 +164,10 @@ def _record(job: Job, training: Training, seen: dict, data: RealSet) -> dict:
     """Tests a finished student and returns its record.
 
     Returns:
-        ``network``, ``seed``; ``accuracy`` on the test split and ``class_accuracy`` of each class (None for a class without
-        test images); ``best_test`` if ``test_every`` is above 0; ``train_accuracy`` and ``loss`` of the last epoch; ``curve``,
-        pairs of epoch and loss; the optimiser ``steps`` and the ``gflop`` of training. Accuracies are in percent.
+        ``network``, ``seed``; ``accuracy`` on the test split and ``class_accuracy`` of each class (None for a class
+        without test images); ``best_test`` if ``test_every`` is above 0; ``train_accuracy`` and ``loss`` of the last
+        epoch; ``curve``, pairs of epoch and loss; the optimiser ``steps`` and the ``gflop`` of training. Accuracies are
+        in percent.
     """
     protocol = job.protocol
     hits = class_hits(training.network.eval(), data, data.test, protocol.precision)

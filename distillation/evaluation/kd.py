@@ -1,11 +1,11 @@
 """Knowledge distillation without data of the target: a pre-trained network learns a teacher's predictions on a set of images.
 
-The teacher was trained on the target. The images come from another dataset, or are noise (KRR-ST, Table 4 and its code).
-Student and teacher are given the same batches.
+The teacher was trained on the target. The images come from another dataset, or are noise (KRR-ST, Table 4 and its
+code). Student and teacher are given the same batches.
 
-As in that code, the batch norms of both use the statistics of the batch. The code also tests the student so, which makes
-its accuracy depend on the batches of the test. Here a student has two accuracies: ``accuracy``, in eval mode with running
-statistics, and ``batch_accuracy``, by the statistics of batches of ``TESTED`` test images.
+As in that code, the batch norms of both use the statistics of the batch. The code also tests the student so, which
+makes its accuracy depend on the batches of the test. Here a student has two accuracies: ``accuracy``, in eval mode with
+running statistics, and ``batch_accuracy``, by the statistics of batches of ``TESTED`` test images.
 """
 
 from collections.abc import Callable
@@ -69,8 +69,8 @@ class Job:
 def distill_knowledge(job: Job, task: Task, device: str) -> None:
     """Trains and tests the student of ``job``, resuming from the last checkpoint.
 
-    Writes ``record.json`` into the result of the task: ``accuracy`` and ``batch_accuracy`` on the target's test split in
-    percent (see the module), the last ``loss``, and ``steps``.
+    Writes ``record.json`` into the result of the task: ``accuracy`` and ``batch_accuracy`` on the target's test split
+    in percent (see the module), the last ``loss``, and ``steps``.
 
     Args:
         job: the student.
@@ -111,7 +111,7 @@ def require_same_task(pool: Pool, target: RealSet, which: str) -> None:
 
 
 def about(pool: Pool) -> dict:
-    """Returns what ``info.json`` records of the teacher: its pool, network name and test accuracy on the target in percent."""
+    """Returns what ``info.json`` records of the teacher: ``pool``, ``network`` and test ``accuracy`` in percent."""
     first = pool.members[0]
     return {"pool": pool.info["pool"], "network": first.word, "accuracy": first.accuracy}
 
@@ -137,7 +137,7 @@ def _training(job: Job, student: nn.Module, teacher: nn.Module, data: RealSet, d
 
 
 def _images(job: Job, name: str, data: RealSet, device: str) -> tuple[Callable[[int], Tensor], Batches]:
-    """Returns a function from the step to its images (n, C, S, S), and the Batches that tell how many steps an epoch has."""
+    """Returns a function from the step to its images (n, C, S, S), and the Batches of their indices."""
     if isinstance(job.source, Noise):
         batches = Batches(job.source.count, job.settings.batch, job.seed, name)
         shape = data.train.images.shape[1:]
@@ -160,6 +160,6 @@ def _images(job: Job, name: str, data: RealSet, device: str) -> tuple[Callable[[
 
 
 def _accuracy_by_the_batch(student: nn.Module, data: RealSet, precision: str) -> float:
-    """Returns the student's test accuracy in percent with batch statistics, over batches of ``TESTED`` in the images' order."""
+    """Returns the test accuracy in percent by the statistics of each batch of ``TESTED`` images, in their order."""
     hits = class_hits(by_the_batch(student), data, data.test, precision, TESTED)
     return 100 * int(hits.sum()) / len(data.test)

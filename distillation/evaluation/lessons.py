@@ -48,7 +48,8 @@ def online(job: Job, device: str, flip: bool) -> tuple[OnlineBatches, float]:
 def fkd(job: Job, device: str, flip: bool) -> tuple[StoredBatches, float]:
     """Builds the lesson of a student whose set has stored logits beside it; arguments and result are as in ``online``.
 
-    ``flip`` is not used: mirroring was drawn when the labels were stored, so every seed of a student sees the same batches.
+    ``flip`` is not used: mirroring was drawn when the labels were stored, so every seed of a student sees the same
+    batches.
 
     Raises:
         BadInput: logits are stored for fewer epochs than the student trains, or their file is damaged.

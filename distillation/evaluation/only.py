@@ -16,8 +16,8 @@ from distillation.runtime.work import Task
 def train(which: str, jobs: Mapping[str, classify.Job], compute: Compute) -> None:
     """Trains the students of one network and seed anew, one on each set, in this process: ``stages.evaluate --only``.
 
-    The work happens in a temporary folder, so no finished work is replaced. Prints each student's record and, if its row
-    is finished, whether both records are equal.
+    The work happens in a temporary folder, so no finished work is replaced. Prints each student's record and, if its
+    row is finished, whether both records are equal.
 
     Args:
         which: NETWORK/SEED, as in ``ConvNet/0``.
@@ -41,7 +41,7 @@ def train(which: str, jobs: Mapping[str, classify.Job], compute: Compute) -> Non
 
 
 def _afresh(label: str, job: classify.Job, row: Task, target: str) -> dict:
-    """Trains the student of a job in a folder that is removed afterwards, and returns its record; ``row`` is its task."""
+    """Trains the student of a job, whose task is ``row``, in a folder that is then removed; returns its record."""
     folder = Path(tempfile.mkdtemp(prefix="only-"))
     try:
         task = Task(label, folder / "task", row.inputs, row.every)

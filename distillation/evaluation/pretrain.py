@@ -57,7 +57,10 @@ class Job:
 
 
 def used_as(path: Path) -> str:
-    """Returns how pre-training uses the labels of the DistilledSet in the file ``path``: ``hard``, ``soft`` or ``features``.
+    """Returns how pre-training uses the labels of a set: ``hard``, ``soft`` or ``features``, see ``USED_AS``.
+
+    Args:
+        path: file of a DistilledSet.
 
     Raises:
         BadInput: the labels are not stored with the images (kinds online and fkd), or the file is damaged.
@@ -71,8 +74,8 @@ def used_as(path: Path) -> str:
 def pretrain(job: Job, task: Task, device: str) -> None:
     """Pre-trains the network of ``job``, resuming from the last checkpoint.
 
-    Writes ``pretrained.safetensors`` into the result of the task: the weights, and a record with network name, seed and last
-    loss.
+    Writes ``pretrained.safetensors`` into the result of the task: the weights, and a record with network name, seed and
+    last loss.
 
     Args:
         job: network and set.
@@ -122,7 +125,10 @@ def _regression(
     flip: bool,
     device: str,
 ) -> Steps:
-    """Returns the Steps towards soft labels: half the squared error, summed over classes, mean over images (KIP, FRePo)."""
+    """Returns the Steps towards soft labels, by half the squared error as in KIP and FRePo.
+
+    It is summed over classes, and its mean is taken over the images of a batch.
+    """
     batches = Batches(count, settings.batch, job.seed, name)
     forward = compiled(network) if job.compile else network
 
@@ -143,7 +149,7 @@ def augmented(images: Tensor, augment: str, draws: torch.Generator, flip: bool) 
 
     Args:
         images: in any space.
-        augment: ``dsa``: all siamese operations, with parameters of its own for each image; ``none``: images as they are.
+        augment: ``dsa``: all siamese operations, each image with parameters of its own; ``none``: images as they are.
         draws: a CPU generator.
         flip: whether images may be mirrored.
 

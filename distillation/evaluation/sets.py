@@ -1,8 +1,8 @@
 """The sets of images that networks are trained on: distilled sets and selections of real images.
 
-A source is a small dataclass that holds all that a network's images depend on beside the dataset. It can therefore be part
-of a job, whose key covers it: a file by its content, a selection by its indices. All but Noise have one method, ``images``,
-a function of the RealSet and of the use of the labels (``hard``, or as stored).
+A source is a small dataclass that holds all that a network's images depend on beside the dataset. It can therefore be
+part of a job, whose key covers it: a file by its content, a selection by its indices. All but Noise have one method,
+``images``, a function of the RealSet and of the use of the labels (``hard``, or as stored).
 """
 
 import sys
@@ -41,7 +41,8 @@ class FromFile:
 
         Args:
             data: the dataset; only its device is used.
-            kind: ``hard``: class numbers (n,), the largest entry if the set has label vectors; else these vectors (n, K).
+            kind: ``hard``: class numbers (n,), the largest entry if the set has label vectors;
+                else these vectors (n, K).
         """
         distilled = DistilledSet.load(self.path, data.train.labels.device)
         if kind != "hard":

@@ -1,6 +1,7 @@
 """The settings of the section evaluate: those of all protocols, and each protocol's own section.
 
-Pre-training, transfer and knowledge distillation have theirs in ``transfer_settings``, assessments in ``assess.settings``.
+Pre-training, transfer and knowledge distillation have theirs in ``transfer_settings``, assessments in
+``assess.settings``.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from distillation.params import Params, Section, shown
 from distillation.runtime.errors import BadInput
 from distillation.training.settings import LabelSettings, LessonSettings, OnlineSettings, RegressionSettings
 
-# The losses that a kind of labels allows in the protocol standard: ce takes classes or probabilities, l1 and mse vectors.
+# The losses that a kind of labels allows in the protocol standard: ce is for classes and probabilities, l1 for logits.
 LOSSES = {"hard": ("ce",), "soft": ("ce",), "logits": ("l1", "mse")}
 # The evaluation pools of the official code of DC and DM, in their order, without the default tokens of a word.
 NETWORK_SETS = {
@@ -31,8 +32,8 @@ class Students(Section):
     """The students of a set: one for each network and seed.
 
     Attributes:
-        networks: network names. An entry may be a letter of ``NETWORK_SETS``, which stands for all its networks; each is
-            trained once, even if several letters have it.
+        networks: network names. An entry may be a letter of ``NETWORK_SETS``, which stands for all its networks; each
+            is trained once, even if several letters have it.
         seeds: number of seeds, 0 to ``seeds`` - 1.
         precision: ``fp32`` or ``bf16``, of the networks' forward passes.
         compile: whether networks are compiled.
@@ -55,7 +56,7 @@ class EvaluateCommon(Students):
     """The settings of all protocols of classification.
 
     Attributes:
-        test_every: epochs between tests whose best accuracy each student records beside that of the last epoch; 0: none.
+        test_every: epochs between tests whose best accuracy is recorded beside that of the last epoch; 0: none.
     """
 
     test_every: Whole
@@ -93,7 +94,10 @@ class HardSettings(LabelSettings):
     set_lr: bool
 
     def of_set(self, info: Mapping[str, Any]) -> "HardSettings":
-        """Returns the settings for the DistilledSet with the record ``info``: with the set's ``lr`` if ``set_lr`` is true.
+        """Returns the settings for one set: with its own learning rate as ``lr`` if ``set_lr`` is true.
+
+        Args:
+            info: the record of the DistilledSet.
 
         Raises:
             BadInput: ``set_lr`` is on, but the set has no learning rate.
@@ -112,7 +116,7 @@ TrainingSettings = LabelSettings | RegressionSettings | LessonSettings
 
 
 class Standard(Section):
-    """The protocol ``standard``: settings by the kind of the labels, a field for each recorded kind but ``features``."""
+    """The protocol ``standard``: settings by the recorded kind of the labels; ``features`` have none."""
 
     hard: HardSettings
     soft: LabelSettings
@@ -146,7 +150,7 @@ def training_settings(params: Params, protocol: object, kind: str) -> tuple[Trai
 
     Args:
         params: the parameters.
-        protocol: a key of ``PROTOCOLS``. Any value of ``evaluate.protocols`` may be given, since ``check`` passes them on.
+        protocol: a key of ``PROTOCOLS``; any other value of ``evaluate.protocols`` is refused here.
         kind: the recorded kind of the set's labels, see ``DistilledSet.kind``.
 
     Returns:

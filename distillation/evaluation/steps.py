@@ -1,4 +1,4 @@
-"""Training of one network for a number of steps whose loss is a function of the step, so that it can be interrupted anywhere.
+"""Training of one network whose loss is a function of the step, so that it can be interrupted between any two steps.
 
 Pre-training on soft labels, transfer and kd use it. They count steps, where ``training.loop.Training`` counts epochs.
 """
@@ -26,8 +26,8 @@ class Steps:
 
     Args:
         network: on its device; it is put into train mode.
-        loss_at: function from the step, counted from 0, to its loss (), with gradients. It draws only by generators that
-            the step names, so that a resumed training has the same batches.
+        loss_at: function from the step, counted from 0, to its loss (), with gradients. It draws only by generators
+            that the step names, so that a resumed training has the same batches.
         optimizer: of the network's parameters, at its full learning rate.
         factor: function from the step to the factor of the learning rate.
         count: number of steps.
@@ -111,8 +111,8 @@ class Batches:
 def run(task: Task, training: "Steps | Training", count: int, at: Callable[[], int], unit: str, lower: str) -> float:
     """Runs a training to its end, resuming from the last checkpoint of its task.
 
-    A loss that is not finite ends the training at the next record, with a sentence on stderr, but raises nothing: one network
-    of a table does not end a stage, and its row shows that loss.
+    A loss that is not finite ends the training at the next record, with a sentence on stderr, but raises nothing: one
+    network of a table does not end a stage, and its row shows that loss.
 
     Args:
         task: holds the checkpoints; its label begins the sentence.

@@ -56,8 +56,8 @@ class Job:
 def transfer(job: Job, task: Task, device: str) -> None:
     """Trains and tests the network of ``job``, resuming from the last checkpoint.
 
-    Writes ``record.json`` into the result of the task: ``accuracy`` on the target's test split in percent, the last ``loss``,
-    and ``steps``.
+    Writes ``record.json`` into the result of the task: ``accuracy`` on the target's test split in percent, the last
+    ``loss``, and ``steps``.
 
     Args:
         job: network and target.
@@ -75,7 +75,7 @@ def transfer(job: Job, task: Task, device: str) -> None:
 
 
 def carried(network: str, shape: tuple[int, int, int], start: Task | None, draws: torch.Generator) -> nn.Module:
-    """Returns a network for the target, on the CPU: the pre-trained layers before the classifier, and a fresh classifier.
+    """Returns a network for the target, on the CPU: pre-trained layers, and a fresh classifier on top.
 
     Args:
         network: network name.

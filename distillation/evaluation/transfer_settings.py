@@ -129,7 +129,9 @@ class Transfer(Section):
 
 
 class Distilling(Section):
-    """The settings of knowledge distillation by AdamW, at a learning rate that falls along half a cosine to 0, by epoch.
+    """The settings of knowledge distillation by AdamW.
+
+    The learning rate falls along half a cosine to 0, epoch by epoch.
 
     Attributes:
         epochs: passes over the images of the set.

@@ -44,8 +44,8 @@ def card(distilled: "DistilledSet", layout: str, loss: "Loss | str | None", sour
         distilled: the exported set.
         layout: ``folder``, ``npz`` or ``parquet``.
         loss: the sentence about what PNGs lose; None for an npz.
-        source: the record of the dataset in this workspace, whose files are listed if the set was made from it; None: there
-            is no dataset.
+        source: the record of the dataset in this workspace, whose files are listed if the set was made from it; None:
+            there is no dataset.
     """
     info = distilled.info
     count, channels, height, width = distilled.images.shape
@@ -83,7 +83,7 @@ def _width(distilled: "DistilledSet") -> str:
 
 
 def _origin(info: dict[str, Any]) -> str:
-    """Clause about the program that made an imported set; empty for others."""
+    """Clause about the method that an imported set records for itself; empty for other sets."""
     return f" (before: {_code(info['origin'])})" if "origin" in info else ""
 
 

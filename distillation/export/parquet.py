@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def write(path: Path, distilled: "DistilledSet", images: Sequence[bytes]) -> None:
     """Writes a set as one Parquet file.
 
-    Its columns are ``image``, ``label`` (if each image has a class) and ``target`` (if the set has label vectors). Their
-    types are in the metadata in the form of ``datasets``, which then decodes images and names classes.
+    Its columns are ``image``, ``label`` (if each image has a class) and ``target`` (if the set has label vectors).
+    Their types are in the metadata in the form of ``datasets``, which then decodes images and names classes.
 
     Args:
         path: the file.
@@ -52,7 +52,7 @@ def _image(arrow: ModuleType) -> Any:
 
 
 def _pyarrow() -> tuple[ModuleType, ModuleType]:
-    """Imports pyarrow and its part for Parquet; raises BadInput if it is not installed, as only this export needs it."""
+    """Imports pyarrow and its part for Parquet, which only this export needs; raises BadInput if it is not installed."""
     try:
         import pyarrow  # pyright: ignore[reportMissingImports] an extra: requirements-parquet.txt
         import pyarrow.parquet  # pyright: ignore[reportMissingImports] as before

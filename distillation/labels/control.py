@@ -24,8 +24,8 @@ def control(distilled: DistilledSet, data: RealSet) -> DistilledSet:
         data: the dataset that was distilled, whose images are in memory or in files.
 
     Returns:
-        A set with as many images of each class as ``distilled``, class by class, or as many in all if its images have no
-        classes. They are on the device of ``data``, in the space of ``distilled``, with their real classes (None if
+        A set with as many images of each class as ``distilled``, class by class, or as many in all if its images have
+        no classes. They are on the device of ``data``, in the space of ``distilled``, with their real classes (None if
         ``distilled`` has none) and without targets. The record is that of ``distilled``, but for ``method``, which is
         ``random``, and for ``pixels`` and ``image_bytes``, which are left out.
 

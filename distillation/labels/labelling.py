@@ -33,7 +33,7 @@ class Labelling:
     stored: Mapping[str, Task] = field(default_factory=dict)
 
     def predictions(self, distilled: DistilledSet, output: Callable[[Tensor], Tensor]) -> Tensor:
-        """Applies ``output`` to the pool's logits for the images of a set; the mean or the first teacher, by ``settings.pick``.
+        """Computes the pool's predictions for the images of a set, by ``settings.pick``.
 
         Args:
             distilled: the set.
@@ -69,9 +69,9 @@ def about(pool: Pool, distilled: DistilledSet, kind: str, settings: Section) -> 
         settings: the section of the kind.
 
     Returns:
-        ``pool`` (its name); ``networks``, names of the teachers that label; ``accuracy``, the mean of their test accuracies
-        in percent, None if none has any; ``agreement``, percent of the images to which they give the class that the image
-        was made for, None for the kind features and for images without classes.
+        ``pool`` (its name); ``networks``, names of the teachers that label; ``accuracy``, the mean of their test
+        accuracies in percent, None if none has any; ``agreement``, percent of the images to which they give the class
+        that the image was made for, None for the kind features and for images without classes.
     """
     pick = "one" if kind == "features" else cast("Picked", settings).pick
     members = picked(pool, pick)

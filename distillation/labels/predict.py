@@ -76,8 +76,8 @@ def teacher_logits(
         precision: ``fp32`` or ``bf16``, of the forward passes.
 
     Returns:
-        A function of images (n, C, S, S) that returns logits (n, K) float32, without gradients. In both modes it leaves the
-        running statistics as they were.
+        A function of images (n, C, S, S) that returns logits (n, K) float32, without gradients. In both modes it leaves
+        the running statistics as they were.
     """
     networks = [pool.network(member) for member in picked(pool, pick)]
     if mode == "train":
@@ -94,17 +94,17 @@ def teacher_logits(
 
 
 def by_the_batch(network: M) -> M:
-    """Returns a copy of a network whose batch norms use the statistics of each batch, and never change the running ones."""
+    """Returns a copy of a network whose batch norms use the statistics of each batch, and keep none of them."""
     network = copy.deepcopy(network)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            # train() chooses the statistics of the batch; without tracking, torch does not update the running ones by them
+            # train() chooses the statistics of the batch; without tracking, torch leaves the running ones alone
             module.train().track_running_stats = False
     return network
 
 
 def _given(pool: "Pool", images: Tensor, space: "Space") -> Tensor:
-    """Maps images in ``space`` to the pool's inputs; raises BadInput, which names ``relabel.teacher``, for another shape."""
+    """Maps images in ``space`` to the pool's inputs; raises BadInput if they have another shape."""
     if not pool.fits(images):
         raise BadInput(
             f"relabel.teacher is {pool.info['pool']!r}, which takes {pool.shape[0]} channels of {pool.shape[1]} px, but the "

@@ -29,8 +29,8 @@ def relabelled(
 ) -> None:
     """Labels a set and its control, on the device of the set, and writes the out of the stage relabel.
 
-    The out has ``distilled.safetensors``; ``control.safetensors`` if a teacher labels and ``common.control`` is true; the
-    files that the kind puts beside them; ``info.json``; and ``metrics.json``, with the agreement if there is one.
+    The out has ``distilled.safetensors``; ``control.safetensors`` if a teacher labels and ``common.control`` is true;
+    the files that the kind puts beside them; ``info.json``; and ``metrics.json``, with the agreement if there is one.
 
     Args:
         out: an empty folder.
@@ -68,7 +68,11 @@ def relabelled(
 
 
 def _pool(distilled: DistilledSet, common: RelabelCommon) -> Pool:
-    """Loads the pool ``relabel.teacher``; raises BadInput if it has other classes than the set, unless it gives features."""
+    """Loads the pool ``relabel.teacher``.
+
+    Raises:
+        BadInput: it has other classes than the set, which matters for all kinds but features.
+    """
     pool = Pool(paths.POOLS / common.teacher, distilled.images.device)
     if common.kind != "features" and pool.classes != distilled.info["classes"]:
         raise BadInput(f"relabel.teacher is {common.teacher!r}, whose classes are not those of the distilled set.")

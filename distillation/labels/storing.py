@@ -1,6 +1,6 @@
 """Storage of a pool's logits for every batch of many epochs: the labels of ``fkd``.
 
-The epochs are divided into spans, and each span of each set is one task. A run with more epochs reuses the finished spans.
+The epochs are divided into spans, and each span of each set is one task. A run with more epochs reuses finished spans.
 """
 
 from collections.abc import Mapping
@@ -33,8 +33,8 @@ class Job:
 
     Attributes:
         distilled: the file of the distilled set.
-        control_from: the folder of the RealSet from which the control is drawn, if that is labelled in place of the set;
-            else None.
+        control_from: the folder of the RealSet from which the control is drawn, if that is labelled in place of the
+            set; else None.
         pixels: the form of the images, see ``data.stored.as_read``.
         teachers: the file of the pool.
         flip: whether a mirrored image keeps its class.
@@ -65,15 +65,15 @@ def spans(epochs: int) -> list[range]:
 
 
 def label(name: str, span: range) -> str:
-    """Returns the label of the job that stores a span of epochs of the set in the file ``name``; ``stored`` reads it."""
+    """Returns the label of the job that stores a span of epochs of the set in the file ``name``."""
     return f"relabel {name} epochs {span.start}-{span.stop - 1}"
 
 
 def store(job: Job, task: Task, device: str) -> None:
     """Draws and labels every batch of the job's epochs, resuming from the last checkpoint.
 
-    Writes ``labels.safetensors`` into the result of the task, with the tensors of ``teacher_batches.packed`` for each epoch,
-    named ``EPOCH/NAME``.
+    Writes ``labels.safetensors`` into the result of the task, with the tensors of ``teacher_batches.packed`` for each
+    epoch, named ``EPOCH/NAME``.
 
     Args:
         job: set, teachers and epochs.

@@ -1,8 +1,8 @@
-"""Batches of a set's images as a student gets them, with a teacher's logits for exactly these: the lessons of a student.
+"""Lessons: batches of a set's images as a student gets them, with a teacher's logits for exactly these.
 
-Logits are computed on the fly (OnlineBatches) or read (StoredBatches; FKD, Shen and Xing, ECCV 2022). What is read was drawn
-and labelled by an OnlineBatches named ``fkd``, see ``storing``. Both classes are a ``training.loop.Lesson``, and have
-``count``, the number of images of an epoch.
+Logits are computed on the fly (OnlineBatches) or read (StoredBatches; FKD, Shen and Xing, ECCV 2022). What is read was
+drawn and labelled by an OnlineBatches named ``fkd``, see ``storing``. Both classes are a ``training.loop.Lesson``, and
+have ``count``, the number of images of an epoch.
 """
 
 import math
@@ -198,6 +198,6 @@ def labels_of(path: Path, kind: str) -> Path | None:
         kind: the recorded kind of its labels.
 
     Returns:
-        The file of the teachers themselves (online), or of their stored logits (fkd); None for kinds stored with the images.
+        The file of the teachers themselves (online), or of their stored logits (fkd); None for other kinds.
     """
     return {"online": path.with_name(TEACHERS), "fkd": path.with_suffix(".labels.safetensors")}.get(kind)

@@ -25,8 +25,8 @@ def estimate(params: Params) -> dict[str, float]:
         params: the parameters, which passed ``check_all``.
 
     Returns:
-        GFLOP by stage (``teacher NAME``, ``distill``, ``evaluate``, ``baseline``, ``whole``), without those whose cost is not
-        known or 0; see ``left_out``.
+        GFLOP by stage (``teacher NAME``, ``distill``, ``evaluate``, ``baseline``, ``whole``), without those whose cost
+        is not known or 0; see ``left_out``.
     """
     costs = {f"teacher {name}": _pool(params, name) for name in params.value("teacher")}
     if _known(params, "dataset"):
@@ -35,7 +35,7 @@ def estimate(params: Params) -> dict[str, float]:
 
 
 def left_out(params: Params) -> list[str]:
-    """Returns phrases for what ``estimate`` leaves out: transfer and kd, and stages whose number of images is unknown."""
+    """Returns phrases for what ``estimate`` leaves out: transfer, kd, and stages whose number of images is unknown."""
     stages = {"transfer": params.value("targets"), "kd": params.value("evaluate.kd.teachers")}
     pretraining = [stage for stage, used in stages.items() if used]
     phrases = [f"{', '.join(pretraining)} and the pre-training before"] if pretraining else []

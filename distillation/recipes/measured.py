@@ -139,7 +139,7 @@ def z_score(claim: "Claim", measurement: Measurement) -> float | None:
     if measurement.between_sets is None or measurement.between_networks is None:
         return None
     between, within = measurement.between_sets**2, measurement.between_networks**2
-    # a claim over one set has a spread of networks alone; its unknown variance between sets is taken to be the measured one
+    # the spread of a claim over one set is that of networks; its variance between sets is taken to be the measured one
     between_fraction = between / (between + within) if claim.sets > 1 and between + within else 0.0
     claimed_between = between_fraction * claim.std**2 if claim.sets > 1 else between
     variance = claimed_between / claim.sets + (1 - between_fraction) * claim.std**2 / (claim.sets * claim.networks)

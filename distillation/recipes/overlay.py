@@ -43,8 +43,8 @@ def applied(values: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str,
 def quick(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Makes settings small, so that a CPU runs them in a minute or two, on the embedded digits.
 
-    The rules are in ``quick`` of recipes/scales.yaml: the most that a number may be, values for some keys instead, and sizes
-    of images, of which the first is taken that every network accepts.
+    The rules are in ``quick`` of recipes/scales.yaml: the most that a number may be, values for some keys instead, and
+    sizes of images, of which the first is taken that every network accepts.
 
     Args:
         settings: of a row at published scale, by dotted path.

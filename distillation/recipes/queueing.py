@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def experiment(row: "Row", scale: str, seed: int) -> str:
-    """The name of the experiment of one set, such as ``clom-dc-clom-cifar10-10-quick-set0``, which is valid as a Git ref."""
+    """The name of the experiment of one set, valid in a Git ref: ``clom-dc-clom-cifar10-10-quick-set0``."""
     return "-".join([re.sub(r"[^\w-]+", "-", row.name), *(["quick"] if scale != PUBLISHED else []), f"set{seed}"])
 
 

@@ -196,7 +196,11 @@ def find(name: str) -> Row:
 
 
 def selected(name: str) -> tuple[Row, ...]:
-    """The row ``name``, as in ``clom/dc-clom-cifar10-10``, or all rows of the recipe ``name``; errors are those of ``find``."""
+    """The row RECIPE/ROW, or all rows of a RECIPE.
+
+    Raises:
+        BadInput: there is none of that name.
+    """
     return (find(name),) if "/" in name else rows(load(name) and name)
 
 
@@ -228,7 +232,7 @@ def _unknown(name: str, candidates: Sequence[str], kind: str) -> BadInput:
 
 
 def _settings(recipe: Recipe, where: Mapping[str, str]) -> dict[str, Any]:
-    """The settings, and columns of claims, of the row at which the axes have the values ``where``; later ones override."""
+    """The settings and columns of claims of the row with these values of the axes; later ones override earlier ones."""
     settings = dict(recipe.set)
     for axis, value in where.items():
         settings |= next(content for key, content in recipe.axes[axis].items() if str(key) == value)
@@ -278,7 +282,7 @@ def kind_of_labels(method: str, relabelled: str) -> str:
 
 
 def _matches(where: Mapping[str, str], conditions: Mapping[str, Any]) -> bool:
-    """Whether the axes of ``conditions`` have one of the values that these list; as text, since keys of YAML may be numbers."""
+    """Whether each axis of ``conditions`` has one of its values; compared as text, since keys of YAML may be numbers."""
     return all(where[axis] in map(str, _listed(values)) for axis, values in conditions.items())
 
 

@@ -79,8 +79,8 @@ def drawings(artefacts: "Artefacts") -> dict[str, Draw]:
     """Lists the figures of a report without drawing them.
 
     Returns:
-        Functions of a Palette by the figure's name, which is the stem of its file, in the order of the page. A figure whose
-        data are missing is left out.
+        Functions of a Palette by the figure's name, which is the stem of its file, in the order of the page. A figure
+        whose data are missing is left out.
     """
     # the lambdas bind loop variables as default values: a closure would see the last of each loop
     grid = pictures.first_images(artefacts.images)
@@ -169,7 +169,7 @@ def blank(width: float, height: float) -> Figure:
 
 
 def images(palette: Palette, grid: Sequence[pictures.ClassImages]) -> Figure:
-    """Figure of distilled images, a column for each class; a pixel of an image is a square of whole pixels of the figure."""
+    """Figure of distilled images, a column for each class; each pixel becomes a square of whole pixels in a PNG."""
     canvas, names = pictures.canvas(grid)
     margin = 24
     figure = Figure(figsize=((canvas.shape[1] + 2 * margin) / DPI, (canvas.shape[0] + 2 * margin) / DPI))

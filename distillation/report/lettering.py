@@ -25,7 +25,7 @@ UNKNOWN = "?"
 
 
 def font_of(text: str) -> str | None:
-    """The file of the first font that draws every character of ``text``, matplotlib's own before others; None without one."""
+    """The file of the first font that draws every character of ``text``, first matplotlib's own; None if none does."""
     return SHIPPED if _draws(SHIPPED, text) else next((font for font in installed() if _draws(font, text)), None)
 
 
@@ -38,7 +38,7 @@ def installed() -> Sequence[str]:
 
 
 def _is_plain(name: str) -> bool:
-    """Whether the name of a font's file is that of a sans-serif font of ordinary weight and width."""
+    """Whether a font's file name is that of a sans-serif font: proportional, upright, neither light nor bold."""
     return "Sans" in name and not any(
         style in name for style in ("Bold", "Italic", "Oblique", "Mono", "Light", "Black")
     )

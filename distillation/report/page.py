@@ -35,8 +35,8 @@ def context(artefacts: "Artefacts") -> dict[str, Any]:
         artefacts: what the other stages left.
 
     Returns:
-        Variables of ``page.html.j2`` by name: text, tables of text, and figures as data URIs in both colour schemes. Numbers
-        are formatted already.
+        Variables of ``page.html.j2`` by name: text, tables of text, and figures as data URIs in both colour schemes.
+        Numbers are formatted already.
     """
     drawings = figures.drawings(artefacts)
     plots = {name: _picture(draw) for name, draw in drawings.items() if name not in ("overview", "distilled")}
@@ -252,7 +252,7 @@ def _sizes(artefacts: "Artefacts", name: str) -> dict[str, str]:
 
 
 def _cell(line: tables.Line | None) -> dict[str, Any] | None:
-    """A line of a summary as text: ``mean``, ``std`` (empty for one network), ``n``, ``diverged``; None without results."""
+    """A line of a summary as ``mean`` and ``std`` (text; empty for one network), ``n``, ``diverged``; None without any."""
     if line is None or not line.n:
         return None
     std, diverged = f"{line.std:.2f}" if line.n > 1 else "", getattr(line, "diverged", 0)

@@ -42,8 +42,8 @@ def first_images(distilled: "DistilledSet") -> list[ClassImages]:
         distilled: the set.
 
     Returns:
-        The first ``CLASSES`` classes that have images, each with its first ``IMAGES`` images. Images without classes fill at
-        most as many groups without a name.
+        The first ``CLASSES`` classes that have images, each with its first ``IMAGES`` images. Images without classes
+        fill at most as many groups without a name.
     """
     raw = distilled.space.decode(distilled.images).clamp(0, 1)
     pixels = (raw * 255).round().byte().permute(0, 2, 3, 1).numpy()
@@ -71,7 +71,7 @@ def extent(distilled: "DistilledSet") -> str:
 
 
 def canvas(classes: Sequence[ClassImages], side: int = 96) -> tuple[np.ndarray, list[tuple[str, float, float]]]:
-    """Puts all images on one transparent canvas, a column for each class, in several lines of classes if there are many.
+    """Puts all images on one transparent canvas, a column for each class, in several lines if there are many classes.
 
     Pixels are repeated, never interpolated, until an image is at least ``side`` pixels wide.
 

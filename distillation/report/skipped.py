@@ -13,8 +13,8 @@ def sections(artefacts: "Artefacts") -> list[dict[str, Any]]:
     """Lists the files that were skipped, dataset by dataset.
 
     Returns:
-        For each dataset of which files were skipped ``title`` and ``rows`` of (file, fault). Datasets with the same faults
-        are listed once: they are one dataset in several places.
+        For each dataset of which files were skipped ``title`` and ``rows`` of (file, fault). Datasets with the same
+        faults are listed once: they are one dataset in several places.
     """
     found = []
     for name, info in _records(artefacts):

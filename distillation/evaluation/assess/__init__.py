@@ -1,1 +1,1 @@
-"""Assessments: measures of a distilled set that train nothing on it. CLOM studies which of them predict the accuracy."""
+"""Assessments: measures of a distilled set that train nothing on it. CLOM studies which predict the accuracy."""

@@ -38,11 +38,11 @@ def mean_distance(real: Tensor, distilled: Tensor) -> float:
 def kernel_distance(real: Tensor, distilled: Tensor) -> float:
     """Returns the squared maximum mean discrepancy with the kernel of KID (Bińkowski et al., ICLR 2018).
 
-    It is mean k(real, real) + mean k(distilled, distilled) - 2 mean k(real, distilled) with k(x, y) = (x · y / F + 1)³. It
-    compares the first three moments of the features, ``mean_distance`` the first.
+    It is mean k(real, real) + mean k(distilled, distilled) - 2 mean k(real, distilled) with k(x, y) = (x · y / F + 1)³.
+    It compares the first three moments of the features, ``mean_distance`` the first.
 
-    The means are over every pair, those of an image with itself included, so that one image is enough. KID leaves these out.
-    The estimate is therefore biased: the fewer the images, the larger it is.
+    The means are over every pair, those of an image with itself included, so that one image is enough. KID leaves these
+    out. The estimate is therefore biased: the fewer the images, the larger it is.
 
     Args:
         real: (N, F).

@@ -19,14 +19,14 @@ def gradients(network: nn.Module, images: Tensor, label: int, chunk: int) -> lis
         chunk: images that pass through the network together.
 
     Returns:
-        A gradient for each parameter of two dimensions or more, in the network's order. As in the official code, biases and
-        the scales of norms are left out.
+        A gradient for each parameter of two dimensions or more, in the network's order. As in the official code, biases
+        and the scales of norms are left out.
     """
     weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     total = [torch.zeros_like(weight) for weight in weights]
     for part in images.split(chunk):
         labels = torch.full((len(part),), label, device=part.device)
-        # the sum over all images in each chunk's denominator, so that the gradients of chunks add up to that of the mean
+        # each chunk's sum is divided by all images, so that the gradients of chunks add up to that of the mean
         loss = F.cross_entropy(network(part), labels, reduction="sum") / len(images)
         total = [a + b for a, b in zip(total, torch.autograd.grad(loss, weights), strict=True)]
     return total

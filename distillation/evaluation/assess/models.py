@@ -93,9 +93,9 @@ def measure(job: Job, task: Task, device: str) -> None:
     """Assesses all sets of ``job`` under its model, class by class, resuming from the last checkpoint.
 
     Writes ``record.json`` into the result of the task: a list of mappings with ``set``, ``assessment`` and ``value``.
-    Distances and diversity are means over the classes. The value is None if it is undefined: features of a network without
-    any, diversity of classes with one image. Of a random network only the distances are recorded, with ``fresh_`` before
-    their names.
+    Distances and diversity are means over the classes. The value is None if it is undefined: features of a network
+    without any, diversity of classes with one image. Of a random network only the distances are recorded, with
+    ``fresh_`` before their names.
 
     Args:
         job: the model and the sets.

@@ -18,9 +18,10 @@ def statistics(raw: Tensor, labels: Tensor) -> dict[str, float | None]:
 
         - ``pixel_mean`` and ``pixel_std`` (population) of all values;
         - ``outside``: percent of values below 0 or above 1, which no real pixel has;
-        - ``total_variation``: mean absolute difference of two neighbouring pixels, horizontal or vertical (anisotropic);
-        - ``pixel_diversity``: mean Euclidean distance between two images of a class, mean over the classes; None if no class
-          has two images.
+        - ``total_variation``: mean absolute difference of two neighbouring pixels, horizontal or vertical
+          (anisotropic);
+        - ``pixel_diversity``: mean Euclidean distance between two images of a class, mean over the classes; None if no
+          class has two images.
     """
     mean = _mean(raw)
     steps = [raw.diff(dim=dim).abs() for dim in (2, 3)]

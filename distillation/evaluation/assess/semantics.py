@@ -11,8 +11,8 @@ from distillation.networks.chunks import in_chunks
 def semantics(network: nn.Module, images: Tensor, labels: Tensor, chunk: int) -> dict[str, float]:
     """Computes measures of a network's predictions on images.
 
-    They are compared with the class that an image was made for, not with soft labels: a teacher that gave the soft labels
-    would agree with them by construction.
+    They are compared with the class that an image was made for, not with soft labels: a teacher that gave the soft
+    labels would agree with them by construction.
 
     Args:
         network: module from images to logits, in eval mode.
@@ -21,8 +21,8 @@ def semantics(network: nn.Module, images: Tensor, labels: Tensor, chunk: int) ->
         chunk: images that pass through the network together.
 
     Returns:
-        By name: ``accuracy`` in percent; ``cross_entropy``, the mean of -log p of the class; ``entropy``, the mean entropy of
-        the predicted probabilities. The latter two are in nats.
+        By name: ``accuracy`` in percent; ``cross_entropy``, the mean of -log p of the class; ``entropy``, the mean
+        entropy of the predicted probabilities. The latter two are in nats.
     """
     logits = in_chunks(network, images, chunk).double()
     logs = logits.log_softmax(1)

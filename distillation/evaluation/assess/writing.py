@@ -24,8 +24,8 @@ def write(
 ) -> None:
     """Writes the out of the stage assess.
 
-    ``rows.csv`` has a row for each set, assessment and model; those of pixels have no model. ``metrics.json`` holds the mean
-    of each assessment over the models, of the distilled set alone. ``info.json`` names pool and settings.
+    ``rows.csv`` has a row for each set, assessment and model; those of pixels have no model. ``metrics.json`` holds the
+    mean of each assessment over the models, of the distilled set alone. ``info.json`` names pool and settings.
 
     Args:
         out: an empty folder.

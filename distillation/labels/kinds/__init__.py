@@ -4,10 +4,10 @@ A kind's file defines
 
 - ``Settings``: its section of params.yaml;
 - ``label(distilled, name, labelling)``, but for ``keep``: a function of a DistilledSet, the name of its file and a
-  ``labelling.Labelling``. It returns the labelled set, and tensors and record of each file beside it by that file's name.
-  It is called for the set, and for its control;
-- ``jobs`` and ``store``, only if labels take long: ``jobs`` returns the jobs, by label, whose work is ``store``. They are
-  finished before ``label`` is called, see ``fkd``.
+  ``labelling.Labelling``. It returns the labelled set, and tensors and record of each file beside it by that file's
+  name. It is called for the set, and for its control;
+- ``jobs`` and ``store``, only if labels take long: ``jobs`` returns the jobs, by label, whose work is ``store``. They
+  are finished before ``label`` is called, see ``fkd``.
 """
 
 from types import ModuleType

@@ -11,9 +11,9 @@ __all__ = ["Settings", "label"]
 
 
 def label(distilled: DistilledSet, name: str, labelling: Labelling) -> tuple[DistilledSet, Files]:
-    """Returns the set with the softmax (N, K) of logits divided by the temperature as targets; its classes, if any, stay.
+    """Returns the set with probabilities (N, K) as targets: the softmax of logits divided by the temperature.
 
-    Of several teachers the probabilities are averaged, not the logits.
+    Its classes, if it has any, stay. Of several teachers the probabilities are averaged, not the logits.
 
     Raises:
         BadInput: the pool takes images of another shape.
