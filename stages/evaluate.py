@@ -45,7 +45,7 @@ def run(protocol: str, one: str | None) -> None:
     saving = params.fields("evaluate", Saving)
     compute = params.section("compute", parameters.Compute)
     data = RealSet.load(paths.DATASET)
-    distilled = DistilledSet.load(paths.LABELLED["distilled"])
+    distilled = DistilledSet.load(paths.LABELLED["distilled"])  # for its record: each student loads its set by its job
     settings, kind = training_settings(params, protocol, distilled.kind)
     if isinstance(settings, HardSettings):
         settings = settings.of_set(distilled.info)

@@ -39,6 +39,7 @@ def run() -> None:
     html = page.render(page.context(artefacts))
     for name, content in plots.items():
         files.write_bytes(REPORTS / "figures" / name, content)
+    # figures of pools, protocols and networks that are no longer named
     for stale in set((REPORTS / "figures").iterdir()) - {REPORTS / "figures" / name for name in plots}:
         stale.unlink()
     files.write_bytes(REPORTS / "index.html", html.encode(errors="replace"))

@@ -63,6 +63,7 @@ def _common_classes(params: Params) -> None:
     """Raises BadInput if the protocol ``common``, which trains classes, gets a set whose labels are in a file beside it."""
     name, kind = params.value("method.name"), params.value("relabel.kind")
     evaluated = "common" in params.value("evaluate.protocols")
+    # with these two kinds, common uses the classes that the images were made for, which such a method does not give
     if evaluated and kind in ("online", "fkd") and _kind_of_method(params) == "features":
         raise BadInput(
             f"the protocol common trains classes, but the set of {name} has none, and relabel.kind {kind} gives it none: let "
@@ -90,6 +91,7 @@ def _set_lr(params: Params) -> None:
     """Raises BadInput if students should train at the set's own learning rate, but the method can bring none."""
     name = params.value("method.name")
     set_lr = params.value("evaluate.standard.hard.set_lr") and "standard" in params.value("evaluate.protocols")
+    # with other kinds of labels, standard.hard is not used
     if set_lr and params.value("relabel.kind") in ("keep", "hard") and not methods.load(name).METHOD.learns_lr:
         raise BadInput(
             f"evaluate.standard.hard.set_lr is true, but {name} learns no learning rate with its images, as mtt does: set it "

@@ -44,6 +44,7 @@ def run(names: Sequence[str], every: bool, metric: str | None, out: str) -> None
     process.begin()
     compared = results.read(names, every)
     metric, published = accuracies.main_accuracy(compared, metric), claims.section(compared)
+    # one result alone is compared with the published numbers, if it measures a row of a recipe
     if len(compared) < 2 and published.shown.empty:
         raise BadInput(
             f"there is one result only ({compared[0].name}), nothing to compare it to: `dvc exp run -S ...` makes another."

@@ -120,7 +120,7 @@ LAYOUTS = {"folder": _folder, "npz": _npz, "parquet": _parquet}
 
 def _source() -> dict[str, Any] | None:
     """The record of the dataset in this workspace, None if there is none."""
-    path = Path(DATA) / real.FILE
+    path = Path(DATA) / real.FILE  # its record alone is read, not its images
     if not path.is_file():
         return None
     with tensors.opened(path) as view:

@@ -63,6 +63,7 @@ def pairs(results: "Sequence[Result]", path: str, metric: str) -> pd.DataFrame:
     Returns:
         A table with the columns ``assessment``, ``accuracy`` and ``std`` (of the accuracy over students).
     """
+    # equal metrics are one run under several names or commits; counted twice, it would weigh twice
     different = {repr(result.metrics): result for result in results}.values()
     rows = [[result.metrics.get(key) for key in (path, f"{metric}.mean", f"{metric}.std")] for result in different]
     return pd.DataFrame(rows, columns=["assessment", "accuracy", "std"], dtype=float).dropna()

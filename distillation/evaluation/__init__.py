@@ -1,1 +1,1 @@
-"""Measurement of a distilled set: students trained on it, transfer to other datasets, knowledge distillation, assessments."""
+"""Measurement of a distilled set: students, transfer to other datasets, knowledge distillation, assessments."""

@@ -146,7 +146,7 @@ def produce(
     compute: params.Compute,
     shapes: tuple[tuple[int, int, int], tuple[int, int, int]],
 ) -> None:
-    """Computes the cells of a table and writes the out of its stage; ``runtime.stage.produce`` does so for other stages.
+    """Computes the cells of a table and writes the out of its stage, by ``runtime.stage.produce``.
 
     Networks are pre-trained first, but only those of cells that have no result yet.
 

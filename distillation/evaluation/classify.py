@@ -155,6 +155,7 @@ def _training(job: Job, data: RealSet, device: str) -> Training:
         protocol.precision,
         protocol.compile,
         lesson,
+        # only the whole set may stay in files, which are decoded by indices on the CPU
         order_on=indices_on(data.train.images) if isinstance(source, Whole) else None,
         pad_value=data.space.pad_value(),
     )

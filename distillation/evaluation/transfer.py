@@ -92,6 +92,7 @@ def carried(network: str, shape: tuple[int, int, int], start: Task | None, draws
                 f"note: {start.label} diverged, and so will what starts from it: lower lr in its section of evaluate.pretrain.",
                 file=sys.stderr,
             )
+        # the pre-trained classifier is for the set's classes or features, not for the target's classes
         body = {name: value for name, value in content.items() if not name.startswith("classifier.")}
         fresh.load_state_dict({**fresh.state_dict(), **body})
     return fresh
@@ -120,6 +121,7 @@ def _finetune(job: Job, network: nn.Module, data: RealSet, steps: int) -> Steps:
 def _linear(job: Job, network: Network, data: RealSet, steps: int) -> Steps:
     """Returns the Steps that train the classifier alone, on features that are computed once, without augmentation."""
     batches = Batches(len(data.train), job.settings.batch, job.seed, f"linear/{job.network}")
+    # computed anew when work resumes: a checkpoint then holds the classifier alone
     features, classifier = _features(network, data, job.precision), network.classifier
 
     def loss_at(step: int) -> Tensor:

@@ -52,7 +52,7 @@ def _image(arrow: ModuleType) -> Any:
 
 
 def _pyarrow() -> tuple[ModuleType, ModuleType]:
-    """Imports pyarrow and its part for Parquet, which only this export needs; raises BadInput if it is not installed."""
+    """Imports pyarrow and its part for Parquet, which nothing else needs; raises BadInput if it is not installed."""
     try:
         import pyarrow  # pyright: ignore[reportMissingImports] an extra: requirements-parquet.txt
         import pyarrow.parquet  # pyright: ignore[reportMissingImports] as before

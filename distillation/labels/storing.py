@@ -85,7 +85,7 @@ def store(job: Job, task: Task, device: str) -> None:
         images = control(images, loaded(job.control_from, device))
     images = as_read(images, job.pixels)
     logits_of = teacher_logits(Pool(job.teachers.parent, device), images.space, job.pick, job.mode)
-    seed = images.info["seed"]
+    seed = images.info["seed"]  # of the set, not of a student: all students see the same batches
     lesson = OnlineBatches(images.images, images.space, logits_of, job.views, job.batch, job.flip, seed, "fkd")
     with task.result() as folder:
         tensors.save(folder / RESULT, _labelled(task, lesson, range(job.first, job.end)), {})

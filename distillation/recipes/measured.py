@@ -54,6 +54,7 @@ def of_row(row: "Row", results: "Sequence[Result]") -> "dict[str, dict[int, Resu
     """
     by_scale = {}
     for scale, settings in ((PUBLISHED, row.settings), (QUICK, quick(row.settings))):
+        # without the seed, which tells the sets of one row apart
         target = flat({path: value for path, value in settings.items() if path != _SEED})
         paths = metrics(row.recipe, settings)
         for result in results:

@@ -184,4 +184,5 @@ def _narrow(network: Any, rule: Mapping[str, Any]) -> Any:
     if not isinstance(network, str) or not network.startswith("ConvNet"):
         return network
     tokens = re.sub(r"W[\d-]+|D\d+", "", network.removeprefix("ConvNet"))
+    # three blocks are the default, which names leave out: metrics are found by the name
     return f"ConvNetD{len(parse(network).widths)}W{rule['width']}{tokens}".replace("ConvNetD3", "ConvNet")

@@ -176,6 +176,7 @@ def rows(name: str) -> tuple[Row, ...]:
             continue
         settings = _settings(recipe, where)
         row = "/".join([name, *(["-".join(where.values())] if where else [])])
+        # keys that begin with claim are no settings: they select the line of claims.csv
         columns = {key: settings.pop(key) for key in list(settings) if key.split(".")[0] == _NO_CLAIM}
         complete = _relevant({**scales()["published"], **settings})
         combinations.append(Row(row, recipe, complete, _claims(recipe, columns, complete["evaluate.networks"])))
@@ -282,7 +283,7 @@ def kind_of_labels(method: str, relabelled: str) -> str:
 
 
 def _matches(where: Mapping[str, str], conditions: Mapping[str, Any]) -> bool:
-    """Whether each axis of ``conditions`` has one of its values; compared as text, since keys of YAML may be numbers."""
+    """Whether each axis of ``conditions`` has one of its values, as text, since keys of YAML may be numbers."""
     return all(where[axis] in map(str, _listed(values)) for axis, values in conditions.items())
 
 

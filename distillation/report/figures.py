@@ -154,7 +154,7 @@ def _style(palette: Palette) -> Iterator[None]:
         "ytick.labelcolor": palette.muted,
         "legend.frameon": False,
         "lines.linewidth": 1.4,
-        "svg.hashsalt": "report",
+        "svg.hashsalt": "report",  # else the identifiers in an SVG are random
         "text.parse_math": False,  # names are made of data: `$` is a character
     }
     with matplotlib.style.context(["default", settings]):
@@ -308,7 +308,7 @@ def _curves(palette: Palette, xlabel: str, ylabel: str, lines: Sequence[tuple[st
         (line,) = axes.plot(x, y, dash, color=colour, marker="o" if len(x) == 1 else None)
         handles.setdefault(label, line)
     values = np.concatenate([np.asarray(y, float) for *_, y in lines])
-    values = values[np.isfinite(values)]
+    values = values[np.isfinite(values)]  # a network that diverged has others
     if len(values) and values.min() > 0 and values.max() > 30 * values.min():
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")

@@ -252,7 +252,7 @@ def _sizes(artefacts: "Artefacts", name: str) -> dict[str, str]:
 
 
 def _cell(line: tables.Line | None) -> dict[str, Any] | None:
-    """A line of a summary as ``mean`` and ``std`` (text; empty for one network), ``n``, ``diverged``; None without any."""
+    """A line of a summary: ``mean`` and ``std`` as text (empty for one network), ``n``, ``diverged``; None without n."""
     if line is None or not line.n:
         return None
     std, diverged = f"{line.std:.2f}" if line.n > 1 else "", getattr(line, "diverged", 0)

@@ -152,6 +152,7 @@ def _measured(folder: Path, sets: Sequence[str], columns: Sequence[str] = ROW) -
 
 def _carried(folder: Path, target: str) -> Measured:
     """The results of the relabelled set and of its baselines on a target, joined."""
+    # the two stages have the same settings and target, so the record of one stands for both
     both = [_measured(folder / sets / target, PRETRAINED, CARRIED) for sets in ("distilled", "baseline")]
     return Measured(pd.concat([one.rows for one in both], ignore_index=True), both[0].info)
 
