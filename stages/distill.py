@@ -40,6 +40,7 @@ def run() -> None:
     method = module.METHOD
     check_guided(method, common)
 
+    # a shard is a task of its own: shards run beside each other, and one more leaves the finished ones finished
     shards, shard_common = of_a_shard(method, common, settings)
     jobs = {
         f"distill {common.name}{f' shard {shard}' if len(shards) > 1 else ''}": work.Job(
@@ -58,6 +59,7 @@ def run() -> None:
     def write(out: Path, tasks: "list[Task]") -> None:
         work.write(out, tasks, common, settings)
 
+    # the method is loaded by name, which no import shows: its module is named, so that its code is part of the key
     stage.produce("distill", paths.DISTILLED, write, work.distill, jobs, compute, (module.__name__,))
 
 

@@ -62,7 +62,7 @@ def run(pool: str) -> None:
     def write(out: Path, tasks: "list[Task]") -> None:
         writing.write(out, pool, settings, data, tasks)
 
-    modules = (f"{objectives.__name__}.{settings.objective}",)
+    modules = (f"{objectives.__name__}.{settings.objective}",)  # loaded by name; its code is part of the keys
     stage.produce(f"teacher@{pool}", paths.POOLS / pool, write, objective.make, jobs, compute, modules)
 
 

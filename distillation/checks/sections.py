@@ -39,7 +39,7 @@ def names(params: Params, path: str) -> list[str]:
 
 def only(keys: Collection[str], settings: Collection[str], path: str) -> None:
     """Raises BadInput unless ``keys`` are exactly the ``settings`` of the section at ``path``."""
-    for key in keys:
+    for key in keys:  # before missing ones: a misspelt key is both, and its own name tells more
         if key not in settings:
             raise BadInput(f"{path} has no setting {shown(key)}; it has {', '.join(settings)}.")
     for key in settings:

@@ -38,7 +38,7 @@ def run() -> None:
     """
     process.begin()
     params = parameters.load()
-    check_all(params)
+    check_all(params)  # the lines below take valid parameters for granted
     folder, links = dvc_private.cache()
     lock, record = Path("dvc.lock"), process.root() / "reports" / "cost.json"
     parts = {

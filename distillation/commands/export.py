@@ -45,7 +45,7 @@ def run(layout: str, path: str, set_file: str) -> None:
     """
     process.begin()
     distilled = DistilledSet.load(set_file)
-    _check(distilled, layout, Path(path), set_file)
+    _check(distilled, layout, Path(path), set_file)  # before the folder is made
     with atomic_output(path) as out:
         loss = LAYOUTS[layout](out, distilled)
         (out / "README.md").write_text(card(distilled, layout, loss, _source()), encoding="utf-8")

@@ -168,7 +168,7 @@ def produce(
         BadInput: the target's images have other channels or another size than the dataset's, or do not fit a network.
     """
     _check_shapes(*shapes)
-    for network in {cell.network for cell in cells}:
+    for network in {cell.network for cell in cells}:  # before anything is pre-trained for hours
         check(network, *shapes[0][:2])
     # cells that differ in the protocol alone have one label here, and so share one pre-training
     pretraining = {_start(cell): _pretraining(cell, students, settings) for cell in cells if cell.kind}

@@ -136,7 +136,7 @@ def k_means_choice(data: RealSet, ipc: int) -> Chosen:
 
     def chosen(members: Tensor) -> Tensor:
         pixels = data.encode(data.train.images[members.to(data.train.labels.device)])
-        return members[k_means(pixels.flatten(1), ipc, seed=0)]
+        return members[k_means(pixels.flatten(1), ipc, seed=0)]  # one seed: the same images for every student
 
     # Each call limits BLAS to a thread of its own and at its end sets back what it found, so the limit is here already.
     with ThreadPoolExecutor(torch.get_num_threads()) as pool, threadpool_limits(1):

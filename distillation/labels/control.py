@@ -36,6 +36,7 @@ def control(distilled: DistilledSet, data: RealSet) -> DistilledSet:
     chosen = _random(distilled, data, generator(distilled.info["seed"], "control")).to(device)
     labels = None if distilled.labels is None else data.train.labels[chosen]
     images = distilled.space.encode(cast("Tensor", data.train.images[chosen]).float() / 255)
+    # these two say how the distilled images were read from files; ``as_read`` sets them for the control, too
     info = {key: value for key, value in distilled.info.items() if key not in ("pixels", "image_bytes")}
     return DistilledSet(images, labels, None, distilled.space, {**info, "method": "random"})
 

@@ -127,7 +127,7 @@ class StoredBatches:
 
     def __call__(self, epoch: int, place: int) -> tuple[Tensor, Tensor]:
         """Returns images (n, C, S, S) and the teacher's logits (n, K) of the batch at a place of an epoch."""
-        if epoch != self.epoch:
+        if epoch != self.epoch:  # an epoch is read and checked once, then cut into batches
             with tensors.opened(self.path) as view:
                 content = {name: view.get(f"{epoch}/{name}") for name in NAMES}
             self._check(content, f"{self.path}, epoch {epoch},")

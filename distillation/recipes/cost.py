@@ -54,6 +54,7 @@ def _size(params: Params, source: str) -> tuple[int, tuple[int, int, int]]:
     section = params.value(source.replace("/", "."))
     native, count = facts(section["name"]), CATALOGUE[section["name"]].images
     assert native is not None and count is not None  # ``_known``
+    # pixels of the settings replace those of the catalogue
     size: Any = section.get("pixels") or native.size  # a dataset without a size of its own must be given one
     return count, (native.channels, size, native.classes)
 

@@ -29,7 +29,7 @@ def missing(rows: "Sequence[Row]", scale: str, sets: int | None) -> "Iterator[tu
     Yields:
         The row, and the ``method.seed`` of the set.
     """
-    finished = results.read(every=True)
+    finished = results.read(every=True)  # once for all rows; also experiments that started from other commits
     for row in rows:
         measured = of_row(row, finished).get(scale, {})
         for seed in range(sets or row.recipe.sets):

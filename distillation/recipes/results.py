@@ -122,6 +122,7 @@ def _texts(name: str, experiments: Mapping[str, str]) -> dict[str, str]:
         raise BadInput(
             f"{name!r} is neither an experiment nor a revision of this repository; there are {alternatives}."
         )
+    # without --end-of-options a name that begins with - would be an option of Git
     outputs = {file: _git("show", "--end-of-options", f"{revision}:./{file}") for file in _READERS}
     return {file: completed.stdout for file, completed in outputs.items() if completed.returncode == 0}
 

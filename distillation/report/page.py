@@ -252,7 +252,7 @@ def _sizes(artefacts: "Artefacts", name: str) -> dict[str, str]:
 
 
 def _cell(line: tables.Line | None) -> dict[str, Any] | None:
-    """A line of a summary: ``mean`` and ``std`` as text (empty for one network), ``n``, ``diverged``; None without n."""
+    """A line of a summary: ``mean`` and ``std`` as text, ``n``, ``diverged``; None if no network has a result."""
     if line is None or not line.n:
         return None
     std, diverged = f"{line.std:.2f}" if line.n > 1 else "", getattr(line, "diverged", 0)

@@ -99,5 +99,5 @@ def canvas(classes: Sequence[ClassImages], side: int = 96) -> tuple[np.ndarray, 
         for j, image in enumerate(one.images):
             place = out[top + j * cell :, left:][:tile, :tile]
             place[..., :3] = image.repeat(scale, 0).repeat(scale, 1)
-            place[..., 3] = 255
+            place[..., 3] = 255  # what is between images stays transparent, for light and dark pages
     return out, names

@@ -70,7 +70,7 @@ def summary(*rows: pd.DataFrame, column: str = "accuracy") -> pd.DataFrame:
         column: the column that is summarised.
     """
     joined = pd.concat(rows, ignore_index=True)
-    # categories give the groups their order, and keep it in the table
+    # categories give the groups, and so the lines, their order
     joined["set"] = pd.Categorical(joined["set"], list(SETS), ordered=True)
     joined["network"] = pd.Categorical(joined["network"], list(dict.fromkeys(joined["network"])), ordered=True)
     joined["diverged"] = ~joined["loss"].map(math.isfinite)

@@ -41,7 +41,7 @@ def jobs(settings: Settings, pool: Path, flip: bool, control: bool, pixels: Form
     Returns:
         Jobs by label; those of one set begin with ``relabel`` and the set's file.
     """
-    # Single settings, not the section: students apply the temperature to stored logits, so another one stores none anew.
+    # single settings, not the section: students apply the temperature to stored logits, so it is no part of the job
     views = ViewSettings(**{name: getattr(settings, name) for name in ViewSettings.model_fields})
     return {
         storing.label(name, span): storing.Job(
