@@ -40,7 +40,7 @@ def run() -> None:
     method = module.METHOD
     check_guided(method, common)
 
-    # a shard is a task of its own: shards run beside each other, and one more leaves the finished ones finished
+    # a shard is a task of its own: shards run beside each other, and a finished one is not computed again
     shards, shard_common = of_a_shard(method, common, settings)
     jobs = {
         f"distill {common.name}{f' shard {shard}' if len(shards) > 1 else ''}": work.Job(

@@ -194,7 +194,7 @@ def write(out: Path, cells: Sequence[Cell], tasks: Sequence[Task], target: str, 
 
     ``rows.csv`` has a row for each cell: its set, target, protocol, network and seed, then the task's record:
     ``accuracy`` (percent), ``loss``, ``steps`` and, of kd, ``batch_accuracy``. ``metrics.json`` holds the mean accuracy
-    over all rows, whatever their set: a number for ``dvc metrics diff`` to notice a change by.
+    over all rows, whatever their set, for ``dvc metrics diff``.
 
     Args:
         out: an empty folder.
