@@ -116,3 +116,10 @@ def test_a_wheel_holds_all_code_and_its_data(source, tmp_path):
 
 def test_a_download_says_the_name_of_the_project():
     assert PROJECT["name"] == downloads.AGENT
+
+
+def test_no_test_imports_another():
+    """What two tests share lies in tests/helpers."""
+    files = [*(ROOT / "tests").glob("*.py"), *(ROOT / "tests/helpers").glob("*.py")]
+    shared = r"^\s*(from|import) tests(\.(?!helpers\b)| import (?!helpers\b))"
+    assert len(files) > 50 and [file.name for file in files if re.search(shared, file.read_text(), re.M)] == []
