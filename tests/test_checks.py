@@ -204,7 +204,7 @@ def pool(source, **more):
 @pytest.mark.parametrize("kind", ["hard", "logits", "probs", "online", "fkd", "features"])
 def test_a_pool_of_other_images_cannot_label(kind):
     changes = {**DIGITS_32, "teacher": pool("sources/large"), "relabel.teacher": "other", "relabel.kind": kind}
-    assert "takes 1 channels of 32 px" in refused(changes)
+    assert "takes images of 1 channel of 32 px" in refused(changes)
 
 
 @pytest.mark.parametrize("kind", ["hard", "logits", "probs", "online", "fkd"])
