@@ -25,7 +25,7 @@ from distillation.evaluation.settings import EvaluateCommon, HardSettings, train
 from distillation.methods.base import Common, Problem
 from distillation.methods.driver import updates
 from distillation.methods.guidance import Guidance
-from distillation.methods.work import rates
+from distillation.methods.work import finite_result, rates
 from distillation.params import Compute, Params, load
 from distillation.recipes.results import nested
 from distillation.report.pictures import canvas, first_images
@@ -148,10 +148,7 @@ def distill(params: Params, data: RealSet, pool: Pool | None = None, guides: Poo
     method = module.METHOD(problem, settings)
     for _ in updates(method, Guidance(problem, guides) if guides is not None and common.guided else None):
         pass
-    distilled = method.result()
-    if not distilled.images.isfinite().all():
-        raise BadInput(f"{common.name} ends with images that are not finite: lower {rates(common, settings)}.")
-    return distilled
+    return finite_result(method, rates(common, settings))
 
 
 def evaluate(params: Params, distilled: DistilledSet, data: RealSet, protocol: str = "standard") -> pd.DataFrame:

@@ -39,8 +39,7 @@ def run(key: str) -> None:
     if key != "dataset" and not re.fullmatch(r"(sources|targets)/[\w-]+", key):
         raise BadInput(f"'{key}' is no dataset's key: it should be dataset, sources/NAME or targets/NAME.")
     schema = DatasetSettings if key == "dataset" else SourceSettings
-    parameters = params.load()
-    settings = parameters.section(key.replace("/", "."), schema)
+    settings = params.load().section(key.replace("/", "."), schema)
     dataset = read(settings, process.root() / "data/raw")
     if isinstance(settings, SourceSettings):
         check_content(

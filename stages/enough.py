@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from distillation import params, paths
-from distillation.data.real import RealSet
+from distillation.data.real import require_images
 from distillation.runtime import process
 from distillation.runtime.errors import guarded
 
@@ -27,7 +27,7 @@ def run() -> None:
         BadInput: a class has fewer.
     """
     process.begin()
-    RealSet.load(paths.DATASET).require(params.load().fields("method", params.Images).ipc)
+    require_images(paths.DATASET, params.load().fields("method", params.Images).ipc)
     OUT.write_text("Every class has as many images as are distilled.\n")
 
 

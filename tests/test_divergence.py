@@ -1,5 +1,6 @@
 """Numbers that are no longer finite: every loop stops at its next record, and keeps no checkpoint that leads there again."""
 
+import contextlib
 import math
 import re
 from dataclasses import replace
@@ -171,22 +172,31 @@ def test_every_method_that_optimises_has_a_rate_to_lower():
         assert text.startswith(f"method.{name}.") and "lr" in text
 
 
-def test_what_went_before_a_checkpoint_of_nan_is_not_resumed(tmp_path, spoilt):
-    job = distilling("dm", tmp_path, settings={"iterations": 1500})  # a record every third update
-    modules = (methods.load("dm").__name__,)
-    (task,) = stage.tasks_of(work.distill, {"distill dm": job}, COMPUTE, modules)
+@contextlib.contextmanager
+def killed_at(reached):
+    """The block is killed after the first checkpoint for whose state ``reached`` is true, and has to get there."""
     saved = Task.checkpoint
 
     def kill(task, state):
         saved(task, state)
-        if state["method"]["at"] == 2:
+        if reached(state):
             raise KeyboardInterrupt
 
-    spoilt(1)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Task, "checkpoint", kill)
-        with stage.finished(work.distill, {"distill dm": job}, COMPUTE, modules):
-            pass
+        yield
+
+
+def test_what_went_before_a_checkpoint_of_nan_is_not_resumed(tmp_path, spoilt):
+    job = distilling("dm", tmp_path, settings={"iterations": 1500})  # a record every third update
+    modules = (methods.load("dm").__name__,)
+    (task,) = stage.tasks_of(work.distill, {"distill dm": job}, COMPUTE, modules)
+    spoilt(1)
+    with (
+        killed_at(lambda state: state["method"]["at"] == 2),
+        stage.finished(work.distill, {"distill dm": job}, COMPUTE, modules),
+    ):
+        pass
     assert (task.folder / STATE).is_file()  # of update 2: what it holds is not a number
     spoilt(1)  # whether the run goes on from there or begins anew
     said = sentence(work.distill, {"distill dm": job}, modules)
@@ -292,16 +302,8 @@ def test_a_student_that_diverged_is_the_same_after_an_interruption_and_alone(tmp
     spoilt(2)
     classify.train(job, plain, "cpu")
     (task,) = stage.tasks_of(classify.train, jobs, COMPUTE)
-    saved = Task.checkpoint
-
-    def kill(task, state):
-        saved(task, state)
-        if state["training"]["step"] == 2:
-            raise KeyboardInterrupt
-
     spoilt(2)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Task, "checkpoint", kill)
+    with killed_at(lambda state: state["training"]["step"] == 2):
         classify.train(job, task, "cpu")
     spoilt(2)  # as above
     classify.train(job, task, "cpu")

@@ -32,18 +32,9 @@ from distillation.training.settings import LabelSettings
 from tests.helpers.clones import ROOT
 from tests.helpers.data import CLASSES, IPC, SIZE, noise_set, ramp_set
 from tests.helpers.methods import method_of
+from tests.helpers.training import HARD as TRAINING
 
-HARD = {
-    "loss": "ce",
-    "epochs": 3,
-    "batch": 4,
-    "lr": 0.05,
-    "momentum": 0.9,
-    "weight_decay": 0.01,
-    "milestones": [2],
-    "decay": 0.1,
-    "augment": "dsa",
-}
+HARD = {**TRAINING, "augment": "dsa"}
 COUNT, WIDTH = CLASSES * IPC, 5
 LABELS = torch.arange(CLASSES).repeat_interleave(IPC)
 

@@ -117,11 +117,8 @@ def doubled(method):
     return method
 
 
-@pytest.mark.parametrize("name", ["dc", "dsa"])
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("distance", DISTANCES)
-def test_updates_are_those_of_the_plain_loop(name, network, distance):
-    method = doubled(matching(name, network=network, settings={"distance": distance}))
+def follows_the_plain_loop(method):
+    """Runs a method in float64 to its end and compares the images after each update with those of Plain."""
     encode = type(method.problem.data).encode
     plain = Plain(method)
     plain.real = lambda index: encode(method.problem.data, method.problem.data.train.images[index]).double()
@@ -130,6 +127,13 @@ def test_updates_are_those_of_the_plain_loop(name, network, distance):
         if unit.updated:
             torch.testing.assert_close(method.images.detach(), expected[unit.updates - 1], rtol=1e-9, atol=1e-9)
     assert unit.updates == len(expected) == method.updates
+
+
+@pytest.mark.parametrize("name", ["dc", "dsa"])
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_updates_are_those_of_the_plain_loop(name, network, distance):
+    follows_the_plain_loop(doubled(matching(name, network=network, settings={"distance": distance})))
 
 
 def test_single_precision_follows_the_plain_loop():
@@ -220,13 +224,7 @@ def test_every_class_gives_what_it_has(name, network, capsys):
         f"note: method.{name}.batch_real is 7, but the dataset has fewer images of 'a' (2), 'b' (3): these give all that "
         "they have.\n"
     )
-    encode = type(method.problem.data).encode
-    plain = Plain(method)
-    plain.real = lambda index: encode(method.problem.data, method.problem.data.train.images[index]).double()
-    expected = plain.run()
-    for unit in updates(method):
-        if unit.updated:
-            torch.testing.assert_close(method.images.detach(), expected[unit.updates - 1], rtol=1e-9, atol=1e-9)
+    follows_the_plain_loop(method)
     settled = (2 + 3 + 7) * method.updates if "BN" in network else 0
     real = (2 + 3 + 7) * method.updates
     trained = method.settings.iterations * 2 * 2 * CLASSES * IPC  # gaps, epochs

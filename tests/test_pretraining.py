@@ -40,20 +40,10 @@ from tests.helpers.clones import ROOT
 from tests.helpers.data import CLASSES, RECORD, SIZE
 from tests.helpers.parameters import product_params
 from tests.helpers.pools import pool_in
+from tests.helpers.training import HARD
 
 torch.set_num_threads(1)
 WORD = "ConvNetW6D2BN"
-HARD = {
-    "loss": "ce",
-    "epochs": 3,
-    "batch": 4,
-    "lr": 0.05,
-    "momentum": 0.9,
-    "weight_decay": 0.01,
-    "milestones": [2],
-    "decay": 0.1,
-    "augment": "none",
-}
 SOFT = {"steps": 7, "batch": 4, "lr": 0.003, "weight_decay": 0.01, "warmup": 3, "augment": "none"}
 PRETRAIN = {"hard": HARD, "soft": SOFT, "features": {**HARD, "loss": "mse", "milestones": []}}
 FINETUNE = {"steps": 6, "batch": 10, "lr": 0.02, "momentum": 0.9, "weight_decay": 0.01, "crop": 2}

@@ -36,7 +36,7 @@ class DistilledSet:
             - ``lr``, if the method learnt a learning rate for students;
             - ``teacher`` (pool, networks, accuracies), once a teacher has labelled the set;
             - ``pixels`` (``png`` or ``jpeg``) and ``image_bytes``, if the images were read from files of that form (see
-              ``stored.as_read``), whose bytes these are; else they are float32 numbers as they were made;
+              ``stored.as_read``), whose bytes these are; else they are the method's float32 numbers;
             - ``labelling`` (the teacher's settings) and ``label_bytes``, if the labels are a file beside the set
               (``online``: the teachers; ``fkd``: their stored logits).
     """

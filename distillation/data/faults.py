@@ -33,7 +33,7 @@ class Findings:
 
     def add(self, name: str, fault: Faulty) -> None:
         """Records a faulty file."""
-        self.faults[shown(name)] = str(fault)
+        self.faults[printable(name)] = str(fault)
 
     def settle(self, where: object, cure: str = "mend or remove them, or set the dataset's `faulty` to skip") -> None:
         """Ends the reading of a dataset: faulty files are refused, unless they are to be skipped.
@@ -66,7 +66,7 @@ def add(findings: Findings | None, name: str, fault: Faulty, where: str = "") ->
         BadInput: there are no ``findings``.
     """
     if findings is None:
-        raise BadInput(f"{where}{shown(name)} {fault}.") from fault
+        raise BadInput(f"{where}{printable(name)} {fault}.") from fault
     findings.add(name, fault)
 
 
@@ -81,7 +81,7 @@ def summary(faults: Mapping[str, str]) -> str:
     return "; ".join(first) + (f"; and {len(faults) - NAMED:,} more" if len(faults) > NAMED else "")
 
 
-def shown(name: str) -> str:
+def printable(name: str) -> str:
     """A name in printable characters: others, and bytes that are not UTF-8, are written as escapes."""
     raw = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in raw)

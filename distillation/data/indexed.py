@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from distillation.data.faults import shown
+from distillation.data.faults import printable
 from distillation.data.pixels import opened, planes
 from distillation.runtime import process
 from distillation.runtime.errors import BadInput
@@ -144,14 +144,14 @@ class IndexedImages:
         try:
             content = read_bytes(path)
         except OSError as error:
-            missing = shown(str(path)) if self.root.is_dir() else self.root
+            missing = printable(str(path)) if self.root.is_dir() else self.root
             raise BadInput(
                 f"{missing} cannot be read ({error.strerror}): put the images of the index there, or run the stage that "
                 "reads the dataset again (`dvc repro -f -s download`)."
             ) from error
         if hashlib.sha256(content).digest() != self.digests[i].numpy().tobytes():
             raise BadInput(
-                f"{shown(str(path))} has changed since it was indexed: put the file back, or, if the change is meant, run "
+                f"{printable(str(path))} has changed since it was indexed: put the file back, or, if the change is meant, run "
                 "the stage that reads the dataset again (`dvc repro -f -s download`)."
             )
         out[place] = planes(np.asarray(opened(path, content, self.shape[-1], self.colour)))

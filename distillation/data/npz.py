@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from distillation.runtime.errors import BadInput
-from distillation.runtime.files import parsed_json, regular, unpacked_limit
+from distillation.runtime.files import parsed_json, refuse_bomb, regular
 from distillation.runtime.tensors import plain
 
 # Errors of zipfile, numpy and torch on foreign bytes.
@@ -39,8 +39,8 @@ def save(path: str | Path, tensors: Mapping[str, torch.Tensor], info: Mapping[st
 def load(path: str | Path) -> tuple[dict[str, torch.Tensor], Any]:
     """Loads any npz file, whoever made it.
 
-    An npz is a zip of one npy file for each array. Each header is compared with the size of its file before an array
-    is made, as a header alone could make numpy allocate more than the memory.
+    An npz is a zip of one npy file for each array. Each header is compared with the size of its file before memory is
+    allocated, as a header alone could make numpy allocate more than there is.
 
     Args:
         path: the file.
@@ -55,8 +55,7 @@ def load(path: str | Path) -> tuple[dict[str, torch.Tensor], Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-            if (total := sum(entry.file_size for entry in entries)) > unpacked_limit(path):
-                raise BadInput(f"{path} unpacks to {total:,} bytes, as only a bomb does: it is refused.")
+            refuse_bomb(path, sum(entry.file_size for entry in entries))
             arrays = {entry.filename.removesuffix(".npy"): _array(archive, entry) for entry in entries}
         record = arrays.pop("info", None)
         info = None if record is None else parsed_json(str(record.item()), f"the record of {path}")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from distillation.runtime.errors import BadInput
-from distillation.runtime.files import regular, unpacked_limit
+from distillation.runtime.files import refuse_bomb, regular
 from distillation.runtime.tensors import plain
 
 # Beside the types that torch itself allows: arguments and numpy's accuracies, which training scripts save with tensors.
@@ -55,9 +55,7 @@ def _refuse_bombs(path: str | Path) -> None:
     """Raises BadInput if a zip, which torch.save writes uncompressed, unpacks to more than it can honestly hold."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            total = sum(entry.file_size for entry in archive.infolist())
-        if total > unpacked_limit(path):
-            raise BadInput(f"{path} unpacks to {total:,} bytes, as only a bomb does: it is refused.")
+            refuse_bomb(path, sum(entry.file_size for entry in archive.infolist()))
 
 
 def _tensors(content: object) -> Iterator[tuple[str, torch.Tensor]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
 
-from distillation.data.faults import Faulty, shown
+from distillation.data.faults import Faulty, printable
 from distillation.runtime.errors import BadInput
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def opened(
     try:
         return decoded(content, size, colour, squash)
     except Faulty as fault:
-        raise BadInput(f"{shown(str(name))} {fault}: replace or remove it.") from fault
+        raise BadInput(f"{printable(str(name))} {fault}: replace or remove it.") from fault
 
 
 def decoded(content: bytes, size: int | None = None, colour: str = "auto", squash: bool = False) -> Image.Image:

@@ -1,6 +1,6 @@
 """A real dataset as one file: uint8 images or the index of their files, labels, and the space of the networks' inputs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from distillation.data import valid
-from distillation.data.faults import NAMED, shown
+from distillation.data.faults import NAMED, printable
 from distillation.data.indexed import IndexedImages
 from distillation.data.spaces import Space
 from distillation.runtime import tensors
@@ -154,16 +154,11 @@ class RealSet:
 
     def shorter(self, count: int) -> dict[str, int]:
         """The classes with fewer than ``count`` training images: the number of their images by the class's name."""
-        sizes = {name: len(members) for name, members in zip(self.classes, self.members, strict=True)}
-        return {name: size for name, size in sizes.items() if size < count}
+        return _shorter(self.classes, map(len, self.members), count)
 
     def require(self, ipc: int) -> None:
         """Raises BadInput if a class has fewer than ``ipc`` training images, for what selects so many of each."""
-        if short := self.shorter(ipc):
-            raise BadInput(
-                f"method.ipc is {ipc}, but {self.info['name']} has fewer training images of {listed(short)}: set it to "
-                f"{min(short.values())} or less, or add images."
-            )
+        _require(self.info["name"], self.shorter(ipc), ipc)
 
     def sample(self, counts: Sequence[int], draws: torch.Generator) -> list[Tensor]:
         """Draws random training images of each class, without replacement.
@@ -180,13 +175,39 @@ class RealSet:
         return [members[order[:n]] for members, order, n in zip(self.members, orders, counts, strict=True)]
 
 
+def require_images(folder: Path, ipc: int) -> None:
+    """Raises BadInput as ``RealSet.require`` does, for the set in a folder; images, which take gigabytes, are not read."""
+    path = folder / FILE
+    with tensors.opened(path) as file:
+        valid.check_record(valid.RealRecord, file.info, path)
+        valid.check_names(file.names, ["train_labels"], path)
+        labels, classes = file.get("train_labels"), file.info["classes"]
+    valid.check_labels(labels, len(labels), len(classes), path)
+    sizes = torch.bincount(labels, minlength=len(classes)).tolist()
+    _require(file.info["name"], _shorter(classes, sizes, ipc), ipc)
+
+
+def _shorter(classes: Sequence[str], sizes: Iterable[int], count: int) -> dict[str, int]:
+    """Returns the sizes below ``count`` by the names of their classes."""
+    return {name: size for name, size in zip(classes, sizes, strict=True) if size < count}
+
+
+def _require(name: str, short: Mapping[str, int], ipc: int) -> None:
+    """Raises BadInput if classes of the dataset ``name`` are too short for ``ipc`` images of each."""
+    if short:
+        raise BadInput(
+            f"method.ipc is {ipc}, but {name} has fewer training images of {listed(short)}: set it to "
+            f"{min(short.values())} or less, or add images."
+        )
+
+
 def listed(sizes: Mapping[str, int]) -> str:
     """A list for a sentence: the first ten classes with the numbers of their images, and how many more there are.
 
     Args:
         sizes: numbers of images by the class's name, as ``RealSet.shorter`` returns them.
     """
-    first = [f"'{shown(name)}' ({size})" for name, size in list(sizes.items())[:NAMED]]
+    first = [f"'{printable(name)}' ({size})" for name, size in list(sizes.items())[:NAMED]]
     return ", ".join(first) + (f" and {len(sizes) - NAMED:,} more classes" if len(sizes) > NAMED else "")
 
 

@@ -153,13 +153,12 @@ def check_set(distilled: "DistilledSet", path: "str | Path") -> None:
 
 
 def check_real(data: "RealSet", path: "str | Path") -> None:
-    """Raises BadInput unless a RealSet is what its docstring says.
+    """Raises BadInput unless the splits and the space of a RealSet are what its docstring says.
 
     Args:
-        data: the set.
+        data: the set, whose record was checked before it could be read.
         path: its file, for the message.
     """
-    check_record(RealRecord, data.info, path)
     channels, pixels, classes = data.shape
     for name, split in (("train", data.train), ("test", data.test)):
         _check_split(split, f"{path}: {name}", (channels, pixels, pixels))

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NoReturn, Self
 
-from distillation.data.faults import Faulty, Findings, add, shown
+from distillation.data.faults import Faulty, Findings, add, printable
 from distillation.runtime.errors import BadInput
 from distillation.runtime.files import regular, unpacked_limit
 
@@ -108,7 +108,7 @@ def _members(path: Path, selects: Filter, findings: Findings | None, largest: in
         name = check(entry)
         if entry.folder:
             if findings is not None:
-                findings.folders.add(shown(name))
+                findings.folders.add(printable(name))
             continue
         try:
             content = _content(entry, largest) if selects(name) else None
@@ -207,7 +207,9 @@ def _directory(root: Path) -> Iterator[_Entry]:
         for name in folders:
             place = Path(folder, name)
             if place.is_symlink():
-                raise BadInput(f"{shown(str(place))} is a link to a folder: put the folder itself there (`cp -rL`).")
+                raise BadInput(
+                    f"{printable(str(place))} is a link to a folder: put the folder itself there (`cp -rL`)."
+                )
             yield _Entry(place.relative_to(root).as_posix(), folder=True)
         for name in sorted(files):
             place = Path(folder, name)
@@ -342,14 +344,14 @@ class _Names:
         name = entry.name
         if PurePosixPath(name).is_absolute() or ".." in re.split(r"[/\\]", name):
             raise BadInput(
-                f"{self.path} holds '{shown(name)}', which leads out of it: pack it again with relative names."
+                f"{self.path} holds '{printable(name)}', which leads out of it: pack it again with relative names."
             )
         if not name or "\0" in name:
-            raise BadInput(f"{self.path} holds '{shown(name)}', a name that no file can have: pack it again.")
+            raise BadInput(f"{self.path} holds '{printable(name)}', a name that no file can have: pack it again.")
         plain = str(PurePosixPath(name))
         if not entry.folder:
             if plain in self.seen:
-                raise BadInput(f"{self.path} holds '{shown(name)}' twice: pack it again.")
+                raise BadInput(f"{self.path} holds '{printable(name)}' twice: pack it again.")
             self.seen.add(plain)
         return plain
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from distillation.data.faults import Faulty, Findings, shown
+from distillation.data.faults import Faulty, Findings, printable
 from distillation.data.real import Split
 from distillation.datasets import archives, pictures
 from distillation.runtime.errors import BadInput
@@ -239,7 +239,7 @@ def splits(
 def _check_filled(path: Path, places: Mapping[str, Place], expected: Mapping[str, Place]) -> None:
     """Raises BadInput if a class that ``expected`` names has no image in that split."""
     filled = {(place.split, place.label) for place in places.values()}
-    empty = {shown(f"{place.split}/{place.label}/") for place in expected.values() if place[:2] not in filled}
+    empty = {printable(f"{place.split}/{place.label}/") for place in expected.values() if place[:2] not in filled}
     if empty:
         others = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
         raise BadInput(
@@ -254,7 +254,7 @@ def _check_classes(path: Path, train: list[str], test: set[str]) -> None:
     if odd := sorted(test ^ set(train)):
         folder = "train/" if odd[0] in train else "test/"
         raise BadInput(
-            f"{path} has class '{shown(odd[0])}' in {folder} only: train/ and test/ should have the same classes."
+            f"{path} has class '{printable(odd[0])}' in {folder} only: train/ and test/ should have the same classes."
         )
 
 

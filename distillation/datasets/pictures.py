@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from distillation.data.faults import Faulty, Findings, add, shown
+from distillation.data.faults import Faulty, Findings, add, printable
 from distillation.data.pixels import decoded, planes, shaped
 from distillation.runtime.errors import BadInput
 
@@ -142,7 +142,7 @@ def _batches(members: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, b
 def _check_side(name: str, pixels: np.ndarray, first_name: str, first: np.ndarray) -> None:
     """Raises BadInput unless an image is square and as large as the first one."""
     height, width = pixels.shape[:2]
-    name, first_name = shown(name), shown(first_name)
+    name, first_name = printable(name), printable(first_name)
     if pixels.shape[:2] != first.shape[:2]:
         sides = f"{first_name} ({first.shape[1]}x{first.shape[0]}) and {name} ({width}x{height})"
         raise BadInput(f"{sides} differ in size: set the dataset's pixels to resize them all.")

@@ -177,8 +177,8 @@ def statistics_of(settings: DatasetSettings, channels: int, size: int) -> Statis
     if settings.stats == "published":
         return None
     if pair:
-        theirs, ours = ("grey" if count == 1 else "RGB" for count in (len(pair[0]), channels))
-        raise BadInput(f"stats is the mean and std of {theirs} images, but those of {settings.name} are {ours}.")
+        described, loaded = ("grey" if count == 1 else "RGB" for count in (len(pair[0]), channels))
+        raise BadInput(f"stats is the mean and std of {described} images, but those of {settings.name} are {loaded}.")
     sizes = ", ".join(map(str, CATALOGUE[str(given)].resized))
     raise BadInput(f"stats is {given}, whose mean and std are published for {sizes} pixels, but not for {size}.")
 

@@ -4,7 +4,6 @@ It is the work of the stages evaluate, baseline and whole: a Job, and ``train``,
 """
 
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,10 @@ import torch
 from distillation.data.indexed import indices_on
 from distillation.data.real import RealSet, loaded
 from distillation.evaluation.sets import Noise, Source, Whole
+from distillation.evaluation.steps import ending_at_divergence
 from distillation.networks.build import build, flops
 from distillation.runtime import files, tensors
-from distillation.runtime.errors import Diverged, require_finite
+from distillation.runtime.errors import require_finite
 from distillation.runtime.random import generator
 from distillation.runtime.work import Task
 from distillation.training.accuracy import accuracy, class_hits
@@ -112,7 +112,7 @@ def train(job: Job, task: Task, device: str) -> None:
         training.load_state_dict(state["training"])
         seen.update(state["seen"])
 
-    try:
+    with ending_at_divergence(task):
         complete(
             task,
             state,
@@ -123,8 +123,6 @@ def train(job: Job, task: Task, device: str) -> None:
             total=epochs,
             unit="epoch",
         )
-    except Diverged as fault:
-        print(f"{task.label}: {fault}", file=sys.stderr)
     with task.result() as folder:
         info = {"network": job.network, "seed": job.seed}
         tensors.save(folder / WEIGHTS, dict(training.network.state_dict()), info)

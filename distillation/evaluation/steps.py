@@ -3,9 +3,10 @@
 Pre-training on soft labels, transfer and kd use it. They count steps, where ``training.loop.Training`` counts epochs.
 """
 
+import contextlib
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -143,7 +144,7 @@ def run(task: Task, training: "Steps | Training", count: int, at: Callable[[], i
         training.load_state_dict(state["training"])
         last["loss"] = state["last"]
 
-    try:
+    with ending_at_divergence(task):
         complete(
             task,
             task.start(),
@@ -154,6 +155,13 @@ def run(task: Task, training: "Steps | Training", count: int, at: Callable[[], i
             total=count,
             unit=unit,
         )
+    return float(last["loss"])
+
+
+@contextlib.contextmanager
+def ending_at_divergence(task: Task) -> Iterator[None]:
+    """Ends the block where it raises Diverged, with the sentence on stderr: one network of many does not end a stage."""
+    try:
+        yield
     except Diverged as fault:
         print(f"{task.label}: {fault}", file=sys.stderr)
-    return float(last["loss"])

@@ -68,7 +68,7 @@ def card(distilled: "DistilledSet", layout: str, loss: "Loss | str | None", sour
 
 
 def _form(distilled: "DistilledSet") -> str:
-    """Clause about the files that networks were given the images from; empty if they were given them as they were made."""
+    """Clause about the files that networks were given the images from; empty if they were given the method's numbers."""
     if distilled.pixels == "float":
         return ""
     size = distilled.bytes["images"]

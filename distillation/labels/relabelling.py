@@ -82,7 +82,7 @@ def _pool(distilled: DistilledSet, common: RelabelCommon) -> Pool:
 def _seen(distilled: DistilledSet, common: RelabelCommon) -> dict[str, DistilledSet]:
     """Returns the set and, if it is to have one, its control, by the names of their files.
 
-    Their images are those that teachers and students see: as they were made, or as they are read from image files.
+    Their images are those that teachers and students see: the method's numbers, or these as read from image files.
     """
     sets = {paths.SET_FILE: distilled}
     if common.control and common.kind != "keep":

@@ -48,8 +48,8 @@ class RelabelCommon(Section):
         kind: the kind of labels: the name of a file of ``kinds``.
         teacher: name of the pool that labels; ``keep`` reads none.
         control: whether random real images are labelled too, if a teacher labels.
-        pixels: the form of the images, which students and labelling teachers see: ``float`` as they were made, or as they are
-            read from ``png`` or ``jpeg``; see ``data.stored.as_read``.
+        pixels: the form of the images, which students and labelling teachers see: ``float``: the method's numbers; or these
+            as read from ``png`` or ``jpeg`` files; see ``data.stored.as_read``.
     """
 
     kind: str

@@ -197,7 +197,7 @@ def _read(path: Path, classes: Sequence[str], channels: int) -> tuple[dict[str, 
     info = None
     if path.suffix == ".safetensors":
         with opened_foreign(path) as file:
-            content, info = {name: file.get(name) for name in file.names}, file.info
+            content, info = file.content(), file.info
     elif path.suffix == ".npz":
         content, info = npz.load(path)
     elif path.suffix == ".pt":

@@ -107,15 +107,29 @@ def distill(job: Job, task: Task, device: str) -> None:
         total=method.total,
         unit="it",
     )
-    distilled = method.result()
-    if not distilled.images.isfinite().all():
-        raise Diverged(f"the images are not finite at the end: lower {lower}.")
+    distilled = finite_result(method, lower)
     cost = {"updates": done["updates"], **method.cost().record()}
     if guidance:
         cost = guidance.added_to(cost, method, done["updates"])
     with task.result() as folder:
         distilled.save(folder / paths.SET_FILE)
         files.save_json(folder / RECORD, {"curve": done["curve"], "cost": cost})
+
+
+def finite_result(method: Method, lower: str) -> DistilledSet:
+    """Returns the set of a finished method.
+
+    Args:
+        method: the method, after its last unit of work.
+        lower: the settings to lower, as ``rates`` names them.
+
+    Raises:
+        Diverged: an image is not finite.
+    """
+    distilled = method.result()
+    if not distilled.images.isfinite().all():
+        raise Diverged(f"the images are not finite at the end: lower {lower}.")
+    return distilled
 
 
 def rates(common: Common, settings: Section) -> str:

@@ -78,6 +78,12 @@ def unpacked_limit(path: str | Path) -> int:
     return max(FLOOR, RATIO * Path(path).stat().st_size)
 
 
+def refuse_bomb(path: str | Path, total: int) -> None:
+    """Raises BadInput if a file unpacks to ``total`` bytes that are more than it may honestly unpack to."""
+    if total > unpacked_limit(path):
+        raise BadInput(f"{path} unpacks to {total:,} bytes, as only a bomb does: it is refused.")
+
+
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path for a file, which replaces ``path`` atomically if the block succeeds.

@@ -121,6 +121,10 @@ class TensorFile:
             raise BadInput(f"{self._path} has {name!r} in a form that torch does not read: save it again.") from error
         return plain(tensor, f"{self._path} has {name!r}")
 
+    def content(self) -> dict[str, Tensor]:
+        """All tensors by name, as ``get`` loads each."""
+        return {name: self.get(name) for name in self.names}
+
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict]:
     """Loads all tensors, by name, and the record of a file that ``save`` wrote.
@@ -129,7 +133,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> tuple[dict[str
         BadInput: as ``opened``.
     """
     with opened(path, device) as file:
-        return {name: file.get(name) for name in file.names}, file.info
+        return file.content(), file.info
 
 
 def plain(tensor: Tensor, subject: str) -> Tensor:

@@ -21,6 +21,8 @@ SETTINGS = {
     "decay": 0.1,
     "augment": "none",
 }
+# students on hard labels: a section like evaluate.standard.hard
+HARD = {**SETTINGS, "loss": "ce", "epochs": 3, "batch": 4, "milestones": [2]}
 
 
 def training(

@@ -41,7 +41,7 @@ def read(path: str | Path) -> dict[str, Tensor]:
     cure = "save its state dict as .safetensors"
     if str(path).endswith(".safetensors"):
         with opened_foreign(path, cure=cure) as file:
-            state = {name: file.get(name) for name in file.names}
+            state = file.content()
     else:
         state = unpickled(path, cure)
     for wrapper in _WRAPPERS:  # in turn, as one may be inside another
