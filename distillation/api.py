@@ -33,9 +33,9 @@ from distillation.runtime import device
 from distillation.runtime.errors import BadInput
 from distillation.runtime.fingerprint import ROOT
 from distillation.runtime.keys import inputs_of
+from distillation.runtime.stage import Together, Work, calls_of
 from distillation.runtime.work import Task
 from distillation.teachers import objectives, writing
-from distillation.teachers.objective import Job
 from distillation.teachers.pool import Pool
 from distillation.teachers.settings import pool_settings
 
@@ -104,12 +104,12 @@ def make_pool(params: Params, data: RealSet, folder: str | Path, pool: str = "ma
     objective, tasks = objectives.load(settings.objective), []
     with tempfile.TemporaryDirectory() as work:
         data.save(Path(work) / "data")  # an objective reads its data from a folder, as it does in a worker process
-        for network in settings.networks:
-            for index in range(settings.count):
-                job = Job(data=Path(work) / "data", settings=settings.of_one(network), network=network, index=index)
-                task = Task(f"teacher {pool} {network} {index}", Path(work) / f"{network}-{index}", {})
-                objective.make(job, task, _device(params))
-                tasks.append(task)
+        compute = params.section("compute", Compute)
+        jobs = objective.jobs(settings, Path(work) / "data", data, compute)
+        for job in jobs:
+            name = f"{job.network}-{job.index}"
+            tasks.append(Task(f"teacher {pool} {job.network} {job.index}", Path(work) / name, {}))
+        _complete(objective.make, objective.together, jobs, tasks, _device(params))
         writing.write(folder, pool, settings, data, tasks)
     return Pool(folder, _device(params))
 
@@ -188,10 +188,9 @@ def evaluate(params: Params, distilled: DistilledSet, data: RealSet, protocol: s
             for network in common.networks
             for seed in range(common.seeds)
         ]
-        tasks = []
-        for label, job in cells.jobs("evaluate", rows, training, Path(work) / "data", data.shape).items():
-            tasks.append(Task(label, Path(work) / label, inputs_of(classify.train, job, {})))
-            classify.train(job, tasks[-1], _device(params))
+        jobs = cells.jobs("evaluate", rows, training, Path(work) / "data", data, params.section("compute", Compute))
+        tasks = [Task(label, Path(work) / label, inputs_of(classify.train, job, {})) for label, job in jobs.items()]
+        _complete(classify.train, classify.TOGETHER, list(jobs.values()), tasks, _device(params))
         cells.write(Path(work), rows, tasks, data.classes, {})
         return pd.read_csv(Path(work) / "rows.csv")
 
@@ -207,6 +206,12 @@ def plot(distilled: DistilledSet) -> Figure:
     axes.imshow(pixels)
     axes.axis("off")
     return figure
+
+
+def _complete(work: Work, together: Together | None, jobs: list, tasks: list[Task], device: str) -> None:
+    """Computes the jobs, several at once where ``together`` allows it."""
+    for call in calls_of(work, list(zip(jobs, tasks, strict=True)), together):
+        call.work(call.job, call.task, device)
 
 
 def _device(params: Params) -> str:

@@ -15,6 +15,7 @@ LARGEST = 4096  # pixels of a side: 16 million pixels, more than any public data
 WIDEST = 2**20  # outputs of a layer: sixteen times the widest published one (DINO's 65536)
 COPIES = 10**4  # networks or sets of one kind, each a job with a folder: a hundred times the experts of MTT
 DEEPEST = 1000  # layers, views, parts and inner rounds, which are unrolled: a hundred times the published ones
+MOST_TOGETHER = 256  # networks of a group: ten have most of the gain, and a place costs as much as a network
 PROCESSORS = 1024  # threads or processes: more than one machine's processors run at once
 WEEK = 7 * 24 * 3600.0  # seconds between checkpoints: rarer ones save nothing that a machine lives to see
 

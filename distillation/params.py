@@ -10,13 +10,13 @@ import re
 import unicodedata
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 
-from distillation.bounds import PROCESSORS, WEEK, Count
+from distillation.bounds import MOST_TOGETHER, PROCESSORS, WEEK, Count
 from distillation.runtime.errors import BadInput
 
 if TYPE_CHECKING:
@@ -285,8 +285,8 @@ class Images(Section):
 class Compute(Section):
     """The section ``compute``: where and how stages run.
 
-    Only ``threads`` changes results in their last bits, as it changes the order of sums; of this section, DVC tracks it
-    alone. (The model of the device changes bits too: it enters the keys of tasks, see ``device.Environment``.)
+    Only ``threads`` and ``group`` change results in their last bits, as they change the order of sums; of this section,
+    DVC tracks these alone. (The model of the device changes bits too: it enters the keys of tasks, see ``device.Environment``.)
 
     Attributes:
         device: ``auto`` (a GPU if there is one, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
@@ -294,6 +294,8 @@ class Compute(Section):
             in the system's temporary one.
         workers: the most processes that a stage computes in, at least 1.
         threads: CPU threads of each process, at least 1.
+        group: how many small networks of one name are trained at once (``training.group.group_size``): a number, 1: one
+            after the other, or ``auto``.
         checkpoint: minimum seconds between two checkpoints of a task; 0: one after every unit of work that the cost of
             checkpoints permits (``Task.due``).
     """
@@ -302,6 +304,7 @@ class Compute(Section):
     locks: str
     workers: int = Field(ge=1, le=PROCESSORS)
     threads: int = Field(ge=1, le=PROCESSORS)
+    group: Annotated[int, Field(ge=1, le=MOST_TOGETHER)] | Literal["auto"]
     checkpoint: float = Field(ge=0, le=WEEK)
 
     @field_validator("device")

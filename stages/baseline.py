@@ -5,7 +5,7 @@
 A dataset whose images stay in files has random images only, since the other two read all pixels at once.
 
 Reads   params.yaml: method.ipc, evaluate.networks, seeds, draws, test_every, precision, compile and evaluate.<PROTOCOL>,
-        compute.threads; data/real/dataset
+        compute.threads, group; data/real/dataset
 Writes  reports/baseline/<PROTOCOL>: rows.csv, curves.csv, classes.csv, info.json, metrics.json
 """
 
@@ -58,8 +58,8 @@ def run(protocol: str) -> None:
         info = {"protocol": protocol, "labels": "hard", "images": images, "settings": settings.model_dump()}
         cells.write(folder, rows, tasks, data.classes, info)
 
-    jobs = cells.jobs(name, rows, training, paths.DATASET, data.shape)
-    stage.produce(name, out, write, classify.train, jobs, compute)
+    jobs = cells.jobs(name, rows, training, paths.DATASET, data, compute)
+    stage.produce(name, out, write, classify.train, jobs, compute, together=classify.TOGETHER)
 
 
 if __name__ == "__main__":

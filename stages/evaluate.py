@@ -4,7 +4,7 @@
     python -m stages.evaluate standard --only ConvNetD2W64NN/0
 
 Reads   params.yaml: evaluate.networks, seeds, test_every, precision, compile, save_models and evaluate.<PROTOCOL>,
-        compute.threads; data/relabeled; data/real/dataset
+        compute.threads, group; data/relabeled; data/real/dataset
 Writes  reports/evaluation/<PROTOCOL>: rows.csv, curves.csv, classes.csv (accuracy by class), info.json, metrics.json;
         students.safetensors if evaluate.save_models is true
 """
@@ -53,7 +53,7 @@ def run(protocol: str, one: str | None) -> None:
     training = cells.protocol(common, kind, settings, LESSONS.get(kind))
     rows = relabelled(common.networks, common.seeds, kind)
     name, out = f"evaluate@{protocol}", paths.REPORTS / "evaluation" / protocol
-    jobs = cells.jobs(name, rows, training, paths.DATASET, data.shape)
+    jobs = cells.jobs(name, rows, training, paths.DATASET, data, compute)
     if one:
         return only.train(one, jobs, compute)
 
@@ -63,7 +63,7 @@ def run(protocol: str, one: str | None) -> None:
         if saving.save_models:
             cells.save_models(folder, rows, tasks)
 
-    stage.produce(name, out, write, classify.train, jobs, compute)
+    stage.produce(name, out, write, classify.train, jobs, compute, together=classify.TOGETHER)
 
 
 if __name__ == "__main__":

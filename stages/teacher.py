@@ -2,7 +2,7 @@
 
     python -m stages.teacher main
 
-Reads   params.yaml: teacher.<POOL>, and from pool and objectives.<objective> what it leaves out; compute.threads;
+Reads   params.yaml: teacher.<POOL>, and from pool and objectives.<objective> what it leaves out; compute.threads, group;
         data/real/<source>
 Writes  models/teachers/<POOL>: teachers.safetensors (all weights), pool.json, curves.csv, metrics.json; norms.csv, the
         statistics of batch norms, if there are any
@@ -20,7 +20,6 @@ from distillation.networks.names import check
 from distillation.runtime import process, stage
 from distillation.runtime.errors import guarded
 from distillation.teachers import objectives, writing
-from distillation.teachers.objective import Job
 from distillation.teachers.settings import pool_settings
 
 if TYPE_CHECKING:
@@ -47,23 +46,22 @@ def run(pool: str) -> None:
     for network in objective.words(settings):
         check(network, *data.shape[:2])
 
-    jobs = {
-        f"teacher {pool} {network} {index}": Job(
-            # without the pool's other networks and its count, so that one more teacher leaves this one finished
-            data=folder,
-            settings=settings.of_one(network),
-            network=network,
-            index=index,
-        )
-        for network in settings.networks
-        for index in range(settings.count)
-    }
+    jobs = {f"teacher {pool} {job.network} {job.index}": job for job in objective.jobs(settings, folder, data, compute)}
 
     def write(out: Path, tasks: "list[Task]") -> None:
         writing.write(out, pool, settings, data, tasks)
 
     modules = (f"{objectives.__name__}.{settings.objective}",)  # loaded by name; its code is part of the keys
-    stage.produce(f"teacher@{pool}", paths.POOLS / pool, write, objective.make, jobs, compute, modules)
+    stage.produce(
+        f"teacher@{pool}",
+        paths.POOLS / pool,
+        write,
+        objective.make,
+        jobs,
+        compute,
+        modules,
+        together=objective.together,
+    )
 
 
 if __name__ == "__main__":

@@ -50,8 +50,8 @@ def run() -> None:
         }
         cells.write(folder, rows, tasks, data.classes, info)
 
-    jobs = cells.jobs("whole", rows, training, paths.DATASET, data.shape)
-    stage.produce("whole", paths.REPORTS / "whole", write, classify.train, jobs, compute)
+    jobs = cells.jobs("whole", rows, training, paths.DATASET, data, compute)
+    stage.produce("whole", paths.REPORTS / "whole", write, classify.train, jobs, compute, together=classify.TOGETHER)
 
 
 if __name__ == "__main__":

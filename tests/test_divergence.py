@@ -1,6 +1,5 @@
 """Numbers that are no longer finite: every loop stops at its next record, and keeps no checkpoint that leads there again."""
 
-import contextlib
 import math
 import re
 from dataclasses import replace
@@ -34,6 +33,7 @@ from distillation.teachers.pool import FILE
 from distillation.teachers.settings import PoolSettings
 from distillation.training.settings import LabelSettings
 from tests.helpers.data import RECORD, noise_set, ramp_set
+from tests.helpers.kills import killed_at
 from tests.helpers.methods import COMMON, GUIDANCE, NETWORKS, SETTINGS
 from tests.helpers.parameters import product_params
 from tests.helpers.pools import EXPERTS, experts_in, pool_in, seen_pool_in, settings_of
@@ -41,7 +41,7 @@ from tests.helpers.selfsupervised import PROBE, pool_settings_of
 
 torch.set_num_threads(1)
 pytestmark = pytest.mark.usefixtures("own_root")
-COMPUTE = Compute(device="cpu", locks="auto", workers=1, threads=1, checkpoint=0.0)
+COMPUTE = Compute(device="cpu", locks="auto", workers=1, threads=1, group=1, checkpoint=0.0)
 STATE = "state.safetensors"
 
 
@@ -172,21 +172,6 @@ def test_every_method_that_optimises_has_a_rate_to_lower():
         assert text.startswith(f"method.{name}.") and "lr" in text
 
 
-@contextlib.contextmanager
-def killed_at(reached):
-    """The block is killed after the first checkpoint for whose state ``reached`` is true, and has to get there."""
-    saved = Task.checkpoint
-
-    def kill(task, state):
-        saved(task, state)
-        if reached(state):
-            raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Task, "checkpoint", kill)
-        yield
-
-
 def test_what_went_before_a_checkpoint_of_nan_is_not_resumed(tmp_path, spoilt):
     job = distilling("dm", tmp_path, settings={"iterations": 1500})  # a record every third update
     modules = (methods.load("dm").__name__,)
@@ -272,7 +257,7 @@ def students(tmp_path, seeds=3, **protocol):
         compile=False,
         **protocol,
     )
-    return rows, cells.jobs("baseline@standard", rows, training, tmp_path / "real", data.shape)
+    return rows, cells.jobs("baseline@standard", rows, training, tmp_path / "real", data, COMPUTE)
 
 
 def test_one_student_of_many_ends_early_and_stands_in_the_table(tmp_path, spoilt, capsys):

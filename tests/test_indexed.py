@@ -311,8 +311,8 @@ def test_students_are_the_same_on_any_number_of_workers(tmp_path, both):
     sources, tasks = {"whole": Whole(), "random": random_choice(both["index"], 2, 0)}, {}
     for form, workers in (("whole", 1), ("index", 2)):
         rows = [cells.Cell(set=name, source=source, network="ConvNetW4D1", seed=0) for name, source in sources.items()]
-        jobs = cells.jobs("whole", rows, protocol, tmp_path / form, both[form].shape)
-        compute = Compute(device="cpu", locks="auto", workers=workers, threads=1, checkpoint=60.0)
+        compute = Compute(device="cpu", locks="auto", workers=workers, threads=1, group=1, checkpoint=60.0)
+        jobs = cells.jobs("whole", rows, protocol, tmp_path / form, both[form], compute)
         with stage.finished(students.train, jobs, compute) as tasks[form]:
             pass
     for one, other in zip(*tasks.values(), strict=True):

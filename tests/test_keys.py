@@ -58,7 +58,7 @@ def captured(clone, monkeypatch, script, settings=None):
     monkeypatch.setenv("DVC_ROOT", str(clone.folder))
     found = {}
 
-    def produce(name, out, write, work, jobs, compute, modules=(), before=None):
+    def produce(name, out, write, work, jobs, compute, modules=(), before=None, together=None):
         found.update(work=work, jobs=jobs, modules=modules, compute=compute)
 
     values = nested(settings or {}, parameters.load("params.yaml").values)

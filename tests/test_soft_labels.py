@@ -61,7 +61,7 @@ VIEWS = [
 ]
 
 
-COMPUTE = Compute(device="cpu", locks="auto", workers=1, threads=1, checkpoint=60.0)
+COMPUTE = Compute(device="cpu", locks="auto", workers=1, threads=1, group=1, checkpoint=60.0)
 
 
 @pytest.fixture(autouse=True)

@@ -49,8 +49,8 @@ DATA = ramp_set()
 def test_what_comes_in_from_outside_is_black_as_if_padded_before_normalising():
     data, made = ramp_set(), training({"augment": "crop_flip"})[0]
     made.pad_value = data.space.pad_value()
-    made._set_order()
-    seen, _ = made._batch(0)
+    made.set_order()
+    seen = made.augmented(made.batch(0)[0])
     raw = data.train.images[made.order[:8]].float() / 255
     padded = crop_flip(raw, generator(0, "t", "augment", 0), False)
     assert (padded == 0).any()
@@ -366,7 +366,7 @@ def test_a_file_of_images_is_used_by_its_label_kind(tmp_path, kind, stored, ndim
     assert (labels if ndim == 1 else labels.argmax(1)).tolist() == ([2, 1, 0] if stored else [0, 1, 2])
 
 
-COMPUTE = Compute(device="cpu", locks="auto", workers=1, threads=1, checkpoint=60.0)
+COMPUTE = Compute(device="cpu", locks="auto", workers=1, threads=1, group=1, checkpoint=60.0)
 
 
 def protocol(test_every=0, **changes):
@@ -385,7 +385,7 @@ def test_students_are_trained_once_and_more_seeds_reuse_them(tmp_path):
         ]
         folder = tmp_path / f"out{seeds}"
         folder.mkdir()
-        jobs = cells.jobs("baseline@x", rows, protocol(), tmp_path / "real", data.shape)
+        jobs = cells.jobs("baseline@x", rows, protocol(), tmp_path / "real", data, COMPUTE)
         with stage.finished(students.train, jobs, COMPUTE) as tasks:
             cells.write(folder, rows, tasks, data.classes, {"labels": "hard"})
         return pd.read_csv(folder / "rows.csv"), [t.finished().stat().st_mtime_ns for t in tasks]
@@ -462,7 +462,7 @@ def test_the_best_test_is_a_column_only_where_it_was_asked_for(tmp_path):
     data.save(tmp_path / "real")
     for every in (0, 3):
         rows = [cells.Cell(set="mean", source=ClassMeans(), network="ConvNetW4D1", seed=0)]
-        jobs = cells.jobs("whole", rows, protocol(every), tmp_path / "real", data.shape)
+        jobs = cells.jobs("whole", rows, protocol(every), tmp_path / "real", data, COMPUTE)
         with stage.finished(students.train, jobs, COMPUTE) as tasks:
             cells.write(tmp_path, rows, tasks, data.classes, {"labels": "hard"})
         assert ("best_test" in pd.read_csv(tmp_path / "rows.csv")) == bool(every)
@@ -480,7 +480,7 @@ def test_accuracy_by_class_finds_two_classes_that_were_swapped(tmp_path):
         cells.Cell(set=name, source=FromFile(tmp_path / name), network="ConvNetW4D1", seed=0)
         for name in ("right", "swapped")
     ]
-    jobs = cells.jobs("evaluate@x", rows, protocol(epochs=40), tmp_path / "real", data.shape)
+    jobs = cells.jobs("evaluate@x", rows, protocol(epochs=40), tmp_path / "real", data, COMPUTE)
     with stage.finished(students.train, jobs, COMPUTE) as tasks:
         cells.write(tmp_path, rows, tasks, data.classes, {"labels": "hard"})
     by_class = pd.read_csv(tmp_path / "classes.csv")
@@ -537,7 +537,7 @@ def test_a_student_is_made_anew_only_for_what_changes_it(tmp_path):
         DistilledSet(images, torch.arange(CLASSES), None, data.space, RECORD).save(tmp_path / f"{name}.safetensors")
         source = FromFile(tmp_path / f"{name}.safetensors")
         rows = [cells.Cell(set=name, source=source, network=word, seed=n) for word, n in [(network, seed), *beside]]
-        jobs = cells.jobs("evaluate@standard", rows, protocol, tmp_path / "real", data.shape)
+        jobs = cells.jobs("evaluate@standard", rows, protocol, tmp_path / "real", data, COMPUTE)
         return stage.tasks_of(students.train, jobs, COMPUTE.model_copy(update={"threads": threads}))[0].folder
 
     def standard(path=(), value=None):

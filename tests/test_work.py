@@ -404,7 +404,7 @@ def test_concurrent_runs_of_one_key_compute_it_once(tmp_path):
 
 # Stages
 
-COMPUTE = Compute(device="cpu", locks="auto", workers=1, threads=1, checkpoint=60.0)
+COMPUTE = Compute(device="cpu", locks="auto", workers=1, threads=1, group=1, checkpoint=60.0)
 
 
 def _write(job, task, device):

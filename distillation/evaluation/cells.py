@@ -9,12 +9,17 @@ import pandas as pd
 
 from distillation.data.real import RealSet
 from distillation.evaluation import classify
-from distillation.evaluation.sets import ClassMeans, Source, k_means_choice, random_choice
+from distillation.evaluation.sets import ClassMeans, Source, images_of, k_means_choice, random_choice
 from distillation.evaluation.settings import EvaluateCommon, TrainingSettings
 from distillation.networks.names import check
+from distillation.params import Compute
 from distillation.runtime import files, tensors
+from distillation.runtime.device import environment
 from distillation.runtime.work import Task
+from distillation.training.group import group_size
 
+# Sets of as many images as another of the same table: with few seeds they have the other half of a group's places.
+_SECOND = ("control", "mean")
 # Columns of rows.csv after those that name the cell; best_test only if ``test_every`` is set.
 _MEASURED = ("accuracy", "best_test", "train_accuracy", "loss")
 
@@ -67,7 +72,7 @@ def protocol(
 
 
 def jobs(
-    stage: str, cells: Sequence[Cell], protocol: classify.Protocol, data: Path, shape: tuple[int, ...]
+    stage: str, cells: Sequence[Cell], protocol: classify.Protocol, folder: Path, data: RealSet, compute: Compute
 ) -> dict[str, classify.Job]:
     """Returns the job of each cell, in order, for ``runtime.stage.produce``.
 
@@ -75,8 +80,9 @@ def jobs(
         stage: name of the stage, the first word of the labels.
         cells: the students.
         protocol: their training and testing.
-        data: the folder of the RealSet whose test split they are tested on.
-        shape: (channels, pixels of a side, classes) of that set.
+        folder: the folder of the RealSet whose test split they are tested on.
+        data: that set.
+        compute: the section ``compute``, for the device and the size of groups.
 
     Returns:
         Jobs by label: the stage and the columns of the cell, as in ``baseline@common random 0 ConvNet 0``.
@@ -85,13 +91,23 @@ def jobs(
         BadInput: a network cannot take such images.
     """
     for network in {cell.network for cell in cells}:
-        check(network, *shape[:2])
-    return {
-        " ".join(map(str, [stage, *cell.columns.values()])): classify.Job(
-            data=data, source=cell.source, network=cell.network, seed=cell.seed, protocol=protocol
+        check(network, *data.shape[:2])
+    model = environment(compute.device, compute.threads).device
+    made = {}
+    for cell in cells:
+        count = images_of(cell.source, data)
+        batch = min(count, getattr(protocol.settings, "batch", count))  # batches of fkd are stored with the labels
+        group = group_size(compute.group, cell.network, data.shape, batch, model)
+        made[" ".join(map(str, [stage, *cell.columns.values()]))] = classify.Job(
+            data=folder,
+            source=cell.source,
+            network=cell.network,
+            seed=cell.seed,
+            protocol=protocol,
+            group=group,
+            place=(cell.seed + (group // 2 if cell.set in _SECOND else 0)) % group,
         )
-        for cell in cells
-    }
+    return made
 
 
 def write(out: Path, cells: Sequence[Cell], tasks: Sequence[Task], classes: Sequence[str], info: dict) -> None:

@@ -4,7 +4,8 @@ It is the work of the stages evaluate, baseline and whole: a Job, and ``train``,
 """
 
 import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,18 @@ import torch
 
 from distillation.data.indexed import indices_on
 from distillation.data.real import RealSet, loaded
-from distillation.evaluation.sets import Noise, Source, Whole
-from distillation.evaluation.steps import ending_at_divergence
+from distillation.evaluation.sets import Chosen, Noise, Source, Whole
 from distillation.networks.build import build, flops
 from distillation.runtime import files, tensors
-from distillation.runtime.errors import require_finite
+from distillation.runtime.errors import Diverged, require_finite
 from distillation.runtime.random import generator
+from distillation.runtime.stage import Together
 from distillation.runtime.work import Task
 from distillation.training.accuracy import accuracy, class_hits
 from distillation.training.loop import Training
 from distillation.training.losses import divergence, loss_of
-from distillation.training.resume import complete
 from distillation.training.settings import LabelSettings, LessonSettings, RegressionSettings
+from distillation.training.together import Run, run_all
 
 WEIGHTS, RECORD = "student.safetensors", "record.json"
 _POINTS = 100  # house: of a student's curve, at least, if it has as many epochs, and less than twice as many
@@ -64,6 +65,8 @@ class Job:
         network: network name.
         seed: names all its draws: initial weights, order of images, augmentation.
         protocol: of training and testing.
+        group: the number of networks that are trained at once, this one and copies or other students; 1: it alone.
+        place: its place among them, from 0.
     """
 
     data: Path
@@ -71,6 +74,8 @@ class Job:
     network: str
     seed: int
     protocol: Protocol
+    group: int = 1
+    place: int = 0
 
 
 def train(job: Job, task: Task, device: str) -> None:
@@ -86,47 +91,74 @@ def train(job: Job, task: Task, device: str) -> None:
         task: holds its checkpoints and its result.
         device: as torch spells it, ``cpu`` or ``cuda:0``.
     """
-    protocol, data = job.protocol, loaded(job.data, device)
-    epochs, state = protocol.settings.epochs, task.start()
-    training = _training(job, data, device)
-    # last: loss and accuracy of the last epoch. All of it is in checkpoints, so a resumed student has the same record.
-    seen: dict[str, Any] = {"curve": [], "last": [math.nan, math.nan], "best": 0.0}
-    every = max(1, epochs // _POINTS)
+    train_all([job], [task], device)
 
-    def advance() -> dict[str, float] | None:
-        if not (finished := training.advance()):
-            return None
+
+def train_all(jobs: Sequence[Job], tasks: Sequence[Task], device: str) -> None:
+    """Does the work of ``train`` for several students, of which groups are trained at once.
+
+    Args:
+        jobs: students of one network, protocol and ``group``.
+        tasks: the task of each.
+        device: as in ``train``.
+    """
+    students = [_Student(job, task, device) for job, task in zip(jobs, tasks, strict=True)]
+    run_all([student.run for student in students], jobs[0].group)
+    for student in students:
+        student.finish()
+
+
+def _images(job: Job) -> Hashable:
+    """Tells sets of as many images from others, as far as that is known without reading them."""
+    source = job.source
+    return len(source.indices) if isinstance(source, Chosen) else type(source).__name__
+
+
+TOGETHER = Together(
+    work=train_all,
+    # a group of 1 has one place: its students are never computed at once
+    alike=lambda job: (job.network, job.protocol, job.group, _images(job)),
+    place=lambda job: job.place if job.group > 1 else 0,
+)
+
+
+class _Student:
+    """A student in training, with what its record will say."""
+
+    def __init__(self, job: Job, task: Task, device: str) -> None:
+        self.job, self.task, self.data = job, task, loaded(job.data, device)
+        self.training = _training(job, self.data, device)
+        self.every = max(1, job.protocol.settings.epochs // _POINTS)
+        # last: loss and accuracy of the last epoch. All of it is in checkpoints, so a resumed student has the same record.
+        self.seen: dict[str, Any] = {"curve": [], "last": [math.nan, math.nan], "best": 0.0}
+        self.run = Run(
+            task=task, training=self.training, after=self.after, ended=self.ended, beside=self.seen, place=job.place
+        )
+
+    def after(self, finished: tuple[float, float]) -> dict[str, float]:
+        """Records an epoch; raises Diverged if its loss is not finite."""
+        training, seen, protocol = self.training, self.seen, self.job.protocol
         seen["last"] = list(finished)
-        if training.epoch % every == 0:
+        if training.epoch % self.every == 0:
             seen["curve"].append([training.epoch, finished[0]])
         # after the loss is recorded, so that the record of a student that diverged shows it
-        require_finite(
-            {"loss": finished[0]}, f"epoch {training.epoch} of {epochs}", "the learning rate of its protocol"
-        )
+        moment = f"epoch {training.epoch} of {protocol.settings.epochs}"
+        require_finite({"loss": finished[0]}, moment, "the learning rate of its protocol")
         if protocol.test_every and (training.epoch % protocol.test_every == 0 or training.done):
-            score = accuracy(training.network, data, data.test, protocol.precision)
+            score = accuracy(training.network, self.data, self.data.test, protocol.precision)
             seen["best"] = max(seen["best"], score)
         return {"loss": finished[0]}
 
-    def load_state_dict(state: dict[str, Any]) -> None:
-        training.load_state_dict(state["training"])
-        seen.update(state["seen"])
+    def ended(self, fault: Diverged) -> None:
+        """Tells that the student diverged: one of many does not end a stage."""
+        print(f"{self.task.label}: {fault}", file=sys.stderr)
 
-    with ending_at_divergence(task):
-        complete(
-            task,
-            state,
-            advance=advance,
-            state_dict=lambda: {"training": training.state_dict(), "seen": seen},
-            load_state_dict=load_state_dict,
-            at=lambda: training.epoch,
-            total=epochs,
-            unit="epoch",
-        )
-    with task.result() as folder:
-        info = {"network": job.network, "seed": job.seed}
-        tensors.save(folder / WEIGHTS, dict(training.network.state_dict()), info)
-        files.save_json(folder / RECORD, _record(job, training, seen, data))
+    def finish(self) -> None:
+        """Tests the student and writes its result."""
+        with self.task.result() as folder:
+            info = {"network": self.job.network, "seed": self.job.seed}
+            tensors.save(folder / WEIGHTS, dict(self.training.network.state_dict()), info)
+            files.save_json(folder / RECORD, _record(self.job, self.training, self.seen, self.data))
 
 
 def _training(job: Job, data: RealSet, device: str) -> Training:

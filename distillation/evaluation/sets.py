@@ -17,6 +17,7 @@ from torch import Tensor
 
 from distillation.data.distilled import DistilledSet
 from distillation.data.real import RealSet
+from distillation.runtime import tensors
 from distillation.runtime.random import generator
 from distillation.training.selection import k_means
 
@@ -98,6 +99,18 @@ class Noise:
 
 
 Source = FromFile | Chosen | ClassMeans | Whole | Noise
+
+
+def images_of(source: Source, data: RealSet) -> int:
+    """Returns how many images a source has; of a file its record alone is read."""
+    if isinstance(source, FromFile):
+        with tensors.opened(source.path) as file:
+            return file.length("images")
+    if isinstance(source, Chosen):
+        return len(source.indices)
+    if isinstance(source, Noise):
+        return source.count
+    return len(data.train) if isinstance(source, Whole) else len(data.classes)
 
 
 def _at(images: Tensor, targets: Tensor | None) -> Images:

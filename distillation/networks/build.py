@@ -82,7 +82,7 @@ def build(name: str, channels: int, size: int, classes: int, generator: torch.Ge
         BadInput: as ``names.check``.
     """
     # PyTorch's own initialisation, which draws from the global generator, has not taken place in the outline
-    network = _outline(name, channels, size, classes).to_empty(device="cpu")
+    network = outline(name, channels, size, classes).to_empty(device="cpu")
     initialise(network, generator)
     return network
 
@@ -154,7 +154,7 @@ def flops(name: str, channels: int, size: int, classes: int) -> int:
     Raises:
         BadInput: as ``names.check``.
     """
-    network = _outline(name, channels, size, classes).eval()
+    network = outline(name, channels, size, classes).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(torch.empty(1, channels, size, size, device="meta"))
     return counter.get_total_flops()
@@ -175,7 +175,7 @@ def extent(name: str, channels: int, size: int, classes: int) -> tuple[int, int]
 @lru_cache(maxsize=256)
 def _extent(name: str, channels: int, size: int, classes: int) -> tuple[int, int]:
     """Computes ``extent`` of a canonical name, once for all its spellings."""
-    network, outputs = _outline(name, channels, size, classes).eval(), []
+    network, outputs = outline(name, channels, size, classes).eval(), []
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             module.register_forward_hook(lambda _, inputs, output: outputs.append(output.numel()))
@@ -184,7 +184,7 @@ def _extent(name: str, channels: int, size: int, classes: int) -> tuple[int, int
     return parameters(network), sum(outputs)
 
 
-def _outline(name: str, channels: int, size: int, classes: int) -> Network:
+def outline(name: str, channels: int, size: int, classes: int) -> Network:
     """Builds the network on the device ``meta``: shapes without memory or values.
 
     A forward pass of shapes finds the number of features, so that no family has to compute it. Raises as

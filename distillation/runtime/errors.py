@@ -4,6 +4,7 @@ import errno
 import math
 import sys
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from distillation.runtime.text import one_line
 
@@ -16,7 +17,12 @@ class Diverged(BadInput):
     """A loss, or images, are no longer finite (NaN or infinite), so that the computation cannot go on.
 
     The driver (``runtime.stage``) removes the task's checkpoint: a run that resumed from it would end the same way.
+
+    Attributes:
+        task: the Task that diverged, where several are computed at once; else None.
     """
+
+    task: Any = None
 
 
 def require_finite(values: Mapping[str, float], moment: str, lower: str) -> None:

@@ -5,10 +5,10 @@ its result (``runtime.work``). A job whose task is finished, by whatever run, is
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from distillation.runtime import cost, device, tasks
 from distillation.runtime.errors import Diverged
@@ -18,6 +18,22 @@ from distillation.runtime.work import Task, locked_tasks
 
 # A top-level function of a job, its task and a device such as "cuda:0"; it writes its result into the task.
 Work = Callable[[Any, Task, str], None]
+
+
+@dataclass(frozen=True)
+class Together:
+    """How several jobs of one kind of work are computed at once, with the results that each has for itself.
+
+    Attributes:
+        work: top-level function of lists of jobs and of their tasks, and a device; it writes the result of each. A
+            Diverged that it raises names its task.
+        alike: function of a job; jobs of equal values may be computed at once.
+        place: function of a job; jobs of equal values may not.
+    """
+
+    work: Callable[[list, list[Task], str], None]
+    alike: Callable[[Any], Hashable]
+    place: Callable[[Any], int]
 
 
 class Compute(Protocol):
@@ -59,6 +75,7 @@ def finished(
     compute: Compute,
     modules: tuple[str, ...] = (),
     before: Callable[[list], contextlib.AbstractContextManager] | None = None,
+    together: Together | None = None,
 ) -> Iterator[list[Task]]:
     """Computes the jobs that have no result yet; yields the finished Task of every job, in the order of ``jobs``.
 
@@ -73,12 +90,13 @@ def finished(
             entered before these jobs are computed, and left afterwards. It is for results of other tasks that they
             need, such as pre-trained networks: none is computed if no job needs it. It is not called if all jobs have
             results.
+        together: how jobs are computed at once, with the same results; None: one after the other.
 
     Raises:
         BadInput: as ``tasks_of``, or as ``work`` raises it; a worker was killed; or losses are not finite (Diverged).
     """
     tasks_in_order = tasks_of(work, jobs, compute, modules)
-    with _finished(work, jobs, tasks_in_order, compute, before):
+    with _finished(work, jobs, tasks_in_order, compute, before, together):
         yield tasks_in_order
 
 
@@ -89,14 +107,16 @@ def _finished(
     tasks_in_order: list[Task],
     compute: Compute,
     before: Callable[[list], contextlib.AbstractContextManager] | None,
+    together: Together | None,
 ) -> Iterator[None]:
     """Holds the locks of the jobs' tasks and computes those without a result."""
     with locked_tasks(tasks_in_order) as missing:
         pairs = zip(jobs.values(), tasks_in_order, strict=True)
         # two jobs with one key, like a random set that is the k-means set, are one piece of work
-        calls = list({task.folder: _Call(work, job, task) for job, task in pairs if task in missing}.values())
-        if calls:
-            with before([call.job for call in calls]) if before else contextlib.nullcontext():
+        wanted = list({task.folder: (job, task) for job, task in pairs if task in missing}.values())
+        if wanted:
+            calls = calls_of(work, wanted, together)
+            with before([job for job, _ in wanted]) if before else contextlib.nullcontext():
                 _run(calls, compute)
         yield
 
@@ -110,6 +130,7 @@ def produce(
     compute: Compute,
     modules: tuple[str, ...] = (),
     before: Callable[[list], contextlib.AbstractContextManager] | None = None,
+    together: Together | None = None,
 ) -> None:
     """Computes the results of all jobs, then writes the out of a stage: what most stage scripts consist of.
 
@@ -125,43 +146,67 @@ def produce(
         compute: as in ``tasks_of``.
         modules: as in ``tasks_of``.
         before: as in ``finished``.
+        together: as in ``finished``.
 
     Raises:
         BadInput: as ``finished``.
     """
     tasks_in_order = tasks_of(work, jobs, compute, modules)
     reused = [task for task in tasks_in_order if task.finished()]
-    with _finished(work, jobs, tasks_in_order, compute, before):
+    with _finished(work, jobs, tasks_in_order, compute, before, together):
         with atomic_output(out) as folder:
             write(folder, tasks_in_order)
         cost.record(stage, out, tasks_in_order, reused)
 
 
 @dataclass(frozen=True)
-class _Call:
-    """One job on its way to a worker process."""
+class Call:
+    """One job on its way to a worker process, or with ``Together.work`` lists of jobs and tasks."""
 
-    work: Work
+    work: Callable[[Any, Any, str], None]
     job: object
-    task: Task
+    task: Task | list[Task]
     device: str = ""
 
-    def on(self, target: str) -> "_Call":
+    def on(self, target: str) -> "Call":
         """The same call on the device ``target``."""
-        return _Call(self.work, self.job, self.task, target)
+        return Call(self.work, self.job, self.task, target)
 
 
-def _run(calls: list[_Call], compute: Compute) -> None:
+def calls_of(work: Work, pairs: Sequence[tuple[object, Task]], together: Together | None = None) -> list[Call]:
+    """Returns the calls of jobs with their tasks.
+
+    With ``together`` a call has all jobs that are computed at once: each goes into the first call of its kind in which
+    its place is free.
+    """
+    if together is None:
+        return [Call(work, job, task) for job, task in pairs]
+    groups: list[tuple[Hashable, dict[int, tuple[object, Task]]]] = []
+    for job, task in pairs:
+        alike, place = together.alike(job), together.place(job)
+        free = [members for key, members in groups if key == alike and place not in members]
+        if not free:
+            free = [{}]
+            groups.append((alike, free[0]))
+        free[0][place] = (job, task)
+    return [
+        Call(together.work, [job for job, _ in members.values()], [task for _, task in members.values()])
+        for _, members in groups
+    ]
+
+
+def _run(calls: list[Call], compute: Compute) -> None:
     """Computes calls on one leased device, in worker processes if there are several of both."""
     with device.lease_device(compute.device, compute.locks) as target:
         for _ in tasks.map_tasks(_compute, [call.on(str(target)) for call in calls], compute.workers, compute.threads):
             pass
 
 
-def _compute(call: _Call) -> None:
+def _compute(call: Call) -> None:
     """Runs the work of a call; if it diverges, removes its checkpoint and raises Diverged with the task's label."""
     try:
         call.work(call.job, call.task, call.device)
     except Diverged as fault:
-        call.task.forget()  # a run that resumed from the checkpoint would diverge again
-        raise Diverged(f"{call.task.label}: {fault}") from None
+        task = fault.task or cast("Task", call.task)
+        task.forget()  # a run that resumed from the checkpoint would diverge again
+        raise Diverged(f"{task.label}: {fault}") from None

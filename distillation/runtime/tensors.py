@@ -121,6 +121,10 @@ class TensorFile:
             raise BadInput(f"{self._path} has {name!r} in a form that torch does not read: save it again.") from error
         return plain(tensor, f"{self._path} has {name!r}")
 
+    def length(self, name: str) -> int:
+        """Returns the first dimension of the tensor ``name``, one of ``names``, without loading it."""
+        return self._file.get_slice(name).get_shape()[0]
+
     def content(self) -> dict[str, Tensor]:
         """All tensors by name, as ``get`` loads each."""
         return {name: self.get(name) for name in self.names}

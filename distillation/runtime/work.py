@@ -63,7 +63,10 @@ class Task:
     _last: float = field(default=0.0, init=False)  # the clock at the end of the last checkpoint, or at ``start``
     _cost: float = field(default=0.0, init=False)  # seconds that the last checkpoint took
     _spent: float = field(default=0.0, init=False)  # seconds of work of earlier runs, up to the checkpoint
-    _began: float = field(default=0.0, init=False)  # the clock at ``start``
+    _began: float = field(default=0.0, init=False)  # the clock at ``start``, or at ``share``
+    _sharing: int = field(
+        default=1, init=False
+    )  # tasks that are computed at once, of which each has its part of the time
 
     @classmethod
     def of(cls, label: str, inputs: dict, every: float = 60.0) -> "Task":
@@ -157,13 +160,19 @@ class Task:
         _tell(f"{self.label}: resumed after {self._spent:.0f} s of work.")
         return _unpack(info["state"], content)
 
+    def share(self, count: int) -> None:
+        """Tells that from now on the task is computed at once with others, ``count`` in all: it gets a part of the time."""
+        self._spent = self.seconds()
+        self._last = self._began = time.monotonic()
+        self._sharing = count
+
     def due(self) -> bool:
         """Whether it is time for a checkpoint; call it after ``start``.
 
         It is once ``every`` seconds have passed since the last checkpoint ended, or since ``start``, and also 50 times as long
-        as that checkpoint took: checkpoints take at most about 2 % of the time.
+        as that checkpoint took, and those of the tasks computed at once: checkpoints take at most about 2 % of the time.
         """
-        return time.monotonic() - self._last >= max(self.every, _SPARSE * self._cost)
+        return time.monotonic() - self._last >= max(self.every, _SPARSE * self._cost * self._sharing)
 
     def checkpoint(self, state: object) -> None:
         """Writes a checkpoint in place of the last one, atomically.
@@ -185,8 +194,11 @@ class Task:
         (self.folder / _STATE).unlink(missing_ok=True)
 
     def seconds(self) -> float:
-        """Wall-clock seconds of work so far, with those of earlier runs up to their last checkpoint."""
-        return self._spent + time.monotonic() - self._began
+        """Wall-clock seconds of work so far, with those of earlier runs up to their last checkpoint.
+
+        Of time that several tasks share, each counts its part.
+        """
+        return self._spent + (time.monotonic() - self._began) / self._sharing
 
     @contextlib.contextmanager
     def result(self) -> Iterator[Path]:

@@ -1,11 +1,12 @@
 """What all objectives share: their interface, the job of making one teacher, and the writing of its result.
 
 The stage ``teacher`` creates a Job for each teacher of a pool and calls ``Objective.make`` with it and a Task. ``make``
-trains (``training_of``, ``train``) and calls ``finish``, which writes ``RESULT``; ``writing`` collects these files.
+trains (``training_of``, ``run_of``) and calls ``finish``, which writes ``RESULT``; ``writing`` collects these files.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,15 +18,19 @@ from distillation.data.real import RealSet, Split
 from distillation.networks.build import build, parameters
 from distillation.params import Section
 from distillation.runtime import tensors
-from distillation.runtime.errors import BadInput, require_finite
+from distillation.runtime.device import environment
+from distillation.runtime.errors import BadInput, Diverged, require_finite
 from distillation.runtime.random import generator
+from distillation.runtime.stage import Together
 from distillation.runtime.work import Task
 from distillation.training.accuracy import accuracy
+from distillation.training.group import group_size
 from distillation.training.loop import Training
 from distillation.training.losses import loss_of
-from distillation.training.resume import complete
+from distillation.training.together import Run, run_all
 
 if TYPE_CHECKING:
+    from distillation.params import Compute
     from distillation.teachers.settings import PoolSettings
     from distillation.training.settings import TrainSettings
 
@@ -49,6 +54,8 @@ class Objective:
             names of another library.
         shape: function of PoolSettings and the source's Shape that returns the Shape of the teachers' inputs; the
             default returns the source's.
+        together: how several teachers are trained at once, with the results that each has alone; None: they are not.
+        many: whether a pool has many teachers, so that ``compute.group`` ``auto`` may group them.
     """
 
     settings: type[Section]
@@ -59,6 +66,39 @@ class Objective:
     shape: Callable[["PoolSettings", tuple[int | None, int | None]], tuple[int | None, int | None]] = (
         lambda pool, source: source
     )
+    together: Together | None = None
+    many: bool = False
+
+    def jobs(self, settings: "PoolSettings", folder: Path, data: RealSet, compute: "Compute") -> "list[Job]":
+        """Returns the jobs of all teachers of a pool: each network ``count`` times.
+
+        Args:
+            settings: of the pool.
+            folder: the folder of the RealSet that they are trained on.
+            data: that set.
+            compute: the section ``compute``, for the device and the size of groups.
+        """
+        return [
+            # without the pool's other networks and its count, so that one more teacher leaves this one finished
+            Job(
+                data=folder,
+                settings=settings.of_one(network),
+                network=network,
+                index=index,
+                group=group,
+                place=index % group,
+            )
+            for network in settings.networks
+            for group in [self._group(settings, network, data, compute)]
+            for index in range(settings.count)
+        ]
+
+    def _group(self, settings: "PoolSettings", network: str, data: RealSet, compute: "Compute") -> int:
+        if not self.together or (compute.group == "auto" and not self.many):
+            return 1
+        batch = min(settings.training.batch, len(data.train))  # pyright: ignore[reportAttributeAccessIssue]  # TrainSettings
+        model = environment(compute.device, compute.threads).device
+        return group_size(compute.group, network, data.shape, batch, model)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,12 +111,16 @@ class Job:
             teachers may be added to the pool without training this one again.
         network: its network name; of an imported teacher the library's name of the model.
         index: its number among the teachers of this name, from 0.
+        group: the number of networks that are trained at once, this one and copies or other teachers; 1: it alone.
+        place: its place among them, from 0.
     """
 
     data: Path
     settings: "PoolSettings"
     network: str
     index: int
+    group: int = 1
+    place: int = 0
 
     @property
     def name(self) -> str:
@@ -142,50 +186,57 @@ def training_of(job: Job, data: RealSet, subset: Split, device: str) -> Training
     )
 
 
-def train(task: Task, training: Training, beside: dict, after: Callable[[], None], lower: str) -> list[list[float]]:
-    """Starts a Task and runs a Training to its last epoch, resuming from the last checkpoint.
+def run_of(job: Job, task: Task, training: Training, kept: dict, after: Callable[[dict], None]) -> Run:
+    """Returns the Run of a teacher.
+
+    Its ``beside`` has ``curve``, a row of epoch (from 1), mean loss and training accuracy (percent) for each epoch, and
+    ``kept``. A loss that is not finite ends the stage.
 
     Args:
-        task: the Task that holds the checkpoints.
-        training: the Training of the job, at step 0.
-        beside: a dict that ``after`` fills, such as the weights kept so far. It is part of every checkpoint, and on
-            resuming it is updated in place before the first step.
-        after: function without arguments, called after each epoch and before the checkpoint that follows.
-        lower: the key in params.yaml to lower if the loss diverges, for the message.
-
-    Returns:
-        A row of epoch (from 1), mean loss and training accuracy (percent) for each epoch, those before a resume
-        included.
-
-    Raises:
-        Diverged: the loss of an epoch is not finite.
+        job: the teacher.
+        task: its Task.
+        training: its Training, at step 0.
+        kept: what ``after`` is given at first, such as the weights kept so far.
+        after: function of ``beside["kept"]``, which it fills; called after each epoch, before the checkpoint that
+            follows.
     """
-    curve: list[list[float]] = []
+    beside: dict[str, Any] = {"curve": [], "kept": kept}
 
-    def advance() -> dict[str, float] | None:
-        if not (finished := training.advance()):
-            return None
-        require_finite({"loss": finished[0]}, f"epoch {training.epoch} of {training.settings.epochs}", lower)
-        curve.append([training.epoch, *finished])
-        after()
+    def after_epoch(finished: tuple[float, float]) -> dict[str, float]:
+        require_finite({"loss": finished[0]}, f"epoch {training.epoch} of {training.settings.epochs}", job.rate)
+        beside["curve"].append([training.epoch, *finished])
+        after(beside["kept"])
         return {"loss": finished[0], "accuracy": finished[1]}
 
-    def load_state_dict(state: dict[str, Any]) -> None:
-        training.load_state_dict(state["training"])
-        curve.extend(state["curve"])
-        beside.update(state["beside"])
+    def ended(fault: Diverged) -> None:
+        fault.task = task
+        raise fault
 
-    complete(
-        task,
-        task.start(),
-        advance=advance,
-        state_dict=lambda: {"training": training.state_dict(), "curve": curve, "beside": beside},
-        load_state_dict=load_state_dict,
-        at=lambda: training.epoch,
-        total=training.settings.epochs,
-        unit="epoch",
+    return Run(task=task, training=training, after=after_epoch, ended=ended, beside=beside, place=job.place)
+
+
+def together(prepare: Callable[[Job, Task, str], tuple[Run, Callable[[], None]]]) -> Together:
+    """Returns how several teachers are trained at once.
+
+    Args:
+        prepare: top-level function of a Job, its Task and a device that returns the teacher's Run, and the function that
+            writes its result after it.
+    """
+    return Together(
+        work=partial(_train_all, prepare),
+        alike=lambda job: (job.network, job.group),
+        place=lambda job: job.place if job.group > 1 else 0,
     )
-    return curve
+
+
+def _train_all(
+    prepare: Callable[[Job, Task, str], tuple[Run, Callable[[], None]]], jobs: list[Job], tasks: list[Task], device: str
+) -> None:
+    """Trains teachers of one network name, of which groups are trained at once, and writes the result of each."""
+    pairs = [prepare(job, task, device) for job, task in zip(jobs, tasks, strict=True)]
+    run_all([run for run, _ in pairs], jobs[0].group)
+    for _, write in pairs:
+        write()
 
 
 def finish(

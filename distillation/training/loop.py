@@ -67,6 +67,7 @@ class Training:
         step: number of steps completed.
         steps_per_epoch: number of batches of an epoch, the last of which may have fewer images.
         forward: the network, compiled if so chosen.
+        compile: that of the arguments.
         optimizer: the optimiser, whose learning rate is set at the first step of each epoch.
         epoch_loss: sum of the losses of the images of the running epoch, () float64 on the device.
         epoch_hits: number of these images whose prediction was correct, () int64 on the device.
@@ -97,7 +98,8 @@ class Training:
         self.step = 0
         self.epoch_loss = torch.zeros((), dtype=torch.float64, device=self.device)
         self.epoch_hits = torch.zeros((), dtype=torch.int64, device=self.device)
-        self.optimizer = _optimizer(network.parameters(), settings)
+        self.compile = compile
+        self.optimizer = optimizer_of(network.parameters(), settings)
         self.forward = compiled(network) if compile else network
 
     @property
@@ -125,8 +127,9 @@ class Training:
         """
         place = self.step % self.steps_per_epoch
         if place == 0:
-            self._begin_epoch()
-        images, targets = self.lesson(self.epoch, place) if self.lesson else self._batch(place)
+            self.begin_epoch()
+        images, targets = self.batch(place)
+        images = self.augmented(images)
         with autocast(self.device, self.precision):
             logits = self.forward(images)
         loss = self.loss(logits.float(), targets)
@@ -142,38 +145,57 @@ class Training:
             return None
         return float(self.epoch_loss) / self.count, 100 * int(self.epoch_hits) / self.count
 
-    def _begin_epoch(self) -> None:
+    @property
+    def rate(self) -> float:
+        """The learning rate of the running epoch."""
+        return self.settings.lr * self.settings.factor(self.epoch)
+
+    def begin_epoch(self) -> None:
+        """Prepares the first step of an epoch: mode, order, sums and learning rate."""
         self.network.train()  # a test between two epochs leaves it in eval mode
-        self._set_order()
+        self.set_order()
         self.epoch_loss.zero_()
         self.epoch_hits.zero_()
-        set_rate(self.optimizer, self.settings.lr * self.settings.factor(self.epoch))
+        set_rate(self.optimizer, self.rate)
 
-    def _batch(self, place: int) -> tuple[Tensor, Tensor]:
-        """The batch at a place of the epoch's order, augmented, and its targets."""
-        index = self.order[place * self.settings.batch : (place + 1) * self.settings.batch]
-        assert self.batch_of is not None  # there is no lesson
-        images, targets = self.batch_of(index)
-        return self._augmented(images), targets
+    def batch(self, place: int) -> tuple[Tensor, Tensor]:
+        """Returns the images (n, C, H, W) and targets at a place of the running epoch, counted from 0.
 
-    def _set_order(self) -> None:
-        self.order = torch.randperm(self.count, generator=self._draws("order", self.epoch)).to(self.order_on)
+        ``augmented`` has yet to augment the images.
+        """
+        if self.lesson:
+            return self.lesson(self.epoch, place)
+        assert self.batch_of is not None
+        return self.batch_of(self.order[place * self.settings.batch : (place + 1) * self.settings.batch])
 
-    def _augmented(self, images: Tensor) -> Tensor:
-        kind = self.settings.augment
+    def set_order(self) -> None:
+        """Draws the order of the images in the running epoch."""
+        self.order = torch.randperm(self.count, generator=self.draws("order", self.epoch)).to(self.order_on)
+
+    @property
+    def siamese(self) -> str:
+        """The siamese strategy by which a batch is augmented, or an empty text if it is augmented in another way."""
+        kind = "none" if self.lesson else self.settings.augment
+        if kind in ("none", "crop_flip", "rrc") or kind.startswith("dc_"):
+            return ""
+        return resolve("auto", self.flip) if kind == "dsa" else kind
+
+    def augmented(self, images: Tensor) -> Tensor:
+        """Returns the images of the batch of this step as the network sees them; those of a lesson are so already."""
+        kind = "none" if self.lesson else self.settings.augment
         if kind == "none":
             return images
-        draws = self._draws("augment", self.step)
+        draws = self.draws("augment", self.step)
         if kind == "crop_flip":
             return crop_flip(images, draws, self.flip, pad_value=self.pad_value)
         if kind == "rrc":
             return resized_crop_flip(images, draws, self.flip, self.settings.crop)
         if kind.startswith("dc_"):
             return augment_dc(images, kind.removeprefix("dc_"), draws)
-        return augment_batch(images, resolve("auto", self.flip) if kind == "dsa" else kind, draws)
+        return augment_batch(images, self.siamese, draws)
 
-    def _draws(self, purpose: str, index: int) -> torch.Generator:
-        """The generator of a purpose at an epoch or step."""
+    def draws(self, purpose: str, index: int) -> torch.Generator:
+        """Returns the generator of a purpose at an epoch or step."""
         return generator(self.seed, self.name, purpose, index)
 
     def state_dict(self) -> dict:
@@ -197,12 +219,13 @@ class Training:
         self.epoch_loss = state["epoch_loss"].to(self.device)
         self.epoch_hits = state["epoch_hits"].to(self.device)
         self.network.train()
-        self._set_order()  # the order of a running epoch is drawn again, by the epoch's generator
+        self.set_order()  # the order of a running epoch is drawn again, by the epoch's generator
 
 
-def _optimizer(
+def optimizer_of(
     parameters: Iterable[nn.Parameter], settings: "TrainSettings | RegressionSettings | LessonSettings"
 ) -> torch.optim.Optimizer:
+    """Creates the optimiser of the settings for a network's parameters."""
     # foreach: a few kernels for all parameters together instead of several for each.
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(parameters, settings.lr, weight_decay=settings.weight_decay, foreach=True)

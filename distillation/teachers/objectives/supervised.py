@@ -1,13 +1,15 @@
 """The objective ``supervised``: a teacher trained on real images and their labels by cross-entropy."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from distillation.data.real import RealSet, Split, loaded
 from distillation.runtime.errors import BadInput
 from distillation.runtime.work import Task
-from distillation.teachers.objective import Job, Objective, finish, split, train, training_of
+from distillation.teachers.objective import Job, Objective, finish, run_of, split, together, training_of
 from distillation.training.accuracy import accuracy
 from distillation.training.settings import SupervisedSettings
+from distillation.training.together import Run
 
 if TYPE_CHECKING:
     from distillation.teachers.settings import PoolSettings
@@ -19,11 +21,16 @@ def make(job: Job, task: Task, device: str) -> None:
 
     With ``best`` in ``pool.keep`` all of its checkpoints are trained without the images that are held out.
     """
+    TOGETHER.work([job], [task], device)
+
+
+def prepare(job: Job, task: Task, device: str) -> tuple[Run, Callable[[], None]]:
+    """Returns the Run of a teacher at its start, and the function that writes its result."""
     data, settings = loaded(job.data, device), job.settings
     subset, validation = split(data) if "best" in settings.keep else (data.train, None)
-    training, kept = training_of(job, data, subset, device), {}
-    curve = train(task, training, kept, lambda: _keep(kept, training, settings, data, validation), job.rate)
-    finish(job, task, data, training.network, kept, curve)
+    training = training_of(job, data, subset, device)
+    run = run_of(job, task, training, {}, lambda kept: _keep(kept, training, settings, data, validation))
+    return run, lambda: finish(job, task, data, training.network, run.beside["kept"], run.beside["curve"])
 
 
 def _keep(
@@ -63,4 +70,5 @@ def _reached(pool: "PoolSettings", path: str) -> None:
         raise BadInput(f"{path} keeps epoch {late[0]}, but training ends after {epochs}.")
 
 
-OBJECTIVE = Objective(SupervisedSettings, make, check=_reached)
+TOGETHER = together(prepare)
+OBJECTIVE = Objective(SupervisedSettings, make, check=_reached, together=TOGETHER)
