@@ -18,7 +18,6 @@ import torch
 from distillation.runtime.errors import BadInput
 from distillation.runtime.locks import first_free, owner
 
-
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
