@@ -330,7 +330,7 @@ def test_ridge_regression_is_scipys_solve(ridge):
     solved = scipy.linalg.solve(kernel + weight * np.eye(12), targets.numpy(), assume_a="pos")
     wanted = (real.numpy() @ synthetic.numpy().T + 1) @ solved
     np.testing.assert_allclose(predictions(synthetic, targets, real, ridge), wanted, rtol=1e-9, atol=1e-12)
-    found = solve(torch.from_numpy(kernel), targets, torch.tensor(weight), ridge)
+    found = solve(torch.from_numpy(kernel), targets, torch.tensor(weight))
     np.testing.assert_allclose(found, solved, rtol=1e-9)
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from distillation.augment.resample import antialiased
 from distillation.runtime.errors import BadInput
+from distillation.runtime.transfers import to_device
 
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in grey (ITU-R BT.601)
 
@@ -46,8 +47,7 @@ def to_channels(raw: Tensor, channels: int) -> Tensor:
     if (raw.shape[1], channels) == (1, 3):
         return raw.expand(-1, 3, -1, -1)
     if (raw.shape[1], channels) == (3, 1):
-        weights = torch.tensor(LUMA, dtype=raw.dtype, device=raw.device).view(1, 3, 1, 1)
-        return (raw * weights).sum(1, keepdim=True)
+        return (raw * _luma(raw.dtype, raw.device)).sum(1, keepdim=True)
     raise BadInput(f"images of {raw.shape[1]} channels cannot be adapted to {channels}: only grey and RGB can.")
 
 
@@ -64,8 +64,14 @@ def resize(images: Tensor, size: int) -> Tensor:
     return weights @ images @ weights.T
 
 
+@lru_cache(maxsize=16)  # the numbers travel to a GPU once, not at every step
+def _luma(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """LUMA as (1, 3, 1, 1)."""
+    return to_device(torch.tensor(LUMA, dtype=dtype), device).view(1, 3, 1, 1)
+
+
 @lru_cache(maxsize=16)
 def _weights(old: int, new: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The weights (new, old) that resize a side of ``old`` pixels to ``new`` ones, rounded from float64."""
     start, length = torch.tensor([[0.0], [float(old)]], dtype=torch.float64)
-    return antialiased(start, length, old, new)[0, 0].to(device, dtype)
+    return to_device(antialiased(start, length, old, new)[0, 0].to(dtype), device)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from distillation.augment.resample import interpolation
+from distillation.runtime.transfers import to_device
 
 _STRETCH = math.log(4 / 3)  # as torchvision's RandomResizedCrop, also the tries
 _TRIES = 10
@@ -83,7 +84,7 @@ def cut(images: Tensor, boxes: Tensor, pad_value: Tensor | None = None) -> Tenso
         (N, C, S, S).
     """
     size = images.shape[2]
-    top, left, height, width = boxes.to(images.device, images.dtype).T
+    top, left, height, width = to_device(boxes, images.device).to(images.dtype).T
     down, across = interpolation(top, height, size), interpolation(left, width, size)
     crops = down @ images @ across.mT
     if pad_value is None:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from distillation.augment.strategy import DC_OPERATIONS, operations
+from distillation.runtime.transfers import to_device
 
 _PAD, _SCALE, _DEGREES, _NOISE = 4, 0.2, 45, 0.001  # the official code's param_augment
 
@@ -40,7 +41,7 @@ def augment_dc(x: Tensor, strategy: str, generator: torch.Generator) -> Tensor:
     mean = x.mean((0, 2, 3))  # of the whole batch, before any change
     changed = x.clone()
     for op, name in enumerate(names):
-        indices = torch.nonzero(ops == op).squeeze(1).to(x.device)
+        indices = to_device(torch.nonzero(ops == op).squeeze(1), x.device)
         if len(indices):
             changed.index_copy_(0, indices, _CHANGES[name](x[indices], mean, generator))
     return changed
@@ -48,7 +49,7 @@ def augment_dc(x: Tensor, strategy: str, generator: torch.Generator) -> Tensor:
 
 def _crop(x: Tensor, mean: Tensor, generator: torch.Generator) -> Tensor:
     # 0 to 7 and never 8, as in the official code, although 8 would fit into the padding of both sides.
-    offsets = torch.randint(2 * _PAD, (len(x), 2, 1), generator=generator).to(x.device)
+    offsets = to_device(torch.randint(2 * _PAD, (len(x), 2, 1), generator=generator), x.device)
     places = torch.arange(x.shape[2], device=x.device) + offsets - _PAD
     return _picked(x, places, mean.view(-1, 1, 1))
 
@@ -56,7 +57,7 @@ def _crop(x: Tensor, mean: Tensor, generator: torch.Generator) -> Tensor:
 def _scale(x: Tensor, mean: Tensor, generator: torch.Generator) -> Tensor:
     size = x.shape[2]
     factors = torch.rand(len(x), 2, 1, generator=generator).double() * (2 * _SCALE) + (1 - _SCALE)
-    sides = (factors * size).long().to(x.device)
+    sides = to_device((factors * size).long(), x.device)
     # The official code puts the scaled image into the middle of a square canvas, as large as the largest of its sides
     # and the image's, and keeps the middle of that. Both offsets are rounded down, which the two halves below repeat.
     larger = sides.amax(1, keepdim=True).clamp(min=size)
@@ -108,18 +109,18 @@ def rotated(x: Tensor, degrees: Tensor, fill: Tensor) -> Tensor:
     rows, columns = _positions(degrees, size)
     inside = (rows >= 0) & (rows <= size - 1) & (columns >= 0) & (columns <= size - 1)
     # Splines interpolate only if their coefficients solve a linear system on each axis; the pixels are its right side.
-    solve = _spline_matrix(size).inverse().to(x.device, x.dtype)
+    solve = to_device(_spline_matrix(size).inverse(), x.device).to(x.dtype)
     coefficients = (solve @ x @ solve.T).permute(0, 2, 3, 1).reshape(-1, x.shape[1])  # a row for each pixel
     image = torch.arange(len(x), device=x.device).view(-1, 1, 1) * size**2
     result = torch.zeros(rows.numel(), x.shape[1], device=x.device, dtype=x.dtype)
-    by_row, by_column = (_taps(at.clamp(0, size - 1).to(x.device), size, x.dtype) for at in (rows, columns))
+    by_row, by_column = (_taps(to_device(at.clamp(0, size - 1), x.device), size, x.dtype) for at in (rows, columns))
     # The 4 x 4 splines are added one by one, which takes the memory of one batch instead of sixteen.
     for row, row_weight in by_row:
         for column, column_weight in by_column:
             index = (image + row * size + column).flatten()
             result.addcmul_(coefficients.index_select(0, index), (row_weight * column_weight).view(-1, 1))
     result = result.view(len(x), size, size, -1).permute(0, 3, 1, 2)
-    return torch.where(inside.unsqueeze(1).to(x.device), result, fill)
+    return torch.where(to_device(inside.unsqueeze(1), x.device), result, fill)
 
 
 def _positions(degrees: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -161,5 +162,5 @@ _CHANGES = {
     "crop": _crop,
     "scale": _scale,
     "rotate": _rotate,
-    "noise": lambda x, mean, generator: x + _NOISE * torch.randn(x.shape, generator=generator).to(x.device),
+    "noise": lambda x, mean, generator: x + _NOISE * to_device(torch.randn(x.shape, generator=generator), x.device),
 }

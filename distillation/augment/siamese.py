@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from distillation.augment.resample import triangle
 from distillation.augment.strategy import operations
 from distillation.runtime.errors import BadInput
+from distillation.runtime.transfers import to_device
 
 Map = Callable[[Tensor], Tensor]  # linear, of images (N, C, S, S)
 
@@ -79,14 +80,14 @@ def apply(x: Tensor, strategy: str, ops: Tensor, u: Tensor) -> Tensor:
         return x
     if x.shape[2] != x.shape[3]:
         raise BadInput(f"Augmentation takes square images, not {x.shape[2]} x {x.shape[3]}.")
-    u = u.to(x.device, x.dtype)
+    u = to_device(u, x.device).to(x.dtype)
     counts = torch.bincount(ops, minlength=len(names)).tolist()
     if max(counts) == len(x):  # one operation for all, as in a single call: no sorting
         return _CHANGES[names[int(ops[0])]](x, u)
     # Images are sorted by operation, so that each operation runs once, on a slice; then they return to their places.
     order = torch.argsort(ops, stable=True)
-    back = torch.argsort(order).to(x.device)
-    order = order.to(x.device)
+    back = to_device(torch.argsort(order), x.device)
+    order = to_device(order, x.device)
     groups = zip(names, _permute(x, order, back).split(counts), u[order].split(counts), strict=True)
     changed = torch.cat([_CHANGES[name](images, rows) for name, images, rows in groups if len(images)])
     return _permute(changed, back, order)

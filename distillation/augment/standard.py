@@ -8,6 +8,7 @@ from torch import Tensor
 
 from distillation.augment import crops
 from distillation.augment.siamese import shifted
+from distillation.runtime.transfers import to_device
 
 
 def crop_flip(
@@ -29,8 +30,8 @@ def crop_flip(
     moves = torch.randint(-pad, pad + 1, (2, len(images)), generator=generator)
     # Drawn even if ``flip`` is False, so that the numbers that follow are the same.
     mirror = (torch.rand(len(images), generator=generator) < 0.5) & flip
-    images = torch.where(mirror.to(images.device)[:, None, None, None], images.flip(3), images)
-    moves = moves.to(images.device)
+    images = torch.where(to_device(mirror, images.device)[:, None, None, None], images.flip(3), images)
+    moves = to_device(moves, images.device)
     if pad_value is None:
         return shifted(images, *moves)
     # Shifting fills with 0. A shifted mask finds these pixels, as images hold zeros of their own.
@@ -56,4 +57,4 @@ def resized_crop_flip(images: Tensor, generator: torch.Generator, flip: bool, cr
     boxes = crops.resized(len(images), images.shape[2], (crop, 1.0), generator)
     mirror = (torch.rand(len(images), generator=generator) < 0.5) & flip
     images = crops.cut(images, boxes)
-    return torch.where(mirror.to(images.device)[:, None, None, None], images.flip(3), images)
+    return torch.where(to_device(mirror, images.device)[:, None, None, None], images.flip(3), images)

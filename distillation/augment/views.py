@@ -18,6 +18,7 @@ from torch import Tensor
 from distillation.augment import crops
 from distillation.bounds import Positive
 from distillation.params import Section
+from distillation.runtime.transfers import to_device
 
 
 class ViewSettings(Section):
@@ -95,12 +96,12 @@ def show(images: Tensor, view: View, pad_value: Tensor | None = None) -> Tensor:
     """
     device, size = images.device, images.shape[2]
     images = crops.cut(images, view.boxes, pad_value)
-    images = torch.where(view.mirror.to(device).view(-1, 1, 1, 1), images.flip(3), images)
-    partners = images[view.partners.to(device)]
+    images = torch.where(to_device(view.mirror, device).view(-1, 1, 1, 1), images.flip(3), images)
+    partners = images[to_device(view.partners, device)]
     top, left, bottom, right = view.window.tolist()  # on the CPU, so that nothing waits for the device
     steps = torch.arange(size, device=device)
     inside = ((steps >= top) & (steps < bottom)).unsqueeze(1) & (steps >= left) & (steps < right)
-    mixed = torch.lerp(partners, images, view.weight.to(device))
+    mixed = torch.lerp(partners, images, to_device(view.weight, device))
     return torch.where(inside, partners, mixed)
 
 

@@ -23,6 +23,7 @@ from distillation.data.pixels import opened, planes
 from distillation.runtime import process
 from distillation.runtime.errors import BadInput
 from distillation.runtime.files import read_bytes
+from distillation.runtime.transfers import to_device
 
 FOLDER = Path("data/raw/images")
 _Decoding = tuple[np.ndarray, list[Future]]  # (n, C, S, S) uint8 that the futures fill
@@ -136,7 +137,7 @@ class IndexedImages:
         out, futures = pending
         for future in futures:
             future.result()  # raises what its thread raised
-        return torch.from_numpy(out).to(self.device)
+        return to_device(torch.from_numpy(out), self.device)
 
     def _fill(self, out: np.ndarray, place: int, i: int) -> None:
         """Decodes image ``i`` into ``out[place]``, after its digest was verified."""

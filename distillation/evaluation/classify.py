@@ -147,7 +147,7 @@ class _Student:
         if protocol.test_every and (training.epoch % protocol.test_every == 0 or training.done):
             score = accuracy(training.network, self.data, self.data.test, protocol.precision)
             seen["best"] = max(seen["best"], score)
-        return {"loss": finished[0]}
+        return {"loss": seen["last"][0]}
 
     def ended(self, fault: Diverged) -> None:
         """Tells that the student diverged: one of many does not end a stage."""

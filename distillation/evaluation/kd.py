@@ -27,6 +27,7 @@ from distillation.runtime import files
 from distillation.runtime.device import autocast, compiled
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
+from distillation.runtime.transfers import to_device
 from distillation.runtime.work import Task
 from distillation.teachers.pool import Pool
 from distillation.training.accuracy import accuracy, class_hits
@@ -144,7 +145,7 @@ def _images(job: Job, name: str, data: RealSet, device: str) -> tuple[Callable[[
 
         def noise(step: int) -> Tensor:
             draws = generator(job.seed, name, "noise", step)
-            return torch.randn((len(batches(step)), *shape), generator=draws).to(device)
+            return to_device(torch.randn((len(batches(step)), *shape), generator=draws), device)
 
         return noise, batches
     assert job.kind is not None
@@ -152,7 +153,7 @@ def _images(job: Job, name: str, data: RealSet, device: str) -> tuple[Callable[[
     batches = Batches(count, job.settings.batch, job.seed, name)
 
     def taken(step: int) -> Tensor:
-        images, _ = batch_of(batches(step).to(device))
+        images, _ = batch_of(to_device(batches(step), device))
         # mirrored for any set, as published: the teacher labels the mirrored images themselves
         return augmented(images, job.settings.augment, generator(job.seed, name, "augment", step), True)
 

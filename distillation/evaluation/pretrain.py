@@ -20,6 +20,7 @@ from distillation.runtime import tensors
 from distillation.runtime.device import autocast, compiled
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
+from distillation.runtime.transfers import to_device
 from distillation.runtime.work import Task
 from distillation.training.loop import Training
 from distillation.training.losses import loss_of
@@ -133,7 +134,7 @@ def _regression(
     forward = compiled(network) if job.compile else network
 
     def loss_at(step: int) -> Tensor:
-        images, targets = batch_of(batches(step).to(device))
+        images, targets = batch_of(to_device(batches(step), device))
         images = augmented(images, settings.augment, generator(job.seed, name, "augment", step), flip)
         with autocast(images.device, job.precision):
             outputs = forward(images)

@@ -20,6 +20,7 @@ from distillation.networks.build import Network, build
 from distillation.runtime import files, tensors
 from distillation.runtime.device import autocast, compiled
 from distillation.runtime.random import generator
+from distillation.runtime.transfers import to_device
 from distillation.runtime.work import Task
 from distillation.training.accuracy import accuracy
 from distillation.training.schedules import cosine
@@ -105,7 +106,7 @@ def _finetune(job: Job, network: nn.Module, data: RealSet, steps: int) -> Steps:
     forward = compiled(network) if job.compile else network
 
     def loss_at(step: int) -> Tensor:
-        index = batches(step).to(data.train.labels.device)
+        index = to_device(batches(step), data.train.labels.device)
         raw = cast("Tensor", data.train.images[index]).float() / 255
         if settings.crop:  # before they are normalised, so that what comes in from outside is black
             draws = generator(job.seed, name, "augment", step)
@@ -125,7 +126,7 @@ def _linear(job: Job, network: Network, data: RealSet, steps: int) -> Steps:
     features, classifier = _features(network, data, job.precision), network.classifier
 
     def loss_at(step: int) -> Tensor:
-        index = batches(step).to(data.train.labels.device)
+        index = to_device(batches(step), data.train.labels.device)
         return F.cross_entropy(classifier(features[index]), data.train.labels[index])
 
     return Steps(classifier, loss_at, _sgd(classifier, job.settings), partial(cosine, whole=steps), steps)

@@ -19,6 +19,7 @@ from distillation.data import valid
 from distillation.runtime import tensors
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
+from distillation.runtime.transfers import to_device
 from distillation.teachers.pool import FILE as TEACHERS
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class OnlineBatches:
             index: indices (n,) of the images in the set.
             view: their augmentation, as ``drawn`` returns it.
         """
-        seen = show(self.images[index.to(self.images.device)], view, self.pad_value)
+        seen = show(self.images[to_device(index, self.images.device)], view, self.pad_value)
         return seen, self.logits_of(seen)
 
 
@@ -133,8 +134,8 @@ class StoredBatches:
             self._check(content, f"{self.path}, epoch {epoch},")
             self.content, self.epoch = content, epoch
         index, view, logits = self._batch(place)
-        seen = show(self.images[index.to(self.images.device)], view, self.pad_value)
-        return seen, logits.to(self.images.device).float()
+        seen = show(self.images[to_device(index, self.images.device)], view, self.pad_value)
+        return seen, to_device(logits, self.images.device).float()
 
     def _check(self, content: dict[str, Tensor], subject: str) -> None:
         """Raises BadInput unless the tensors of an epoch are those of batches of the images."""

@@ -41,6 +41,7 @@ from distillation.networks.chunks import in_chunks
 from distillation.params import Section
 from distillation.runtime.device import autocast, forget
 from distillation.runtime.errors import BadInput, require_finite
+from distillation.runtime.transfers import to_device
 from distillation.training.loop import Training
 from distillation.training.losses import loss_of
 from distillation.training.schedules import drop_times
@@ -162,7 +163,7 @@ class SparseSGD:
         Returns:
             A copy of these images, (n, C, H, W).
         """
-        since, where = self.since[index], index.to(self.images.device)
+        since, where = self.since[index], to_device(index, self.images.device)
         velocity = self.velocity[where]
         self.images[where] -= self._each(self._reach(since)) * velocity
         self.velocity[where] = self._each(self.momentum ** (self.steps - since).double()) * velocity
@@ -176,7 +177,7 @@ class SparseSGD:
             index: (n,) int64 on the CPU, the argument of the last call of ``drawn``.
             gradient: of these images, (n, C, H, W).
         """
-        where = index.to(self.images.device)
+        where = to_device(index, self.images.device)
         self.velocity[where] = self.momentum * self.velocity[where] + gradient
         rate = self.lr * self.decay ** sum(milestone <= self.steps for milestone in self.milestones)
         self.images[where] -= rate * self.velocity[where]
@@ -197,7 +198,7 @@ class SparseSGD:
 
     def _each(self, factors: Tensor) -> Tensor:
         """Converts a factor for each image (n,) to the type and device of the images, as (n, 1, 1, 1)."""
-        return factors.to(self.images).view(-1, 1, 1, 1)
+        return to_device(factors, self.images.device).to(self.images.dtype).view(-1, 1, 1, 1)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns images, velocities and progress."""
@@ -317,10 +318,10 @@ class APM(Method[Settings]):
         self.index = torch.randperm(len(self.all_labels), generator=draws)[: self.batch]
         images = self.sgd.drawn(self.index)
         self.images = images.requires_grad_()  # pyright: ignore[reportIncompatibleVariableOverride]: optional in Method alone
-        labels = self.all_labels[self.index.to(images.device)]
+        labels = self.all_labels[to_device(self.index, images.device)]
         self.labels = labels  # pyright: ignore[reportIncompatibleVariableOverride]: optional in Method alone
         self.images.grad = torch.zeros_like(self.images)
-        self.part, self.sums = 0, torch.zeros(2, dtype=torch.float64)
+        self.part, self.sums = 0, torch.zeros(2, dtype=torch.float64, device=images.device)
 
     def _begin_student(self) -> Training:
         """Draws a teacher, initialises a student, and begins its training on the teacher's logits for the batch.
@@ -361,11 +362,19 @@ class APM(Method[Settings]):
     def _train(self, training: Training) -> None:
         """Takes one SGD step of the student; its weights are kept ``snapshots`` times, the last time at its end."""
         if finished := training.advance():
-            moment = f"epoch {training.epoch} of {self.settings.epochs}"
-            require_finite({"the student's loss": finished[0]}, moment, "method.apm.lr_net")
             self.values["student"] = finished[0]
             if training.epoch % (self.settings.epochs // self.settings.snapshots) == 0:
                 self.snapshots.append({name: value.clone() for name, value in self.student.state_dict().items()})
+
+    def require_sound(self) -> None:
+        """Checks the last loss of the student.
+
+        Raises:
+            Diverged: it is not finite.
+        """
+        if self.update:
+            moment = f"epoch {self.settings.epochs} of {self.settings.epochs}"
+            require_finite({"the student's loss": float(self.values["student"])}, moment, "method.apm.lr_net")
 
     def _differentiate(self) -> bool:
         """Computes the gradient of L by the next ``chunk`` images; returns whether that completed the batch."""
@@ -375,8 +384,8 @@ class APM(Method[Settings]):
         self.part += 1
         if self.part < self.parts:
             return False
-        distance, entropy = self.sums.tolist()
-        self.values |= {"loss": self.settings.ce * entropy - distance, "ce": entropy}
+        distance, entropy = self.sums.unbind()  # not read: that would wait for the device
+        self.values |= {"loss": self.settings.ce * entropy - distance, "ce": entropy.clone()}
         self.values["discrepancy"] = distance / self.settings.snapshots
         return True
 
@@ -388,8 +397,8 @@ class APM(Method[Settings]):
             labels: their classes (n,).
 
         Returns:
-            The gradient of L by the images, and (2,) float64 on the CPU: their parts of the distance, summed over the
-            snapshots k, and of the cross-entropy.
+            The gradient of L by the images, and (2,) float64: their parts of the distance, summed over the snapshots k, and
+            of the cross-entropy.
         """
         fraction = len(images) / self.batch  # turns means over a chunk into parts of the mean over the batch
         images.requires_grad_()  # a view of the detached batch, so that the graph is that of this chunk
@@ -409,7 +418,7 @@ class APM(Method[Settings]):
                 total -= gradient  # minus: images move to where snapshots disagree with the teacher
             distance += apart.detach()
         on_images += torch.autograd.grad(passed, images, on_logits)[0]
-        return on_images, torch.stack([cast("Tensor", distance), entropy.detach()]).double().cpu()
+        return on_images, torch.stack([cast("Tensor", distance), entropy.detach()]).double()
 
     def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
         """Returns logits (n, K) float32 in ``method.precision``."""
@@ -442,7 +451,7 @@ class APM(Method[Settings]):
         self.sgd.load_state_dict(state["sgd"])
         self.snapshots, self.values = state["snapshots"], state["values"]
         self._draw()  # gives the batch its shape and labels; the partial gradient is put in afterwards
-        self.part, self.sums = state["part"], state["sums"]
+        self.part, self.sums = state["part"], state["sums"].to(self.images.device)
         gradient_of(self.images).copy_(state["gradient"])
         if state["training"]:
             self._load_teacher()

@@ -30,6 +30,7 @@ from distillation.params import Section
 from distillation.runtime.device import autocast, compiled
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
+from distillation.runtime.transfers import to_device
 from distillation.teachers.pool import Pool
 from distillation.training.optimizers import optimizer_state, restore_optimizer
 
@@ -304,7 +305,7 @@ class Problem:
     def real(self, indices: Tensor) -> Tensor:
         """Returns the training images (N, C, S, S) at ``indices`` (N,), float32 in the dataset's space, on the device."""
         images = self.data.train.images  # in memory, or read from files as they are indexed
-        return self.data.encode(images[indices.to(indices_on(images))])
+        return self.data.encode(images[to_device(indices, indices_on(images))])
 
     def initial_images(self) -> Tensor:
         """Returns the images that optimisation starts from, by ``method.init``.
@@ -318,7 +319,7 @@ class Problem:
         shape = (self.classes * self.settings.ipc, *self.data.train.images.shape[1:])
         if self.settings.init == "noise":
             # drawn on the CPU and moved, so that every device gets the same numbers
-            return torch.randn(shape, generator=self.draws("init")).to(self.device)
+            return to_device(torch.randn(shape, generator=self.draws("init")), self.device)
         return self.real(self.pick(self.settings.ipc, self.draws("init")).flatten())
 
     def hard_set(self, images: Tensor, labels: Tensor, **info: Any) -> DistilledSet:
@@ -512,6 +513,15 @@ class Method(Generic[MethodSettings]):
 
         It is called once after each ``advance`` whose result has ``image_grad_ready``, and after guidance has added to
         it.
+        """
+
+    def require_sound(self) -> None:
+        """Checks what ``advance`` and ``apply`` leave unread, as to read it waits for the device; here nothing.
+
+        It is called where values are recorded, and after the last unit of work.
+
+        Raises:
+            Diverged: the method cannot go on; the message names the setting to change.
         """
 
     def state_dict(self) -> dict[str, Any]:

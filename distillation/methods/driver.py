@@ -39,6 +39,9 @@ def updates(method: Method, guidance: Guidance | None = None, start: int = 0) ->
     Yields:
         Each completed Unit. After the last, ``method.result()`` is the distilled set.
 
+    Raises:
+        Diverged: as ``method.require_sound``, after the last unit.
+
     Examples:
         A notebook distils in three lines, given a Problem and the method's settings:
 
@@ -55,4 +58,6 @@ def updates(method: Method, guidance: Guidance | None = None, start: int = 0) ->
                 metrics = {**metrics, "guidance": guidance.add_gradient(method, count)}
             method.apply()
             count += 1
+        if method.at == method.total:
+            method.require_sound()
         yield Unit(updates=count, updated=step.image_grad_ready, metrics=metrics)

@@ -40,6 +40,7 @@ from distillation.methods.families.regressor import Regressor
 from distillation.methods.families.ridge import solve
 from distillation.params import Section
 from distillation.runtime.errors import Diverged
+from distillation.runtime.transfers import to_device
 from distillation.training.optimizers import set_rate
 from distillation.training.schedules import cosine
 
@@ -110,7 +111,13 @@ class FRePo(NetworkPoolMethod[Settings]):
         loss = (predictions - real_targets).square().sum(1).mean() / 2 - self._margin()
         self.images.grad, self.targets.grad = torch.autograd.grad(loss, (self.images, self.targets))
         self.at += 1
-        return StepResult(image_grad_ready=True, metrics={"loss": loss.detach()})
+        self.loss = loss.detach()
+        return StepResult(image_grad_ready=True, metrics={"loss": self.loss})
+
+    @property
+    def kernel_images(self) -> int:
+        """The number of images in the kernel, mirrored copies included."""
+        return len(self.images) * (2 if self.mirrors else 1)
 
     def _margin(self) -> Tensor:
         """Returns the mean over images () of the difference of the two largest numbers of a label, cut at 1 / C."""
@@ -127,7 +134,7 @@ class FRePo(NetworkPoolMethod[Settings]):
             regressor.steps = 0
             return
         order = torch.randperm(len(self.images), generator=self.problem.draws("batch", update))
-        index = order[: self.settings.batch_syn].to(self.images.device)
+        index = to_device(order[: self.settings.batch_syn], self.images.device)
         self._train(regressor, self.images[index], self.targets[index])
 
     @torch.no_grad()
@@ -149,7 +156,7 @@ class FRePo(NetworkPoolMethod[Settings]):
     def _real(self, update: int) -> tuple[Tensor, Tensor]:
         """Returns the real images (n, C, S, S) of an update and their centred labels (n, K)."""
         index = self._batch(update)
-        labels = self.problem.data.train.labels[index.to(self.images.device)]
+        labels = self.problem.data.train.labels[to_device(index, self.images.device)]
         return self.problem.real(index), self.problem.centred(labels)
 
     def _features(self, embed: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
@@ -203,12 +210,9 @@ def _predictions(synthetic: Tensor, targets: Tensor, real: Tensor, ridge: float)
         targets: of the synthetic images (M, C).
         real: features (N, F).
         ridge: λ relative to the mean diagonal of the kernel.
-
-    Raises:
-        Diverged: the kernel is singular, or not finite.
     """
     kernel = synthetic @ synthetic.T
-    return real @ synthetic.T @ solve(kernel, targets, ridge * kernel.diagonal().mean(), ridge)
+    return real @ synthetic.T @ solve(kernel, targets, ridge * kernel.diagonal().mean())
 
 
 METHOD = FRePo

@@ -28,6 +28,7 @@ from distillation.methods.families.distances import DISTANCES, class_sums
 from distillation.networks.chunks import in_chunks
 from distillation.runtime.device import autocast
 from distillation.runtime.errors import BadInput
+from distillation.runtime.transfers import to_device
 
 if TYPE_CHECKING:
     from distillation.methods.base import Method, Problem
@@ -122,10 +123,10 @@ class Guidance:
         draws = self.problem.draws("guidance batch", update)
         chosen = torch.randint(len(self.labels), (self.settings.guidance.batch,), generator=draws)
         counts = torch.bincount(self.labels[chosen], minlength=self.problem.classes)
-        counts = counts.to(self.problem.device, torch.float32)
+        counts = to_device(counts.float(), self.problem.device)
         if self.distance == "ce_ratio":
             return (counts,)
-        labels = self.labels[chosen].to(self.problem.device)
+        labels = to_device(self.labels[chosen], self.problem.device)
         return counts, class_sums(self._units(member, chosen), labels, self.problem.classes)
 
     def _units(self, member: "Member", indices: Tensor) -> Tensor:
@@ -137,7 +138,7 @@ class Guidance:
             return self._embedded(member, indices)
         if member not in self.units:
             self.units[member] = self._embedded(member, torch.arange(len(self.labels)))
-        return self.units[member][indices.to(self.problem.device)]
+        return self.units[member][to_device(indices, self.problem.device)]
 
     @torch.no_grad()
     def _embedded(self, member: "Member", indices: Tensor) -> Tensor:

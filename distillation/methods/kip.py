@@ -28,8 +28,9 @@ from torch import Tensor
 from distillation.bounds import Count, Depth, Positive, Weight, Whole
 from distillation.methods.base import Common, ImageMethod, Problem, StepResult
 from distillation.methods.cost import Cost, Outline
-from distillation.methods.families.ridge import solve
+from distillation.methods.families.ridge import require_finite_loss, solve
 from distillation.params import Section
+from distillation.runtime.transfers import to_device
 
 WEIGHTS, BIASES = 2.0, 0.01  # variances of the infinitely wide network's parameters
 EPSILON = 1e-7  # how near to 1 a cosine may come: there the derivative of its angle is infinite
@@ -104,6 +105,7 @@ class KIP(ImageMethod[Settings]):
         targets: Y, label vectors (M, C), that require a gradient only where ``labels`` is ``learnt``.
         leaves: what the optimiser moves: images and, if they are learnt, targets.
         batch: number of real images in an update.
+        loss: of the last update of this run, (); None before it.
     """
 
     kind = "regression"
@@ -114,6 +116,7 @@ class KIP(ImageMethod[Settings]):
     def __init__(self, problem: Problem, settings: Settings) -> None:
         super().__init__(problem, settings)
         self.total = settings.iterations + (settings.labels == "solved")
+        self.loss: Tensor | None = None
         self.targets = problem.centred(self.labels).requires_grad_(settings.labels == "learnt")
         self.leaves = [leaf for leaf in (self.images, self.targets) if leaf.requires_grad]
         self.optimizer = torch.optim.Adam(self.leaves, settings.lr)
@@ -132,18 +135,24 @@ class KIP(ImageMethod[Settings]):
             self._solve()
             return StepResult(image_grad_ready=False)
         index = torch.cat(self.problem.batch(self.settings.batch_real, self.problem.draws("batch", update)))
-        targets = self.problem.centred(self.problem.data.train.labels[index.to(self.images.device)])
+        targets = self.problem.centred(self.problem.data.train.labels[to_device(index, self.images.device)])
         loss = (self._predictions(self.problem.real(index)) - targets).square().mean() / 2
         gradients = torch.autograd.grad(loss, self.leaves)
         for leaf, gradient in zip(self.leaves, gradients, strict=True):
             leaf.grad = gradient
-        return StepResult(image_grad_ready=True, metrics={"loss": loss.detach()})
+        self.loss = loss.detach()
+        return StepResult(image_grad_ready=True, metrics={"loss": self.loss})
+
+    def require_sound(self) -> None:
+        """Checks the loss of the last update; raises Diverged if its kernel was singular or not finite."""
+        if self.loss is not None:
+            require_finite_loss(self.loss, len(self.images), self.settings.ridge)
 
     def _predictions(self, real: Tensor) -> Tensor:
         """Returns the predictions K_tX (K_XX + λ I)^-1 Y (n, C) float64 of real images t (n, C, S, S)."""
         images, ridge = self.images.double(), self.settings.ridge
         kernel = ntk(images, depth=self.settings.depth)
-        weights = solve(kernel, self.targets.double(), ridge * kernel.diagonal().mean(), ridge)
+        weights = solve(kernel, self.targets.double(), ridge * kernel.diagonal().mean())
         return ntk(real.double(), images, self.settings.depth) @ weights
 
     @torch.no_grad()

@@ -49,6 +49,7 @@ from distillation.methods.families.ridge import predictions
 from distillation.networks.build import build, flops
 from distillation.params import Section
 from distillation.runtime.errors import BadInput, Diverged
+from distillation.runtime.transfers import to_device
 from distillation.training.optimizers import set_rate
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class KRRST(NetworkPoolMethod[Settings]):
         count = self.settings.images or problem.settings.ipc * problem.classes
         if problem.settings.init == "noise":
             noise = torch.randn((count, *data.train.images.shape[1:]), generator=problem.draws("init"))
-            return data.space.decode(noise.to(problem.device)), None
+            return data.space.decode(to_device(noise, problem.device)), None
         if count > total:
             raise BadInput(f"method.krr_st.images asks for {count} images, but the dataset has {total}.")
         return self._raw(torch.randperm(total, generator=problem.draws("init"))[:count]), None
@@ -182,7 +183,8 @@ class KRRST(NetworkPoolMethod[Settings]):
         regressed = predictions(self._features(embed, self.images), self.targets, real, self.settings.ridge)
         loss = (regressed - real_targets).square().mean()
         self.images.grad, self.targets.grad = torch.autograd.grad(loss, (self.images, self.targets))
-        return StepResult(image_grad_ready=True, metrics={"loss": loss.detach()})
+        self.loss = loss.detach()
+        return StepResult(image_grad_ready=True, metrics={"loss": self.loss})
 
     def apply(self) -> None:
         """Moves images and targets, then trains or replaces the network of the update."""
@@ -205,12 +207,12 @@ class KRRST(NetworkPoolMethod[Settings]):
         if self.settings.crop_flip:
             images = crop_flip(images, self.problem.draws("augment", update), data.info["flip"], PAD)
         images = data.space.encode(images)
-        return images, self._targets(images) if self.cache is None else self.cache[index.to(self.cache.device)]
+        return images, self._targets(images) if self.cache is None else self.cache[to_device(index, self.cache.device)]
 
     def _raw(self, index: Tensor) -> Tensor:
         """Returns the training images (n, C, S, S) at ``index`` (n,), float32 in [0, 1]."""
         images = self.problem.data.train.images
-        return cast("Tensor", images[index.to(indices_on(images))]).float() / 255
+        return cast("Tensor", images[to_device(index, indices_on(images))]).float() / 255
 
     @torch.no_grad()
     def _targets(self, images: Tensor) -> Tensor:

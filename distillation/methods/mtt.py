@@ -48,6 +48,7 @@ from distillation.networks.names import canonical, parse
 from distillation.params import Section
 from distillation.runtime.device import autocast, compiled
 from distillation.runtime.errors import BadInput, Diverged
+from distillation.runtime.transfers import to_device
 
 if TYPE_CHECKING:
     from distillation.data.distilled import DistilledSet
@@ -230,6 +231,7 @@ class MTT(ImageMethod[Settings]):
     Attributes:
         experts: the members of the pool whose network is ``method.network``.
         lr: α, a Tensor () that requires a gradient.
+        lowest: the least α so far, ().
         batches: positions of each batch in a random order of the images.
     """
 
@@ -246,6 +248,7 @@ class MTT(ImageMethod[Settings]):
         self.experts = [member for member in pool.members if canonical(member.word) == canonical(common.network)]
         self.total = settings.iterations
         self.lr = torch.tensor(settings.lr_net, device=self.images.device).requires_grad_()
+        self.lowest = self.lr.detach().clone()
         groups = [
             {"params": [self.images], "lr": settings.lr_img},
             {"params": [self.lr], "lr": settings.lr_lr},
@@ -305,18 +308,22 @@ class MTT(ImageMethod[Settings]):
         problem = self.problem
         epoch, place = divmod(step, len(self.batches))
         order = torch.randperm(len(images), generator=problem.draws("order", update, epoch))
-        index = order[self.batches[place]].to(images.device)
+        index = to_device(order[self.batches[place]], images.device)
         seen = augment_batch(images[index], problem.strategy, problem.draws("augment", update, step))
         return seen, self.labels[index]
 
     def apply(self) -> None:
-        """Takes the optimiser's step on images and α.
+        """Takes the optimiser's step on images and α, whose least value is kept for ``require_sound``."""
+        super().apply()
+        self.lowest = torch.minimum(self.lowest, self.lr.detach())  # NaN if α is
+
+    def require_sound(self) -> None:
+        """Checks the least α so far.
 
         Raises:
-            Diverged: α is no longer above 0.
+            Diverged: it is not above 0.
         """
-        super().apply()
-        if not (rate := self.lr.item()) > 0:  # nor when it is no number
+        if not (rate := self.lowest.item()) > 0:  # nor when it is no number
             raise Diverged(
                 f"the learning rate that mtt learns for its students is {rate:.3g}, not above 0: lower "
                 "method.mtt.lr_lr or method.mtt.lr_img."
@@ -325,6 +332,15 @@ class MTT(ImageMethod[Settings]):
     def result(self) -> "DistilledSet":
         """Returns the images with hard labels; the record has the learnt rate α as ``lr``."""
         return self.problem.hard_set(self.images, self.labels, lr=self.lr.item())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns images, α, the optimiser's state, and the least α so far."""
+        return {**super().state_dict(), "lowest": self.lowest}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what ``state_dict`` returned."""
+        super().load_state_dict(state)
+        self.lowest = state["lowest"].to(self.lr.device)
 
     def cost(self) -> Cost:
         """Counts the passes of the walks so far, forwards and back."""

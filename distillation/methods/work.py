@@ -87,10 +87,13 @@ def distill(job: Job, task: Task, device: str) -> None:
     def advance() -> dict[str, Any]:
         try:
             unit = next(units)
+            recorded = unit.updated and (unit.updates % every == 0 or method.at == method.total)
+            if recorded:
+                method.require_sound()
         except Diverged as fault:  # which the method found itself, as it solved or learnt
             raise Diverged(f"update {done['updates'] + 1}: {fault}") from None
         metrics, done["updates"] = dict(unit.metrics), unit.updates
-        if unit.updated and (unit.updates % every == 0 or method.at == method.total):
+        if recorded:
             # float() waits for the device, so values are read, and tested for divergence, only where they are recorded
             metrics = {name: float(value) for name, value in metrics.items()}
             require_finite(metrics, f"update {unit.updates} of {method.updates}", lower)

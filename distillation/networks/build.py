@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from distillation.networks import alexnet, convnet, mobilenet, resnet, small, vgg
 from distillation.networks.names import canonical, check, embeds
 from distillation.runtime.errors import BadInput
+from distillation.runtime.transfers import to_device
 
 _BODIES = {
     "ConvNet": convnet.body,
@@ -103,16 +104,21 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
     for module in network.modules():
         if isinstance(module, resnet.HeConv2d):
             deviation = (2 / module.weight[:, 0].numel()) ** 0.5  # (outputs, inputs, height, width): fan_out elements
-            module.weight.copy_(_empty(module.weight).normal_(0, deviation, generator=generator))
+            _set(module.weight, _empty(module.weight).normal_(0, deviation, generator=generator))
         elif isinstance(module, (nn.Conv2d, nn.Linear)):
             bound = module.weight[0].numel() ** -0.5  # fan_in elements
             for parameter in module.parameters(recurse=False):
-                parameter.copy_(_empty(parameter).uniform_(-bound, bound, generator=generator))
+                _set(parameter, _empty(parameter).uniform_(-bound, bound, generator=generator))
         elif isinstance(module, _NORMS):
             module.reset_parameters()
     for module in network.modules():
         if isinstance(module, resnet.Residual):
             module.settle()
+
+
+def _set(parameter: Tensor, drawn: Tensor) -> None:
+    """Copies what was drawn on the CPU into a parameter on any device."""
+    parameter.copy_(to_device(drawn, parameter.device))
 
 
 def _empty(parameter: Tensor) -> Tensor:

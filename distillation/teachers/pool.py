@@ -23,6 +23,7 @@ from distillation.networks.names import embeds
 from distillation.runtime import tensors
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
+from distillation.runtime.transfers import to_device
 from distillation.teachers import foreign
 from distillation.teachers.foreign.weights import fit
 
@@ -231,7 +232,7 @@ class Pool:
             valid.check_names(view.names, [name], self.folder / FILE)
             vector = view.get(name)
         valid.check_finite(vector, name, self.folder / FILE)
-        return vector.to(self.device)
+        return to_device(vector, self.device)
 
     def part(self, members: Iterable[Member]) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Returns the content of a pool's file that holds these members alone, to be stored beside a distilled set.

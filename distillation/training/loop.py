@@ -17,6 +17,7 @@ from distillation.augment.standard import crop_flip, resized_crop_flip
 from distillation.augment.strategy import resolve
 from distillation.runtime.device import autocast, compiled
 from distillation.runtime.random import generator
+from distillation.runtime.transfers import to_device
 from distillation.training.optimizers import optimizer_state, restore_optimizer, set_rate
 
 if TYPE_CHECKING:
@@ -117,13 +118,14 @@ class Training:
         """Whether all epochs are complete."""
         return self.epoch >= self.settings.epochs
 
-    def advance(self) -> tuple[float, float] | None:
+    def advance(self) -> tuple[Tensor, Tensor] | None:
         """Takes one optimiser step.
 
         Returns:
             None, unless the step completes an epoch; then (loss, accuracy), both means over the images of the epoch as
             the network saw them: augmented, in training mode, with the weights of that step. The accuracy is in
-            percent; a target vector counts as the class of its greatest entry.
+            percent; a target vector counts as the class of its greatest entry. Both are () float64 on the device: to
+            read one waits for it, and an epoch may be one step.
         """
         place = self.step % self.steps_per_epoch
         if place == 0:
@@ -136,14 +138,14 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
-        # Sums stay on the device: reading a number would make every step wait. They are read once an epoch.
+        # Sums stay on the device: reading a number would make every step wait.
         self.epoch_loss += loss.detach() * len(images)
         hard = targets if targets.ndim == 1 else targets.argmax(1)
         self.epoch_hits += (logits.detach().argmax(1) == hard).sum()
         self.step += 1
         if place + 1 < self.steps_per_epoch:
             return None
-        return float(self.epoch_loss) / self.count, 100 * int(self.epoch_hits) / self.count
+        return self.epoch_loss / self.count, 100 * self.epoch_hits.double() / self.count
 
     @property
     def rate(self) -> float:
@@ -170,7 +172,8 @@ class Training:
 
     def set_order(self) -> None:
         """Draws the order of the images in the running epoch."""
-        self.order = torch.randperm(self.count, generator=self.draws("order", self.epoch)).to(self.order_on)
+        order = torch.randperm(self.count, generator=self.draws("order", self.epoch))
+        self.order = to_device(order, self.order_on)
 
     @property
     def siamese(self) -> str:

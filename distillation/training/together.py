@@ -113,7 +113,7 @@ class _Alone:
 
     def advance(self) -> list[tuple[float, float]] | None:
         finished = self.training.advance()
-        return [finished] if finished else None
+        return [(float(finished[0]), float(finished[1]))] if finished else None
 
     def state_dicts(self) -> list[dict]:
         return [self.training.state_dict()]

@@ -143,13 +143,14 @@ def method_of(
     settings: dict | None = None,
     shard: int = 0,
     guides: Pool | None = None,
+    device: torch.device | str = "cpu",
     **common: Any,
 ) -> Method:
     """The method on `noise_set` with its settings of `SETTINGS`, changed by ``settings``, and `COMMON`, by ``common``."""
     module = methods.load(name)
     network = NETWORKS.get(name, COMMON["network"])
     shared = Common(**{**COMMON, "name": name, "network": network, **common})
-    problem = Problem(data or noise_set(), shared, torch.device("cpu"), pool, shard, guides)
+    problem = Problem((data or noise_set()).to(device), shared, torch.device(device), pool, shard, guides)
     return module.METHOD(problem, module.Settings(**{**SETTINGS.get(name, {}), **(settings or {})}))
 
 

@@ -32,6 +32,7 @@ from distillation.networks.build import Network, initialise
 from distillation.params import Section
 from distillation.runtime.device import autocast
 from distillation.runtime.errors import BadInput
+from distillation.runtime.transfers import to_device
 
 LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}  # ipc: outer, inner
 
@@ -247,7 +248,7 @@ class Matching(ImageMethod[Settings]):
         """
         epoch, place = divmod(step, self.epoch)
         order = torch.randperm(len(self.images), generator=self.problem.draws("order", iteration, outer, epoch))
-        index = order.split(self.settings.batch_train)[place].to(self.images.device)
+        index = to_device(order.split(self.settings.batch_train)[place], self.images.device)
         draws = self.problem.draws("augment", iteration, outer, step)
         self.network.train()
         images = augment_batch(self.images.detach()[index], self.strategy, draws)

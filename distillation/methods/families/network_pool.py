@@ -13,6 +13,7 @@ from torch import Tensor
 from distillation.methods.base import Common, ImageMethod, MethodSettings, Problem
 from distillation.methods.cost import Outline
 from distillation.methods.families.regressor import Regressor
+from distillation.methods.families.ridge import require_finite_loss
 
 if TYPE_CHECKING:
     from distillation.networks.build import Network
@@ -34,6 +35,7 @@ class NetworkPoolMethod(ImageMethod[MethodSettings]):
         embed: function of a network and images that returns features (N, F); compiled if ``method.compile`` is set.
         forward: the same that returns the network's outputs (N, D).
         batch_real: real images of an update.
+        loss: of the last update of this run, (); None before it.
         network_steps: steps that the networks of the pool have taken together, for the cost.
     """
 
@@ -46,6 +48,7 @@ class NetworkPoolMethod(ImageMethod[MethodSettings]):
         super().__init__(problem, settings)
         self.embed, self.forward = problem.compiled(_embed), problem.compiled(_forward)
         self.batch_real = batch_real
+        self.loss: Tensor | None = None
         self.network_steps = 0
 
     @classmethod
@@ -56,6 +59,16 @@ class NetworkPoolMethod(ImageMethod[MethodSettings]):
         chunk = min(common.chunk, images) * outline.activations(common.network)
         more = {"network": weights, f"{common.name}.pool": pool * weights, "chunk": chunk}
         return {**super().holds(common, settings, outline), **more}
+
+    @property
+    def kernel_images(self) -> int:
+        """The number of images in the kernel of the regression."""
+        return len(self.images)
+
+    def require_sound(self) -> None:
+        """Checks the loss of the last update; raises Diverged if its kernel was singular or not finite."""
+        if self.loss is not None:
+            require_finite_loss(self.loss, self.kernel_images, cast("Any", self.settings).ridge)
 
     def _drawn(self, update: int) -> Regressor:
         """Returns the network of an update, drawn uniformly; always the same for the same ``update``."""

@@ -34,6 +34,7 @@ from distillation.params import Section
 from distillation.runtime.device import autocast, compiled
 from distillation.runtime.errors import BadInput
 from distillation.runtime.random import generator
+from distillation.runtime.transfers import to_device
 from distillation.training.optimizers import set_rate
 from distillation.training.schedules import cosine
 
@@ -154,7 +155,7 @@ class Recover(ImageMethod[Recovering]):
         """Returns N(0, 1) noise (n, C, S, S) for the current block, whatever ``method.init``, and its classes (n,)."""
         labels = self.blocks[self.unit[1]]
         shape = (len(labels), *self.problem.data.train.images.shape[1:])
-        return torch.randn(shape, generator=self._draws("noise")).to(self.problem.device), labels
+        return to_device(torch.randn(shape, generator=self._draws("noise")), self.problem.device), labels
 
     def begin(self) -> None:
         """Starts the next block from noise, with a fresh optimiser."""

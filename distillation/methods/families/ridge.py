@@ -4,6 +4,8 @@
 regression is the last linear layer of a network, fitted to the synthetic images at once.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -28,39 +30,46 @@ def predictions(synthetic: Tensor, targets: Tensor, real: Tensor, ridge: float) 
         ridge: λ relative to the trace, at least 0.
 
     Returns:
-        Predicted targets (N, D) float64.
-
-    Raises:
-        Diverged: the kernel is singular, or not finite.
+        Predicted targets (N, D) float64; NaN as of ``solve``.
     """
     synthetic, targets, real = synthetic.double(), targets.double(), real.double()
     kernel = synthetic @ synthetic.T + 1
-    return (real @ synthetic.T + 1) @ solve(kernel, targets, ridge * kernel.detach().trace(), ridge)
+    return (real @ synthetic.T + 1) @ solve(kernel, targets, ridge * kernel.detach().trace())
 
 
-def solve(kernel: Tensor, targets: Tensor, weight: Tensor, ridge: float) -> Tensor:
+def solve(kernel: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
     """Solves (K + λ I) X = Y by a Cholesky factorisation; differentiable by all three.
 
     Args:
         kernel: K, (M, M) float64, symmetric and positive semidefinite.
         targets: Y, (M, D) float64.
         weight: λ, a Tensor () on the kernel's device.
-        ridge: the setting that λ was computed from, for the message alone.
 
     Returns:
-        X, (M, D) float64.
-
-    Raises:
-        Diverged: the kernel is singular, or not finite.
+        X, (M, D) float64; all of it is NaN if the kernel is singular or not finite, as ``require_finite_loss`` then
+        tells: to read here whether it is would make every update wait for the device.
     """
-    # cholesky_ex reports a failure as a number, so that this error can name the setting to change. A factorisation
-    # whose smallest pivot is of the size of rounding errors does not fail, but its solution would be noise.
+    # cholesky_ex reports a failure as a number on the device. A factorisation whose smallest pivot is of the size of
+    # rounding errors does not fail, but its solution would be noise.
     factor, fault = torch.linalg.cholesky_ex(kernel + torch.diag(weight.expand(len(kernel))))
     pivots, rounding = factor.diagonal().square(), len(kernel) * torch.finfo(kernel.dtype).eps
-    sound = bool(pivots.min() > rounding * kernel.diagonal().max())  # False also where either is not a number
-    if int(fault) or not sound:
+    sound = (fault == 0) & (pivots.min() > rounding * kernel.diagonal().max())  # False where one is not a number
+    return torch.cholesky_solve(targets, factor) * torch.where(sound, 1.0, torch.nan)
+
+
+def require_finite_loss(loss: Tensor, images: int, ridge: float) -> None:
+    """Raises Diverged if the loss of an update is not finite, as it is once ``solve`` has failed.
+
+    Args:
+        loss: of the last update (), on any device; to read it waits for the device.
+        images: number of images in the kernel.
+        ridge: the setting that λ was computed from.
+
+    Raises:
+        Diverged: the loss is NaN or infinite.
+    """
+    if not math.isfinite(float(loss)):
         raise Diverged(
-            f"the kernel of {len(kernel)} images is singular or not finite at ridge {ridge:g}: a larger ridge or a smaller "
+            f"the kernel of {images} images is singular or not finite at ridge {ridge:g}: a larger ridge or a smaller "
             "learning rate is wanted."
         )
-    return torch.cholesky_solve(targets, factor)

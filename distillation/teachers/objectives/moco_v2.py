@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from distillation.bounds import WIDEST, Count, Depth, Positive, Width
 from distillation.runtime.errors import BadInput
+from distillation.runtime.transfers import to_device
 from distillation.teachers.selfsupervised.model import Encoder, Model, Moment, momentum_copy
 from distillation.teachers.selfsupervised.norms import split, whole
 from distillation.teachers.selfsupervised.settings import KnnSettings, Pretraining, ProbeSettings, Share
@@ -103,7 +104,7 @@ class MoCo(Model):
         They pass shuffled, so that a key is normalised together with other images than its query is, and batch norms
         leak nothing (MoCo, section 3.3).
         """
-        order = torch.randperm(len(images), generator=draws).to(images.device)
+        order = to_device(torch.randperm(len(images), generator=draws), images.device)
         return self.momentum(images[order])[order.argsort()]
 
 

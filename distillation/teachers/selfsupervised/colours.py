@@ -13,6 +13,8 @@ long.
 import torch
 from torch import Tensor
 
+from distillation.runtime.transfers import to_device
+
 _GREY = (0.2989, 0.587, 0.114)  # how much red, green and blue weigh in grey: torchvision's
 
 
@@ -72,4 +74,4 @@ def _mixed(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
 
 def _each(numbers: Tensor, like: Tensor) -> Tensor:
     """Numbers (N,) so shaped that they broadcast over their images."""
-    return numbers.to(like.device, like.dtype).view(-1, *[1] * (like.ndim - 1))
+    return to_device(numbers, like.device).to(like.dtype).view(-1, *[1] * (like.ndim - 1))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from distillation.augment.resample import antialiased
+from distillation.runtime.transfers import to_device
 
 
 def cut(images: Tensor, boxes: Tensor, size: int, mirror: Tensor) -> Tensor:
@@ -21,8 +22,8 @@ def cut(images: Tensor, boxes: Tensor, size: int, mirror: Tensor) -> Tensor:
     Returns:
         (N, C, size, size).
     """
-    top, left, height, width = boxes.to(images.device, images.dtype).T
+    top, left, height, width = to_device(boxes, images.device).to(images.dtype).T
     rows, columns = (antialiased(*side, images.shape[2], size) for side in ((top, height), (left, width)))
     # Mirroring the small weight matrices costs less than mirroring the images.
-    columns = torch.where(mirror.to(images.device).view(-1, 1, 1, 1), columns.flip(2), columns)
+    columns = torch.where(to_device(mirror, images.device).view(-1, 1, 1, 1), columns.flip(2), columns)
     return rows @ images @ columns.mT

@@ -13,6 +13,7 @@ from torch import Tensor
 from distillation.data.indexed import IndexedImages, indices_on
 from distillation.runtime.device import forget
 from distillation.runtime.random import generator
+from distillation.runtime.transfers import to_device
 from distillation.teachers.selfsupervised.model import Encoder, Model, Moment
 from distillation.teachers.selfsupervised.optimizers import optimizer_of, rate
 from distillation.teachers.selfsupervised.views import View, draw, show
@@ -116,7 +117,7 @@ class Loop:
 
     def _set_order(self) -> None:
         order = torch.randperm(len(self.images), generator=self._draws("order", self.epoch))
-        self.order = order.to(indices_on(self.images))
+        self.order = to_device(order, indices_on(self.images))
 
     def _draws(self, purpose: str, index: int) -> torch.Generator:
         return generator(self.seed, self.name, purpose, index)

@@ -14,6 +14,7 @@ from distillation.data.real import RealSet, Split
 from distillation.networks.chunks import in_chunks
 from distillation.runtime.device import autocast
 from distillation.runtime.random import generator
+from distillation.runtime.transfers import to_device
 from distillation.teachers.selfsupervised.settings import KnnSettings, ProbeSettings
 from distillation.training.optimizers import optimizer_state, restore_optimizer, set_rate
 from distillation.training.schedules import stepped
@@ -107,7 +108,7 @@ def of_crops(network: "Network", data: RealSet, crop: float, precision: str) -> 
 
     @torch.no_grad()
     def features_of(index: Tensor, draws: torch.Generator) -> Tensor:
-        raw = cast("Tensor", images[index.to(indices_on(images))]).float() / 255
+        raw = cast("Tensor", images[to_device(index, indices_on(images))]).float() / 255
         encoded = data.space.encode(resized_crop_flip(raw, draws, flip, crop))
         with autocast(encoded.device, precision):
             return network.embed(encoded).float()
@@ -197,7 +198,7 @@ class Probe:
             self.optimizer, settings.lr * stepped(self.epoch, settings.epochs, settings.milestones, settings.decay)
         )
         order = torch.randperm(len(self.labels), generator=generator(self.seed, self.name, "probe", self.epoch))
-        self.order = order.to(self.labels.device)
+        self.order = to_device(order, self.labels.device)
 
     def state_dict(self) -> dict:
         """Returns weights, optimiser state and progress; tensors are not copied."""

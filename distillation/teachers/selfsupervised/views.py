@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from distillation.augment.crops import resized
+from distillation.runtime.transfers import to_device
 from distillation.teachers.selfsupervised import colours, crops
 
 _JITTERED, _GREY, _MIRRORED = 0.8, 0.2, 0.5  # probabilities, the same in all the papers (SimCLR, appendix A)
@@ -139,7 +140,7 @@ def blurred(images: Tensor, sigma: Tensor) -> Tensor:
     steps = torch.arange(-reach, reach + 1, device=images.device)
     # The softmax of a Gaussian's exponents is the Gaussian, normalised. A sigma of 0 must not divide, and so small a
     # one leaves weight on the middle alone.
-    sigma = sigma.to(images.device, images.dtype).clamp_min(1e-3).unsqueeze(1)
+    sigma = to_device(sigma, images.device).to(images.dtype).clamp_min(1e-3).unsqueeze(1)
     kernel = torch.softmax(-0.5 * (steps / sigma).square(), 1)
     places = torch.arange(size, device=images.device)
     # Reflected about the border pixels, at the first border and then at the last.
@@ -161,4 +162,4 @@ def _jitter(strengths: Sequence[float], numbers: Tensor, jittered: Tensor) -> Te
 
 
 def _where(chosen: Tensor, changed: Tensor, images: Tensor) -> Tensor:
-    return torch.where(chosen.to(images.device).view(-1, 1, 1, 1), changed, images)
+    return torch.where(to_device(chosen, images.device).view(-1, 1, 1, 1), changed, images)
