@@ -29,6 +29,7 @@ from distillation.networks.chunks import in_chunks
 from distillation.params import Section
 from distillation.runtime.device import autocast, compiled
 from distillation.runtime.errors import BadInput
+from distillation.runtime.graphs import begin_step, graphed
 from distillation.runtime.random import generator
 from distillation.runtime.transfers import to_device
 from distillation.teachers.pool import Pool
@@ -251,6 +252,17 @@ class Problem:
     def compiled(self, function: Callable) -> Callable:
         """Returns ``function`` (or a network) compiled if ``method.compile`` is set, else as it is."""
         return compiled(function) if self.settings.compile else function
+
+    def graphed(self, function: Callable) -> Callable:
+        """Returns ``function`` compiled, on a GPU as CUDA graphs, if ``method.compile`` is set, else as it is.
+
+        A method that calls it begins each unit of work by ``begin_step``.
+        """
+        return graphed(function, self.device) if self.settings.compile else function
+
+    def begin_step(self) -> None:
+        """Begins a unit of work whose functions are ``graphed``; see ``runtime.graphs.begin_step``."""
+        begin_step(self.device, self.settings.compile)
 
     def features(self, embed: Callable[[Tensor], Tensor], images: Tensor, chunk: int | None = None) -> Tensor:
         """Computes features (N, F) of many images in ``method.precision``, a chunk at a time; differentiable.

@@ -65,11 +65,12 @@ class DM(ImageMethod[Settings]):
         if not has_features(self.network):
             raise BadInput(f"method.network is {problem.settings.network}, which has no features that DM could match.")
         self.whole_batch = any(isinstance(m, torch.nn.BatchNorm2d) for m in self.network.modules())
-        self.embed = problem.compiled(self.network.embed)
+        self.embed = problem.graphed(self.network.embed)
 
     def advance(self) -> StepResult:
         """Sets ``images.grad`` to the gradient of L under a fresh random network; metric ``loss`` is L / classes."""
         problem, draws = self.problem, self.problem.draws("iteration", self.at)
+        problem.begin_step()
         initialise(self.network, draws)  # in place: a compiled network need not be compiled again
         real = problem.real(torch.cat(problem.batch(self.settings.batch_real, draws)))
         augmentation = draw(problem.strategy, problem.classes, 1, draws)

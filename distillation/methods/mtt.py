@@ -46,8 +46,9 @@ from distillation.methods.cost import Cost, Outline
 from distillation.methods.families.teacher_checks import require_same_inputs
 from distillation.networks.names import canonical, parse
 from distillation.params import Section
-from distillation.runtime.device import autocast, compiled
+from distillation.runtime.device import autocast
 from distillation.runtime.errors import BadInput, Diverged
+from distillation.runtime.graphs import graphed
 from distillation.runtime.transfers import to_device
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ class Student:
         self.network, self.chunk, self.precision = network.requires_grad_(False), chunk, precision
         self.shapes = {name: parameter.shape for name, parameter in network.named_parameters()}
         self.sizes = [shape.numel() for shape in self.shapes.values()]
-        fast = compiled if compile else lambda function: function
+        device = next(network.parameters()).device
+        fast = partial(graphed, device=device) if compile else lambda function: function
         gradient = grad(self.loss)
 
         def along(images: Tensor, vector: Tensor, labels: Tensor, direction: Tensor) -> Tensor:
@@ -278,6 +280,7 @@ class MTT(ImageMethod[Settings]):
     def advance(self) -> StepResult:
         """Sets ``images.grad`` and ``lr.grad`` to the gradient of L; the metrics are ``loss``, L, and ``lr``, α."""
         update = self.at
+        self.problem.begin_step()
         start, target = self._segment(self.problem.draws("segment", update))
         steps = [partial(self._seen, update, step) for step in range(self.settings.steps)]
         route = ROUTES[self.settings.gradient]

@@ -180,13 +180,17 @@ def forget() -> None:
     torch.compiler.reset()
 
 
-def compiled(function: Callable) -> Callable:
+def compiled(function: Callable, mode: str | None = None) -> Callable:
     """Compiles a network or a function by ``torch.compile``, for the exact shapes of its inputs.
 
     It calls ``forget`` first: whatever was compiled before is compiled again when it is next called.
+
+    Args:
+        function: what is compiled.
+        mode: of ``torch.compile``; see ``graphs.graphed``.
     """
     forget()
-    return torch.compile(function, dynamic=False)
+    return torch.compile(function, dynamic=False, mode=mode)
 
 
 def autocast(device: torch.device | str, precision: str) -> torch.autocast:

@@ -15,7 +15,8 @@ from torch.func import vmap
 from distillation.augment.siamese import apply, draw
 from distillation.networks.build import Network, flops
 from distillation.networks.grouped import Grouped, groupable, joined
-from distillation.runtime.device import autocast, compiled
+from distillation.runtime.device import autocast
+from distillation.runtime.graphs import begin_step, graphed
 from distillation.training.loop import Training, optimizer_of
 from distillation.training.optimizers import optimizer_state, restore_optimizer, set_rate
 
@@ -67,7 +68,7 @@ class Group:
         self.epoch_loss = torch.stack([member.epoch_loss for member in slots])
         self.epoch_hits = torch.stack([member.epoch_hits for member in slots])
         self.network = Grouped([cast("Network", member.network) for member in slots])
-        self.forward = compiled(self.network) if first.compile else self.network
+        self.forward = graphed(self.network, first.device) if first.compile else self.network
         self.optimizer = optimizer_of(self.network.parameters(), first.settings)
         restore_optimizer(self.optimizer, _joined(states))
         set_rate(self.optimizer, first.optimizer.param_groups[0]["lr"])  # of a running epoch
@@ -91,6 +92,7 @@ class Group:
         place = first.step % first.steps_per_epoch
         if place == 0:
             self._begin_epoch()
+        begin_step(first.device, first.compile)
         images, targets = self._batches(place)
         with autocast(first.device, first.precision):
             logits = self.forward(images)

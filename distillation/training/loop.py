@@ -15,7 +15,8 @@ from distillation.augment.dc import augment_dc
 from distillation.augment.siamese import augment_batch
 from distillation.augment.standard import crop_flip, resized_crop_flip
 from distillation.augment.strategy import resolve
-from distillation.runtime.device import autocast, compiled
+from distillation.runtime.device import autocast
+from distillation.runtime.graphs import begin_step, graphed
 from distillation.runtime.random import generator
 from distillation.runtime.transfers import to_device
 from distillation.training.optimizers import optimizer_state, restore_optimizer, set_rate
@@ -101,7 +102,7 @@ class Training:
         self.epoch_hits = torch.zeros((), dtype=torch.int64, device=self.device)
         self.compile = compile
         self.optimizer = optimizer_of(network.parameters(), settings)
-        self.forward = compiled(network) if compile else network
+        self.forward = graphed(network, self.device) if compile else network
 
     @property
     def device(self) -> torch.device:
@@ -130,6 +131,7 @@ class Training:
         place = self.step % self.steps_per_epoch
         if place == 0:
             self.begin_epoch()
+        begin_step(self.device, self.compile)
         images, targets = self.batch(place)
         images = self.augmented(images)
         with autocast(self.device, self.precision):

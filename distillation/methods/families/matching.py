@@ -149,8 +149,8 @@ class Matching(ImageMethod[Settings]):
 
         self.network = problem.network(problem.draws("network"))
         self.norms = [m for m in self.network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-        self.forward = problem.compiled(self.network)
-        self.match = problem.compiled(
+        self.forward = problem.graphed(self.network)
+        self.match = problem.graphed(
             image_gradient(self.network, DISTANCES[settings.distance], problem.settings.precision)
         )
 
@@ -178,6 +178,7 @@ class Matching(ImageMethod[Settings]):
         iteration, place = divmod(self.at, self.iteration)
         outer, step = divmod(place, self.round)
         self.at += 1
+        self.problem.begin_step()
         if step:
             self._train(step - 1, iteration, outer)
             return StepResult(image_grad_ready=False)

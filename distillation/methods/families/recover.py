@@ -31,8 +31,9 @@ from distillation.bounds import Count, Positive, Roll, Weight, Whole
 from distillation.methods.base import Common, ImageMethod, Problem, StepResult
 from distillation.methods.cost import Cost, Outline
 from distillation.params import Section
-from distillation.runtime.device import autocast, compiled
+from distillation.runtime.device import autocast
 from distillation.runtime.errors import BadInput
+from distillation.runtime.graphs import graphed
 from distillation.runtime.random import generator
 from distillation.runtime.transfers import to_device
 from distillation.training.optimizers import set_rate
@@ -173,6 +174,7 @@ class Recover(ImageMethod[Recovering]):
     def advance(self) -> StepResult:
         """Sets ``images.grad`` to that of L; metrics are ``loss``, its parts ``ce`` and ``bn``, and ``verified``."""
         iteration = self.at % self.settings.iterations
+        self.problem.begin_step()
         loss, parts = self._loss(self._view(iteration))
         (self.images.grad,) = torch.autograd.grad(loss, self.images)
         self.at += 1
@@ -207,7 +209,7 @@ class Recover(ImageMethod[Recovering]):
             loss = loss + settings.tv_l2 * variation(images)
         if settings.l2:
             loss = loss + settings.l2 * images.flatten(1).norm(dim=1).mean()
-        return loss, {"ce": entropy.detach(), "bn": deviation.detach()}
+        return loss, {"ce": entropy.detach(), "bn": deviation.detach().clone()}  # the graph's own
 
     def apply(self) -> None:
         """Takes a step of Adam at a rate that falls along a cosine, then clamps the images to the range of pixels.
@@ -319,7 +321,7 @@ def monitored(network: nn.Module, first: float, compile: bool) -> Callable[[Tens
     It is kept for the last network: all shards of one process share it, and the compilation.
     """
     monitor = BatchNormMonitor(network, first)
-    return compiled(monitor) if compile else monitor
+    return graphed(monitor, next(network.parameters()).device) if compile else monitor
 
 
 def variation(images: Tensor) -> Tensor:
