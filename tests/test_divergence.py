@@ -107,7 +107,7 @@ LOST = {  # method: (its pool, the step of an optimiser that spoils, how the sen
     "dc": (None, 1, r"loss is nan at update 2 of 4: lower method\.dc\.lr_img or method\.dc\.lr_net\."),
     "dsa": (None, 1, r"loss is nan at update 2 of 4: lower method\.dsa\.lr_img or method\.dsa\.lr_net\."),
     "scdd": (seen_pool_in, 1, r"loss is nan at update 2 of 8: lower method\.scdd\.lr\."),
-    "apm": (pool_in, 1, r"update 1: the student's loss is nan at epoch 1 of 3: lower method\.apm\.lr_net\."),
+    "apm": (pool_in, 1, r"update 1: the student's loss is nan at epoch 3 of 3: lower method\.apm\.lr_net\."),
     "mtt": (
         experts_in,
         1,

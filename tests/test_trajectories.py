@@ -233,6 +233,19 @@ def test_half_precision_stays_close(pool):
     assert float(rough.advance().metrics["loss"]) == pytest.approx(float(exact.advance().metrics["loss"]), rel=0.02)
 
 
+def test_a_rate_that_fell_below_0_and_came_back_is_remembered_by_checkpoints(pool):
+    method, again = method_in(pool), method_in(pool)
+    method.advance()
+    with torch.no_grad():
+        method.lr.fill_(-1.0)
+    method.apply()
+    with torch.no_grad():
+        method.lr.fill_(0.1)
+    again.load_state_dict(method.state_dict())
+    with pytest.raises(BadInput, match=r"is -1\S*, not above 0"):
+        again.require_sound()
+
+
 def test_what_cannot_work_is_refused_in_one_sentence(pool, tmp_path):
     with pytest.raises(BadInput, match=r"^method\.mtt\.max_start and expert_epochs reach epoch 6, .* end after 4\.$"):
         method_in(pool, max_start=5)
