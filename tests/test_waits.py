@@ -40,6 +40,8 @@ ALLOWED = {
     (READ, "mtt.py:MTT.require_sound"): AT_RECORDS,
     (READ, "ridge.py:require_finite_loss"): AT_RECORDS,
     ("copy to the CPU", "spaces.py:Space.same.<locals>.<genexpr>"): "once for two spaces, which the pool remembers",
+    ("copy from memory that is not pinned", "pool.py:Pool._network"): "once for a teacher, when it is first drawn",
+    (READ, "moco_v2.py:MoCo.forward"): "lightly keeps the place in its queue on the device and reads it at every step",
     (READ, "loop.py:Loop.advance"): "the mean loss of an epoch, once an epoch of many steps",
 }
 SELECTING = {"gaussian", "herding", "imported", "kcenter", "kmeans", "random"}  # they take no steps
