@@ -252,7 +252,7 @@ def workplace(tmp_path, monkeypatch):
 
     def run(workers=1, **changed):
         common = {**COMMON, "name": "apm", "ipc": changed.pop("ipc", 2)}
-        compute = {"threads": 1, "device": "cpu", "locks": "auto", "workers": workers, "checkpoint": 60.0}
+        compute = {"threads": 1, "group": 1, "device": "cpu", "locks": "auto", "workers": workers, "checkpoint": 60.0}
         values = {"method": {**common, "apm": {**PLAIN, **changed}}, "compute": compute}
         monkeypatch.setattr(distill.parameters, "load", lambda: Params(values))
         distill.run()

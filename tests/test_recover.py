@@ -308,7 +308,7 @@ def test_more_images_reuse_those_that_are_made(tmp_path, monkeypatch):
     data.save(paths.DATASET)
     seen_pool_in(tmp_path / paths.POOLS / "main")
     monkeypatch.setattr(process, "begin", lambda: None)
-    compute = {"device": "cpu", "locks": "auto", "workers": 1, "threads": 1, "checkpoint": 60.0}
+    compute = {"device": "cpu", "locks": "auto", "workers": 1, "threads": 1, "group": 1, "checkpoint": 60.0}
 
     def finished():
         return {file: file.stat().st_mtime_ns for file in work_folder().glob("*/done/cost.json")}
