@@ -14,8 +14,10 @@ from tests.helpers.clones import Clone
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
-# how many kills of each kind: CI does a few, a person with time sets KILLS=10
+# how many kills of each kind, and moments of its start at which a stage is killed: CI does a few, a person with time sets
+# KILLS=10 STARTS=20
 KILLS = int(os.environ.get("KILLS", "1"))
+STARTS = int(os.environ.get("STARTS", "8"))
 LONGER = {
     "teacher.main.supervised.epochs": 200,
     "method.dm.iterations": 3000,
@@ -78,10 +80,11 @@ def runs_a_stage(dvc):
         return any("stages." in "".join(child.cmdline()) for child in psutil.Process(dvc.pid).children())
 
 
-MOMENTS = [0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0]  # seconds of a stage's life, which imports for seconds
+# seconds of a stage's life, which imports for seconds: 0, then from a millisecond to one second, a constant factor apart
+MOMENTS = [0, *(10 ** (-3 * left / max(1, STARTS - 2)) for left in reversed(range(STARTS - 1)))]
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("moment", MOMENTS, ids="{:.4f}".format)
 @pytest.mark.parametrize("stage", ["code", "check", "distill"])
 def test_a_stage_that_has_just_begun_dies_with_its_dvc_and_writes_nothing(clone, stage, moment):
     shutil.rmtree(clone.path(".dvc/tmp/work"))
