@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import pandas as pd
-
 from distillation import params, paths
 from distillation.data.real import RealSet
 from distillation.evaluation.pretrain import Job, pretrain, used_as
@@ -203,6 +201,8 @@ def write(out: Path, cells: Sequence[Cell], tasks: Sequence[Task], target: str, 
         target: name of the target dataset.
         info: entries of ``info.json`` beside the target.
     """
+    import pandas as pd  # slow to import, and no worker process needs it
+
     rows = []
     for cell, task in zip(cells, tasks, strict=True):
         folder = task.done

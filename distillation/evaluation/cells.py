@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from distillation.data.real import RealSet
 from distillation.evaluation import classify
 from distillation.evaluation.sets import ClassMeans, Source, images_of, k_means_choice, random_choice
@@ -126,6 +124,8 @@ def write(out: Path, cells: Sequence[Cell], tasks: Sequence[Task], classes: Sequ
         classes: names, in the order of labels.
         info: entries of ``info.json`` beside the cost.
     """
+    import pandas as pd  # slow to import, and no worker process needs it
+
     rows, curves, by_class, steps, gflop = [], [], [], 0, 0.0
     for cell, task in zip(cells, tasks, strict=True):
         folder = task.done

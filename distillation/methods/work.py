@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -27,6 +26,9 @@ from distillation.runtime.errors import Diverged, require_finite
 from distillation.runtime.work import Task
 from distillation.teachers.pool import Pool
 from distillation.training.resume import complete
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RECORD = "record.json"  # curve and cost of a finished shard, in the task's result
 _POINTS = 500  # house: rows of a curve, up to twice as many, since the distance is rounded down; a screen shows no more
@@ -213,7 +215,9 @@ def merged(shards: Sequence[DistilledSet]) -> DistilledSet:
     return replace(first, images=images, labels=labels[order], targets=targets, info=info)
 
 
-def _mean(curves: Sequence[list[dict]]) -> pd.DataFrame:
+def _mean(curves: Sequence[list[dict]]) -> "pd.DataFrame":
     """Returns the mean of the shards' curves, update by update; with columns alone if no shard has a row."""
+    import pandas as pd  # slow to import, and no worker process needs it
+
     tables = [pd.DataFrame(curve, columns=pd.Index(curve[0] if curve else ["iteration", "loss"])) for curve in curves]
     return pd.DataFrame(pd.concat(tables).groupby("iteration", as_index=False).mean())

@@ -9,7 +9,6 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from distillation.networks import alexnet, convnet, mobilenet, resnet, small, vgg
 from distillation.networks.names import canonical, check, embeds
@@ -160,6 +159,8 @@ def flops(name: str, channels: int, size: int, classes: int) -> int:
     Raises:
         BadInput: as ``names.check``.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # slow to import: it loads Triton
+
     network = outline(name, channels, size, classes).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(torch.empty(1, channels, size, size, device="meta"))

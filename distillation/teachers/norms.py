@@ -2,14 +2,17 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-import pandas as pd
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = ["network", "index", "checkpoint", "layer", "channel", "mean", "variance"]
 
 
-def statistics(weights: Mapping[str, Tensor]) -> pd.DataFrame:
+def statistics(weights: Mapping[str, Tensor]) -> "pd.DataFrame":
     """Tabulates the running mean and variance of every channel of every batch norm.
 
     Args:
@@ -21,6 +24,8 @@ def statistics(weights: Mapping[str, Tensor]) -> pd.DataFrame:
         counts the batch norms of a network from 1 in the order of their names, ``channel`` from 0; ``checkpoint`` is
         the entry of ``pool.keep``.
     """
+    import pandas as pd  # slow to import, and no worker process needs it
+
     suffix, parts = ".running_mean", []
     for (network, index, checkpoint), names in _grouped(name for name in weights if name.endswith(suffix)).items():
         for layer, name in enumerate(sorted(names, key=_natural), 1):

@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from distillation.augment.adapt import adapt
 from distillation.data import valid
@@ -268,6 +267,8 @@ class Pool:
         They are those of torch's FlopCounterMode: a multiplication and an addition are two operations, and what is
         neither convolution, matrix product nor attention counts nothing. Methods sum them up as their cost.
         """
+        from torch.utils.flop_counter import FlopCounterMode  # slow to import: it loads Triton
+
         network = self.first(word)
         image = torch.zeros(1, self.shape[0], self.shape[1], self.shape[1], device=self.device)
         with FlopCounterMode(display=False) as counter, torch.no_grad():

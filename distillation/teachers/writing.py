@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
 from torch import Tensor
 
 from distillation.data.real import RealSet
@@ -38,6 +37,8 @@ def write(out: Path, pool: str, settings: PoolSettings, data: RealSet, tasks: Se
         tasks: one finished Task for each teacher, in the order of the pool; all have inputs of the same shape and
             space, and the same classes.
     """
+    import pandas as pd  # slow to import, and no worker process needs it
+
     weights: dict[str, Tensor] = {}
     records, shared = [], {}
     for task in tasks:

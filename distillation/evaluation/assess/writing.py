@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from distillation.data.distilled import DistilledSet
 from distillation.evaluation.assess.models import RECORD, Model
 from distillation.evaluation.assess.pixels import statistics
@@ -35,6 +33,8 @@ def write(
         judges: the models.
         tasks: their finished tasks, in the same order.
     """
+    import pandas as pd  # slow to import, and no worker process needs it
+
     rows = [
         {"set": name, "assessment": key, "model": "", "value": value}
         for name, images in sets.items()
