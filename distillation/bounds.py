@@ -27,3 +27,4 @@ Width = Annotated[int, Field(ge=1, le=WIDEST)]  # outputs of a layer
 Copies = Annotated[int, Field(ge=1, le=COPIES)]  # networks or sets of one kind
 Depth = Annotated[int, Field(ge=1, le=DEEPEST)]  # layers, views, parts
 Roll = Annotated[int, Field(ge=-LARGEST, le=LARGEST)]  # pixels by which images are shifted, to either side
+Processes = Annotated[int, Field(ge=1, le=PROCESSORS)]  # and threads of one

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 
-from distillation.bounds import MOST_TOGETHER, PROCESSORS, WEEK, Count
+from distillation.bounds import MOST_TOGETHER, WEEK, Count, Processes
 from distillation.runtime.errors import BadInput
 
 if TYPE_CHECKING:
@@ -292,7 +292,7 @@ class Compute(Section):
         device: ``auto`` (a GPU if there is one, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
         locks: absolute path of the folder with the lock files of GPUs (``device.lease_device``), or ``auto``: a folder
             in the system's temporary one.
-        workers: the most processes that a stage computes in, at least 1.
+        workers: the most processes that a stage computes in, at least 1, or ``auto`` (``tasks.most``).
         threads: CPU threads of each process, at least 1.
         group: how many small networks of one name are trained at once (``training.group.group_size``): a number, 1: one
             after the other, or ``auto``.
@@ -302,8 +302,8 @@ class Compute(Section):
 
     device: str
     locks: str
-    workers: int = Field(ge=1, le=PROCESSORS)
-    threads: int = Field(ge=1, le=PROCESSORS)
+    workers: Literal["auto"] | Processes
+    threads: Processes
     group: Annotated[int, Field(ge=1, le=MOST_TOGETHER)] | Literal["auto"]
     checkpoint: float = Field(ge=0, le=WEEK)
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -125,7 +126,7 @@ def test_every_number_of_every_schema_has_bounds():
 
 @pytest.mark.parametrize("path", ["method.ipc", "method.chunk", "compute.threads", "compute.workers", "evaluate.seeds"])
 def test_a_number_beyond_its_bound_is_refused(path):
-    assert refused({path: MOST + 1}).startswith(f"{path} is 1000000001, but should be less than or equal to ")
+    assert re.match(f"{path} is 1000000001, but should be .*less than or equal to ", refused({path: MOST + 1}))
     assert refused({path: 1e30}).startswith(f"{path} is 1e+30, but ")
 
 

@@ -201,6 +201,31 @@ def test_a_module_that_is_not_there_is_refused():
         closure("distillation.methods.nothing")
 
 
+# Slow to import, and used by few stages, or at the end of their work: each import stands in the function that needs it.
+HEAVY = ("jinja2", "kornia", "lightly", "matplotlib", "pandas", "scipy", "sklearn", "torchvision", "triton")
+
+
+@pytest.mark.parametrize(
+    ("scripts", "heavy"),
+    [
+        (["code"], (*HEAVY, "torch")),  # reads code and computes nothing
+        (["report"], tuple(sorted(set(HEAVY) - {"jinja2", "matplotlib", "pandas"}))),  # draws and tabulates
+        (sorted({path.stem for path in ROOT.glob("stages/[a-z]*.py")} - {"code", "report"}), HEAVY),
+    ],
+    ids=lambda value: "" if len(value) > 1 else value[0],
+)
+def test_a_stage_starts_without_what_it_may_not_need(scripts, heavy):
+    script = (
+        "import importlib, sys\n"
+        f"for name in {scripts!r}:\n"
+        "    importlib.import_module(f'stages.{name}')\n"
+        f"    if found := [module for module in {heavy!r} if module in sys.modules]:\n"
+        "        sys.exit(f'{name} loads {found}')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_every_stage_depends_on_its_own_code_and_no_other_file_of_code():
     for name, body in WORKFLOW.items():
         body = body.get("do", body)

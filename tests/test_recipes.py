@@ -191,7 +191,7 @@ def _elsewhere(tmp_path, monkeypatch):
 
 
 def test_use_writes_the_row_and_keeps_comments_and_what_no_recipe_names():
-    before = (ROOT / "params.yaml").read_text().replace("workers: 1 ", "workers: 7 ")
+    before = (ROOT / "params.yaml").read_text().replace("workers: auto ", "workers: 7 ")
     Path("params.yaml").write_text(before)
     recipes.use("clom/dc-clom-cifar10-10", "published", 3)
     after = Path("params.yaml").read_text()

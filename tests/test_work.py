@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distillation.params import Compute, Section, validate
-from distillation.runtime import cost, device, stage, tensors
+from distillation.runtime import cost, device, stage, tasks, tensors
 from distillation.runtime.errors import BadInput
 from distillation.runtime.files import atomic_output
 from distillation.runtime.keys import described, inputs_of, key_of
@@ -749,6 +749,22 @@ def test_the_answer_does_not_depend_on_the_number_of_workers():
     alone = list(map_tasks(_sum_of_draws, range(5), 1, 1))
     assert list(map_tasks(_sum_of_draws, range(5), 3, 1)) == alone
     assert len(set(alone)) == 5
+
+
+@pytest.mark.parametrize(
+    ("workers", "kind", "threads", "most"),
+    [
+        ("auto", "cpu", 1, 8),
+        ("auto", "cpu", 3, 2),
+        ("auto", "cpu", 16, 1),
+        ("auto", "cuda", 1, 1),
+        (5, "cpu", 8, 5),
+        (3, "cuda", 1, 3),
+    ],
+)
+def test_auto_workers_fill_the_processors_and_a_card_has_one(workers, kind, threads, most, monkeypatch):
+    monkeypatch.setattr(tasks, "_processors", lambda: 8)
+    assert tasks.most(workers, kind, threads) == most
 
 
 def test_workers_die_with_their_parent(tmp_path):

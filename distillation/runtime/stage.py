@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 from distillation.runtime import cost, device, tasks
 from distillation.runtime.errors import Diverged
@@ -44,7 +44,7 @@ class Compute(Protocol):
 
     device: str
     locks: str
-    workers: int
+    workers: int | Literal["auto"]
     threads: int
     checkpoint: float
 
@@ -198,7 +198,8 @@ def calls_of(work: Work, pairs: Sequence[tuple[object, Task]], together: Togethe
 def _run(calls: list[Call], compute: Compute) -> None:
     """Computes calls on one leased device, in worker processes if there are several of both."""
     with device.lease_device(compute.device, compute.locks) as target:
-        for _ in tasks.map_tasks(_compute, [call.on(str(target)) for call in calls], compute.workers, compute.threads):
+        workers = tasks.most(compute.workers, target.type, compute.threads)
+        for _ in tasks.map_tasks(_compute, [call.on(str(target)) for call in calls], workers, compute.threads):
             pass
 
 

@@ -7,9 +7,29 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from typing import Literal
 
 from distillation.runtime import device, parent
 from distillation.runtime.errors import BadInput
+
+
+def most(workers: int | Literal["auto"], kind: str, threads: int) -> int:
+    """Returns how many processes may compute side by side.
+
+    Args:
+        workers: the setting ``compute.workers``. ``auto``: on the CPU as many as keep every processor of this process
+            busy with ``threads`` each, and one on a GPU, as a stage leases one card.
+        kind: of the device: ``cpu``, ``cuda``.
+        threads: CPU threads of each process.
+    """
+    if workers != "auto":
+        return workers
+    return max(1, _processors() // threads) if kind == "cpu" else 1
+
+
+def _processors() -> int:
+    """Counts the processors that this process may run on, where the system tells, else all of the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def map_tasks(run: Callable, items: Sequence, workers: int, threads: int) -> Iterator:

@@ -33,7 +33,8 @@ SMALL = {
     "evaluate.common.lr": 0.1,
     "evaluate.whole.epochs": 3,
     "evaluate.whole.lr": 0.1,
-    "compute.threads": 1,  # tests share the machine with each other
+    "compute.threads": 1,
+    "compute.workers": 1,  # tests share the machine with each other
 }
 
 
