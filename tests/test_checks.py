@@ -3,6 +3,8 @@
 import math
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,22 @@ def refused(changes):
 def test_a_random_file_is_accepted_or_refused_in_one_sentence(seed):
     status, said = checked(mutated(seed))
     assert sound(status, said), said
+
+
+def test_more_images_to_begin_from_than_there_are_are_refused_before_teachers_are_trained():
+    words = {"method.name": "krr_st", "teacher.main.objective": "moco_v2", "evaluate.protocols": []}
+    sentence = refused({**words, "method.krr_st.images": 1443})
+    assert sentence == "method.krr_st.images asks for 1443 images, but the dataset has 1442."
+    checks.check_all(product_params({**words, "method.krr_st.images": 1442}))
+    checks.check_all(product_params({**words, "method.krr_st.images": 1443, "method.init": "noise"}))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["--finish", "--runs"])
+def test_what_check_accepts_runs_to_its_end(kind):
+    command = [sys.executable, "-m", "studies.fuzz_check", "--files", "0", kind, "4"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "4 accepted files ended in {0: 4}" in done.stdout, done.stdout + done.stderr
 
 
 def product(found, to):

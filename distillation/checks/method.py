@@ -30,6 +30,8 @@ def check(params: Params, shape: Shape, pools: Pools) -> None:
     native = facts(params.value("dataset.name"))
     method.check(shard_common, settings, native.classes if native else None)
     _enough(common, params.value("dataset.name"))
+    if total := CATALOGUE[params.value("dataset.name")].images:
+        method.check_images(common, settings, total)
     check_guided(method, common)
     for path, pool in {"method.teacher": common.teacher, "method.guidance.teacher": common.guidance.teacher}.items():
         check_pool(path, pool, pools)

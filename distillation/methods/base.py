@@ -481,6 +481,17 @@ class Method(Generic[MethodSettings]):
         """
 
     @classmethod
+    def check_images(cls, common: Common, settings: MethodSettings, total: int) -> None:
+        """Checks the settings against the number of training images, beside ``ipc`` of each class, which is checked elsewhere.
+
+        The stage check calls it for a dataset whose number is known before its files are read, and the method when it
+        is built.
+
+        Raises:
+            BadInput: the method needs more than the ``total`` that there are. By default nothing is checked.
+        """
+
+    @classmethod
     def check_teachers(cls, common: Common, settings: MethodSettings, pool: "PoolSettings") -> None:
         """Checks the settings of the pool of ``method.teacher`` before its teachers are trained.
 

@@ -118,6 +118,12 @@ class KRRST(NetworkPoolMethod[Settings]):
         """Returns True: the target model is a teacher."""
         return True
 
+    @classmethod
+    def check_images(cls, common: Common, settings: Settings, total: int) -> None:
+        """Raises BadInput if ``images`` is more than there are real ones to begin from; noise has no such bound."""
+        if common.init == "real" and (settings.images or 0) > total:
+            raise BadInput(f"method.krr_st.images asks for {settings.images} images, but the dataset has {total}.")
+
     def __init__(self, problem: Problem, settings: Settings) -> None:
         super().__init__(problem, settings, settings.batch_real)
         self.target_model = problem.compiled(problem.embedder.embed)
@@ -145,12 +151,11 @@ class KRRST(NetworkPoolMethod[Settings]):
             BadInput: more real images are to be drawn than there are.
         """
         problem, data, total = self.problem, self.problem.data, len(self.problem.data.train)
+        self.check_images(problem.settings, self.settings, total)
         count = self.settings.images or problem.settings.ipc * problem.classes
         if problem.settings.init == "noise":
             noise = torch.randn((count, *data.train.images.shape[1:]), generator=problem.draws("init"))
             return data.space.decode(to_device(noise, problem.device)), None
-        if count > total:
-            raise BadInput(f"method.krr_st.images asks for {count} images, but the dataset has {total}.")
         return self._raw(torch.randperm(total, generator=problem.draws("init"))[:count]), None
 
     @property
