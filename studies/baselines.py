@@ -58,7 +58,8 @@ def row_of(
     seed: int,
 ) -> list[Any]:
     """One row of the CSV, with the values of ``COLUMNS``."""
-    pool, changed = pools.get(name, pools["others"]), {}
+    pool = pools.get(name, pools["others"])
+    changed: dict[str, Any] = {"alpha": 0.0}  # methods are compared without guidance
     if name == "mtt":
         changed["teacher"] = args.experts
     if name == "frepo" and args.frepo_network:

@@ -17,7 +17,7 @@ SELECTING = {"gaussian", "herding", "imported", "kcenter", "kmeans", "random"}
 def test_every_method_estimates_its_cost(name):
     """A new method that does not fails here, and in `recipes show`, instead of passing for one that costs nothing."""
     module, given = methods.load(name), params.load(ROOT / "params.yaml")
-    common = given.fields("method", Common).model_copy(update={"name": name, "ipc": 10})
+    common = given.fields("method", Common).model_copy(update={"name": name, "ipc": 10, "alpha": 0.0})
     outline = Outline(shape=(1, 8, 10), count=1442, flip=False, teacher="ConvNetW8BN")
     cost = module.METHOD.estimate(common, given.section(f"method.{name}", module.Settings), outline)
     assert cost == Cost() if name in SELECTING else cost.flops > 0

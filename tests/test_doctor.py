@@ -55,7 +55,7 @@ def test_a_sound_machine_and_repository(here, capsys):
 def test_a_stale_stage_has_its_reason_and_its_cost(here, capsys):
     lock = doctor.outs(Path("dvc.lock"))
     files.save_json(Path("reports/cost.json"), {lock["s"][0]: {"stage": "s", "seconds": 150.0}})
-    Path("params.yaml").write_text(PARAMS.replace("alpha: 0.0 ", "alpha: 10.0 "))
+    Path("params.yaml").write_text(PARAMS.replace("alpha: 100.0 ", "alpha: 10.0 "))
     assert guarded(doctor.run) == 0
     out, _ = said(capsys)
     assert "s: method.alpha modified; 2 min last time" in out

@@ -22,6 +22,7 @@ SMALL = {
     "teacher.main.supervised.lr": 0.1,
     "objectives.supervised.epochs": 6,  # of the pools that tests add
     "method.network": NETWORK,
+    "method.alpha": 0.0,
     "method.dm.iterations": 20,
     "method.dm.batch_real": 8,
     "evaluate.networks": [NETWORK],

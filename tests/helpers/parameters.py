@@ -7,9 +7,9 @@ from tests.helpers.clones import ROOT
 
 
 def product_params(changes: dict[str, Any] | None = None) -> params.Params:
-    """The parameters of the product; ``changes`` maps dotted paths to their values."""
+    """The parameters of the product, without the guidance that suits its method alone; ``changes``: values by dotted path."""
     found = params.load(ROOT / "params.yaml")
-    for path, value in (changes or {}).items():
+    for path, value in {"method.alpha": 0.0, **(changes or {})}.items():
         *above, last = path.split(".")
         at = found.values
         for key in above:
