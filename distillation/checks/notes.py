@@ -17,7 +17,6 @@ SIZED_FOR_DIGITS = {
     "method.dm.iterations": (300, 20000),
     "method.dm.batch_real": (64, 256),
     "evaluate.networks": (["ConvNetD2W64NN"], ["ConvNet"]),
-    "evaluate.seeds": (3, 5),
     "evaluate.whole.epochs": (30, 200),
     "evaluate.whole.batch": (64, 256),
     "evaluate.whole.lr": (0.05, 0.01),
