@@ -15,16 +15,16 @@ import argparse
 import copy
 import statistics
 import tempfile
-import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 
 from benchmarks import common
-from benchmarks.common import CLASSES, PlainClassifier
-from benchmarks.measure import growth
+from benchmarks.common import CLASSES, Hot, PlainClassifier
+from benchmarks.measure import growth, seconds_of
 from distillation.augment.siamese import augment_batch
 from distillation.augment.strategy import resolve
 from distillation.methods.apm import APM, Settings
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from distillation.teachers.pool import Pool
 
 SNAPSHOTS, UPDATES, PUBLISHED_EPOCHS = 5, 3, 250  # as in APM's experiments
+SIZES = {"quick": {"width": 32, "ipc": 10}, "tiny": {"width": 4, "ipc": 1}}
 
 
 def product(
@@ -44,7 +45,7 @@ def product(
     data: "RealSet",
     pool: "Pool",
     device: torch.device,
-    network: str = "ConvNet",
+    network: str | None = None,
     **changed: Any,
 ) -> "tuple[Step, Step]":
     """The product as two functions: one trains a student, the other makes an update."""
@@ -53,7 +54,12 @@ def product(
         "batch_syn": None, "update_syn": None, "refresh": 10**6, "epochs": args.epochs, "snapshots": SNAPSHOTS,
         "batch_net": 256, "lr_net": 0.02, "momentum_net": 0.9, "weight_decay": 0.0005, "decay_net": 0.1, "shards": 1,
     }  # fmt: skip
-    problem = Problem(data, common.settings(args, "apm", ipc=args.ipc, network=network, init="noise"), device, pool)
+    problem = Problem(
+        data,
+        common.settings(args, "apm", ipc=args.ipc, network=network or common.network(args), init="noise"),
+        device,
+        pool,
+    )
     method = APM(problem, Settings(**{**settings, **changed}))
     unit = common.unit_of(method)
 
@@ -76,14 +82,14 @@ def straightforward(args: argparse.Namespace, data: "RealSet", device: torch.dev
     images.requires_grad_()
     labels = torch.arange(len(data.classes), device=device).repeat_interleave(args.ipc)
     optimizer = torch.optim.SGD([images], 1.0, 0.5)
-    teacher, snapshots = PlainClassifier().to(device), []
+    teacher, snapshots = PlainClassifier(args.width).to(device), []
     strategy, draws = resolve("auto", True), generator(0, "straightforward")
 
     def refresh() -> None:
         snapshots.clear()
         with torch.no_grad():
             targets = teacher(images)
-        student = PlainClassifier().to(device)
+        student = PlainClassifier(args.width).to(device)
         learner = torch.optim.SGD(student.parameters(), 0.02, 0.9, weight_decay=0.0005)
         for epoch in range(args.epochs):
             for index in torch.randperm(len(images), generator=draws).split(256):
@@ -103,15 +109,6 @@ def straightforward(args: argparse.Namespace, data: "RealSet", device: torch.dev
         optimizer.step()
 
     return refresh, update
-
-
-def seconds_of(call: "Step", device: torch.device) -> float:
-    """Seconds that a call takes, on a GPU until its kernels have finished."""
-    before = time.perf_counter()
-    call()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - before
 
 
 def measure(
@@ -135,7 +132,7 @@ def race(args: argparse.Namespace, device: torch.device) -> None:
     with tempfile.TemporaryDirectory() as folder:
         contestants = {
             "straightforward fp32 eager": straightforward(args, data, device),
-            common.label(args): product(args, data, common.pool_in(folder, data, device), device),
+            common.label(args): product(args, data, common.pool_in(folder, data, device, common.network(args)), device),
         }
         measured = measure(contestants, args.steps, device)
     print(f"IPC {args.ipc}, {args.epochs} student epochs, {SNAPSHOTS} snapshots, {UPDATES} updates:")
@@ -159,7 +156,9 @@ def linear(args: argparse.Namespace, device: torch.device) -> None:
         args.ipc = ipc
         data = common.noise(CLASSES * ipc).to(device)
         with tempfile.TemporaryDirectory() as folder:
-            contestants = {"ours": product(args, data, common.pool_in(folder, data, device), device)}
+            contestants = {
+                "ours": product(args, data, common.pool_in(folder, data, device, common.network(args)), device)
+            }
             refresh, update, *memory = measure(contestants, args.steps, device)["ours"]
         print(f"{ipc:4d} {refresh:11.2f} {update:10.2f} {memory[0] / 2**20:11,.0f} {memory[1] / 2**20:8,.0f}")
 
@@ -183,6 +182,35 @@ def segments(args: argparse.Namespace, device: torch.device) -> None:
             print(f"{update_syn:10d} {seconds_of(update, device):10.2f} {memory / 2**20:12,.0f}", flush=True)
 
 
+def arguments() -> argparse.ArgumentParser:
+    """The parser of this benchmark."""
+    parser = common.parser(__doc__, steps=3)
+    parser.add_argument("--ipc", type=int, default=50)
+    parser.add_argument("--epochs", type=int, default=SNAPSHOTS)
+    parser.add_argument("--linear", type=int, nargs="+", metavar="IPC")
+    parser.add_argument("--segments", type=int, nargs="+", metavar="UPDATE_SYN")
+    return parser
+
+
+def steps(args: argparse.Namespace, device: torch.device, folder: Path) -> dict[str, Hot]:
+    """A student's ``--epochs`` epochs and an image step with its snapshots, by the contract of ``common.Hot``."""
+    data = common.noise(CLASSES * args.ipc).to(device)
+    pool = common.pool_in(folder, data, device, common.network(args))
+    refresh, update = straightforward(args, data, device)
+    refresh()
+    return {
+        "apm image step": Hot(plain=update, ours=lambda own: _refreshed(own, data, pool, device)),
+        "apm student": Hot(plain=refresh, ours=lambda own: product(own, data, pool, device)[0]),
+    }
+
+
+def _refreshed(args: argparse.Namespace, data: "RealSet", pool: "Pool", device: torch.device) -> "Step":
+    """The image step, after a student has left its snapshots."""
+    refresh, update = product(args, data, pool, device)
+    refresh()
+    return update
+
+
 def main(args: argparse.Namespace) -> None:
     """Runs the benchmark that the arguments name."""
     device = common.device_of(args)
@@ -195,9 +223,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = common.parser(__doc__, steps=3)
-    parser.add_argument("--ipc", type=int, default=50)
-    parser.add_argument("--epochs", type=int, default=SNAPSHOTS)
-    parser.add_argument("--linear", type=int, nargs="+", metavar="IPC")
-    parser.add_argument("--segments", type=int, nargs="+", metavar="UPDATE_SYN")
-    main(parser.parse_args())
+    main(arguments().parse_args())

@@ -1,7 +1,9 @@
 """Shared parts of benchmarks: arguments, data, pools and settings, and the plain network of the yardsticks."""
 
 import argparse
+import copy
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +21,38 @@ from distillation.runtime.random import generator
 from distillation.teachers.pool import FILE, Pool
 
 if TYPE_CHECKING:
+    from benchmarks.measure import Step
     from distillation.methods.base import Method
     from distillation.methods.driver import Unit
 
 CLASSES, REAL, IPC = 10, 256, 10  # CIFAR-10; DC's real batch of a class; images of a class in the published tables
+WIDTH = 128  # channels of the published ConvNet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hot:
+    """The contestants of a hot step.
+
+    A benchmark has ``arguments()``, its parser, whose defaults are the published sizes; ``SIZES``, other sizes by scale;
+    and ``steps(args, device, folder)``, its hot steps by name. ``folder`` is empty, and for its files.
+
+    Attributes:
+        plain: the straightforward loop, fp32 and eager.
+        ours: function of arguments, of which ``precision`` and ``compile`` may differ from those of ``steps``, that
+            returns the product.
+        network: whether precision and compiling concern the step; False: it runs no network through autocast.
+    """
+
+    plain: "Step"
+    ours: "Callable[[argparse.Namespace], Step]"
+    network: bool = True
+
+
+def changed(args: argparse.Namespace, **values: Any) -> argparse.Namespace:
+    """A copy of arguments with other values."""
+    copied = copy.copy(args)
+    vars(copied).update(values)
+    return copied
 
 
 def parser(doc: str | None, chunk: int | None = 64, steps: int = 5) -> argparse.ArgumentParser:
@@ -33,6 +63,7 @@ def parser(doc: str | None, chunk: int | None = 64, steps: int = 5) -> argparse.
     if chunk:
         arguments.add_argument("--chunk", type=int, default=chunk)
     arguments.add_argument("--steps", type=int, default=steps, help="steps that are timed")
+    arguments.add_argument("--width", type=int, default=WIDTH, help="channels of a ConvNet")
     arguments.add_argument("--threads", type=int, default=2)
     arguments.add_argument("--device", default="cpu")
     return arguments
@@ -50,6 +81,11 @@ def label(args: argparse.Namespace) -> str:
     return f"ours {args.precision}{' compiled' if args.compile else ' eager'}{chunk}"
 
 
+def network(args: argparse.Namespace) -> str:
+    """The word of the ConvNet of ``--width`` channels."""
+    return f"ConvNetW{args.width}"
+
+
 def settings(args: argparse.Namespace, name: str, guidance: Mapping[str, Any] | None = None, **changed: Any) -> Common:
     """The Common settings of the method ``name``.
 
@@ -60,7 +96,7 @@ def settings(args: argparse.Namespace, name: str, guidance: Mapping[str, Any] | 
         changed: values that differ from the other defaults.
     """
     values = {
-        "name": name, "ipc": IPC, "seed": 0, "network": "ConvNet", "init": "real", "augment": "auto", "alpha": 0.0,
+        "name": name, "ipc": IPC, "seed": 0, "network": network(args), "init": "real", "augment": "auto", "alpha": 0.0,
         "teacher": "main", "precision": args.precision, "compile": args.compile, "chunk": args.chunk,
     }  # fmt: skip
     defaults = {"teacher": "main", "epoch": "any", "distance": "ce", "batch": 1, "adapt": False, "scale": "absolute"}
@@ -122,26 +158,26 @@ def unit_of(method: "Method") -> "Callable[[], Unit]":
 
 
 class PlainConvNet(nn.Module):
-    """ConvNet-D3-W128 with instance norm, from torch's own modules: features (N, 2048)."""
+    """ConvNet-D3 with instance norm, from torch's own modules: features (N, 16 x width)."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = WIDTH) -> None:
         super().__init__()
         blocks = []
-        for channels in (3, 128, 128):
-            blocks += [nn.Conv2d(channels, 128, 3, padding=1), nn.GroupNorm(128, 128), nn.ReLU(), nn.AvgPool2d(2)]
+        for channels in (3, width, width):
+            blocks += [nn.Conv2d(channels, width, 3, padding=1), nn.GroupNorm(width, width), nn.ReLU(), nn.AvgPool2d(2)]
         self.features = nn.Sequential(*blocks)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Features (N, 2048) of images (N, 3, 32, 32)."""
+        """Features (N, 16 x width) of images (N, 3, 32, 32)."""
         return self.features(images).flatten(1)
 
 
 class PlainClassifier(PlainConvNet):
     """The same with its classifier: logits (N, 10)."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.classifier = nn.Linear(2048, CLASSES)
+    def __init__(self, width: int = WIDTH) -> None:
+        super().__init__(width)
+        self.classifier = nn.Linear(16 * width, CLASSES)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (N, 10) of images (N, 3, 32, 32)."""

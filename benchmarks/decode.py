@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch.utils.data import DataLoader, Subset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
+from torchvision.transforms.functional import to_pil_image
 
+from benchmarks.common import Hot
 from benchmarks.measure import race
 from distillation.data.faults import Findings
 from distillation.datasets import indexing
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 
     from benchmarks.measure import Step
     from distillation.data.indexed import IndexedImages
+
+SIZES = {"quick": {"images": 64}, "tiny": {"images": 4, "size": 16, "batch": 2}}
 
 
 def product(images: "IndexedImages", order: "Tensor", batch: int) -> "Step":
@@ -74,8 +79,37 @@ def enlarged(root: Path, longer: int) -> None:
         larger.save(path, quality=90)
 
 
+def arguments() -> argparse.ArgumentParser:
+    """The parser of this benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("archive", nargs="?")
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--longer", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=3)
+    return parser
+
+
+def steps(args: argparse.Namespace, device: torch.device, folder: Path) -> dict[str, Hot]:
+    """Decoding of photographs of 4:3 in a random order, by the contract of ``common.Hot``; they are made in ``folder``."""
+    longer, draws = args.longer or 2 * args.size, generator(0, "photographs")
+    for split in ("train", "test"):
+        (folder / split / "class").mkdir(parents=True)
+        for index in range(args.images):
+            smooth = torch.rand(1, 3, 12, 16, generator=draws)
+            pixels = F.interpolate(smooth, (longer * 3 // 4, longer), mode="bicubic").clamp(0, 1).squeeze(0)
+            to_pil_image(pixels).save(folder / split / "class" / f"{index}.jpg", quality=90)
+    train = indexing.read(folder, args.size, "rgb", folder / "index", Findings()).splits[0]
+    order = torch.randperm(args.images, generator=generator(0, "order"))
+    plain = image_folder(folder / "train", order, args.size, args.batch, 0)
+    return {"decode": Hot(plain=plain, ours=lambda _: product(train.images, order, args.batch), network=False)}
+
+
 def main(args: argparse.Namespace) -> None:
     """Prints the images a second of each contestant."""
+    if not args.archive:
+        raise SystemExit("benchmarks.decode: name an archive of an imagefolder.")
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         train = indexing.read(Path(args.archive), args.size, "rgb", Path(folder), Findings()).splits[0]
@@ -103,11 +137,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("archive")
-    parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--images", type=int, default=256)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--longer", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=3)
-    main(parser.parse_args())
+    main(arguments().parse_args())

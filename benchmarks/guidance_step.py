@@ -9,13 +9,14 @@ cached features, and the growth of memory during one. The machines are noisy: on
 
 import argparse
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 
 from benchmarks import common
-from benchmarks.common import CLASSES, IPC
+from benchmarks.common import CLASSES, IPC, Hot
 from benchmarks.measure import table
 from distillation.methods import guidance
 from distillation.methods.base import Method, Problem
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from benchmarks.measure import Step
     from distillation.data.real import RealSet
     from distillation.teachers.pool import Pool
+SIZES = {"quick": {"width": 32, "images": 2000, "batch": 512}, "tiny": {"width": 4, "images": 20, "batch": 8, "ipc": 1}}
 
 
 def product(
@@ -65,12 +67,32 @@ def straightforward(data: "RealSet", pool: "Pool", args: argparse.Namespace) -> 
     return step
 
 
+def arguments() -> argparse.ArgumentParser:
+    """The parser of this benchmark."""
+    parser = common.parser(__doc__, chunk=256, steps=3)
+    parser.add_argument("--images", type=int, default=5000, help="number of training images; CIFAR-10 has 50000")
+    parser.add_argument(
+        "--batch", type=int, default=8196, help="of the real images (default: 8196, as in CLoM's README, sic)"
+    )
+    parser.add_argument("--ipc", type=int, default=IPC)
+    return parser
+
+
+def steps(args: argparse.Namespace, device: torch.device, folder: Path) -> dict[str, Hot]:
+    """Guidance by the cosine distance with fresh features, by the contract of ``common.Hot``."""
+    data = common.noise(args.images).to(device)
+    pool = common.pool_in(folder, data, device, common.network(args))
+    pool.network(pool.members[0])
+    plain = straightforward(data, pool, args)
+    return {"guidance": Hot(plain=plain, ours=lambda own: product(data, pool, device, own, "cos", cache=0))}
+
+
 def main(args: argparse.Namespace) -> None:
     """Prints each distance of the product beside the straightforward loop."""
     device = common.device_of(args)
     data = common.noise(args.images).to(device)
     with tempfile.TemporaryDirectory() as folder:
-        pool = common.pool_in(folder, data, device)
+        pool = common.pool_in(folder, data, device, common.network(args))
         pool.network(pool.members[0])
     contestants = {
         "straightforward cos": straightforward(data, pool, args),
@@ -83,10 +105,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = common.parser(__doc__, chunk=256, steps=3)
-    parser.add_argument("--images", type=int, default=5000, help="number of training images; CIFAR-10 has 50000")
-    parser.add_argument(
-        "--batch", type=int, default=8196, help="of the real images (default: 8196, as in CLoM's README, sic)"
-    )
-    parser.add_argument("--ipc", type=int, default=IPC)
-    main(parser.parse_args())
+    main(arguments().parse_args())

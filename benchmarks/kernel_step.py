@@ -2,7 +2,7 @@
 
     python -m benchmarks.kernel_step --method frepo --ipc 10 --precision bf16 --compile --chunk 64 --steps 3
 
-The yardsticks are the published shapes of the loops, eager. FRePo: all 1,024 real images through the network at once,
+The yardsticks are the published shapes of the loops, eager. FRePo: all 1,000 real images through the network at once,
 the kernels and the solve in float32, then a step of the network. KIP: the kernels in float64 by autograd through the
 whole formula, their diagonal too, and a general solve. Each line gives the median over the updates and the growth of
 memory during one. The machines are noisy: only figures of one run compare.
@@ -10,6 +10,7 @@ memory during one. The machines are noisy: only figures of one run compare.
 
 import argparse
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks import common
-from benchmarks.common import CLASSES, IPC
+from benchmarks.common import CLASSES, IPC, Hot
 from benchmarks.measure import table
 from distillation import methods
 from distillation.methods.base import Problem
@@ -29,22 +30,24 @@ if TYPE_CHECKING:
     from benchmarks.measure import Step
     from distillation.data.real import RealSet
 
-REAL, WIDTHS = 1024, (128, 256, 512)  # FRePo's real batch and network
+REAL, WIDTHS = 1000, (128, 256, 512)  # FRePo's network; its real batch, 1,024, as twice KIP's 500 a class
 SETTINGS = {
     "frepo": {
-        "iterations": 10**6, "optimizer": "lamb", "lr": 0.0003, "batch_real": REAL, "ridge": 1e-6, "mirror": False,
+        "iterations": 10**6, "optimizer": "lamb", "lr": 0.0003, "ridge": 1e-6, "mirror": False,
         "pool": 10, "pool_steps": 10**6, "pool_lr": 0.0003, "batch_syn": 500,
     },
-    "kip": {"iterations": 10**6, "lr": 0.04, "batch_real": 500, "depth": 1, "ridge": 1e-6, "labels": "fixed"},
+    "kip": {"iterations": 10**6, "lr": 0.04, "depth": 1, "ridge": 1e-6, "labels": "fixed"},
 }  # fmt: skip
+SIZES = {"quick": {"real": 64}, "tiny": {"real": 4, "ipc": 1}}
 
 
 def product(args: argparse.Namespace, data: "RealSet", device: torch.device) -> "Step":
     """A function that does one update of the product."""
     module = methods.load(args.method)
+    real = args.real // (2 if args.method == "kip" else 1)
     settings = common.settings(args, args.method, ipc=args.ipc, network="ConvNetW128-256-512BN")
     return common.unit_of(
-        module.METHOD(Problem(data, settings, device, None), module.Settings(**SETTINGS[args.method]))
+        module.METHOD(Problem(data, settings, device, None), module.Settings(**SETTINGS[args.method], batch_real=real))
     )
 
 
@@ -69,7 +72,7 @@ def frepo(args: argparse.Namespace, data: "RealSet", device: torch.device) -> "S
 
     def update() -> None:
         network.eval()
-        index = torch.randperm(len(data.train), generator=draws)[:REAL].to(device)
+        index = torch.randperm(len(data.train), generator=draws)[: args.real].to(device)
         with torch.no_grad():
             real = body(data.encode(data.train.images[index]))
         real_targets = F.one_hot(data.train.labels[index], CLASSES).float() - 1 / CLASSES
@@ -107,7 +110,9 @@ def kip(args: argparse.Namespace, data: "RealSet", device: torch.device) -> "Ste
     targets = targets.double()
 
     def update() -> None:
-        index = torch.cat([m[torch.randperm(len(m), generator=draws)[:500]] for m in data.members]).to(device)
+        index = torch.cat([m[torch.randperm(len(m), generator=draws)[: args.real // 2]] for m in data.members]).to(
+            device
+        )
         real = data.encode(data.train.images[index]).double()
         real_targets = F.one_hot(data.train.labels[index], CLASSES).double() - 1 / CLASSES
         doubles = images.double()
@@ -121,6 +126,31 @@ def kip(args: argparse.Namespace, data: "RealSet", device: torch.device) -> "Ste
     return update
 
 
+def arguments() -> argparse.ArgumentParser:
+    """The parser of this benchmark."""
+    parser = common.parser(__doc__, steps=3)
+    parser.add_argument("--method", default="frepo", choices=["frepo", "kip"])
+    parser.add_argument("--ipc", type=int, default=IPC)
+    parser.add_argument(
+        "--real", type=int, default=REAL, help="real images of a step of FRePo; KIP takes half as many a class"
+    )
+    return parser
+
+
+def steps(args: argparse.Namespace, device: torch.device, folder: Path) -> dict[str, Hot]:
+    """An update of FRePo and one of KIP, by the contract of ``common.Hot``; they need no folder."""
+    data = common.noise(CLASSES * args.real // 2).to(device)
+    loops = {"frepo": frepo, "kip": kip}
+    return {
+        method: Hot(
+            plain=loop(args, data, device),
+            ours=lambda own, m=method: product(common.changed(own, method=m), data, device),
+            network=method == "frepo",
+        )
+        for method, loop in loops.items()
+    }
+
+
 def main(args: argparse.Namespace) -> None:
     """Prints the product beside the straightforward loop."""
     device = common.device_of(args)
@@ -132,7 +162,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = common.parser(__doc__, steps=3)
-    parser.add_argument("--method", default="frepo", choices=["frepo", "kip"])
-    parser.add_argument("--ipc", type=int, default=IPC)
-    main(parser.parse_args())
+    main(arguments().parse_args())

@@ -15,6 +15,7 @@ features, against the same in float64.
 import argparse
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,6 +24,7 @@ from torch import nn
 from torchvision.models import resnet18
 
 from benchmarks import common
+from benchmarks.common import Hot
 from benchmarks.measure import table
 from distillation.augment.standard import crop_flip
 from distillation.methods.base import Problem
@@ -43,9 +45,10 @@ SETTINGS = {
     "iterations": 160000, "lr": 0.0001, "crop_flip": True, "ridge": RIDGE, "pool": 2, "pool_steps": 1000,
     "pool_reset": "corrected", "pool_lr": 0.1, "pool_momentum": 0.9, "pool_decay": 0.001,
 }  # fmt: skip
+SIZES = {"quick": {"real": 48, "images": 40, "chunk": 64}, "tiny": {"real": 4, "images": 4}}
 
 
-def target_pool(folder: str, data: "RealSet", device: torch.device) -> "Pool":
+def target_pool(folder: str | Path, data: "RealSet", device: torch.device) -> "Pool":
     """A pool of one target model with random weights that has features only."""
     network = build(TARGET, 3, 32, FEATURES, generator(0, "target"))
     weights = {f"last/body.{name}": value for name, value in network.body.state_dict().items()}
@@ -148,6 +151,21 @@ def errors(args: argparse.Namespace, data: "RealSet", device: torch.device) -> N
         print(f"{name:44s} the gradient of features is off by {off[0]:.1e}, of targets by {off[1]:.1e}")
 
 
+def arguments() -> argparse.ArgumentParser:
+    """The parser of this benchmark."""
+    parser = common.parser(__doc__, chunk=256, steps=3)
+    parser.add_argument("--real", type=int, default=1024)
+    parser.add_argument("--images", type=int, default=1000)
+    return parser
+
+
+def steps(args: argparse.Namespace, device: torch.device, folder: Path) -> dict[str, Hot]:
+    """KRR-ST's outer and online step together, by the contract of ``common.Hot``."""
+    data = common.noise(2 * max(args.real, args.images), classes=1).to(device)
+    plain, pool = straightforward(args, data, device), target_pool(folder, data, device)
+    return {"krr_st outer step": Hot(plain=plain, ours=lambda own: product(own, data, pool, device))}
+
+
 def main(args: argparse.Namespace) -> None:
     """Prints the product beside the straightforward loop, and the errors of both."""
     device = common.device_of(args)
@@ -160,7 +178,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = common.parser(__doc__, chunk=256, steps=3)
-    parser.add_argument("--real", type=int, default=1024)
-    parser.add_argument("--images", type=int, default=1000)
-    main(parser.parse_args())
+    main(arguments().parse_args())

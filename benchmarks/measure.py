@@ -15,17 +15,27 @@ Step = Callable[[], object]  # what is timed: a call does all of a contestant's 
 
 def race(contestants: Mapping[str, Step], steps: int, device: torch.device) -> dict[str, float]:
     """Median seconds of each step by its name; contestants take turns after one call each to warm up."""
-    times = {name: [] for name in contestants}
+    return {name: statistics.median(seconds) for name, seconds in times(contestants, steps, device).items()}
+
+
+def times(contestants: Mapping[str, Step], steps: int, device: torch.device) -> dict[str, list[float]]:
+    """Seconds of every one of ``steps`` calls of each contestant; they take turns after one call each to warm up."""
+    seconds = {name: [] for name in contestants}
     for step in contestants.values():
         step()
     for _ in range(steps):
         for name, step in contestants.items():
-            before = time.perf_counter()
-            step()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            times[name].append(time.perf_counter() - before)
-    return {name: statistics.median(seconds) for name, seconds in times.items()}
+            seconds[name].append(seconds_of(step, device))
+    return seconds
+
+
+def seconds_of(step: Step, device: torch.device) -> float:
+    """Seconds that a call takes, on a GPU until its kernels have finished."""
+    before = time.perf_counter()
+    step()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - before
 
 
 def growth(step: Step, device: torch.device) -> int:

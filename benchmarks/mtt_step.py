@@ -15,6 +15,7 @@ real images at the learning rate of method.mtt.
 import argparse
 import statistics
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,7 +24,7 @@ from torch.func import functional_call
 from torch.nn.utils import parameters_to_vector
 
 from benchmarks import common
-from benchmarks.common import CLASSES, IPC, PlainClassifier
+from benchmarks.common import CLASSES, IPC, Hot, PlainClassifier
 from benchmarks.measure import growth, table
 from distillation import params
 from distillation.augment.siamese import augment_batch
@@ -39,14 +40,17 @@ if TYPE_CHECKING:
     from benchmarks.measure import Step
 
 LR_IMG, LR_NET = 100.0, 0.01  # as published for one image a class
+SIZES = {"quick": {"width": 32, "walk": 5}, "tiny": {"width": 4, "walk": 2, "ipc": 1}}
 
 
-def expert_pool(folder: str, data: RealSet, device: torch.device) -> Pool:
+def expert_pool(args: argparse.Namespace, folder: str | Path, data: RealSet, device: torch.device) -> Pool:
     """A pool of one expert with random weights at each of three epochs, so that no two of them are equal."""
-    networks = [build("ConvNet", *data.shape, generator(0, "expert", epoch)) for epoch in range(3)]
+    networks = [build(common.network(args), *data.shape, generator(0, "expert", epoch)) for epoch in range(3)]
     weights = {epoch_name(epoch): parameters_to_vector(network.parameters()) for epoch, network in enumerate(networks)}
     weights |= {f"last/{name}": value for name, value in networks[-1].state_dict().items()}
-    return common.pool_in(folder, data, device, weights=weights, objective="trajectory", settings={"epochs": 2})
+    return common.pool_in(
+        folder, data, device, common.network(args), weights, objective="trajectory", settings={"epochs": 2}
+    )
 
 
 def product(
@@ -67,9 +71,15 @@ def straightforward(args: argparse.Namespace, data: RealSet, device: torch.devic
     labels = torch.arange(CLASSES, device=device).repeat_interleave(args.ipc)
     rate = torch.tensor(LR_NET, device=device).requires_grad_()
     optimizer = torch.optim.SGD([{"params": [images], "lr": LR_IMG}, {"params": [rate], "lr": 0.0}], momentum=0.5)
-    network, strategy, draws = PlainClassifier().to(device), resolve("auto", True), generator(0, "straightforward")
+    network, strategy, draws = (
+        PlainClassifier(args.width).to(device),
+        resolve("auto", True),
+        generator(0, "straightforward"),
+    )
     shapes = {name: parameter.shape for name, parameter in network.named_parameters()}
-    start, target = (parameters_to_vector(PlainClassifier().to(device).parameters()).detach() for _ in range(2))
+    start, target = (
+        parameters_to_vector(PlainClassifier(args.width).to(device).parameters()).detach() for _ in range(2)
+    )
 
     def update() -> None:
         vector = start.clone().requires_grad_()
@@ -92,7 +102,7 @@ def race(args: argparse.Namespace, device: torch.device) -> None:
     """Prints each route of the product beside the straightforward loop."""
     data = common.noise().to(device)
     with tempfile.TemporaryDirectory() as folder:
-        pool = expert_pool(folder, data, device)
+        pool = expert_pool(args, folder, data, device)
         contestants = {"straightforward fp32 eager": straightforward(args, data, device)}
         for gradient in ROUTES:
             contestants[f"{gradient}, {common.label(args)}"] = product(args, data, pool, device, gradient, args.walk)
@@ -105,7 +115,7 @@ def memory(args: argparse.Namespace, device: torch.device) -> None:
     data = common.noise().to(device)
     print("steps " + "".join(f"{gradient:>14s}" for gradient in ROUTES) + "   MiB")
     with tempfile.TemporaryDirectory() as folder:
-        pool = expert_pool(folder, data, device)
+        pool = expert_pool(args, folder, data, device)
         for walk in args.memory:
             sizes = []
             for gradient in ROUTES:
@@ -136,6 +146,26 @@ def cosine(args: argparse.Namespace, device: torch.device) -> None:
         print(f"{walk:5d} {mean:8.3f} {min(cosines):8.3f} {max(cosines):8.3f} {fraction:8.2f}", flush=True)
 
 
+def arguments() -> argparse.ArgumentParser:
+    """The parser of this benchmark."""
+    parser = common.parser(__doc__, steps=3)
+    parser.add_argument("--walk", type=int, default=10, help="steps of the student")
+    parser.add_argument("--ipc", type=int, default=IPC)
+    parser.add_argument("--memory", type=int, nargs="+", metavar="WALK")
+    parser.add_argument("--cosine", type=int, nargs="+", metavar="WALK")
+    parser.add_argument("--pool", default="main")
+    parser.add_argument("--segments", type=int, default=10)
+    return parser
+
+
+def steps(args: argparse.Namespace, device: torch.device, folder: Path) -> dict[str, Hot]:
+    """MTT's update by the default route, by the contract of ``common.Hot``."""
+    data = common.noise(CLASSES * args.ipc).to(device)
+    pool = expert_pool(args, folder, data, device)
+    plain = straightforward(args, data, device)
+    return {"mtt update": Hot(plain=plain, ours=lambda own: product(own, data, pool, device, "adjoint", own.walk))}
+
+
 def main(args: argparse.Namespace) -> None:
     """Runs the benchmark that the arguments name."""
     device = common.device_of(args)
@@ -148,11 +178,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = common.parser(__doc__, steps=3)
-    parser.add_argument("--walk", type=int, default=10, help="steps of the student")
-    parser.add_argument("--ipc", type=int, default=IPC)
-    parser.add_argument("--memory", type=int, nargs="+", metavar="WALK")
-    parser.add_argument("--cosine", type=int, nargs="+", metavar="WALK")
-    parser.add_argument("--pool", default="main")
-    parser.add_argument("--segments", type=int, default=10)
-    main(parser.parse_args())
+    main(arguments().parse_args())

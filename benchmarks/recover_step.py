@@ -9,12 +9,14 @@ median over the steps and the growth of memory during one. The machines are nois
 import argparse
 import copy
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 
 from benchmarks import common
+from benchmarks.common import Hot
 from benchmarks.measure import table
 from distillation.methods.base import Problem
 from distillation.methods.families.recover import Recover, RecoverSettings
@@ -30,6 +32,7 @@ SETTINGS = {
     "first": 0, "iterations": 10**6, "lr": 0.25, "r_bn": 0.01, "first_bn": 10.0, "tv_l2": 0.0, "l2": 0.0,
     "crop": 0.0, "flip": False, "jitter": [0, 4], "verify": False,
 }  # fmt: skip
+SIZES = {"quick": {"batch": 20}, "tiny": {"network": "ConvNetW4BN", "batch": 4}}
 
 
 def product(args: argparse.Namespace, data: "RealSet", pool: "Pool", device: torch.device) -> "Step":
@@ -73,6 +76,23 @@ def straightforward(data: "RealSet", pool: "Pool", device: torch.device) -> "Ste
     return step
 
 
+def arguments() -> argparse.ArgumentParser:
+    """The parser of this benchmark."""
+    parser = common.parser(__doc__)
+    parser.add_argument("--network", default="ResNet18BN")
+    parser.add_argument("--batch", type=int, default=100)
+    parser.add_argument("--size", type=int, default=32)
+    return parser
+
+
+def steps(args: argparse.Namespace, device: torch.device, folder: Path) -> dict[str, Hot]:
+    """The recovery step of SRe2L and SC-DD, by the contract of ``common.Hot``."""
+    data = common.noise(args.batch, args.batch, args.size).to(device)
+    pool = common.pool_in(folder, data, device, args.network)
+    plain = straightforward(data, pool, device)
+    return {"recovery": Hot(plain=plain, ours=lambda own: product(own, data, pool, device))}
+
+
 def main(args: argparse.Namespace) -> None:
     """Prints the product beside the straightforward loop."""
     device = common.device_of(args)
@@ -85,8 +105,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = common.parser(__doc__)
-    parser.add_argument("--network", default="ResNet18BN")
-    parser.add_argument("--batch", type=int, default=100)
-    parser.add_argument("--size", type=int, default=32)
-    main(parser.parse_args())
+    main(arguments().parse_args())

@@ -9,6 +9,7 @@ median over the steps and the growth of memory during one. The machines are nois
 
 import argparse
 import copy
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks import common
+from benchmarks.common import Hot
 from benchmarks.measure import table
 from distillation.networks.build import build
 from distillation.runtime.random import generator, seeded
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from benchmarks.measure import Step
 
 DIM, QUEUE, SPLITS = 128, 4096, 8  # MoCo's CIFAR-10 demo
+SIZES = {"quick": {"batch": 16}, "tiny": {"network": "ConvNetW8BN", "batch": 16}}
 
 
 def product(args: argparse.Namespace, images: "Tensor") -> "Step":
@@ -80,6 +83,21 @@ def straightforward(args: argparse.Namespace, images: "Tensor") -> "Step":
     return step
 
 
+def arguments() -> argparse.ArgumentParser:
+    """The parser of this benchmark."""
+    parser = common.parser(__doc__, chunk=None)
+    parser.add_argument("--network", default="ResNet18BN")
+    parser.add_argument("--batch", type=int, default=256)
+    return parser
+
+
+def steps(args: argparse.Namespace, device: torch.device, folder: Path) -> dict[str, Hot]:
+    """The step of MoCo on two views, by the contract of ``common.Hot``; it needs no folder."""
+    shape = (4 * args.batch, 3, 32, 32)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator(0, "images")).to(device)
+    return {"self-supervised step": Hot(plain=straightforward(args, images), ours=lambda own: product(own, images))}
+
+
 def main(args: argparse.Namespace) -> None:
     """Prints the product beside the straightforward loop."""
     device = common.device_of(args)
@@ -94,7 +112,4 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = common.parser(__doc__, chunk=None)
-    parser.add_argument("--network", default="ResNet18BN")
-    parser.add_argument("--batch", type=int, default=256)
-    main(parser.parse_args())
+    main(arguments().parse_args())
