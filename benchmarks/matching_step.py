@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from benchmarks.measure import Step
     from distillation.data.real import RealSet
 
-LR_NET = 0.01  # DC's code
+LR_NET, OUTER, INNER = 0.01, 10, 50  # DC's code, for ten images of a class
 SIZES = {"quick": {"width": 32, "real": 64}, "tiny": {"width": 4, "real": 4, "ipc": 2}}
 
 
@@ -40,7 +40,7 @@ def product(data: "RealSet", device: torch.device, args: argparse.Namespace) -> 
     """The product as two functions: a matching step, and a step of its network."""
     module = methods.load(args.method)
     settings = module.Settings(
-        iterations=10**6, outer="auto", inner="auto", lr_img=0.1, momentum=0.5, lr_net=LR_NET, batch_real=args.real,
+        iterations=10**6, outer=OUTER, inner=INNER, lr_img=0.1, momentum=0.5, lr_net=LR_NET, batch_real=args.real,
         batch_train=256, distance="per_output",
     )  # fmt: skip
     method = module.METHOD(Problem(data, common.settings(args, args.method, ipc=args.ipc), device, None), settings)

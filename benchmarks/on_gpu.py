@@ -29,7 +29,8 @@ ROOT = Path(__file__).resolve().parents[1]
 MODULES = {
     "numpy": "numpy", "pandas": "pandas", "PIL": "pillow", "pydantic": "pydantic", "ruamel.yaml": "ruamel.yaml",
     "safetensors": "safetensors", "matplotlib": "matplotlib", "threadpoolctl": "threadpoolctl", "torchvision": "torchvision",
-    "jinja2": "jinja2",
+    "jinja2": "jinja2", "kornia": "kornia", "lightly": "lightly", "scipy": "scipy", "sklearn": "scikit-learn",
+    "filelock": "filelock", "psutil": "psutil", "tqdm": "tqdm",
 }  # fmt: skip
 PROFILED = {"dm": ("dm_step", "dm"), "dsa": ("matching_step", "dsa matching"), "student": ("student_step", "student")}
 SELECTIONS = ("random", "gaussian", "herding", "kcenter", "kmeans")
