@@ -1,9 +1,9 @@
 """The floor of a step: the seconds below which this machine cannot do its arithmetic or move its tensors.
 
-A step of ours is run once in fp32 without the compiler. Of its convolutions and products of matrices, those of the backward
-passes included, ``FlopCounterMode`` counts the floating-point operations, and ``Traffic`` the bytes of what each reads and
-writes: parameters, images and activations, once each. All else counts nothing, as if it were fused into its neighbours. The
-floor is the larger of operations over the measured peak of a product of matrices, and bytes over the measured rate of a copy.
+A step of ours is run once in fp32 without the compiler. ``Counter`` adds up its convolutions and products of matrices, those
+of the backward passes included: the floating-point operations, and the bytes that each reads and writes, which are
+parameters, images and activations, once each. All else counts nothing, as if it were fused into its neighbours. The floor
+is the larger of operations over the measured peak of a product of matrices, and bytes over the measured rate of a copy.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode, flop_registry
+from torch.utils.flop_counter import flop_registry
 
 from benchmarks.measure import seconds_of
 
@@ -43,25 +43,32 @@ class Work:
         return max(self.flops / peaks.flops[precision], moved / peaks.bytes)
 
 
-class Traffic(TorchDispatchMode):
-    """Counts the bytes that convolutions and products of matrices read and write."""
+class Counter(TorchDispatchMode):
+    """Counts the operations of convolutions and products of matrices, and the bytes that they read and write.
 
-    total = 0
+    The operations are those of ``FlopCounterMode``, by the same formulas. That mode itself also follows modules by hooks,
+    which a gradient of leaves (``torch.autograd.grad``) does not bear.
+    """
+
+    flops = 0
+    bytes = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Runs an operation and adds the bytes of its tensors."""
-        out = func(*args, **(kwargs or {}))
-        if func._overloadpacket in flop_registry:
+        """Runs an operation and adds its arithmetic and the bytes of its tensors."""
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        if count := flop_registry.get(func._overloadpacket):
+            self.flops += count(*args, **kwargs, out_val=out)
             tensors = [leaf for leaf in tree_leaves((args, kwargs, out)) if isinstance(leaf, torch.Tensor)]
-            self.total += sum(leaf.numel() * leaf.element_size() for leaf in tensors)
+            self.bytes += sum(leaf.numel() * leaf.element_size() for leaf in tensors)
         return out
 
 
 def work(step: "Step") -> Work:
     """What one call of a warm, eager step needs."""
-    with FlopCounterMode(display=False) as counter, Traffic() as traffic:
+    with Counter() as counter:
         step()
-    return Work(flops=counter.get_total_flops(), bytes=traffic.total)
+    return Work(flops=counter.flops, bytes=counter.bytes)
 
 
 def peaks(device: torch.device, precisions: "list[str]", size: int) -> Peaks:

@@ -312,7 +312,8 @@ def write(out: Path, results: dict[str, Any]) -> None:
     for name, item in results["items"].items():
         shown = item["result"]
         if "steps" in shown:
-            shown = {f"{row['step']} {row['contestant']} {row['precision']}{' compiled' if row['compiled'] else ''}":
+            rest = {key: value for key, value in shown.items() if key != "steps"}
+            shown = rest | {f"{row['step']} {row['contestant']} {row['precision']}{' compiled' if row['compiled'] else ''}":
                      f"{1e3 * row['seconds']:.2f} ms x{row['ratio']:.2f}" for row in shown["steps"]}  # fmt: skip
         text = "; ".join(f"{key}: {value}" for key, value in shown.items()).replace("|", "/").replace("\n", " ")
         lines.append(f"| {name} | {item['status']} | {item['seconds']:.1f} | {text} |")
