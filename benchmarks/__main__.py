@@ -30,7 +30,7 @@ from distillation.runtime import device
 MODULES = {
     "dm": "dm_step", "matching": "matching_step", "apm": "apm_step", "recovery": "recover_step", "krr_st": "krr_step",
     "kernel": "kernel_step", "mtt": "mtt_step", "guidance": "guidance_step", "ssl": "ssl_step", "student": "student_step",
-    "decode": "decode",
+    "groups": "group_step", "decode": "decode",
 }  # fmt: skip
 WORDS = {"dc": "matching", "dsa": "matching", "frepo": "kernel", "kip": "kernel"}  # methods that share a benchmark
 MATRIX = {"published": 2048, "quick": 2048, "tiny": 128}  # sides of the matrices that measure the peaks
