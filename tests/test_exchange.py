@@ -624,7 +624,7 @@ def test_a_set_that_says_otherwise_than_the_parameters_is_refused():
 def test_check_knows_the_kind_of_imported_labels():
     given = params.load(ROOT / "params.yaml")
     section = {"file": "a.npz", "space": "fed", "labels": "features"}
-    given.values["method"] |= {"name": "imported", "imported": section}
+    given.values["method"] |= {"name": "imported", "alpha": 0.0, "imported": section}
     with pytest.raises(BadInput, match=r"^the protocol standard trains classes, but the set is labelled with features"):
         checks.check_all(given)
     given.values["evaluate"]["protocols"] = []
