@@ -52,6 +52,15 @@ def test_a_sound_machine_and_repository(here, capsys):
     assert "dataset: digits, there" in out and "all up to date" in out and err == ""
 
 
+def test_it_says_whether_the_cpu_has_units_for_bf16(tmp_path):
+    flags = tmp_path / "cpuinfo"
+    assert doctor.half_precision(flags) == []
+    flags.write_text("flags\t\t: avx2 avx512f avx512_bf16 amx_bf16\n")
+    assert doctor.half_precision(flags) == ["cpu multiplies in bf16 (amx_bf16, avx512_bf16): precision bf16 pays on it"]
+    flags.write_text("flags\t\t: avx2 avx512f\n")
+    assert doctor.half_precision(flags) == ["cpu has no units for bf16: precision fp32 is the faster one on it"]
+
+
 def test_a_stale_stage_has_its_reason_and_its_cost(here, capsys):
     lock = doctor.outs(Path("dvc.lock"))
     files.save_json(Path("reports/cost.json"), {lock["s"][0]: {"stage": "s", "seconds": 150.0}})

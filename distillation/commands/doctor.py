@@ -27,6 +27,8 @@ from distillation.datasets.downloads import by_hand, locate
 from distillation.runtime import cost, dvc_private, process
 from distillation.runtime.errors import BadInput, guarded
 
+CPUINFO = Path("/proc/cpuinfo")
+BF16_UNITS = ("amx_bf16", "avx512_bf16")  # Linux's names of the instructions that oneDNN multiplies bfloat16 with
 PATIENCE = 15.0  # house: seconds for a remote to respond; a login over ssh takes a few
 
 
@@ -79,7 +81,22 @@ def devices(choice: str, threads: int) -> list[str]:
     elif ":" in choice and int(choice.split(":")[1]) >= len(gpus):
         count = words.count(len(gpus), "GPU")
         lines.append(Fault(f"compute.device is {choice}, but torch {torch.__version__} sees {count} here"))
-    return [*lines, f"cpu, {words.count(threads, 'thread')} (compute.threads); compute.device is {choice}"]
+    lines.append(f"cpu, {words.count(threads, 'thread')} (compute.threads); compute.device is {choice}")
+    return [*lines, *half_precision(CPUINFO)]
+
+
+def half_precision(cpuinfo: Path) -> list[str]:
+    """Returns a line that says whether the CPU multiplies in bfloat16, so that precision bf16 pays without a GPU.
+
+    Args:
+        cpuinfo: the kernel's description of the processor; where there is none, as on macOS, there is no line.
+    """
+    if not cpuinfo.exists():
+        return []
+    found = [flag for flag in BF16_UNITS if flag in cpuinfo.read_text().split()]
+    if found:
+        return [f"cpu multiplies in bf16 ({', '.join(found)}): precision bf16 pays on it"]
+    return ["cpu has no units for bf16: precision fp32 is the faster one on it"]
 
 
 def disks(folders: Mapping[str, str | Path]) -> list[str]:
