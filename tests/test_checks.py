@@ -52,6 +52,13 @@ def test_more_images_to_begin_from_than_there_are_are_refused_before_teachers_ar
     checks.check_all(product_params({**words, "method.krr_st.images": 1443, "method.init": "noise"}))
 
 
+def test_the_guidance_of_the_default_is_told_to_whoever_chooses_another_method():
+    told = "method.alpha is 100.0, the default's weight for dm: it guides mtt too; 0.0 guides nothing."
+    assert told in list(checks.notes(product_params({"method.name": "mtt", "method.alpha": 100.0})))
+    for changes in ({"method.alpha": 100.0}, {"method.name": "mtt"}):
+        assert not [note for note in checks.notes(product_params(changes)) if "guides" in note]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["--finish", "--runs"])
 def test_what_check_accepts_runs_to_its_end(kind):

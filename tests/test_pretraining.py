@@ -545,7 +545,7 @@ def test_the_default_transfers_to_nothing():
 
 def test_a_set_of_another_size_than_its_controls_is_noted():
     given = params.load(ROOT / "params.yaml")
-    given.values["method"] |= {"name": "krr_st", "ipc": 10}
+    given.values["method"] |= {"name": "krr_st", "ipc": 10, "alpha": 0.0}
     for images, said in ((None, 0), (100, 0), (1000, 1)):
         given.values["method"]["krr_st"]["images"] = images
         assert len(list(checks.notes(given))) == said

@@ -27,12 +27,13 @@ def notes(params: Params) -> Iterator[str]:
     """Yields a sentence for each value that is valid but unlikely to be intended; the stage check prints them.
 
     Such are values that are still sized for digits while another dataset is chosen, and a number of images of krr_st
-    that is not that of the baselines beside it.
+    that is not that of the baselines beside it, or the default's guidance under another method.
 
     Args:
         params: the parameters, which passed ``check_all``.
     """
     yield from _uneven(params)
+    yield from _guided(params)
     if params.value("dataset.name") == "digits":
         return
     variants = {"method": params.value("method.name"), "teacher.main": _at(params.values, "teacher.main.objective")}
@@ -41,6 +42,13 @@ def notes(params: Params) -> Iterator[str]:
         section, _, variant = path.rpartition(".")[0].rpartition(".")
         if variants.get(section, variant) == variant and _at(params.values, path) == small:
             yield f"{path} is {small}, sized for digits; {published} suits CIFAR-10."
+
+
+def _guided(params: Params) -> Iterator[str]:
+    """Yields a note if another method than dm is guided by the weight that the default has for dm."""
+    weight, published = SIZED_FOR_DIGITS["method.alpha"]
+    if (name := params.value("method.name")) != "dm" and params.value("method.alpha") == weight:
+        yield f"method.alpha is {weight}, the default's weight for dm: it guides {name} too; {published} guides nothing."
 
 
 def _at(values: Any, path: str) -> Any:

@@ -101,7 +101,9 @@ def _canonical(node: object) -> Iterator[str]:
             value = getattr(node, field, None)
             if field == "body" and isinstance(value, list):
                 value = _statements(node, value)
-            if isinstance(node, ast.JoinedStr):  # 3.12 ends a nested format with an empty text
+            if isinstance(node, ast.JoinedStr) and isinstance(
+                value, list
+            ):  # 3.12 ends a nested format with an empty text
                 value = [each for each in value if not (isinstance(each, ast.Constant) and each.value == "")]
             if value is None or value == [] or (field == "value" and isinstance(node, ast.Constant)):
                 continue  # fields that a newer Python adds are empty while no code uses them
