@@ -23,6 +23,7 @@ from distillation.runtime.transfers import to_device
 from distillation.teachers import objectives
 from distillation.teachers.pool import Pool
 from distillation.teachers.selfsupervised.loop import Loop
+from distillation.training.group import Group
 from distillation.training.loop import Training
 from distillation.training.losses import divergence, loss_of
 from distillation.training.settings import OnlineSettings, TrainSettings
@@ -42,6 +43,7 @@ ALLOWED = {
     ("copy to the CPU", "spaces.py:Space.same.<locals>.<genexpr>"): "once for two spaces, which the pool remembers",
     ("copy from memory that is not pinned", "pool.py:Pool._network"): "once for a teacher, when it is first drawn",
     (READ, "moco_v2.py:MoCo.forward"): "lightly keeps the place in its queue on the device and reads it at every step",
+    ("copy to the CPU", "group.py:Group.advance"): "the losses and hits of an epoch, once for all members",
     (READ, "loop.py:Loop.advance"): "the mean loss of an epoch, once an epoch of many steps",
 }
 SELECTING = {"gaussian", "herding", "imported", "kcenter", "kmeans", "random"}  # they take no steps
@@ -115,6 +117,15 @@ def student(card, augment="none", lesson=None):
     pad = data.space.pad_value()
     batch_of = lambda index: (images[index], labels[index])  # noqa: E731
     return Training(network, batch_of, 20, loss_of("ce"), settings, 0, "t", True, pad_value=pad)
+
+
+@pytest.mark.parametrize("augment", ["none", "dsa", "crop_flip"])
+def test_no_step_of_a_group_of_students_waits_but_at_the_end_of_an_epoch(augment, card):
+    group = Group({0: student(card, augment), 2: student(card, augment)}, 3)
+    with card.watching():
+        while not group.done:
+            group.advance()
+    assert waits(card) == []
 
 
 @pytest.mark.parametrize("mix", ["none", "mixup", "cutmix"])
