@@ -115,6 +115,30 @@ def image_gradient(network: Network, distance: Callable, precision: str) -> Call
     return grad_and_value(matching_loss)
 
 
+def eager_image_gradient(network: Network, distance: Callable, precision: str) -> Callable:
+    """Builds the same function by autograd's two passes, which run without the layers of ``torch.func`` in between.
+
+    Arguments and result are those of ``image_gradient``; the parameters have to be the network's own, which are used as
+    they are.
+    """
+
+    def gradient(
+        images: Tensor,
+        parameters: dict[str, Tensor],
+        buffers: dict[str, Tensor],
+        labels: Tensor,
+        real: Sequence[Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        images = images.detach().requires_grad_()
+        with autocast(images.device, precision):
+            logits = network(images)
+        loss = F.cross_entropy(logits.to(images.dtype), labels)
+        value = distance(torch.autograd.grad(loss, list(network.parameters()), create_graph=True), real)
+        return torch.autograd.grad(value, images)[0], value
+
+    return gradient
+
+
 class Matching(ImageMethod[Settings]):
     """Gradient matching; one unit of work is an update of the images or an SGD step of the network.
 
@@ -150,9 +174,8 @@ class Matching(ImageMethod[Settings]):
         self.network = problem.network(problem.draws("network"))
         self.norms = [m for m in self.network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
         self.forward = problem.graphed(self.network)
-        self.match = problem.graphed(
-            image_gradient(self.network, DISTANCES[settings.distance], problem.settings.precision)
-        )
+        gradient = image_gradient if problem.settings.compile else eager_image_gradient
+        self.match = problem.graphed(gradient(self.network, DISTANCES[settings.distance], problem.settings.precision))
 
     @classmethod
     def check(cls, common: Common, settings: Settings, classes: int | None) -> None:
