@@ -76,7 +76,7 @@ def one_by_one(args: argparse.Namespace, device: torch.device) -> "Step":
 def steps(args: argparse.Namespace, device: torch.device, folder: Path) -> dict[str, Hot]:
     """The step of many students, by the contract of ``common.Hot``; it needs no folder."""
     eager = common.changed(args, precision="fp32", compile=False)
-    name = f"{args.students} small students"
+    name = "small students"
     return {name: Hot(plain=one_by_one(eager, device), ours=lambda own: product(own, device), network=False)}
 
 

@@ -309,8 +309,8 @@ def test_students_learn_at_the_rate_that_the_set_brings(pool):
 def test_a_rate_that_no_set_will_bring_is_refused_before_anything_is_experts_in(name, kind, refused):
     values = parameters.load(ROOT / "params.yaml").values
     values["evaluate"]["standard"]["hard"]["set_lr"] = True
-    values["method"]["name"], values["relabel"]["kind"] = name, kind
-    values["teacher"]["main"]["objective"] = "trajectory"
+    values["method"] |= {"name": name, "alpha": 0.0}
+    values["relabel"]["kind"], values["teacher"]["main"]["objective"] = kind, "trajectory"
     if not refused:
         checks.check_all(Params(values))
         return
