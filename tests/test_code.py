@@ -84,6 +84,7 @@ EDITS = [  # (file, what it holds, what stands there instead, the programs that 
     ("distillation/report/page.html.j2", "a", "b", {"report"}),
     ("distillation/console/format.py", "\nimport ", "\nimport abc\nimport ", {"report"}),
     ("distillation/console/progress.py", "\nimport ", "\nimport abc\nimport ", set()),
+    ("distillation/runtime/compiler.py", "\nimport ", "\nimport abc\nimport ", set()),
     ("stages/whole.py", '"whole"', '"all"', {"whole"}),
 ]
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from distillation.runtime import compiler
 from distillation.runtime.errors import BadInput
 from distillation.runtime.locks import first_free, owner
 
@@ -173,17 +174,19 @@ def _keep_freed_memory() -> None:
 
 
 def forget() -> None:
-    """Resets the compiler, so that bits do not depend on which work shares a process.
+    """Resets the compiler, so that bits do not depend on which work shares a process; called before each compilation.
 
     Earlier compilations influence the choice of kernels and, past Dynamo's limit of recompiles, make later ones eager.
+    What they compiled is found again on disk (``compiler.begin``).
     """
+    compiler.begin()
     torch.compiler.reset()
 
 
 def compiled(function: Callable, mode: str | None = None) -> Callable:
     """Compiles a network or a function by ``torch.compile``, for the exact shapes of its inputs.
 
-    It calls ``forget`` first: whatever was compiled before is compiled again when it is next called.
+    It calls ``forget`` first: whatever was compiled before is compiled again, or found on disk, when it is next called.
 
     Args:
         function: what is compiled.

@@ -6,8 +6,8 @@ without docstrings, without the annotations of parameters and returns, and witho
 Python: a team on several versions shares its results.
 
 The code of a function is the closure of its module: every module of ours that importing it may run, imports inside
-functions included, and the data files (templates, style sheets) of their packages. Progress and live curves are left
-out: their output is part of no result.
+functions included, and the data files (templates, style sheets) of their packages. Progress, live curves and the place
+of compiled code are left out: they are part of no result.
 """
 
 import ast
@@ -21,8 +21,8 @@ from distillation.runtime.errors import BadInput
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("distillation", "stages")
-# What they print is in no result; the formats of numbers beside them are in the report.
-COSMETIC = ("distillation.console.progress", "distillation.console.live")
+# What they print, and where compiled code is kept, is in no result; the formats of numbers beside them are in the report.
+COSMETIC = ("distillation.console.progress", "distillation.console.live", "distillation.runtime.compiler")
 _NO_DATA = (".py", ".pyc", ".pyo", ".swp", ".orig", ".rej", ".partial")
 _UNWRITTEN = {
     "type_comment",

@@ -26,3 +26,13 @@ def begin() -> None:
 def root() -> Path:
     """The folder of the repository itself, also while DVC runs an experiment in a copy of it (by ``DVC_ROOT``)."""
     return Path(os.environ.get("DVC_ROOT", "."))
+
+
+def scratch(name: str) -> Path:
+    """An absolute folder of what no result holds: in DVC's own temporary folder or, without a DVC repository, ``.name``.
+
+    Args:
+        name: ``work`` or ``compiled``.
+    """
+    folder = root().absolute()
+    return folder / ".dvc" / "tmp" / name if (folder / ".dvc").is_dir() else folder / f".{name}"

@@ -29,8 +29,7 @@ _SPARSE = 50
 
 def work_folder() -> Path:
     """The folder of all tasks: inside DVC's own temporary folder or, without a DVC repository, beside params.yaml."""
-    root = process.root().absolute()
-    return root / ".dvc" / "tmp" / "work" if (root / ".dvc").is_dir() else root / ".work"
+    return process.scratch("work")
 
 
 @dataclass
