@@ -12,7 +12,8 @@ from distillation.data.distilled import FILE, DistilledSet
 from distillation.evaluation.settings import HardSettings
 from distillation.methods import mtt
 from distillation.methods.mtt import ROUTES, Student
-from distillation.networks.build import build
+from distillation.networks.build import build, extent
+from distillation.networks.traced import NUMBERS
 from distillation.params import Params, validate
 from distillation.runtime import tensors
 from distillation.runtime.errors import BadInput
@@ -112,6 +113,30 @@ def test_the_adjoint_equals_the_unrolled_gradient_in_float64(pool, augment, chun
     for given, wanted in zip(ours, exact, strict=True):
         torch.testing.assert_close(given, wanted, rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(ours[2], loss_as_written(case), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("gradient", ["adjoint", "tesla"])
+def test_a_step_that_left_its_trace_and_one_that_is_taken_again_give_the_same_bits(pool, gradient, monkeypatch):
+    walks = []
+    for room in (0, 3 * 4 * extent(WORD, 3, SIZE, CLASSES)[1] * NUMBERS, 2**40):
+        monkeypatch.setattr(mtt, "ROOM", room)
+        walks.append(ROUTES[gradient](*doubles(pool)))
+    assert all(torch.equal(a, b) for walk in walks[1:] for a, b in zip(walk, walks[0], strict=True))
+
+
+@pytest.mark.parametrize("room", [0, 2])
+def test_no_more_traces_than_there_is_room_for_wait_at_once(pool, room, monkeypatch):
+    """Traces that live when the way back begins, of a walk of six steps in two chunks each."""
+    monkeypatch.setattr(mtt, "ROOM", room * 4 * extent(WORD, 3, SIZE, CLASSES)[1] * NUMBERS)
+    given, product = [], Student.product_gradients
+
+    def spy(self, *args):
+        given.append(args[-1] is not None)
+        return product(self, *args)
+
+    monkeypatch.setattr(Student, "product_gradients", spy)
+    ROUTES["adjoint"](*doubles(pool))
+    assert given == [True] * room + [False] * (6 - room)
 
 
 def test_the_adjoint_agrees_with_finite_differences_in_float64(pool):
@@ -221,9 +246,14 @@ def test_the_global_generator_is_left_alone(pool):
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_cost_counts_every_pass(pool):
-    """Each of the four steps sees four or two of the six images: 12 an update; walking back passes them again."""
-    for gradient, again in (("adjoint", 12), ("unrolled", 0), ("tesla", 12)):
+def test_cost_counts_every_pass(pool, monkeypatch):
+    """Each of the four steps sees four or two of the six images: 12 an update; the way back passes those again whose
+    steps left no trace."""
+    one = 4 * extent(WORD, 3, SIZE, CLASSES)[1] * NUMBERS  # numbers of a step's trace
+    for gradient, room, again in (
+        ("adjoint", 4 * one, 0), ("adjoint", 2 * one, 6), ("adjoint", 0, 12), ("unrolled", 0, 0), ("tesla", 0, 12)
+    ):  # fmt: skip
+        monkeypatch.setattr(mtt, "ROOM", room)
         cost = run(method_in(pool, gradient=gradient)).cost().record()
         assert cost["images_forward"] == 5 * (12 + again) and cost["images_backward"] == 5 * (24 + again)
 

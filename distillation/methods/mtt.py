@@ -14,7 +14,8 @@ again. Three ways to the gradient:
 
       dL/dX -= α (∂g_k/∂X)' λ_k+1,   dL/dα -= g_k' λ_k+1,   λ_k = λ_k+1 - α (∂g_k/∂θ)' λ_k+1
 
-  It is exact, and the graph of one step is all that is in memory; every step is taken twice.
+  It is exact. Of a ConvNet, eager and in fp32, the latest steps leave their traces (``networks.traced``), as many as
+  ``ROOM`` holds; every other step is taken twice, with the graph or trace of one in memory.
 - ``unrolled``, as published: the same gradient, by the graph of all N steps at once.
 - ``tesla``, TESLA's approximation (Cui et al., ICML 2023, arXiv 2211.10586): θ_k is taken to be constant in the gradient of
   g_k, which leaves λ_k = λ_N. It is no longer the gradient of L, but the memory is that of one step too.
@@ -31,7 +32,7 @@ sane.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -44,7 +45,9 @@ from distillation.bounds import Count, Positive, Weight
 from distillation.methods.base import Common, ImageMethod, Problem, StepResult
 from distillation.methods.cost import Cost, Outline
 from distillation.methods.families.teacher_checks import require_same_inputs
+from distillation.networks.build import extent
 from distillation.networks.names import canonical, parse
+from distillation.networks.traced import NUMBERS, Trace, Traced, traceable
 from distillation.params import Section
 from distillation.runtime.device import autocast
 from distillation.runtime.errors import BadInput, Diverged
@@ -55,6 +58,9 @@ if TYPE_CHECKING:
     from distillation.data.distilled import DistilledSet
     from distillation.networks.build import Network
     from distillation.teachers.settings import PoolSettings
+
+
+ROOM = 2**28  # float32 numbers, 1 GiB, of the traces that wait for the way back
 
 
 class Settings(Section):
@@ -99,6 +105,9 @@ class Student:
         chunk: images that pass together; sums over chunks are exact, so that the gradient is that of all.
         precision: ``fp32`` or ``bf16``.
         compile: whether ``torch.compile`` takes the gradient, and the gradient's gradient, as one graph each.
+
+    Attributes:
+        traced: the derivatives by hand, where they serve; else None, and they are PyTorch's.
     """
 
     def __init__(self, network: "Network", chunk: int, precision: str = "fp32", compile: bool = False) -> None:
@@ -108,6 +117,7 @@ class Student:
         device = next(network.parameters()).device
         fast = partial(graphed, device=device) if compile else lambda function: function
         gradient = grad(self.loss)
+        self.traced = Traced(network) if _by_hand(network.name, precision, compile) else None
 
         def along(images: Tensor, vector: Tensor, labels: Tensor, direction: Tensor) -> Tensor:
             """Returns the product () of g and a direction (P,)."""
@@ -124,13 +134,26 @@ class Student:
             logits = functional_call(self.network, parameters, (images,))
         return F.cross_entropy(logits.to(vector.dtype), labels)
 
-    def gradient(self, vector: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-        """Returns g (P,), the gradient of the loss by the vector."""
-        parts = self._parts(images, labels)
-        return cast("Tensor", sum(fraction * self._gradient(vector, *part) for fraction, *part in parts))
+    def gradient(self, vector: Tensor, images: Tensor, labels: Tensor) -> tuple[Tensor, list[Trace] | None]:
+        """Returns g (P,), the gradient of the loss by the vector, and the traces of the chunks if they are ``traced``."""
+        g, traces = torch.zeros_like(vector), []
+        for fraction, part, classes in self._parts(images, labels):
+            if self.traced is None:
+                own = self._gradient(vector, part, classes)
+            else:
+                own, trace = self.traced.gradient(vector, part, classes)
+                traces.append(trace)
+            g = g + fraction * own
+        return g, traces or None
 
     def product_gradients(
-        self, vector: Tensor, images: Tensor, labels: Tensor, direction: Tensor, bending: bool = True
+        self,
+        vector: Tensor,
+        images: Tensor,
+        labels: Tensor,
+        direction: Tensor,
+        bending: bool = True,
+        traces: list[Trace] | None = None,
     ) -> tuple[Tensor, Tensor | int, Tensor | int]:
         """Differentiates the product g' v of the gradient g and a fixed vector v: products with second derivatives.
 
@@ -140,19 +163,32 @@ class Student:
             labels: (n,).
             direction: v (P,).
             bending: whether to differentiate by ``vector`` too; TESLA leaves that out.
+            traces: what ``gradient`` returned for the same arguments; None: it is computed again where it serves.
 
         Returns:
             The derivative by the images (n, C, S, S); that by the vector (P,), or 0 without ``bending``; and g' v.
         """
         on_images, on_vector, value = [], 0, 0
-        for fraction, part, classes in self._parts(images, labels):
-            which = (0, 1) if bending else (0,)
-            derivatives, part_value = self._product_gradients[which](part, vector, classes, direction)
+        for number, (fraction, part, classes) in enumerate(self._parts(images, labels)):
+            if self.traced is not None:
+                trace = traces[number] if traces else self.traced.gradient(vector, part, classes)[1]
+                derivatives = self.traced.product_gradients(vector, trace, direction, bending)
+                part_value = derivatives[2]
+            else:
+                which = (0, 1) if bending else (0,)
+                derivatives, part_value = self._product_gradients[which](part, vector, classes, direction)
             on_images.append(fraction * derivatives[0])
             value = value + fraction * part_value
             if bending:
                 on_vector = on_vector + fraction * derivatives[1]
         return torch.cat(on_images), on_vector, value
+
+    def steps_kept(self, images: Tensor) -> int:
+        """Returns how many steps on such images (n, C, S, S) may leave their traces, 0 without any."""
+        if self.traced is None:
+            return 0
+        classes = self.network.classifier.out_features
+        return _fitting(len(images), extent(self.network.name, images.shape[1], images.shape[2], classes)[1])
 
     def _parts(self, images: Tensor, labels: Tensor) -> list[tuple[float, Tensor, Tensor]]:
         """Returns (fraction of all images, images, labels) of each chunk; the fraction weighs the chunk's mean loss."""
@@ -186,10 +222,14 @@ def retraced(
     Returns:
         The gradient of L by the images (M, C, S, S), that by α (), and L ().
     """
-    path = [start]
-    for step in steps:
+    path, kept, room = [start], [], 0
+    for number, step in enumerate(steps):
         seen, labels = step(images)
-        path.append(path[-1] - lr * student.gradient(path[-1], seen, labels))
+        gradient, traces = student.gradient(path[-1], seen, labels)
+        path.append(path[-1] - lr * gradient)
+        # the first steps have the largest batches, so that all count as the first
+        room = student.steps_kept(seen) if number == 0 else room
+        kept.append(traces if number >= len(steps) - room else None)
     difference, unit = path.pop() - target, (start - target).square().sum()
     direction = 2 * difference / unit  # λ_N
     on_images, on_lr = torch.zeros_like(images), torch.zeros_like(lr)
@@ -198,7 +238,9 @@ def retraced(
         leaf = images.detach().requires_grad_()
         with torch.enable_grad():
             seen, labels = step(leaf)
-        on_seen, on_vector, value = student.product_gradients(path.pop(), seen.detach(), labels, direction, bending)
+        on_seen, on_vector, value = student.product_gradients(
+            path.pop(), seen.detach(), labels, direction, bending, kept.pop()
+        )
         on_images -= lr * torch.autograd.grad(seen, leaf, on_seen)[0]
         on_lr -= value
         direction = direction - lr * on_vector
@@ -347,29 +389,59 @@ class MTT(ImageMethod[Settings]):
 
     def cost(self) -> Cost:
         """Counts the passes of the walks so far, forwards and back."""
-        walked = sum(len(self.batches[step % len(self.batches)]) for step in range(self.settings.steps)) * self.at
-        return _cost(self.problem.forward_flops(), walked, self.settings.gradient)
+        sizes = [len(self.batches[step % len(self.batches)]) for step in range(self.settings.steps)]
+        common, activations = self.problem.settings, extent(self.problem.settings.network, *self.problem.data.shape)[1]
+        again = sum(sizes[: len(sizes) - _kept(common, self.settings, sizes[0], activations)])
+        return _cost(self.problem.forward_flops(), sum(sizes) * self.at, again * self.at, self.settings)
 
     @classmethod
     def holds(cls, common: Common, settings: Settings, outline: Outline) -> dict[str, float]:
-        """Counts also the student's weights after each step of a walk, which the way back needs."""
-        weights = outline.weights(common.network)
-        return {**super().holds(common, settings, outline), "network": weights, "mtt.steps": settings.steps * weights}
+        """Counts also the student's weights after each step of a walk, and the traces that wait for the way back."""
+        weights, activations = outline.weights(common.network), outline.activations(common.network)
+        seen = min(settings.batch_syn or common.ipc * outline.classes, common.ipc * outline.classes)
+        traces = _kept(common, settings, seen, activations) * seen * activations * NUMBERS
+        return {
+            **super().holds(common, settings, outline),
+            "network": weights,
+            "mtt.steps": settings.steps * weights + traces,
+        }
 
     @classmethod
     def estimate(cls, common: Common, settings: Settings, outline: Outline) -> Cost:
         """Estimates the passes of all walks."""
-        images = common.ipc * outline.classes
-        walked = settings.iterations * settings.steps * min(settings.batch_syn or images, images)
-        return _cost(outline.flops(common.network), walked, settings.gradient)
+        seen = min(settings.batch_syn or common.ipc * outline.classes, common.ipc * outline.classes)
+        walked, kept = settings.iterations * seen, _kept(common, settings, seen, outline.activations(common.network))
+        flops = outline.flops(common.network)
+        return _cost(flops, walked * settings.steps, walked * (settings.steps - kept), settings)
 
 
-def _cost(flops: int, walked: int, gradient: str) -> Cost:
-    """Returns the Cost of walks whose steps pass ``walked`` images in all.
+def _by_hand(network: str, precision: str, compile: bool) -> bool:
+    """Whether the student's derivatives are those of ``networks.traced``."""
+    return precision == "fp32" and not compile and traceable(parse(network))
 
-    A walk is taken twice, forwards and back, unless ``gradient`` is ``unrolled``, which holds all steps in memory.
+
+def _fitting(images: int, activations: int) -> int:
+    """Returns how many steps' traces fit into ``ROOM``.
+
+    Args:
+        images: images of a step.
+        activations: numbers that the convolutions and the classifier put out for one image.
     """
-    again = 0 if gradient == "unrolled" else walked
+    return ROOM // (images * activations * NUMBERS)
+
+
+def _kept(common: Common, settings: Settings, images: int, activations: int) -> int:
+    """Returns how many steps of a walk leave their traces; see ``_fitting``."""
+    by_hand = settings.gradient != "unrolled" and _by_hand(common.network, common.precision, common.compile)
+    return min(_fitting(images, activations), settings.steps) if by_hand else 0
+
+
+def _cost(flops: int, walked: int, again: int, settings: Settings) -> Cost:
+    """Returns the Cost of walks whose steps pass ``walked`` images in all, and ``again`` of them once more on the way back.
+
+    With ``gradient`` ``unrolled`` none passes twice, for all steps are in memory.
+    """
+    again = 0 if settings.gradient == "unrolled" else again
     return Cost.of_passes(flops, walked + again, walked + again, second=walked)
 
 
