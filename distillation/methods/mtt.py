@@ -171,7 +171,7 @@ class Student:
         on_images, on_vector, value = [], 0, 0
         for number, (fraction, part, classes) in enumerate(self._parts(images, labels)):
             if self.traced is not None:
-                trace = traces[number] if traces else self.traced.gradient(vector, part, classes)[1]
+                trace = traces[number] if traces else self.traced.trace(vector, part, classes)
                 derivatives = self.traced.product_gradients(vector, trace, direction, bending)
                 part_value = derivatives[2]
             else:

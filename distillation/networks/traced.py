@@ -9,10 +9,12 @@ PyTorch's derivative of a derivative is the same but for rounding, and takes lon
 A layer has four functions. ``p`` are its weight and bias, ``dp`` their part of v, ``kept`` is its part of the trace:
 
 - ``forward(p, x)``: y, and what it keeps
-- ``backward(p, kept, g)``: the gradients of the loss by x and by p, of that by y
+- ``backward(p, kept, g, weights)``: the gradients of the loss by x and by p, of that by y, ``g``
 - ``change(p, dp, kept, dx)``: dy; ``dx`` is None for images, which do not change
 - ``second(p, dp, kept, dx, g, s, weights)``: the gradients of g'v by x and by p, of that by y, ``s``, and of the loss by
-  y, ``g``; none by p without ``weights``
+  y, ``g``
+
+Without ``weights`` there is no gradient by p.
 """
 
 from typing import Any, NamedTuple
@@ -74,6 +76,15 @@ class Traced:
 
     def gradient(self, vector: Tensor, images: Tensor, labels: Tensor) -> tuple[Tensor, Trace]:
         """Returns g (P,) and the trace."""
+        by_parameters, trace = self._passes(vector, images, labels, weights=True)
+        return self._vector(by_parameters), trace
+
+    def trace(self, vector: Tensor, images: Tensor, labels: Tensor) -> Trace:
+        """Returns the trace alone, for less than ``gradient`` takes."""
+        return self._passes(vector, images, labels, weights=False)[1]
+
+    def _passes(self, vector: Tensor, images: Tensor, labels: Tensor, weights: bool) -> tuple[list[Pair], Trace]:
+        """Returns the gradients by the layers' parameters, the last layer's first, and the trace."""
         parameters, x, kept = self._parts(vector), _last(images), []
         for layer, p in zip(self.layers, parameters, strict=True):
             x, left = layer.forward(p, x)
@@ -83,9 +94,9 @@ class Traced:
         gradients, by_parameters = [], []
         for layer, p, left in zip(reversed(self.layers), reversed(parameters), reversed(kept), strict=True):
             gradients.append(g if p else None)
-            g, own = layer.backward(p, left, g)
+            g, own = layer.backward(p, left, g, weights)
             by_parameters.append(own)
-        return self._vector(by_parameters), Trace(kept, gradients[::-1], chances)
+        return by_parameters, Trace(kept, gradients[::-1], chances)
 
     def product_gradients(
         self, vector: Tensor, trace: Trace, direction: Tensor, weights: bool = True
@@ -138,9 +149,11 @@ class _Conv:
     def forward(self, p: Pair, x: Tensor) -> tuple[Tensor, Tensor]:
         return F.conv2d(x, *p, padding=self.padding), x
 
-    def backward(self, p: Pair, x: Tensor, g: Tensor) -> tuple[Tensor, Pair]:
-        by_x, by_weight = self._back(g, x, p[0], (not self.first, True))
-        return by_x, (by_weight, g.sum((0, 2, 3)))
+    def backward(self, p: Pair, x: Tensor, g: Tensor, weights: bool) -> tuple[Tensor, Pair]:
+        if self.first and not weights:
+            return x, ()  # nothing before it asks
+        by_x, by_weight = self._back(g, x, p[0], (not self.first, weights))
+        return by_x, (by_weight, g.sum((0, 2, 3))) if weights else ()
 
     def change(self, p: Pair, dp: Pair, x: Tensor, dx: Tensor | None) -> Tensor:
         if dx is None:
@@ -179,8 +192,8 @@ class _Linear:
     def forward(self, p: Pair, x: Tensor) -> tuple[Tensor, Tensor]:
         return F.linear(x.flatten(1), *p), x
 
-    def backward(self, p: Pair, x: Tensor, g: Tensor) -> tuple[Tensor, Pair]:
-        return self._like(g @ p[0], x), (g.t() @ x.flatten(1), g.sum(0))
+    def backward(self, p: Pair, x: Tensor, g: Tensor, weights: bool) -> tuple[Tensor, Pair]:
+        return self._like(g @ p[0], x), (g.t() @ x.flatten(1), g.sum(0)) if weights else ()
 
     def change(self, p: Pair, dp: Pair, x: Tensor, dx: Tensor) -> Tensor:
         return F.linear(x.flatten(1), *dp) + dx.flatten(1) @ p[0].t()
@@ -209,11 +222,11 @@ class _Norm:
         r = r[:, :, None, None]
         return y, (torch.addcmul(-mean[:, :, None, None] * r, x, r), r)
 
-    def backward(self, p: Pair, kept: tuple[Tensor, Tensor], g: Tensor) -> tuple[Tensor, Pair]:
+    def backward(self, p: Pair, kept: tuple[Tensor, Tensor], g: Tensor, weights: bool) -> tuple[Tensor, Pair]:
         z, r = kept
         mean, along, scale = _mean(g), _mean(g * z), _wide(p[0]) * r
         by_x = torch.addcmul(-scale * mean, z, -scale * along).addcmul_(g, scale)
-        return by_x, (_total(along, z), _total(mean, z))
+        return by_x, (_total(along, z), _total(mean, z)) if weights else ()
 
     def change(self, p: Pair, dp: Pair, kept: tuple[Tensor, Tensor], dx: Tensor) -> Tensor:
         z, r = kept
@@ -246,7 +259,7 @@ class _Relu:
         y = x.relu_()  # in place: no layer before it keeps what it put out
         return y, y
 
-    def backward(self, p: Pair, y: Tensor, g: Tensor) -> tuple[Tensor, Pair]:
+    def backward(self, p: Pair, y: Tensor, g: Tensor, weights: bool) -> tuple[Tensor, Pair]:
         return torch.ops.aten.threshold_backward(g, y, 0), ()
 
     def change(self, p: Pair, dp: Pair, y: Tensor, dx: Tensor) -> Tensor:
@@ -255,7 +268,7 @@ class _Relu:
     def second(
         self, p: Pair, dp: Pair, y: Tensor, dx: Tensor, g: None, s: Tensor, weights: bool
     ) -> tuple[Tensor, Pair]:
-        return self.backward(p, y, s)
+        return self.backward(p, y, s, weights)
 
 
 class _Pool:
@@ -264,7 +277,7 @@ class _Pool:
     def forward(self, p: Pair, x: Tensor) -> tuple[Tensor, torch.Size]:
         return F.avg_pool2d(x, 2), x.shape
 
-    def backward(self, p: Pair, shape: torch.Size, g: Tensor) -> tuple[Tensor, Pair]:
+    def backward(self, p: Pair, shape: torch.Size, g: Tensor, weights: bool) -> tuple[Tensor, Pair]:
         x = torch.empty(shape, dtype=g.dtype, device=g.device, memory_format=torch.channels_last)  # for its shape alone
         return torch.ops.aten.avg_pool2d_backward(g, x, [2, 2], [2, 2], [0, 0], False, True, None), ()
 
@@ -274,7 +287,7 @@ class _Pool:
     def second(
         self, p: Pair, dp: Pair, shape: torch.Size, dx: Tensor, g: None, s: Tensor, weights: bool
     ) -> tuple[Tensor, Pair]:
-        return self.backward(p, shape, s)
+        return self.backward(p, shape, s, weights)
 
 
 def _layer(module: nn.Module, first: bool) -> _Conv | _Linear | _Norm | _Relu | _Pool:
