@@ -134,15 +134,17 @@ class Student:
             logits = functional_call(self.network, parameters, (images,))
         return F.cross_entropy(logits.to(vector.dtype), labels)
 
-    def gradient(self, vector: Tensor, images: Tensor, labels: Tensor) -> tuple[Tensor, list[Trace] | None]:
-        """Returns g (P,), the gradient of the loss by the vector, and the traces of the chunks if they are ``traced``."""
+    def gradient(
+        self, vector: Tensor, images: Tensor, labels: Tensor, keep: bool = False
+    ) -> tuple[Tensor, list[Trace] | None]:
+        """Returns g (P,), the gradient of the loss by the vector, and the traces of the chunks with ``keep``, if ``traced``."""
         g, traces = torch.zeros_like(vector), []
         for fraction, part, classes in self._parts(images, labels):
             if self.traced is None:
                 own = self._gradient(vector, part, classes)
             else:
                 own, trace = self.traced.gradient(vector, part, classes)
-                traces.append(trace)
+                traces += [trace] if keep else []
             g = g + fraction * own
         return g, traces or None
 
@@ -225,11 +227,11 @@ def retraced(
     path, kept, room = [start], [], 0
     for number, step in enumerate(steps):
         seen, labels = step(images)
-        gradient, traces = student.gradient(path[-1], seen, labels)
-        path.append(path[-1] - lr * gradient)
         # the first steps have the largest batches, so that all count as the first
         room = student.steps_kept(seen) if number == 0 else room
-        kept.append(traces if number >= len(steps) - room else None)
+        gradient, traces = student.gradient(path[-1], seen, labels, keep=number >= len(steps) - room)
+        path.append(path[-1] - lr * gradient)
+        kept.append(traces)
     difference, unit = path.pop() - target, (start - target).square().sum()
     direction = 2 * difference / unit  # λ_N
     on_images, on_lr = torch.zeros_like(images), torch.zeros_like(lr)
@@ -439,7 +441,8 @@ def _kept(common: Common, settings: Settings, images: int, activations: int) -> 
 def _cost(flops: int, walked: int, again: int, settings: Settings) -> Cost:
     """Returns the Cost of walks whose steps pass ``walked`` images in all, and ``again`` of them once more on the way back.
 
-    With ``gradient`` ``unrolled`` none passes twice, for all steps are in memory.
+    With ``gradient`` ``unrolled`` none passes twice, for all steps are in memory. What passes again goes back without a
+    gradient by the weights where the derivatives are by hand; it is counted as a full backward pass.
     """
     again = 0 if settings.gradient == "unrolled" else again
     return Cost.of_passes(flops, walked + again, walked + again, second=walked)

@@ -147,7 +147,7 @@ class _Conv:
         self.padding, self.first = padding, first
 
     def forward(self, p: Pair, x: Tensor) -> tuple[Tensor, Tensor]:
-        return F.conv2d(x, *p, padding=self.padding), x
+        return F.conv2d(x, p[0], p[1], padding=self.padding), x
 
     def backward(self, p: Pair, x: Tensor, g: Tensor, weights: bool) -> tuple[Tensor, Pair]:
         if self.first and not weights:
@@ -157,7 +157,7 @@ class _Conv:
 
     def change(self, p: Pair, dp: Pair, x: Tensor, dx: Tensor | None) -> Tensor:
         if dx is None:
-            return F.conv2d(x, *dp, padding=self.padding)
+            return F.conv2d(x, dp[0], dp[1], padding=self.padding)
         return F.conv2d(torch.cat([x, dx], 1), torch.cat([dp[0], p[0]], 1), dp[1], padding=self.padding)
 
     def second(
@@ -190,13 +190,13 @@ class _Linear:
     """The classifier, on flattened maps."""
 
     def forward(self, p: Pair, x: Tensor) -> tuple[Tensor, Tensor]:
-        return F.linear(x.flatten(1), *p), x
+        return F.linear(x.flatten(1), p[0], p[1]), x
 
     def backward(self, p: Pair, x: Tensor, g: Tensor, weights: bool) -> tuple[Tensor, Pair]:
         return self._like(g @ p[0], x), (g.t() @ x.flatten(1), g.sum(0)) if weights else ()
 
     def change(self, p: Pair, dp: Pair, x: Tensor, dx: Tensor) -> Tensor:
-        return F.linear(x.flatten(1), *dp) + dx.flatten(1) @ p[0].t()
+        return F.linear(x.flatten(1), dp[0], dp[1]) + dx.flatten(1) @ p[0].t()
 
     def second(
         self, p: Pair, dp: Pair, x: Tensor, dx: Tensor, g: Tensor, s: Tensor, weights: bool
@@ -218,7 +218,7 @@ class _Norm:
 
     def forward(self, p: Pair, x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         count, channels, *side = x.shape
-        y, mean, r = torch.native_group_norm(x, *p, count, channels, side[0] * side[1], channels, self.eps)
+        y, mean, r = torch.native_group_norm(x, p[0], p[1], count, channels, side[0] * side[1], channels, self.eps)
         r = r[:, :, None, None]
         return y, (torch.addcmul(-mean[:, :, None, None] * r, x, r), r)
 
