@@ -32,7 +32,7 @@ sane.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -182,7 +182,7 @@ class Student:
             on_images.append(fraction * derivatives[0])
             value = value + fraction * part_value
             if bending:
-                on_vector = on_vector + fraction * derivatives[1]
+                on_vector = on_vector + fraction * cast("Tensor", derivatives[1])
         return torch.cat(on_images), on_vector, value
 
     def steps_kept(self, images: Tensor) -> int:

@@ -70,7 +70,9 @@ class Traced:
 
     def __init__(self, network: Network) -> None:
         modules = [module for module in network.body if not isinstance(module, nn.Identity)]  # pyright: ignore[reportGeneralTypeIssues]  # a Sequential
-        self.layers = [_layer(module, first=i == 0) for i, module in enumerate([*modules, network.classifier])]
+        self.layers: list[Any] = [
+            _layer(module, first=i == 0) for i, module in enumerate([*modules, network.classifier])
+        ]
         self.shapes = [[p.shape for p in module.parameters()] for module in [*modules, network.classifier]]
         self.sizes = [shape.numel() for shapes in self.shapes for shape in shapes]
 
@@ -100,7 +102,7 @@ class Traced:
 
     def product_gradients(
         self, vector: Tensor, trace: Trace, direction: Tensor, weights: bool = True
-    ) -> tuple[Tensor, Tensor | None, Tensor]:
+    ) -> tuple[Tensor, Tensor | int, Tensor]:
         """Differentiates g'v.
 
         Args:
@@ -110,7 +112,7 @@ class Traced:
             weights: whether to differentiate by the vector too.
 
         Returns:
-            The gradient by the images (n, C, S, S); that by the vector (P,), or None without ``weights``; and g'v ().
+            The gradient by the images (n, C, S, S); that by the vector (P,), or 0 without ``weights``; and g'v ().
         """
         parameters, directions, dx, changes = self._parts(vector), self._parts(direction), None, []
         layers = list(zip(self.layers, parameters, directions, trace.kept, strict=True))
@@ -126,7 +128,7 @@ class Traced:
         ):
             s, own = layer.second(p, dp, left, change, g, s, weights)
             by_parameters.append(own)
-        return s, self._vector(by_parameters) if weights else None, value
+        return s, self._vector(by_parameters) if weights else 0, value
 
     def _parts(self, vector: Tensor) -> list[Pair]:
         """Returns weight and bias of each layer as views of the vector."""
