@@ -107,8 +107,11 @@ def loss_as_written(case):
 
 @pytest.mark.parametrize("augment", ["color_crop_cutout_flip_scale_rotate", "none"])
 @pytest.mark.parametrize("chunk", [3, 100])
-def test_the_adjoint_equals_the_unrolled_gradient_in_float64(pool, augment, chunk):
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_the_adjoint_equals_the_unrolled_gradient_in_float64(pool, augment, chunk, by_hand, monkeypatch):
+    monkeypatch.setattr(mtt, "traceable", lambda spec: by_hand)
     case = doubles(pool, augment, chunk=chunk)
+    assert (case[0].traced is not None) == by_hand
     ours, exact = ROUTES["adjoint"](*case), ROUTES["unrolled"](*case)
     for given, wanted in zip(ours, exact, strict=True):
         torch.testing.assert_close(given, wanted, rtol=1e-9, atol=1e-12)
