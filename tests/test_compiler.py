@@ -69,6 +69,19 @@ def test_each_build_and_each_processor_has_a_folder_of_its_own(own_root, tmp_pat
     assert compiler.processor(info)
 
 
+def test_it_says_once_that_compiling_begins_and_whether_code_is_there(unset, capsys):
+    compiler._tell.cache_clear()
+    device.compiled(torch.sin)
+    device.compiled(torch.cos)
+    first = capsys.readouterr().err
+    assert first == f"{compiler.sentence(compiler.code_folder(), torch.cuda.is_available())}\n"
+    assert first.startswith("Compiling for this machine: ") and first.endswith("; later runs find it again.\n")
+    (compiler.code_folder() / "fxgraph").mkdir(parents=True)
+    compiler._tell.cache_clear()
+    device.compiled(torch.sin)
+    assert "is found again" in capsys.readouterr().err
+
+
 def test_whatever_compiles_says_so_before():
     """``forget`` names the compiler's folder: code that compiled without it would be kept elsewhere, and lost."""
     compiling = [
