@@ -8,8 +8,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from dvc.repo import Repo
 
+from distillation.checks import processor
 from distillation.commands import doctor
 from distillation.runtime import files
 from distillation.runtime.errors import guarded
@@ -23,6 +25,7 @@ def here(tmp_path, monkeypatch):
     """A repository with the product's params.yaml and one stage."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(doctor.process, "begin", lambda: None)
+    monkeypatch.setattr(processor, "SECONDS", 0.0)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     subprocess.run(["git", "init", "-q"], check=True)
     Path("params.yaml").write_text(PARAMS)
@@ -47,18 +50,55 @@ def remote(url, name="store"):
 def test_a_sound_machine_and_repository(here, capsys):
     assert guarded(doctor.run) == 0
     out, err = said(capsys)
-    for title in ("device", "disk", "cache", "remotes", "data", "stages"):
+    assert "suits ConvNetD2W64NN at 8 pixels" in out
+    for title in ("device", "cpu", "disk", "cache", "remotes", "data", "stages"):
         assert f"\n{title}" in f"\n{out}"
     assert "dataset: digits, there" in out and "all up to date" in out and err == ""
 
 
 def test_it_says_whether_the_cpu_has_units_for_bf16(tmp_path):
     flags = tmp_path / "cpuinfo"
-    assert doctor.half_precision(flags) == []
+    assert list(processor.half_precision(flags)) == []
     flags.write_text("flags\t\t: avx2 avx512f avx512_bf16 amx_bf16\n")
-    assert doctor.half_precision(flags) == ["cpu multiplies in bf16 (amx_bf16, avx512_bf16): precision bf16 pays on it"]
+    (line,) = processor.half_precision(flags)
+    assert (
+        line.startswith("cpu has units for bf16 (amx_bf16, avx512_bf16): ") and "python -m benchmarks --quick" in line
+    )
     flags.write_text("flags\t\t: avx2 avx512f\n")
-    assert doctor.half_precision(flags) == ["cpu has no units for bf16: precision fp32 is the faster one on it"]
+    (line,) = processor.half_precision(flags)
+    assert line.startswith("cpu has no known units for bf16")
+
+
+@pytest.mark.parametrize(
+    ("speeds", "suited"),
+    [({1: 300.0, 2: 200.0, 4: 900.0}, 1), ({1: 2.0, 2: 3.8, 4: 5.7, 8: 6.0}, 4), ({1: 5.0}, 1)],
+)
+def test_threads_are_doubled_as_long_as_that_pays(speeds, suited):
+    assert processor.suited(speeds) == suited
+
+
+def test_threads_are_measured_and_left_as_they_were(monkeypatch):
+    seen, before = [], torch.get_num_threads()
+    take = processor.Training.advance
+    monkeypatch.setattr(
+        processor.Training, "advance", lambda training: (seen.append(torch.get_num_threads()), take(training))
+    )
+    speeds = processor.steps_a_second("ConvNetW4D1", 1, 8, [1, 2], seconds=0.0)
+    assert seen == [1, 2, 1, 2] and torch.get_num_threads() == before
+    assert set(speeds) == {1, 2} and all(speed > 0 for speed in speeds.values())
+
+
+def test_each_student_has_its_line_of_threads(monkeypatch):
+    counts = []
+    monkeypatch.setattr(
+        processor,
+        "steps_a_second",
+        lambda network, channels, pixels, tried, seconds: counts.append(tried) or {1: 9.0, 2: 18.0},
+    )
+    small, large = processor.thread_lines(6)
+    assert counts == [[1, 2, 4]] * 2
+    assert small == "compute.threads 2 suits ConvNetD2W64NN at 8 pixels (steps a second: 9 by 1, 18 by 2)"
+    assert "ConvNet at 32 pixels" in large
 
 
 def test_a_stale_stage_has_its_reason_and_its_cost(here, capsys):

@@ -763,7 +763,7 @@ def test_the_answer_does_not_depend_on_the_number_of_workers():
     ],
 )
 def test_auto_workers_fill_the_processors_and_a_card_has_one(workers, kind, threads, most, monkeypatch):
-    monkeypatch.setattr(tasks, "_processors", lambda: 8)
+    monkeypatch.setattr(tasks, "processors", lambda: 8)
     assert tasks.most(workers, kind, threads) == most
 
 

@@ -19,21 +19,19 @@ from typing import Any
 import torch
 
 from distillation import params as parameters
-from distillation.checks import check_all
+from distillation.checks import check_all, processor
 from distillation.checks.workspace import not_copied
 from distillation.console import format as words
 from distillation.datasets.catalogue import CATALOGUE
 from distillation.datasets.downloads import by_hand, locate
-from distillation.runtime import cost, dvc_private, process
+from distillation.runtime import cost, dvc_private, process, tasks
 from distillation.runtime.errors import BadInput, guarded
 
-CPUINFO = Path("/proc/cpuinfo")
-BF16_UNITS = ("amx_bf16", "avx512_bf16")  # Linux's names of the instructions that oneDNN multiplies bfloat16 with
 PATIENCE = 15.0  # house: seconds for a remote to respond; a login over ssh takes a few
 
 
 def run() -> None:
-    """Prints the state of each part: device, disk, cache, remotes, copies, data and stages.
+    """Prints the state of each part: device, processor, disk, cache, remotes, copies, data and stages.
 
     Raises:
         BadInput: params.yaml is wrong, or some printed line is a Fault.
@@ -45,6 +43,7 @@ def run() -> None:
     lock, record = Path("dvc.lock"), process.root() / "reports" / "cost.json"
     parts = {
         "device": devices(params.value("compute.device"), params.value("compute.threads")),
+        "cpu": [*processor.half_precision(processor.CPUINFO), *processor.thread_lines(tasks.processors())],
         "disk": disks({"this repository": ".", "the cache": folder}),
         "cache": [cache(folder, links)],
         "remotes": remotes() or ["none: `dvc remote add -d store ssh://user@host/path` shares results"],
@@ -82,21 +81,7 @@ def devices(choice: str, threads: int) -> list[str]:
         count = words.count(len(gpus), "GPU")
         lines.append(Fault(f"compute.device is {choice}, but torch {torch.__version__} sees {count} here"))
     lines.append(f"cpu, {words.count(threads, 'thread')} (compute.threads); compute.device is {choice}")
-    return [*lines, *half_precision(CPUINFO)]
-
-
-def half_precision(cpuinfo: Path) -> list[str]:
-    """Returns a line that says whether the CPU multiplies in bfloat16, so that precision bf16 pays without a GPU.
-
-    Args:
-        cpuinfo: the kernel's description of the processor; where there is none, as on macOS, there is no line.
-    """
-    if not cpuinfo.exists():
-        return []
-    found = [flag for flag in BF16_UNITS if flag in cpuinfo.read_text().split()]
-    if found:
-        return [f"cpu multiplies in bf16 ({', '.join(found)}): precision bf16 pays on it"]
-    return ["cpu has no units for bf16: precision fp32 is the faster one on it"]
+    return lines
 
 
 def disks(folders: Mapping[str, str | Path]) -> list[str]:

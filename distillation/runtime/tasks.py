@@ -24,10 +24,10 @@ def most(workers: int | Literal["auto"], kind: str, threads: int) -> int:
     """
     if workers != "auto":
         return workers
-    return max(1, _processors() // threads) if kind == "cpu" else 1
+    return max(1, processors() // threads) if kind == "cpu" else 1
 
 
-def _processors() -> int:
+def processors() -> int:
     """Counts the processors that this process may run on, where the system tells, else all of the machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
