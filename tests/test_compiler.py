@@ -8,13 +8,14 @@ import sys
 
 import pytest
 import torch
+from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
 from distillation.runtime import compiler, device
 from tests.helpers.clones import ROOT
 
 VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 STUDENT = """
-import hashlib, json
+import hashlib, json, os
 from torch._dynamo.utils import counters
 from tests.helpers.training import training
 from distillation.runtime import device, graphs
@@ -26,7 +27,7 @@ while not made.done:
     made.advance()
 bits = b"".join(value.numpy().tobytes() for value in made.network.state_dict().values())
 found = {name: counters["inductor"][name] for name in ("fxgraph_cache_hit", "fxgraph_cache_miss")}
-print(json.dumps({"bits": hashlib.sha256(bits).hexdigest(), **found}))
+print(json.dumps({"folder": os.environ["TORCHINDUCTOR_CACHE_DIR"], "bits": hashlib.sha256(bits).hexdigest(), **found}))
 """
 
 
@@ -42,6 +43,13 @@ def test_code_is_kept_in_the_repository_itself(unset, tmp_path, monkeypatch):
     device.compiled(torch.sin)
     assert os.environ[VARIABLE] == str(compiler.code_folder())
     assert compiler.code_folder().parent == tmp_path / ".dvc/tmp/compiled"
+
+
+def test_torchs_own_default_is_no_folder_of_the_users(monkeypatch, own_root):
+    """torch names it in the environment as soon as a network is built."""
+    monkeypatch.setenv(VARIABLE, default_cache_dir())
+    device.compiled(torch.sin)
+    assert os.environ[VARIABLE] == str(compiler.code_folder())
 
 
 def test_a_folder_of_the_users_own_stays(monkeypatch, tmp_path, own_root):
@@ -104,3 +112,4 @@ def test_a_second_process_finds_the_code_of_the_first_and_has_its_bits(tmp_path,
     assert first["fxgraph_cache_miss"] > 0 and first["fxgraph_cache_hit"] == 0
     assert second["fxgraph_cache_hit"] == first["fxgraph_cache_miss"] and second["fxgraph_cache_miss"] == 0
     assert first["bits"] == second["bits"]
+    assert first["folder"] == second["folder"] == str(compiler.code_folder())

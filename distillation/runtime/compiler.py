@@ -25,9 +25,12 @@ STUDENT = 45
 def begin() -> None:
     """Has inductor, and Triton through it, keep compiled code in ``code_folder``; called before each compilation.
 
-    A folder that ``TORCHINDUCTOR_CACHE_DIR`` names already stays, be it the user's own or that of an earlier call.
+    A folder of the user's own that ``TORCHINDUCTOR_CACHE_DIR`` names stays.
     """
-    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir  # the compiler itself, a second to import
+
+    # torch writes its default there itself, as early as a network is built, and child processes inherit it
+    if os.environ.get("TORCHINDUCTOR_CACHE_DIR") in (None, default_cache_dir()):
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(code_folder())  # Triton's is in its subfolder ``triton``
     _tell()
 
