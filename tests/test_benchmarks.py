@@ -7,7 +7,8 @@ from benchmarks import floor, linear
 
 STEPS = [
     "dm", "dc matching", "dc inner step", "dsa matching", "dsa inner step", "apm image step", "apm student", "recovery",
-    "krr_st outer step", "frepo", "kip", "mtt update", "guidance", "self-supervised step", "student", "small students", "decode",
+    "krr_st outer step", "frepo", "kip", "mtt update", "guidance", "self-supervised step", "student", "small students",
+    "decode",
 ]  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import pytest
 from distillation import params as parameters
 from distillation.recipes.results import nested
 from distillation.runtime import stage
+from distillation.runtime.fingerprint import COSMETIC
 from distillation.runtime.keys import inputs_of, key_of
 from distillation.runtime.work import Task
 from tests.helpers.clones import NETWORK, SMALL, Clone
@@ -89,7 +90,7 @@ def test_work_reads_what_its_key_has_and_nothing_else(clone, monkeypatch, tmp_pa
     monkeypatch.syspath_prepend(clone.folder)  # a spawned process looks for modules where this one does
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         seen = process.submit(watched, found["work"], job, task).result()
-    cosmetic = {f"distillation/console/{name}.py" for name in ("__init__", "progress", "live")}
+    cosmetic = {"distillation/console/__init__.py", *(f"{name.replace('.', '/')}.py" for name in COSMETIC)}
     code = set(seen["code"]) - cosmetic
     assert code, "the watcher sees that modules are loaded"
     assert code <= known.inputs["code"].keys()
