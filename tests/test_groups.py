@@ -298,3 +298,34 @@ def test_a_teacher_that_diverges_ends_the_stage_by_its_name(tmp_path):
         stage.finished(supervised.make, jobs, COMPUTE, together=supervised.TOGETHER),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    "word", ["ConvNetD2W8", "ConvNetD2W8NN", "ConvNetD2W8BN", "ConvNetD2W8LN", "MLP", "ResNet10W8BN"]
+)
+def test_in_half_precision_a_member_stays_as_close_to_itself_alone_as_to_full_precision(word):
+    def at(seed, precision):
+        made = one(seed, word, settings_by("sgd"), size=16)
+        made.precision = precision
+        return made
+
+    together = trained({seed: at(seed, "bf16") for seed in range(3)}, 4, steps=6)[1]["network"]
+    alone = {precision: at(1, precision) for precision in ("bf16", "fp32")}
+    for each in alone.values():
+        for _ in range(6):
+            each.advance()
+    half, full = (each.network.state_dict() for each in alone.values())
+    apart = max(float((together[name].float() - half[name].float()).abs().max()) for name in half)
+    assert apart <= max(float((full[name].float() - half[name].float()).abs().max()) for name in half)
+
+
+@pytest.mark.slow
+def test_a_compiled_group_learns_what_an_eager_one_learns():
+    states = {}
+    for compile in (False, True):
+        members = {seed: one(seed, settings=settings_by("sgd")) for seed in range(3)}
+        for member in members.values():
+            member.compile = compile
+        states[compile] = trained(members, 4, steps=4)
+    for seed in range(3):
+        torch.testing.assert_close(states[True][seed]["network"], states[False][seed]["network"], rtol=1e-4, atol=1e-6)
