@@ -174,11 +174,14 @@ def parameters(args: argparse.Namespace, method: str, ipc: int) -> Any:
 
     network = "ConvNetD2W64NN" if args.quick else "ConvNet"
     changes = {
-        "dataset.name": "imagefolder", "dataset.archive": str(args.archive), "dataset.stats": "computed", "method.name": method,
+        "dataset.name": "imagefolder", "dataset.archive": str(args.archive), "dataset.stats": "computed",
+        "method.name": method, "method.alpha": 0.0,
         "method.ipc": ipc, "method.network": network, "evaluate.networks": [network], "compute.device": args.device,
         "compute.threads": args.threads, "method.compile": False, "evaluate.compile": False,
         "evaluate.standard.hard.epochs": 2 if args.quick else 1000,
     }  # fmt: skip
+    if method in ("herding", "kcenter", "kmeans"):
+        changes[f"method.{method}.features"] = "pixels"  # no teacher is trained here
     if method == "dm":
         changes |= {
             "method.dm.iterations": 4 if args.quick else 20000,

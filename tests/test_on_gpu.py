@@ -20,7 +20,7 @@ def archive(tmp_path):
         for label in ("a", "b"):
             folder = tmp_path / "set" / split / label
             folder.mkdir(parents=True)
-            for index in range(6):
+            for index in range(12):  # cells take ten images of a class
                 Image.fromarray(draws.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / f"{index}.png")
     return tmp_path / "set"
 
