@@ -313,12 +313,12 @@ def write(out: Path, results: dict[str, Any]) -> None:
     lines = ["# A run of benchmarks/on_gpu.py", "", "```", json.dumps(results["environment"], indent=1), "```", ""]
     lines += ["| item | status | seconds | result |", "|---|---|---|---|"]
     for name, item in results["items"].items():
-        shown = item["result"]
-        if "steps" in shown:
-            rest = {key: value for key, value in shown.items() if key != "steps"}
-            shown = rest | {f"{row['step']} {row['contestant']} {row['precision']}{' compiled' if row['compiled'] else ''}":
-                     f"{1e3 * row['seconds']:.2f} ms x{row['ratio']:.2f}" for row in shown["steps"]}  # fmt: skip
-        text = "; ".join(f"{key}: {value}" for key, value in shown.items()).replace("|", "/").replace("\n", " ")
+        values = item["result"]
+        if "steps" in values:
+            rest = {key: value for key, value in values.items() if key != "steps"}
+            values = rest | {f"{row['step']} {row['contestant']} {row['precision']}{' compiled' if row['compiled'] else ''}":
+                     f"{1e3 * row['seconds']:.2f} ms x{row['ratio']:.2f}" for row in values["steps"]}  # fmt: skip
+        text = "; ".join(f"{key}: {value}" for key, value in values.items()).replace("|", "/").replace("\n", " ")
         lines.append(f"| {name} | {item['status']} | {item['seconds']:.1f} | {text} |")
     for file, text in (("results.json", json.dumps(results, indent=1)), ("summary.md", "\n".join(lines) + "\n")):
         partial = out / f".{file}"

@@ -21,9 +21,8 @@ BF16_UNITS = ("amx_bf16", "avx512_bf16")  # Linux's names of the instructions th
 STUDENTS = {"ConvNetD2W64NN": (1, 8), "ConvNet": (3, 32)}  # the default's, and CIFAR's: channels, pixels of a side
 CLASSES = 10  # of both, and so the images of a step at one image a class
 SECONDS = 2.0  # house: for all measurements together, beside the first step of each
-PAYS = (
-    1.5  # house: twice the threads suit where they make so many times the steps; else a second process uses them better
-)
+# house: twice the threads suit where they make so many times the steps; else a second process uses them better
+PAYS = 1.5
 
 
 def thread_lines(processors: int) -> list[str]:

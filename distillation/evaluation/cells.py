@@ -91,12 +91,12 @@ def jobs(
     for network in {cell.network for cell in cells}:
         check(network, *data.shape[:2])
     model = environment(compute.device, compute.threads).device
-    made = {}
+    found = {}
     for cell in cells:
         count = images_of(cell.source, data)
         batch = min(count, getattr(protocol.settings, "batch", count))  # batches of fkd are stored with the labels
         group = group_size(compute.group, cell.network, data.shape, batch, model)
-        made[" ".join(map(str, [stage, *cell.columns.values()]))] = classify.Job(
+        found[" ".join(map(str, [stage, *cell.columns.values()]))] = classify.Job(
             data=folder,
             source=cell.source,
             network=cell.network,
@@ -105,7 +105,7 @@ def jobs(
             group=group,
             place=(cell.seed + (group // 2 if cell.set in _SECOND else 0)) % group,
         )
-    return made
+    return found
 
 
 def write(out: Path, cells: Sequence[Cell], tasks: Sequence[Task], classes: Sequence[str], info: dict) -> None:

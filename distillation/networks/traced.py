@@ -54,9 +54,8 @@ def traceable(spec: Spec) -> bool:
     )
 
 
-NUMBERS = (
-    5  # numbers of a trace, at the most, for each that a convolution or the classifier puts out: x, y, z and two g
-)
+# numbers of a trace, at the most, for each that a convolution or the classifier puts out: x, y, z and two g
+NUMBERS = 5
 
 
 class Traced:
@@ -175,11 +174,11 @@ class _Conv:
             by_weight = self._back(torch.cat([s, g]), torch.cat([x, dx]), p[0], (False, True))[1]
         return by_x, (by_weight, s.sum((0, 2, 3)))
 
-    def _back(self, g: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool]) -> tuple[Tensor, Tensor]:
-        """Returns the gradients by input and weight, as far as wanted."""
+    def _back(self, g: Tensor, x: Tensor, weight: Tensor, by: tuple[bool, bool]) -> tuple[Tensor, Tensor]:
+        """Returns the gradients by input and weight; ``by``: which of the two are computed."""
         padding = [self.padding, self.padding]
         return torch.ops.aten.convolution_backward(
-            g, x, weight, None, [1, 1], padding, [1, 1], False, [0, 0], 1, [*wanted, False]
+            g, x, weight, None, [1, 1], padding, [1, 1], False, [0, 0], 1, [*by, False]
         )[:2]
 
     def _few(self, g: Tensor, x: Tensor, weight: Tensor) -> Tensor:

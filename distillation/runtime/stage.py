@@ -113,10 +113,10 @@ def _finished(
     with locked_tasks(tasks_in_order) as missing:
         pairs = zip(jobs.values(), tasks_in_order, strict=True)
         # two jobs with one key, like a random set that is the k-means set, are one piece of work
-        wanted = list({task.folder: (job, task) for job, task in pairs if task in missing}.values())
-        if wanted:
-            calls = calls_of(work, wanted, together)
-            with before([job for job, _ in wanted]) if before else contextlib.nullcontext():
+        unfinished = list({task.folder: (job, task) for job, task in pairs if task in missing}.values())
+        if unfinished:
+            calls = calls_of(work, unfinished, together)
+            with before([job for job, _ in unfinished]) if before else contextlib.nullcontext():
                 _run(calls, compute)
         yield
 

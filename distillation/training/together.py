@@ -78,11 +78,11 @@ def _advance(runs: Sequence[Run], size: int) -> list[Run]:
         while not first.done and len(going) == len(runs):
             if finished := group.advance():
                 for run, live, values in zip(runs, lives, finished, strict=True):
-                    shown = _after(run, values)
-                    if shown is None:
+                    record = _after(run, values)
+                    if record is None:
                         going.remove(run)
                     else:
-                        live.add(first.epoch, **shown)
+                        live.add(first.epoch, **record)
                 bar.advance(loss=sum(loss for loss, _ in finished) / len(runs))
             if len(going) == len(runs) and all(run.task.due() for run in runs):
                 for run, state in zip(runs, group.state_dicts(), strict=True):

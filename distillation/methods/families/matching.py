@@ -15,6 +15,7 @@ evaluates; here there are exactly ``iterations``.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, cast
 
 import torch
@@ -82,6 +83,15 @@ def loops(common: Common, settings: Settings) -> tuple[int, int]:
     return outer, inner
 
 
+def _cross_entropy(
+    forward: Callable, images: Tensor, labels: Tensor, precision: str, reduction: str = "mean"
+) -> Tensor:
+    """Returns the cross-entropy () of images, by the logits of ``forward`` in a precision, in the images' own type."""
+    with autocast(images.device, precision):
+        logits = forward(images)
+    return F.cross_entropy(logits.to(images.dtype), labels, reduction=reduction)
+
+
 def image_gradient(network: Network, distance: Callable, precision: str) -> Callable:
     """Builds the function that differentiates the distance D of gradients by the synthetic images of a class.
 
@@ -99,9 +109,8 @@ def image_gradient(network: Network, distance: Callable, precision: str) -> Call
     """
 
     def loss(parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
-        with autocast(images.device, precision):
-            logits = functional_call(network, (parameters, buffers), (images,))
-        return F.cross_entropy(logits.to(images.dtype), labels)
+        forward = partial(functional_call, network, (parameters, buffers))
+        return _cross_entropy(forward, images, labels, precision)
 
     def matching_loss(
         images: Tensor,
@@ -130,9 +139,7 @@ def eager_image_gradient(network: Network, distance: Callable, precision: str) -
         real: Sequence[Tensor],
     ) -> tuple[Tensor, Tensor]:
         images = images.detach().requires_grad_()
-        with autocast(images.device, precision):
-            logits = network(images)
-        loss = F.cross_entropy(logits.to(images.dtype), labels)
+        loss = _cross_entropy(network, images, labels, precision)
         value = distance(torch.autograd.grad(loss, list(network.parameters()), create_graph=True), real)
         return torch.autograd.grad(value, images)[0], value
 
@@ -255,10 +262,8 @@ class Matching(ImageMethod[Settings]):
         chunk = len(images) if learning else self.problem.settings.chunk
         parts = []
         for part, classes in zip(images.split(chunk), labels.split(chunk), strict=True):
-            with autocast(images.device, self.problem.settings.precision):
-                logits = self.forward(part)
             # a sum divided by the number of all images, so that chunks add up to the gradient of the mean
-            loss = F.cross_entropy(logits.to(images.dtype), classes, reduction="sum") / len(images)
+            loss = _cross_entropy(self.forward, part, classes, self.problem.settings.precision, "sum") / len(images)
             parts.append(torch.autograd.grad(loss, parameters))
         return tuple(cast("Tensor", sum(each)) for each in zip(*parts, strict=True))
 
